@@ -1,0 +1,159 @@
+// Package codec turns bytes that devices send into samples. It is pure: no
+// I/O, no clock, no state beyond what the caller holds.
+package codec
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/songhua-io/hub/internal/telemetry"
+)
+
+// Format is a way to write telemetry down.
+type Format uint8
+
+// The formats. Auto decides by the first byte of the payload.
+const (
+	Auto Format = iota
+	SenML
+	SenMLCBOR
+	JSON
+	Influx
+	Sparkplug
+	RemoteWrite
+	RemoteWrite2
+	OTLP
+	OTLPJSON
+)
+
+// Input is a message to decode and what it is read against.
+type Input struct {
+	Payload []byte
+	// Device is the id of the device that sends; SenML names may begin with it.
+	Device string
+	// Now is the hub's clock in milliseconds since the Unix epoch: the base of
+	// relative times and the time of samples that carry none.
+	Now int64
+	// MaxSamples bounds the samples of one message; 0 means DefaultMaxSamples.
+	MaxSamples int
+}
+
+// DefaultMaxSamples bounds the samples of one message where the caller sets no
+// bound of its own.
+const DefaultMaxSamples = 100_000
+
+// Error says why a message, or a record of it, could not be read.
+type Error struct {
+	Format Format
+	Offset int // byte in the payload where the fault was seen
+	Reason telemetry.Reason
+	Detail string
+}
+
+func (e *Error) Error() string {
+	return fmt.Sprintf("%s: byte %d: %s", e.Format, e.Offset, e.Detail)
+}
+
+var formatNames = [...]string{"auto", "senml", "senml-cbor", "json", "influx", "sparkplug", "remote-write-1", "remote-write-2", "otlp", "otlp-json"}
+
+// String returns the name that stands in MQTT topics and in metrics.
+func (f Format) String() string { return formatNames[f] }
+
+// FromSuffix returns the format that the last level of a telemetry topic names.
+func FromSuffix(s []byte) (Format, bool) {
+	switch string(s) {
+	case "senml":
+		return SenML, true
+	case "senml-cbor":
+		return SenMLCBOR, true
+	case "json":
+		return JSON, true
+	case "influx":
+		return Influx, true
+	}
+	return Auto, false
+}
+
+// FromMediaType returns the format of an HTTP Content-Type without parameters;
+// an empty type, application/octet-stream and curl's form default mean Auto.
+func FromMediaType(s string) (Format, bool) {
+	switch strings.ToLower(s) {
+	case "", "application/octet-stream", "application/x-www-form-urlencoded":
+		return Auto, true
+	case "application/senml+json":
+		return SenML, true
+	case "application/senml+cbor":
+		return SenMLCBOR, true
+	case "application/json":
+		return JSON, true
+	case "text/plain":
+		return Influx, true
+	}
+	return Auto, false
+}
+
+// FromContentFormat returns the format of a CoAP Content-Format number.
+func FromContentFormat(n int) (Format, bool) {
+	switch n {
+	case 110:
+		return SenML, true
+	case 112:
+		return SenMLCBOR, true
+	case 50:
+		return JSON, true
+	case 0:
+		return Influx, true
+	case 42:
+		return Auto, true
+	}
+	return Auto, false
+}
+
+// Detect returns the format that the first byte of a payload stands for:
+// '[' SenML JSON, '{' flat JSON, a CBOR array SenML CBOR, else line protocol.
+func Detect(p []byte) Format {
+	for len(p) > 0 && (p[0] == ' ' || p[0] == '\t' || p[0] == '\r' || p[0] == '\n') {
+		p = p[1:]
+	}
+	switch {
+	case len(p) == 0:
+		return Influx
+	case p[0] == '[':
+		return SenML
+	case p[0] == '{':
+		return JSON
+	case p[0] >= 0x80 && p[0] <= 0x9f:
+		return SenMLCBOR
+	}
+	return Influx
+}
+
+// Decode reads one message of a stateless format and adds its samples, states
+// and unreadable records to b. It returns an *Error, and leaves b as it was,
+// when the message as a whole cannot be read. Sparkplug needs the state of its
+// session and is read by [Session].
+func Decode(b *telemetry.Batch, f Format, in Input) error {
+	if f == Auto {
+		f = Detect(in.Payload)
+	}
+	if in.MaxSamples == 0 {
+		in.MaxSamples = DefaultMaxSamples
+	}
+	switch f {
+	case SenML:
+		return decodeSenML(b, in)
+	case SenMLCBOR:
+		return decodeSenMLCBOR(b, in)
+	case JSON:
+		return decodeJSON(b, in)
+	case Influx:
+		return decodeInflux(b, in)
+	case RemoteWrite:
+		return decodeRemoteWrite(b, in)
+	case RemoteWrite2:
+		return decodeRemoteWrite2(b, in)
+	case OTLP, OTLPJSON:
+		return decodeOTLP(b, f, in)
+	}
+	return &Error{Format: f, Reason: telemetry.ReasonUnsupported, Detail: "no stateless decoder"}
+}

@@ -1,0 +1,65 @@
+package ingest
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"net/netip"
+
+	"github.com/songhua-io/hub/internal/telemetry"
+)
+
+// Credentials are what a device shows at a door: a secret, or a verified
+// client certificate whose common name is the device id, or a PSK identity
+// that DTLS has already proven.
+type Credentials struct {
+	ID          string // empty when only the secret names the device (HTTP bearer)
+	Secret      []byte
+	Certificate *x509.Certificate
+	Proven      bool // the transport has proven that it is ID (DTLS PSK)
+	Address     netip.Addr
+}
+
+// Peer is a device that has shown who it is. It stays valid until Done closes:
+// the device was disabled or removed, or its secret rotated. A door ends the
+// peer's connections then.
+type Peer struct {
+	Device *telemetry.Device
+	// Gateway peers may speak for other devices; a door asks Gate.MaySpeak.
+	Gateway bool
+	Done    <-chan struct{}
+}
+
+// Gate is whom the doors ask. Implementations keep no state for strangers.
+type Gate interface {
+	// Authenticate returns the peer behind the credentials, or ErrUnauthorized
+	// (wrapped with a reason for logs, never for the sender).
+	Authenticate(ctx context.Context, c Credentials) (*Peer, error)
+	// PSK returns the key of a device for DTLS; ErrUnauthorized when there is none.
+	PSK(id string) ([]byte, error)
+	// MaySpeak reports whether the peer may send telemetry of a device.
+	MaySpeak(p *Peer, device string) bool
+}
+
+// ErrUnauthorized is what every failed authentication is.
+var ErrUnauthorized = errors.New("unauthorized")
+
+// Leaving says how a connection ended.
+type Leaving string
+
+// The ways in which a connection ends.
+const (
+	LeftDisconnect Leaving = "disconnect" // the device said goodbye
+	LeftLost       Leaving = "lost"       // the connection broke
+	LeftKeepAlive  Leaving = "keep_alive" // nothing came for 1.5 keep-alives
+	LeftTakenOver  Leaving = "taken_over" // the same client id connected again
+	LeftRevoked    Leaving = "revoked"    // disabled, removed or rotated
+	LeftProtocol   Leaving = "protocol"   // it broke the protocol or a limit
+	LeftShutdown   Leaving = "shutdown"   // the hub stops
+)
+
+// Presence is told of connections. Calls do not block.
+type Presence interface {
+	Connected(device, door string)
+	Left(device, door string, how Leaving)
+}

@@ -1,0 +1,83 @@
+// Package ingest is the way of a sample through the hub: one list of stages,
+// then one commit for all that wait, then the acknowledgement. Transports
+// bring bytes and the sender's identity and take the answer back; they live in
+// the folders below and know nothing of each other.
+package ingest
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/songhua-io/hub/internal/codec"
+	"github.com/songhua-io/hub/internal/telemetry"
+)
+
+// stages is the way of a sample. Each works on all messages of a delivery;
+// metrics, dashboards and documents take names and order from here. Commit
+// follows: it is shared by all deliveries that wait (commit.go).
+var stages = [...]struct {
+	name telemetry.Stage
+	run  func(*Pipeline, *Delivery)
+}{
+	{telemetry.StageDecode, (*Pipeline).decode},
+	{telemetry.StageIdentify, (*Pipeline).identify},
+	{telemetry.StageValidate, (*Pipeline).validate},
+	{telemetry.StageGrade, (*Pipeline).grade},
+}
+
+// Message is one message of one device, as a transport received it.
+type Message struct {
+	// Device is whose telemetry it is: the sender itself, or a device the
+	// transport has made sure the sender may speak for.
+	Device string
+	Format codec.Format
+	// Payload must stay as it is until Ingest returns.
+	Payload []byte
+	// Session decodes formats that need the memory of their connection
+	// (Sparkplug); nil otherwise.
+	Session *codec.Session
+
+	// Accepted is the number of samples and states that are durable.
+	Accepted int
+	// Rejects are what was not stored of this message, by rising Index.
+	Rejects []telemetry.Reject
+
+	source      *source
+	first, last int // its samples in the delivery's batch
+}
+
+// Unreadable reports whether the message as a whole could not be read.
+func (m *Message) Unreadable() bool {
+	return len(m.Rejects) > 0 && m.Rejects[0].Index < 0
+}
+
+// Errors of Ingest. Each refuses the whole delivery; nothing of it was stored.
+var (
+	// ErrBusy: too much waits for the store. Try again after a second.
+	ErrBusy = errors.New("hub is busy: too many samples wait for the store")
+	// ErrClosed: the hub is shutting down.
+	ErrClosed = errors.New("hub is shutting down")
+)
+
+// RateError refuses a delivery because its device sent more samples than it
+// may. Nothing was stored.
+type RateError struct {
+	Device string
+	After  time.Duration // when it may be sent again
+}
+
+func (e *RateError) Error() string {
+	return "device " + e.Device + " sends more samples a second than it may; try again in " + e.After.String()
+}
+
+// Ingest takes the messages of d through all stages and returns when what was
+// accepted of them is durable. The answers stand in d.Messages. It blocks for
+// as long as the store needs: the caller's waiting is the back-pressure.
+//
+// An error means that nothing of the delivery may be acknowledged: ErrBusy, a
+// *RateError and ErrClosed leave the store as it was; any other error is a
+// failure of the store after which the process ends.
+func (p *Pipeline) Ingest(ctx context.Context, d *Delivery) error {
+	return p.ingest(ctx, d)
+}
