@@ -5,6 +5,7 @@ package codec
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/songhua-io/hub/internal/telemetry"
 )
@@ -36,11 +37,20 @@ type Input struct {
 	Now int64
 	// MaxSamples bounds the samples of one message; 0 means DefaultMaxSamples.
 	MaxSamples int
+	// MaxDecoded bounds the bytes that a compressed payload may unfold to
+	// (remote write); 0 means DefaultMaxDecoded.
+	MaxDecoded int
+	// Precision is the unit of line protocol timestamps; 0 means nanoseconds.
+	Precision time.Duration
 }
 
 // DefaultMaxSamples bounds the samples of one message where the caller sets no
 // bound of its own.
 const DefaultMaxSamples = 100_000
+
+// DefaultMaxDecoded bounds the bytes of a decompressed payload where the
+// caller sets no bound of its own.
+const DefaultMaxDecoded = 32 << 20
 
 // Error says why a message, or a record of it, could not be read.
 type Error struct {
@@ -138,6 +148,9 @@ func Decode(b *telemetry.Batch, f Format, in Input) error {
 	}
 	if in.MaxSamples == 0 {
 		in.MaxSamples = DefaultMaxSamples
+	}
+	if in.MaxDecoded == 0 {
+		in.MaxDecoded = DefaultMaxDecoded
 	}
 	switch f {
 	case SenML:
