@@ -5,7 +5,6 @@
 package ingest
 
 import (
-	"context"
 	"errors"
 	"time"
 
@@ -34,17 +33,19 @@ type Message struct {
 	Format codec.Format
 	// Payload must stay as it is until Ingest returns.
 	Payload []byte
-	// Session decodes formats that need the memory of their connection
+	// Decode reads formats that need the memory of their connection
 	// (Sparkplug); nil otherwise.
-	Session *codec.Session
+	Decode func(*telemetry.Batch, codec.Input) error
 
 	// Accepted is the number of samples and states that are durable.
 	Accepted int
 	// Rejects are what was not stored of this message, by rising Index.
 	Rejects []telemetry.Reject
 
-	source      *source
-	first, last int // its samples in the delivery's batch
+	source            *source
+	first, last       int   // its samples in the delivery's batch
+	states, statesEnd int   // its states in the delivery's batch
+	newest            int64 // newest time of its valid samples, ms
 }
 
 // Unreadable reports whether the message as a whole could not be read.
@@ -78,6 +79,23 @@ func (e *RateError) Error() string {
 // An error means that nothing of the delivery may be acknowledged: ErrBusy, a
 // *RateError and ErrClosed leave the store as it was; any other error is a
 // failure of the store after which the process ends.
-func (p *Pipeline) Ingest(ctx context.Context, d *Delivery) error {
-	return p.ingest(ctx, d)
+func (p *Pipeline) Ingest(d *Delivery) error {
+	begin := p.deps.Clock()
+	d.begin(begin)
+	if err := p.sourcesOf(d); err != nil {
+		return err
+	}
+	at := begin
+	for i, s := range stages {
+		s.run(p, d)
+		end := p.deps.Clock()
+		p.metrics.stage[i].Observe(end.Sub(at).Seconds())
+		at = end
+	}
+	if err := p.commit(d); err != nil {
+		return err
+	}
+	p.metrics.commitWait.Observe(p.deps.Clock().Sub(at).Seconds())
+	p.answer(d)
+	return nil
 }

@@ -68,7 +68,7 @@ func Reasons() []ReasonText {
 		{ReasonDeviceDisabled, StageIdentify, "The device is disabled.", "设备已被停用。"},
 		{ReasonNotPermitted, StageIdentify, "The sender may not speak for this device.", "发送方无权代表该设备上报。"},
 		{ReasonForeignName, StageIdentify, "The name of the record is neither a metric nor <device id>:<metric> of the sending device.", "记录名既不是指标名，也不是本设备的 <设备编号>:<指标名>。"},
-		{ReasonSeriesLimit, StageIdentify, "The device has as many series as it may have. Remove changing values from tags, or raise the limit.", "设备的时间序列数已达上限。请勿把变化的值放入标签，或调高上限。"},
+		{ReasonSeriesLimit, StageValidate, "The device has as many series as it may have. Remove changing values from tags, or raise the limit.", "设备的时间序列数已达上限。请勿把变化的值放入标签，或调高上限。"},
 		{ReasonMetricInvalid, StageValidate, "The metric name is empty, too long, not UTF-8, or has control characters.", "指标名为空、过长、不是 UTF-8 或含控制字符。"},
 		{ReasonLabelInvalid, StageValidate, "A tag has an empty, reserved, repeated, too long or non-UTF-8 name, or a too long or non-UTF-8 value.", "标签名为空、保留、重复、过长或不是 UTF-8，或标签值过长、不是 UTF-8。"},
 		{ReasonLabelLimit, StageValidate, "The sample has more tags than a series may have.", "样本的标签数超过上限。"},

@@ -3,6 +3,8 @@
 // network and no third-party library.
 package telemetry
 
+import "math"
+
 // Sample is one value of one metric of one device at one time, as a codec
 // found it in a message.
 //
@@ -99,7 +101,8 @@ func (b *Batch) EndTags(mark int) []Tag {
 type Label struct{ Name, Value string }
 
 // SeriesID names a series towards the store that gave the id out. It is valid
-// until it is given back or the process ends, and is never written to disk.
+// until it is given back or the process ends, and is never written to disk. 0
+// is no series.
 type SeriesID uint64
 
 // Point is a sample whose series is resolved: what the store takes.
@@ -125,3 +128,12 @@ type Refusal struct {
 
 // Reset empties the write and keeps its memory.
 func (w *Write) Reset() { w.Points, w.Refused = w.Points[:0], w.Refused[:0] }
+
+// StaleMarker returns the value that ends a series: the NaN that Prometheus
+// reserves for it (model/value.StaleNaN).
+func StaleMarker() float64 { return math.Float64frombits(staleBits) }
+
+// IsStaleMarker reports whether v ends a series.
+func IsStaleMarker(v float64) bool { return math.Float64bits(v) == staleBits }
+
+const staleBits = 0x7ff0000000000002

@@ -1,0 +1,70 @@
+package ingest
+
+import (
+	"time"
+
+	"github.com/songhua-io/hub/internal/codec"
+	"github.com/songhua-io/hub/internal/telemetry"
+)
+
+// Delivery is a group of messages that is answered together: what one read of
+// a connection brought, or one request. It is reused by its owner, who calls
+// Reset, Add for each message, Ingest, and then reads Messages. The zero value
+// is ready.
+type Delivery struct {
+	Messages []Message
+
+	now   time.Time
+	batch telemetry.Batch
+	write telemetry.Write
+	// samples[i] is the index in batch.Samples of write.Points[i].
+	samples []int32
+	changes []StateChange
+	units   map[string]string
+
+	done chan error
+}
+
+// Reset empties the delivery and keeps its memory.
+func (d *Delivery) Reset() { d.Messages = d.Messages[:0] }
+
+// Trim gives back memory that a large message made the delivery grow to.
+func (d *Delivery) Trim() {
+	d.batch.Reset()
+	d.batch.Trim()
+	if cap(d.Messages) > 1024 || cap(d.write.Points) > 4096 {
+		*d = Delivery{}
+	}
+}
+
+// Add adds a message. The pointer is valid until the next Add or Reset.
+func (d *Delivery) Add(device string, f codec.Format, payload []byte) *Message {
+	n := len(d.Messages)
+	if n < cap(d.Messages) {
+		d.Messages = d.Messages[:n+1]
+		d.Messages[n] = Message{Rejects: d.Messages[n].Rejects[:0]}
+	} else {
+		d.Messages = append(d.Messages, Message{})
+	}
+	m := &d.Messages[n]
+	m.Device, m.Format, m.Payload = device, f, payload
+	return m
+}
+
+func (d *Delivery) begin(now time.Time) {
+	d.now = now
+	d.batch.Reset()
+	d.write.Reset()
+	d.samples, d.changes = d.samples[:0], d.changes[:0]
+	clear(d.units)
+	if d.done == nil {
+		d.done = make(chan error, 1)
+	}
+}
+
+// refuse adds a reject of the whole message and takes its samples out.
+func (m *Message) refuse(stage telemetry.Stage, reason telemetry.Reason, detail string) {
+	m.Rejects = append(m.Rejects[:0], telemetry.Reject{Index: -1, Stage: stage, Reason: reason, Detail: detail})
+	m.last = m.first
+	m.states = m.statesEnd
+}

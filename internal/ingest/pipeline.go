@@ -1,0 +1,180 @@
+package ingest
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/songhua-io/hub/internal/telemetry"
+)
+
+// Store is what ingest needs of a time-series engine; store.Engine states the
+// promises in full.
+type Store interface {
+	Series(labels []telemetry.Label) telemetry.SeriesID
+	Forget(ids []telemetry.SeriesID)
+	Commit(writes []*telemetry.Write) error
+	Oldest(now time.Time) time.Time
+}
+
+// Directory knows the devices. Device returns the same pointer for as long as
+// nothing about the device changed, and nil for one that is not registered. It
+// is asked once per delivery and must not block.
+type Directory interface {
+	Device(id string) *telemetry.Device
+}
+
+// Notes keeps what devices report besides numbers. Both calls return when it
+// is durable; they are made by the committer, with changes only.
+type Notes interface {
+	PutStates(ctx context.Context, changes []StateChange) error
+	PutUnits(ctx context.Context, units map[string]string) error
+}
+
+// StateChange is a string that a device reported and that differs from the
+// one before.
+type StateChange struct {
+	Device, Name, Value string
+	Time                int64 // milliseconds since the Unix epoch
+}
+
+// Desk keeps rejected messages for people to look at. Keep does not block: it
+// copies what it needs, and counts what it has no room for.
+type Desk interface {
+	Keep(at time.Time, m *Message)
+}
+
+// Deps are what a pipeline works with. All are required.
+type Deps struct {
+	Store     Store
+	Directory Directory
+	Notes     Notes
+	Desk      Desk
+	Log       *slog.Logger
+	Clock     func() time.Time
+	Metrics   prometheus.Registerer
+}
+
+// Pipeline is the way of a sample. Ingest may be called from any goroutine;
+// Run owns the store's Commit.
+type Pipeline struct {
+	cfg     Config
+	deps    Deps
+	metrics *metrics
+	queue   queue
+
+	mu      sync.RWMutex
+	sources map[string]*source
+
+	seriesMu sync.Mutex
+	series   int // series in use by all sources, at most cfg.MaxSeries
+
+	unitMu sync.RWMutex
+	units  map[string]string // metric → unit as last noted, at most maxUnits
+}
+
+// maxUnits bounds the metrics whose unit is remembered.
+const maxUnits = 100_000
+
+// New returns a pipeline. Nothing is committed until Run is called.
+func New(cfg Config, deps Deps) *Pipeline {
+	p := &Pipeline{cfg: cfg, deps: deps, sources: map[string]*source{}, units: map[string]string{}}
+	p.queue.init(cfg.MaxPending)
+	p.metrics = newMetrics(deps.Metrics, p)
+	return p
+}
+
+// sourcesOf finds the source of every message and refuses the delivery when
+// one of them is over its rate. Unknown devices have none.
+func (p *Pipeline) sourcesOf(d *Delivery) error {
+	var last *source
+	for i := range d.Messages {
+		m := &d.Messages[i]
+		if last == nil || last.id != m.Device {
+			last = p.source(m.Device)
+			if last == nil {
+				continue
+			}
+			if wait := last.overRate(d.now.UnixMilli(), p.cfg.SamplesPerSecond); wait > 0 {
+				p.metrics.rateLimited.Inc()
+				return &RateError{Device: m.Device, After: wait}
+			}
+		}
+		m.source = last
+	}
+	return nil
+}
+
+// source returns the memory of a registered device, nil for an unknown one: a
+// stranger makes no state.
+func (p *Pipeline) source(id string) *source {
+	device := p.deps.Directory.Device(id)
+	if device == nil {
+		return nil
+	}
+	p.mu.RLock()
+	s := p.sources[id]
+	p.mu.RUnlock()
+	if s == nil {
+		p.mu.Lock()
+		if s = p.sources[id]; s == nil {
+			s = newSource(id)
+			p.sources[id] = s
+		}
+		p.mu.Unlock()
+	}
+	if s.device.Load() != device {
+		p.rename(s, device)
+	}
+	return s
+}
+
+// rename takes over a device's new state. Series keep their ids unless a label
+// of theirs changed.
+func (p *Pipeline) rename(s *source, device *telemetry.Device) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before := s.device.Swap(device)
+	if before == nil || before.Kind != device.Kind || before.Site != device.Site || before.Region != device.Region {
+		p.release(s)
+		s.labels = device.Labels()
+	}
+}
+
+// release gives the series of a source back. The caller holds s.mu.
+func (p *Pipeline) release(s *source) {
+	ids := s.takeSeries()
+	if len(ids) == 0 {
+		return
+	}
+	p.deps.Store.Forget(ids)
+	p.seriesMu.Lock()
+	p.series -= len(ids)
+	p.seriesMu.Unlock()
+}
+
+// answer counts what became of the delivery and hands rejects to the desk.
+func (p *Pipeline) answer(d *Delivery) {
+	accepted := 0
+	for i := range d.Messages {
+		m := &d.Messages[i]
+		accepted += m.Accepted
+		p.metrics.messages[m.Format].Inc()
+		if m.source != nil {
+			m.source.observe(d.now.UnixMilli(), m.newest, m.Accepted)
+		}
+		if len(m.Rejects) > 0 {
+			for _, r := range m.Rejects {
+				p.metrics.rejects.WithLabelValues(string(r.Stage), string(r.Reason)).Inc()
+			}
+			if m.source != nil {
+				m.source.rejects.Add(uint64(len(m.Rejects)))
+			}
+			p.deps.Desk.Keep(d.now, m)
+		}
+	}
+	p.metrics.samples.Add(float64(accepted))
+}

@@ -1,0 +1,178 @@
+package ingest
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/songhua-io/hub/internal/telemetry"
+)
+
+// source is what ingest remembers of one registered device between messages.
+// mu guards the fields below it; the atomics above are read by Activity.
+type source struct {
+	id     string
+	device atomic.Pointer[telemetry.Device]
+
+	received atomic.Int64 // hub's time of the last accepted delivery, ms
+	event    atomic.Int64 // newest sample time, ms
+	samples  atomic.Uint64
+	rejects  atomic.Uint64
+	period   atomic.Int64 // learned reporting period, ms; 0 until known
+	count    atomic.Int64 // series in use
+	tokens   atomic.Int64 // samples that may still be sent; negative is debt
+	refilled atomic.Int64 // hub's time of the last refill, ms
+
+	mu     sync.Mutex
+	labels []telemetry.Label // of the device, sorted
+	// plain and tagged find a series by the metric alone, or by metric and
+	// tags as sent: senders repeat themselves, so labels are built once.
+	plain  map[string]telemetry.SeriesID
+	tagged map[string]telemetry.SeriesID
+	// ids counts how many spellings lead to a series.
+	ids     map[telemetry.SeriesID]struct{}
+	states  map[string]state
+	stamped int64 // last time that was given to samples without one, ms
+	outlier int64 // a gap much longer than the period, seen once
+	key     []byte
+}
+
+type state struct {
+	value string
+	time  int64
+}
+
+// maxStates bounds the states remembered per device; the registry has the same
+// bound for what it keeps.
+const maxStates = 64
+
+func newSource(id string) *source {
+	return &source{id: id, plain: map[string]telemetry.SeriesID{}, ids: map[telemetry.SeriesID]struct{}{}}
+}
+
+// takeSeries returns all series in use and forgets them. The caller holds mu.
+func (s *source) takeSeries() []telemetry.SeriesID {
+	ids := make([]telemetry.SeriesID, 0, len(s.ids))
+	for id := range s.ids {
+		ids = append(ids, id)
+	}
+	clear(s.plain)
+	clear(s.ids)
+	s.tagged = nil
+	s.count.Store(0)
+	return ids
+}
+
+// stamp returns the time for samples that carry none: now, but later than the
+// one before, so that two messages in one millisecond are two samples. It runs
+// ahead of the clock by at most a second.
+func (s *source) stamp(now int64) int64 {
+	if s.stamped >= now && s.stamped < now+1000 {
+		return s.stamped + 1
+	}
+	return now
+}
+
+// overRate returns how long the device must wait before it may send again; 0
+// when it may. Two seconds' worth of samples may come at once.
+func (s *source) overRate(now int64, perSecond int) time.Duration {
+	last := s.refilled.Load()
+	if now > last && s.refilled.CompareAndSwap(last, now) {
+		full := int64(2 * perSecond)
+		earned := min((now-last)*int64(perSecond)/1000, full)
+		if t := s.tokens.Add(earned); t > full {
+			s.tokens.Add(full - t)
+		}
+	}
+	if t := s.tokens.Load(); t < 0 {
+		return time.Duration(-t) * time.Second / time.Duration(perSecond)
+	}
+	return 0
+}
+
+// observe notes a delivery that was answered.
+func (s *source) observe(now, newest int64, accepted int) {
+	s.received.Store(now)
+	if accepted == 0 {
+		return
+	}
+	s.samples.Add(uint64(accepted))
+	before := s.event.Load()
+	if newest <= before || !s.event.CompareAndSwap(before, newest) || before == 0 {
+		return
+	}
+	s.learn(newest - before)
+}
+
+// learn follows the reporting period by the gaps between newest sample times:
+// a longer gap raises it at once, unless it is an outage (over four periods and
+// seen once only); shorter gaps lower it slowly, by time and not by count, so
+// that a device which sends its values one by one keeps its cycle.
+func (s *source) learn(gap int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.period.Load()
+	switch {
+	case p == 0:
+		p = gap
+	case gap > 4*p && (s.outlier == 0 || gap > 2*s.outlier || 2*gap < s.outlier):
+		s.outlier = gap
+		return
+	case gap >= p:
+		p = gap
+	default:
+		p -= gap / 16
+	}
+	s.outlier = 0
+	s.period.Store(p)
+}
+
+// Seen is what a device's telemetry tells of it.
+type Seen struct {
+	LastReceived time.Time // by the hub's clock
+	LastEvent    time.Time // newest sample time
+	Samples      uint64    // accepted since the hub started
+	Rejects      uint64    // since the hub started
+	Series       int       // in use
+	// Period is the learned reporting period; 0 until two samples came.
+	Period time.Duration
+}
+
+func (s *source) seen() Seen {
+	return Seen{
+		LastReceived: time.UnixMilli(s.received.Load()),
+		LastEvent:    time.UnixMilli(s.event.Load()),
+		Samples:      s.samples.Load(),
+		Rejects:      s.rejects.Load(),
+		Series:       int(s.count.Load()),
+		Period:       time.Duration(s.period.Load()) * time.Millisecond,
+	}
+}
+
+// Seen returns what is known of one device; false when it sent nothing since
+// the hub started.
+func (p *Pipeline) Seen(device string) (Seen, bool) {
+	p.mu.RLock()
+	s := p.sources[device]
+	p.mu.RUnlock()
+	if s == nil || s.received.Load() == 0 {
+		return Seen{}, false
+	}
+	return s.seen(), true
+}
+
+// Activity calls yield for every device that sent something since the hub
+// started, until yield returns false.
+func (p *Pipeline) Activity(yield func(device string, seen Seen) bool) {
+	p.mu.RLock()
+	all := make([]*source, 0, len(p.sources))
+	for _, s := range p.sources {
+		all = append(all, s)
+	}
+	p.mu.RUnlock()
+	for _, s := range all {
+		if s.received.Load() != 0 && !yield(s.id, s.seen()) {
+			return
+		}
+	}
+}

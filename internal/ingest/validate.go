@@ -1,0 +1,227 @@
+package ingest
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+	"unicode/utf8"
+
+	"github.com/songhua-io/hub/internal/telemetry"
+)
+
+// validate makes a point of every sample with a finite value, a time within
+// the device's window, and a series that the device may have.
+func (p *Pipeline) validate(d *Delivery) {
+	for i := range d.Messages {
+		m := &d.Messages[i]
+		if m.source == nil {
+			continue
+		}
+		m.newest = math.MinInt64
+		w := p.window(m.source.device.Load(), d.now)
+		m.source.mu.Lock()
+		for k := m.first; k < m.last; k++ {
+			s := &d.batch.Samples[k]
+			if r := w.check(s); r.Reason != "" {
+				m.Rejects = append(m.Rejects, r)
+				continue
+			}
+			id, r := p.seriesOf(m.source, s)
+			if r.Reason != "" {
+				m.Rejects = append(m.Rejects, r)
+				continue
+			}
+			if len(s.Unit) > 0 {
+				p.noteUnit(d, s)
+			}
+			m.newest = max(m.newest, s.Time)
+			d.write.Points = append(d.write.Points, telemetry.Point{Series: id, Time: s.Time, Value: s.Value})
+			d.samples = append(d.samples, int32(k))
+		}
+		m.source.mu.Unlock()
+		p.noteStates(d, m)
+	}
+}
+
+// window is the range of times that is accepted, in milliseconds.
+type window struct{ oldest, newest int64 }
+
+func (p *Pipeline) window(device *telemetry.Device, now time.Time) window {
+	future, oldest := p.cfg.FutureSkew, p.deps.Store.Oldest(now)
+	if len(p.cfg.Windows) > 0 {
+		own := p.cfg.Windows[string(device.Kind)]
+		future = cmp.Or(own.Future, future)
+		if own.Past > 0 && now.Add(-own.Past).After(oldest) {
+			oldest = now.Add(-own.Past)
+		}
+	}
+	return window{oldest.UnixMilli(), now.Add(future).UnixMilli()}
+}
+
+func (w window) check(s *telemetry.Sample) telemetry.Reject {
+	switch {
+	case s.Time > w.newest:
+		return rejectSample(s, telemetry.ReasonTimeFuture, fmt.Sprintf("%s of %q; accepted until %s", atTime(s.Time), clip(s.Metric), atTime(w.newest)))
+	case s.Time < w.oldest:
+		return rejectSample(s, telemetry.ReasonTimePast, fmt.Sprintf("%s of %q; accepted from %s", atTime(s.Time), clip(s.Metric), atTime(w.oldest)))
+	case math.IsInf(s.Value, 0), math.IsNaN(s.Value) && !telemetry.IsStaleMarker(s.Value):
+		return rejectSample(s, telemetry.ReasonNotFinite, fmt.Sprintf("%q is %v", clip(s.Metric), s.Value))
+	}
+	return telemetry.Reject{}
+}
+
+// seriesOf returns the series of a sample. The caller holds src.mu.
+func (p *Pipeline) seriesOf(src *source, s *telemetry.Sample) (telemetry.SeriesID, telemetry.Reject) {
+	if len(s.Tags) == 0 {
+		if id, ok := src.plain[string(s.Metric)]; ok {
+			return id, telemetry.Reject{}
+		}
+		return p.newSeries(src, s)
+	}
+	src.key = appendKey(src.key[:0], s)
+	if id, ok := src.tagged[string(src.key)]; ok {
+		return id, telemetry.Reject{}
+	}
+	return p.newSeries(src, s)
+}
+
+// appendKey writes metric and tags as sent. The separators occur in no valid
+// name, and only valid samples are ever put under a key.
+func appendKey(key []byte, s *telemetry.Sample) []byte {
+	key = append(key, s.Metric...)
+	for _, t := range s.Tags {
+		key = append(key, 0xff)
+		key = append(key, t.Name...)
+		key = append(key, 0xfe)
+		key = append(key, t.Value...)
+	}
+	return key
+}
+
+// newSeries checks names seen for the first time and registers their series,
+// within the bounds of the device and of the hub. The caller holds src.mu.
+func (p *Pipeline) newSeries(src *source, s *telemetry.Sample) (telemetry.SeriesID, telemetry.Reject) {
+	labels, r := p.labels(src, s)
+	if r.Reason != "" {
+		return 0, r
+	}
+	// Spellings of one series (other orders of tags) are bounded as series are.
+	if len(src.plain)+len(src.tagged) >= p.cfg.SeriesPerDevice {
+		return 0, rejectSample(s, telemetry.ReasonSeriesLimit, fmt.Sprintf("device %q has %d series, as many as it may; refused %q", src.id, p.cfg.SeriesPerDevice, clip(s.Metric)))
+	}
+	if !p.reserveSeries() {
+		return 0, rejectSample(s, telemetry.ReasonSeriesLimit, fmt.Sprintf("the hub has %d series in use, as many as it may; refused %q of %q", p.cfg.MaxSeries, clip(s.Metric), src.id))
+	}
+	id := p.deps.Store.Series(labels)
+	if _, known := src.ids[id]; known {
+		p.unreserveSeries()
+	}
+	src.ids[id] = struct{}{}
+	src.count.Store(int64(len(src.ids)))
+	if len(s.Tags) == 0 {
+		src.plain[string(s.Metric)] = id
+	} else {
+		if src.tagged == nil {
+			src.tagged = map[string]telemetry.SeriesID{}
+		}
+		src.tagged[string(appendKey(nil, s))] = id
+	}
+	return id, telemetry.Reject{}
+}
+
+func (p *Pipeline) reserveSeries() bool {
+	p.seriesMu.Lock()
+	defer p.seriesMu.Unlock()
+	if p.series >= p.cfg.MaxSeries {
+		return false
+	}
+	p.series++
+	return true
+}
+
+func (p *Pipeline) unreserveSeries() {
+	p.seriesMu.Lock()
+	p.series--
+	p.seriesMu.Unlock()
+}
+
+// labels builds the labels of a series: metric, tags, and the device's own. A
+// tag that forges a reserved label is left out and counted.
+func (p *Pipeline) labels(src *source, s *telemetry.Sample) ([]telemetry.Label, telemetry.Reject) {
+	if !validName(s.Metric, p.cfg.MaxNameBytes) {
+		return nil, rejectSample(s, telemetry.ReasonMetricInvalid, fmt.Sprintf("metric %q: 1 to %d bytes of UTF-8 without control characters are allowed", clip(s.Metric), p.cfg.MaxNameBytes))
+	}
+	if len(s.Tags) > p.cfg.MaxTags {
+		return nil, rejectSample(s, telemetry.ReasonLabelLimit, fmt.Sprintf("%q has %d tags; at most %d are allowed", clip(s.Metric), len(s.Tags), p.cfg.MaxTags))
+	}
+	labels := make([]telemetry.Label, 0, 1+len(s.Tags)+len(src.labels))
+	labels = append(labels, telemetry.Label{Name: "__name__", Value: string(s.Metric)})
+	labels = append(labels, src.labels...)
+	for _, t := range s.Tags {
+		if telemetry.IsReserved(t.Name) {
+			p.metrics.forged.Inc()
+			continue
+		}
+		if len(t.Value) == 0 {
+			continue
+		}
+		if !validName(t.Name, p.cfg.MaxNameBytes) || bytes.HasPrefix(t.Name, []byte("__")) {
+			return nil, rejectSample(s, telemetry.ReasonLabelInvalid, fmt.Sprintf("tag %q of %q: a name has 1 to %d bytes of UTF-8 without control characters and does not begin with __", clip(t.Name), clip(s.Metric), p.cfg.MaxNameBytes))
+		}
+		if len(t.Value) > p.cfg.MaxValueBytes || !utf8.Valid(t.Value) {
+			return nil, rejectSample(s, telemetry.ReasonLabelInvalid, fmt.Sprintf("tag %q of %q: the value %q is not UTF-8 of at most %d bytes", clip(t.Name), clip(s.Metric), clip(t.Value), p.cfg.MaxValueBytes))
+		}
+		labels = append(labels, telemetry.Label{Name: string(t.Name), Value: string(t.Value)})
+	}
+	slices.SortFunc(labels, func(a, b telemetry.Label) int { return cmp.Compare(a.Name, b.Name) })
+	for i := 1; i < len(labels); i++ {
+		if labels[i].Name == labels[i-1].Name {
+			return nil, rejectSample(s, telemetry.ReasonLabelInvalid, fmt.Sprintf("tag %q of %q stands twice", labels[i].Name, clip(s.Metric)))
+		}
+	}
+	return labels, telemetry.Reject{}
+}
+
+func validName(name []byte, longest int) bool {
+	if len(name) == 0 || len(name) > longest || !utf8.Valid(name) {
+		return false
+	}
+	for _, c := range name {
+		if c < 0x20 || c == 0x7f {
+			return false
+		}
+	}
+	return true
+}
+
+// noteUnit remembers the unit of a metric when it is another than before.
+func (p *Pipeline) noteUnit(d *Delivery, s *telemetry.Sample) {
+	p.unitMu.RLock()
+	known, ok := p.units[string(s.Metric)]
+	n := len(p.units)
+	p.unitMu.RUnlock()
+	if known == string(s.Unit) || !ok && n >= maxUnits || len(s.Unit) > p.cfg.MaxNameBytes || !utf8.Valid(s.Unit) {
+		return
+	}
+	if d.units == nil {
+		d.units = map[string]string{}
+	}
+	d.units[string(s.Metric)] = string(s.Unit)
+}
+
+func rejectSample(s *telemetry.Sample, reason telemetry.Reason, detail string) telemetry.Reject {
+	return telemetry.Reject{Index: int(s.Index), Stage: telemetry.StageValidate, Reason: reason, Detail: detail}
+}
+
+func atTime(ms int64) string { return time.UnixMilli(ms).UTC().Format("2006-01-02T15:04:05.000Z") }
+
+// clip keeps what a stranger sent short in messages.
+func clip(b []byte) []byte {
+	if len(b) <= 64 {
+		return b
+	}
+	return append(b[:64:64], "…"...)
+}
