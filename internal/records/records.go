@@ -1,0 +1,176 @@
+// Package records keeps rows: it opens the database, brings its tables up to
+// date and runs transactions that are durable when they return. It knows SQL
+// and nothing of what the rows mean.
+package records
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"path/filepath"
+	"time"
+
+	"github.com/pressly/goose/v3"
+	_ "modernc.org/sqlite" // the driver "sqlite"
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// readers is how many reading connections are open at most. Readers see the
+// last committed state and never wait for the writer.
+const readers = 4
+
+// DB is an open database: one writer at a time, several readers.
+type DB struct {
+	write, read *sql.DB
+	path        string
+}
+
+// Open opens the SQLite file at path, which is created when absent, and runs
+// the migrations that it lacks. A crash at any moment leaves a file that opens
+// without help.
+func Open(ctx context.Context, path string) (*DB, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("database %s: %w", path, err)
+	}
+	d := &DB{path: abs}
+	if d.write, err = sql.Open("sqlite", dataSource(abs, "_txlock=immediate", "_pragma=journal_mode(WAL)")); err != nil {
+		return nil, fmt.Errorf("database %s: %w", path, err)
+	}
+	d.write.SetMaxOpenConns(1)
+	if err := d.migrate(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("database %s: bring its tables up to date: %w", path, err), d.write.Close())
+	}
+	if d.read, err = sql.Open("sqlite", dataSource(abs, "_pragma=query_only(1)")); err != nil {
+		return nil, errors.Join(fmt.Errorf("database %s: %w", path, err), d.write.Close())
+	}
+	d.read.SetMaxOpenConns(readers)
+	return d, nil
+}
+
+// dataSource names the file with what every connection needs: FULL makes each
+// commit reach the disk before it returns, also in WAL mode.
+func dataSource(abs string, more ...string) string {
+	u := url.URL{Path: filepath.ToSlash(abs)}
+	s := "file:" + u.EscapedPath() + "?_pragma=busy_timeout(10000)&_pragma=synchronous(FULL)&_pragma=foreign_keys(1)"
+	for _, m := range more {
+		s += "&" + m
+	}
+	return s
+}
+
+func (d *DB) migrate(ctx context.Context) error {
+	files, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return err
+	}
+	p, err := goose.NewProvider(goose.DialectSQLite3, d.write, files,
+		goose.WithDisableGlobalRegistry(true), goose.WithLogger(goose.NopLogger()))
+	if err != nil {
+		return err
+	}
+	_, err = p.Up(ctx)
+	return err
+}
+
+// Tx runs f in a transaction. What f wrote is durable when Tx returns nil and
+// undone when it returns an error. Transactions run one after the other; f
+// must not begin another one.
+func (d *DB) Tx(ctx context.Context, f func(tx *sql.Tx) error) error {
+	tx, err := d.write.BeginTx(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("begin a transaction: %w", err)
+	}
+	defer tx.Rollback() //nolint:errcheck // after Commit it does nothing; after an error that one counts
+	if err := f(tx); err != nil {
+		return err
+	}
+	for _, also := range riders(ctx) {
+		if err := also(tx); err != nil {
+			return err
+		}
+	}
+	if err := tx.Commit(); err != nil {
+		return fmt.Errorf("commit: %w", err)
+	}
+	return nil
+}
+
+type riderKey struct{}
+
+// Also returns a context whose transactions run f too, just before they
+// commit: f's rows and the transaction's own are durable together or not at
+// all.
+func Also(ctx context.Context, f func(tx *sql.Tx) error) context.Context {
+	return context.WithValue(ctx, riderKey{}, append(riders(ctx), f))
+}
+
+func riders(ctx context.Context) []func(*sql.Tx) error {
+	r, _ := ctx.Value(riderKey{}).([]func(*sql.Tx) error)
+	return r[:len(r):len(r)]
+}
+
+// Each calls row for every row that the query returns, on a snapshot of what
+// is committed.
+func (d *DB) Each(ctx context.Context, row func(*sql.Rows) error, query string, args ...any) error {
+	rows, err := d.read.QueryContext(ctx, query, args...)
+	if err != nil {
+		return fmt.Errorf("query: %w", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := row(rows); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+// Backup writes a consistent copy of the database to a file that must not
+// exist, while others read and write.
+func (d *DB) Backup(ctx context.Context, path string) error {
+	if _, err := d.read.ExecContext(ctx, "VACUUM INTO ?", path); err != nil {
+		return fmt.Errorf("copy the database to %s: %w", path, err)
+	}
+	return nil
+}
+
+// Check reads the whole file and reports the first damage it finds.
+func (d *DB) Check(ctx context.Context) error {
+	return d.Each(ctx, func(r *sql.Rows) error {
+		var found string
+		if err := r.Scan(&found); err != nil {
+			return err
+		}
+		if found != "ok" {
+			return fmt.Errorf("database %s is damaged: %s; restore it from a backup", d.path, found)
+		}
+		return nil
+	}, "PRAGMA integrity_check(1)")
+}
+
+// Close waits for the running transaction and closes the file.
+func (d *DB) Close() error { return errors.Join(d.read.Close(), d.write.Close()) }
+
+// Millis returns t as the number that columns hold: milliseconds since the
+// Unix epoch, 0 for the zero time.
+func Millis(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMilli()
+}
+
+// Time is the inverse of Millis, in UTC.
+func Time(ms int64) time.Time {
+	if ms == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms).UTC()
+}
