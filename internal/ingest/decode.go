@@ -91,7 +91,11 @@ func (p *Pipeline) grade(d *Delivery) {
 // drop takes the points and states of a message out of the delivery.
 func (d *Delivery) drop(m *Message) {
 	m.Accepted = 0
-	d.changes = slices.DeleteFunc(d.changes, func(c StateChange) bool { return c.Device == m.Device })
+	for i := len(d.changes) - 1; i >= 0; i-- {
+		if &d.Messages[d.changeOf[i]] == m {
+			d.changes, d.changeOf = slices.Delete(d.changes, i, i+1), slices.Delete(d.changeOf, i, i+1)
+		}
+	}
 	from, to := 0, 0
 	for i, s := range d.samples {
 		if int(s) < m.first {

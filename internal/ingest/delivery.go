@@ -20,6 +20,8 @@ type Delivery struct {
 	// samples[i] is the index in batch.Samples of write.Points[i].
 	samples []int32
 	changes []StateChange
+	// changeOf[i] is the index in Messages of changes[i].
+	changeOf []int32
 	units   map[string]string
 
 	done chan error
@@ -55,7 +57,7 @@ func (d *Delivery) begin(now time.Time) {
 	d.now = now
 	d.batch.Reset()
 	d.write.Reset()
-	d.samples, d.changes = d.samples[:0], d.changes[:0]
+	d.samples, d.changes, d.changeOf = d.samples[:0], d.changes[:0], d.changeOf[:0]
 	clear(d.units)
 	if d.done == nil {
 		d.done = make(chan error, 1)

@@ -50,7 +50,7 @@ type Message struct {
 
 // Unreadable reports whether the message as a whole could not be read.
 func (m *Message) Unreadable() bool {
-	return len(m.Rejects) > 0 && m.Rejects[0].Index < 0
+	return len(m.Rejects) > 0 && m.Rejects[0].Index < 0 && m.Rejects[0].Stage == telemetry.StageDecode
 }
 
 // Errors of Ingest. Each refuses the whole delivery; nothing of it was stored.

@@ -108,13 +108,13 @@ func (s *shelf) register(d *telemetry.Device) {
 	s.devices[d.ID] = d
 }
 
-func (s *shelf) PutStates(_ context.Context, changes []ingest.StateChange) error {
+func (s *shelf) PutStates(_ context.Context, changes []ingest.StateChange) (map[int]error, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, c := range changes {
 		s.states[c.Device+"/"+c.Name] = c.Value
 	}
-	return s.fail
+	return nil, s.fail
 }
 
 func (s *shelf) PutUnits(_ context.Context, units map[string]string) error {

@@ -28,9 +28,10 @@ type Directory interface {
 }
 
 // Notes keeps what devices report besides numbers. Both calls return when it
-// is durable; they are made by the committer, with changes only.
+// is durable; they are made by the committer, with changes only. Refused names
+// by index the changes that were not taken and why.
 type Notes interface {
-	PutStates(ctx context.Context, changes []StateChange) error
+	PutStates(ctx context.Context, changes []StateChange) (refused map[int]error, err error)
 	PutUnits(ctx context.Context, units map[string]string) error
 }
 

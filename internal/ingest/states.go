@@ -13,7 +13,8 @@ const maxStateBytes = 4096
 
 // noteStates collects the states of a message that differ from what the device
 // reported before.
-func (p *Pipeline) noteStates(d *Delivery, m *Message) {
+func (p *Pipeline) noteStates(d *Delivery, at int) {
+	m := &d.Messages[at]
 	src := m.source
 	for k := m.states; k < m.statesEnd; k++ {
 		s := &d.batch.States[k]
@@ -29,6 +30,7 @@ func (p *Pipeline) noteStates(d *Delivery, m *Message) {
 			continue
 		}
 		d.changes = append(d.changes, StateChange{Device: src.id, Name: string(s.Name), Value: string(s.Value), Time: s.Time})
+		d.changeOf = append(d.changeOf, int32(at))
 	}
 }
 
@@ -68,9 +70,11 @@ func (p *Pipeline) putNotes(ctx context.Context, group []*Delivery) error {
 		}
 	}
 	if len(changes) > 0 {
-		if err := p.deps.Notes.PutStates(ctx, changes); err != nil {
+		refused, err := p.deps.Notes.PutStates(ctx, changes)
+		if err != nil {
 			return fmt.Errorf("keep device states: %w", err)
 		}
+		refuseStates(group, refused)
 		p.rememberStates(changes)
 	}
 	if len(units) > 0 {
@@ -84,6 +88,25 @@ func (p *Pipeline) putNotes(ctx context.Context, group []*Delivery) error {
 		p.unitMu.Unlock()
 	}
 	return nil
+}
+
+// refuseStates tells the messages which of their states were not kept. Indexes
+// count the changes of all deliveries in their order.
+func refuseStates(group []*Delivery, refused map[int]error) {
+	if len(refused) == 0 {
+		return
+	}
+	i := 0
+	for _, d := range group {
+		for k := range d.changes {
+			if err, no := refused[i]; no {
+				m := &d.Messages[d.changeOf[k]]
+				m.Accepted--
+				m.Rejects = append(m.Rejects, telemetry.Reject{Index: -1, Stage: telemetry.StageCommit, Reason: telemetry.ReasonSeriesLimit, Detail: err.Error()})
+			}
+			i++
+		}
+	}
 }
 
 func (p *Pipeline) rememberStates(changes []StateChange) {

@@ -42,7 +42,7 @@ func (p *Pipeline) validate(d *Delivery) {
 			d.samples = append(d.samples, int32(k))
 		}
 		m.source.mu.Unlock()
-		p.noteStates(d, m)
+		p.noteStates(d, i)
 	}
 }
 
