@@ -1,0 +1,184 @@
+// Package query answers the Prometheus HTTP API over a store: whoever asks sees
+// the series of the region they may see and no others, every question is
+// bounded in time, samples and memory, and an instant selector holds the last
+// value of a device for two and a half of its reporting periods.
+package query
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"regexp"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/prometheus/promql"
+	"github.com/prometheus/prometheus/promql/parser"
+	"github.com/prometheus/prometheus/storage"
+)
+
+// Config bounds what one question may cost and how many run at once.
+type Config struct {
+	// Timeout ends a question that runs or waits longer (503).
+	Timeout time.Duration `yaml:"timeout"`
+	// MaxSamples is how many samples one query may hold in memory, 16 bytes each (422).
+	MaxSamples int `yaml:"max_samples"`
+	// MaxSeries is how many series one question may touch, counted per selector (422).
+	MaxSeries int `yaml:"max_series"`
+	// MaxPoints is how many points a range query may ask for per series (400).
+	// Clients look for the error of Prometheus' own bound, 11000.
+	MaxPoints int `yaml:"max_points"`
+	// MaxConcurrency is how many questions read the store at once.
+	MaxConcurrency int `yaml:"max_concurrency"`
+	// MaxQueue is how many questions wait for their turn; further ones are
+	// refused at once (429, Retry-After).
+	MaxQueue int `yaml:"max_queue"`
+	// MaxRequestBytes is the longest request body (413).
+	MaxRequestBytes int64 `yaml:"max_request_bytes"`
+	// CORSOrigin is a regular expression, anchored at both ends, of the web
+	// origins whose pages may read answers; empty allows none.
+	CORSOrigin string `yaml:"cors_origin"`
+}
+
+// DefaultConfig is for a hub of a county: two cores and half a gigabyte.
+func DefaultConfig() Config {
+	return Config{
+		Timeout:         30 * time.Second,
+		MaxSamples:      10_000_000,
+		MaxSeries:       500_000,
+		MaxPoints:       11_000,
+		MaxConcurrency:  8,
+		MaxQueue:        64,
+		MaxRequestBytes: 1 << 20,
+		CORSOrigin:      ".*",
+	}
+}
+
+// Check returns every error of the configuration, each with its key.
+func (c Config) Check() error {
+	var errs []error
+	positive := func(key string, n int64) {
+		if n <= 0 {
+			errs = append(errs, fmt.Errorf("%s is %d; it must be at least 1", key, n))
+		}
+	}
+	if c.Timeout <= 0 {
+		errs = append(errs, fmt.Errorf("timeout is %s; it must be longer than 0s, such as 30s", c.Timeout))
+	}
+	positive("max_samples", int64(c.MaxSamples))
+	positive("max_series", int64(c.MaxSeries))
+	positive("max_points", int64(c.MaxPoints))
+	positive("max_concurrency", int64(c.MaxConcurrency))
+	positive("max_queue", int64(c.MaxQueue))
+	positive("max_request_bytes", c.MaxRequestBytes)
+	if _, err := regexp.Compile(c.CORSOrigin); err != nil {
+		errs = append(errs, fmt.Errorf("cors_origin %q is no regular expression: %w", c.CORSOrigin, err))
+	}
+	return errors.Join(errs...)
+}
+
+// Source is what the API answers from. It does not change after New.
+type Source struct {
+	// Store holds the series. Required.
+	Store storage.Queryable
+	// Visible returns what the sender of a request may see; false refuses the
+	// request (403). Required.
+	Visible func(*http.Request) (Scope, bool)
+	// Periods knows how often devices report; nil when nobody does, which leaves
+	// PromQL's own five minutes.
+	Periods Periods
+	// Metadata returns what is known of metrics, by name. The map is only read.
+	// Nil means nothing is known.
+	Metadata func() map[string][]Metadata
+	// Head describes the recent part of the store; nil leaves zeros.
+	Head func() Head
+	// Settings returns the configuration in force as YAML, without secrets. Nil
+	// leaves it empty. Callers confined to a region never see it.
+	Settings func() string
+	// Flags are the command line's flags and values, without secrets; seen by
+	// the same callers as Settings.
+	Flags map[string]string
+	Build BuildInfo
+	// Started is when the hub started.
+	Started time.Time
+	// Retention says for how long samples are kept, as a person would write it.
+	Retention string
+	// Clock is the hub's clock; nil means time.Now.
+	Clock func() time.Time
+}
+
+// Metadata is what is known of a metric.
+type Metadata struct {
+	Type string `json:"type"` // counter, gauge, histogram, summary, info, stateset or unknown
+	Unit string `json:"unit"`
+	Help string `json:"help"`
+}
+
+// Head describes the part of the store that is still in memory. Times are in
+// milliseconds since the Unix epoch.
+type Head struct {
+	Chunks, MinTime, MaxTime int64
+}
+
+// BuildInfo says which program answers. It has no features list: Grafana takes
+// one as the mark of Mimir and offers to write rules.
+type BuildInfo struct {
+	Version   string `json:"version"`
+	Revision  string `json:"revision"`
+	Branch    string `json:"branch"`
+	BuildUser string `json:"buildUser"`
+	BuildDate string `json:"buildDate"`
+	GoVersion string `json:"goVersion"`
+}
+
+// API answers the Prometheus HTTP API.
+type API struct {
+	config  Config
+	source  Source
+	store   storage.Queryable // confined to the scope of the request's context
+	engine  promql.QueryEngine
+	parser  parser.Parser
+	now     func() time.Time
+	log     *slog.Logger
+	gate    *gate
+	metrics *metrics
+	origin  *regexp.Regexp // nil when no foreign origin may read
+	zippers sync.Pool      // of *gzip.Writer
+}
+
+// New returns the API over a source. It fails when the configuration or the
+// source is incomplete.
+func New(c Config, s Source, log *slog.Logger, reg prometheus.Registerer) (*API, error) {
+	if err := c.Check(); err != nil {
+		return nil, fmt.Errorf("query: %w", err)
+	}
+	if s.Store == nil || s.Visible == nil {
+		return nil, errors.New("query: Source.Store and Source.Visible are required")
+	}
+	a := &API{
+		config: c, source: s, log: log, now: s.Clock,
+		parser:  parser.NewParser(parser.Options{}),
+		metrics: newMetrics(reg),
+	}
+	if a.now == nil {
+		a.now = time.Now
+	}
+	if c.CORSOrigin != "" {
+		a.origin = regexp.MustCompile("^(?:" + c.CORSOrigin + ")$")
+	}
+	a.gate = newGate(c.MaxConcurrency, c.MaxQueue, a.metrics)
+	a.store = confined{s.Store, c.MaxSeries}
+	a.engine = promql.NewEngine(promql.EngineOpts{
+		Logger:                   log,
+		MaxSamples:               c.MaxSamples,
+		Timeout:                  c.Timeout,
+		LookbackDelta:            plainHold,
+		NoStepSubqueryIntervalFn: func(int64) int64 { return time.Minute.Milliseconds() },
+		EnableAtModifier:         true,
+		EnableNegativeOffset:     true,
+		Parser:                   a.parser,
+	})
+	return a, nil
+}
