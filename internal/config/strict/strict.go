@@ -330,4 +330,3 @@ func describe(n *yaml.Node) string {
 	}
 	return fmt.Sprintf("%.60q", n.Value)
 }
-
