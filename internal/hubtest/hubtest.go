@@ -1,0 +1,256 @@
+// Package hubtest runs the real hub as a child process, so that tests can talk
+// to it as its users do and kill it as the world does.
+package hubtest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Build compiles cmd/hub with the tags, once per set of tags and process, and
+// returns the path of the program.
+func Build(t testing.TB, tags string) string {
+	t.Helper()
+	built.Lock()
+	defer built.Unlock()
+	if path, ok := built.paths[tags]; ok {
+		return path
+	}
+	dir, err := os.MkdirTemp("", "songhua-hubtest-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "hub")
+	cmd := exec.Command("go", "build", "-tags", tags, "-o", path, "github.com/songhua-io/hub/cmd/hub")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("build the hub: %v\n%s", err, out)
+	}
+	built.paths[tags] = path
+	return path
+}
+
+var built = struct {
+	sync.Mutex
+	paths map[string]string
+}{paths: map[string]string{}}
+
+// Clean removes what Build made. For TestMain.
+func Clean() {
+	built.Lock()
+	defer built.Unlock()
+	for _, path := range built.paths {
+		os.RemoveAll(filepath.Dir(path))
+	}
+	clear(built.paths)
+}
+
+// Hub is a hub that runs as a child process on loopback.
+type Hub struct {
+	Dir   string
+	HTTP  string `json:"http"` // base URL
+	MQTT  string `json:"mqtt"` // address:port
+	CoAP  string `json:"coap"` // address:port
+	Token string
+
+	cmd    *exec.Cmd
+	output *tail
+	ended  chan struct{}
+	err    error // of Wait; valid once ended is closed
+}
+
+// Start runs `hub serve` in dir with every door on a free port of loopback and
+// returns when it is ready.
+func Start(t testing.TB, binary, dir string, args ...string) *Hub {
+	t.Helper()
+	h, err := Launch(binary, dir, append([]string{"serve"}, args...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { h.Kill() })
+	return h
+}
+
+// Launch is Start for callers that take the error; args begin with the
+// subcommand.
+func Launch(binary, dir string, args ...string) (*Hub, error) {
+	h := &Hub{Dir: dir, output: &tail{most: 64 << 10}, ended: make(chan struct{})}
+	_ = os.Remove(filepath.Join(dir, "hub.json"))
+	ports := []string{"--data", dir, "--http", "127.0.0.1:0", "--mqtt", "127.0.0.1:0", "--coap", "127.0.0.1:0"}
+	h.cmd = exec.Command(binary, append(args, ports...)...)
+	h.cmd.Stdout, h.cmd.Stderr = h.output, h.output
+	h.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := h.cmd.Start(); err != nil {
+		return nil, err
+	}
+	go func() { h.err = h.cmd.Wait(); close(h.ended) }()
+	if err := h.waitReady(90 * time.Second); err != nil {
+		h.Kill()
+		return nil, fmt.Errorf("%w\n%s", err, h.Output())
+	}
+	return h, nil
+}
+
+func (h *Hub) waitReady(limit time.Duration) error {
+	deadline := time.Now().Add(limit)
+	for time.Now().Before(deadline) {
+		select {
+		case <-h.ended:
+			return fmt.Errorf("the hub ended before it was ready: %v", h.err)
+		case <-time.After(10 * time.Millisecond):
+		}
+		data, err := os.ReadFile(filepath.Join(h.Dir, "hub.json"))
+		if err != nil || json.Unmarshal(data, h) != nil {
+			continue
+		}
+		token, err := os.ReadFile(filepath.Join(h.Dir, "admin.token"))
+		if err != nil {
+			continue
+		}
+		h.Token = strings.TrimSpace(string(token))
+		resp, err := http.Get(h.HTTP + "/readyz")
+		if err != nil {
+			continue
+		}
+		resp.Body.Close()
+		if resp.StatusCode == http.StatusOK {
+			return nil
+		}
+	}
+	return fmt.Errorf("the hub was not ready after %v", limit)
+}
+
+// Output returns the end of what the hub printed.
+func (h *Hub) Output() string { return h.output.String() }
+
+// PID returns the process id.
+func (h *Hub) PID() int { return h.cmd.Process.Pid }
+
+// Ended is closed when the process is gone.
+func (h *Hub) Ended() <-chan struct{} { return h.ended }
+
+// ExitCode returns the exit code of an ended hub; -1 when a signal ended it.
+func (h *Hub) ExitCode() int { <-h.ended; return h.cmd.ProcessState.ExitCode() }
+
+// Kill ends the process with SIGKILL and waits until it is gone.
+func (h *Hub) Kill() {
+	_ = h.cmd.Process.Kill()
+	<-h.ended
+}
+
+// Stop sends SIGTERM and returns the exit code, or an error after 15 s.
+func (h *Hub) Stop() (int, error) {
+	if err := h.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return 0, err
+	}
+	select {
+	case <-h.ended:
+		return h.ExitCode(), nil
+	case <-time.After(15 * time.Second):
+		return 0, fmt.Errorf("the hub did not stop within 15 s\n%s", h.Output())
+	}
+}
+
+// Do makes an API request with the admin token, sends body as JSON unless nil,
+// and reads the answer into answer unless nil. Answers of 400 and above are
+// errors with the body's text.
+func (h *Hub) Do(ctx context.Context, method, path string, body, answer any) error {
+	var in io.Reader
+	if body != nil {
+		data, err := json.Marshal(body)
+		if err != nil {
+			return err
+		}
+		in = bytes.NewReader(data)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, h.HTTP+path, in)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Authorization", "Bearer "+h.Token)
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode >= 400 {
+		text, _ := io.ReadAll(io.LimitReader(resp.Body, 4096))
+		return fmt.Errorf("%s %s: %s: %s", method, path, resp.Status, text)
+	}
+	if answer == nil {
+		return nil
+	}
+	return json.NewDecoder(resp.Body).Decode(answer)
+}
+
+// AddDevice registers a device and returns its secret.
+func (h *Hub) AddDevice(t testing.TB, id, kind string) string {
+	t.Helper()
+	var made struct{ Secret string }
+	if err := h.Do(t.Context(), http.MethodPost, "/api/v1/devices", map[string]string{"id": id, "kind": kind}, &made); err != nil {
+		t.Fatal(err)
+	}
+	return made.Secret
+}
+
+// Series is one series of an answer: raw samples of a range selector, or one
+// value of an instant one.
+type Series struct {
+	Metric map[string]string `json:"metric"`
+	Values [][2]any          `json:"values"`
+	Value  [2]any            `json:"value"`
+}
+
+// Query asks for an instant query at the given time; the zero time means now.
+func (h *Hub) Query(ctx context.Context, promql string, at time.Time) ([]Series, error) {
+	form := url.Values{"query": {promql}}
+	if !at.IsZero() {
+		form.Set("time", fmt.Sprintf("%.3f", float64(at.UnixMilli())/1000))
+	}
+	var answer struct {
+		Data struct {
+			Result []Series `json:"result"`
+		} `json:"data"`
+	}
+	err := h.Do(ctx, http.MethodGet, "/prometheus/api/v1/query?"+form.Encode(), nil, &answer)
+	return answer.Data.Result, err
+}
+
+// tail keeps the end of what is written to it.
+type tail struct {
+	mu   sync.Mutex
+	most int
+	data []byte
+}
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.data = append(t.data, p...)
+	if over := len(t.data) - t.most; over > 0 {
+		t.data = append(t.data[:0], t.data[over:]...)
+	}
+	return len(p), nil
+}
+
+func (t *tail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return string(t.data)
+}
