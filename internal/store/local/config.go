@@ -1,0 +1,51 @@
+package local
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Config says where series are kept and for how long.
+type Config struct {
+	// Dir is the directory of the store. It is created when absent. One process
+	// at a time may use it.
+	Dir string `yaml:"dir"`
+	// Retention is how long samples are kept, by their own time. Whole blocks
+	// are removed once all of their samples are older.
+	Retention time.Duration `yaml:"retention"`
+	// MaxBytes bounds the disk space of blocks, logs and late data together; the
+	// oldest blocks go first. 0 means no bound but the disk.
+	MaxBytes int64 `yaml:"max_bytes"`
+	// OutOfOrderWindow is how far behind the newest sample of all series a
+	// sample may lie to go among the recent data. Older ones, up to Retention,
+	// go to blocks of their own and are as durable and visible.
+	OutOfOrderWindow time.Duration `yaml:"out_of_order_window"`
+}
+
+const day = 24 * time.Hour
+
+// DefaultConfig keeps 400 days: a year can be compared with the same weeks of
+// the year before, and the report about a year can be made in the month after
+// it. The directory is left to the caller.
+func DefaultConfig() Config {
+	return Config{Retention: 400 * day, OutOfOrderWindow: 30 * day}
+}
+
+// Check returns every fault of the configuration.
+func (c Config) Check() error {
+	var faults []error
+	if c.Dir == "" {
+		faults = append(faults, errors.New("dir is empty; name the directory that keeps the series"))
+	}
+	if c.Retention < day {
+		faults = append(faults, fmt.Errorf("retention is %v; keep at least 24h", c.Retention))
+	}
+	if c.OutOfOrderWindow < time.Hour || c.OutOfOrderWindow > c.Retention {
+		faults = append(faults, fmt.Errorf("out_of_order_window is %v; choose 1h up to retention (%v)", c.OutOfOrderWindow, c.Retention))
+	}
+	if c.MaxBytes < 0 {
+		faults = append(faults, fmt.Errorf("max_bytes is %d; 0 means no bound, otherwise it is positive", c.MaxBytes))
+	}
+	return errors.Join(faults...)
+}

@@ -1,0 +1,80 @@
+package local
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/prometheus/prometheus/tsdb/wlog"
+)
+
+// journal makes a write-ahead log of the TSDB durable. The TSDB writes its
+// logs without waiting for the disk, so each sync goes through a descriptor of
+// our own on the newest segment, and through the older ones of a rotation since
+// the last sync first.
+//
+// The descriptor stays open from one sync to the next: the kernel reports a
+// failed write-back once to every descriptor that was open when it happened.
+type journal struct {
+	dir   string
+	index int
+	file  *os.File
+	sync  func(*os.File) error
+}
+
+func openJournal(dir string, sync func(*os.File) error) (*journal, error) {
+	_, last, err := wlog.Segments(dir)
+	if err != nil {
+		return nil, err
+	}
+	if last < 0 {
+		return nil, fmt.Errorf("%s has no segment", dir)
+	}
+	f, err := os.Open(wlog.SegmentName(dir, last))
+	if err != nil {
+		return nil, err
+	}
+	j := &journal{dir: dir, index: last, file: f, sync: sync}
+	if err := syncDir(dir); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return j, nil
+}
+
+// flush returns when everything written to the log so far is on the disk.
+func (j *journal) flush() error {
+	rotated := false
+	for {
+		next, err := os.Open(wlog.SegmentName(j.dir, j.index+1))
+		if errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(j.sync(j.file), j.file.Close()); err != nil {
+			return errors.Join(err, next.Close())
+		}
+		j.file, rotated = next, true
+		j.index++
+	}
+	if err := j.sync(j.file); err != nil {
+		return err
+	}
+	if rotated {
+		return syncDir(j.dir)
+	}
+	return nil
+}
+
+func (j *journal) close() error { return j.file.Close() }
+
+// syncDir makes the entries of a directory durable.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
