@@ -1,0 +1,90 @@
+// Package http is the door for telemetry over HTTP: it answers 2xx only when
+// what it acknowledges is durable, and reads nothing larger than its bounds.
+package http
+
+import (
+	"log/slog"
+	nethttp "net/http"
+	"sync"
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/songhua-io/hub/internal/codec"
+	"github.com/songhua-io/hub/internal/ingest"
+)
+
+// Config bounds what a request may cost.
+type Config struct {
+	// MaxBody is the largest body in bytes, as sent.
+	MaxBody int `yaml:"max_body"`
+	// MaxDecoded is the largest body in bytes after gzip or zstd.
+	MaxDecoded int `yaml:"max_decoded"`
+	// MaxRatio is how many times larger than sent a body may unfold. The first 64 KiB are free.
+	MaxRatio int `yaml:"max_ratio"`
+	// MaxMemory is how many bytes the bodies of all requests together may take.
+	MaxMemory int64 `yaml:"max_memory"`
+	// MaxDevices is how many devices a gateway may speak for in one request.
+	MaxDevices int `yaml:"max_devices"`
+}
+
+// DefaultConfig returns the bounds of a hub without a config file.
+func DefaultConfig() Config {
+	return Config{MaxBody: 8 << 20, MaxDecoded: 32 << 20, MaxRatio: 100, MaxMemory: 256 << 20, MaxDevices: 1000}
+}
+
+// Deps are what the door works with. All are required.
+type Deps struct {
+	Pipeline *ingest.Pipeline
+	Gate     ingest.Gate
+	Log      *slog.Logger
+	Metrics  prometheus.Registerer
+}
+
+// Door takes telemetry from devices and gateways over HTTP. Timeouts of slow
+// senders belong to the server in which its routes are mounted.
+type Door struct {
+	cfg     Config
+	deps    Deps
+	metrics *metrics
+	pool    sync.Pool // of *request
+	memory  atomic.Int64
+}
+
+// New returns a door whose routes can be mounted.
+func New(cfg Config, deps Deps) *Door {
+	d := &Door{cfg: cfg, deps: deps}
+	d.metrics = newMetrics(deps.Metrics, d)
+	d.pool.New = func() any { return &request{door: d} }
+	return d
+}
+
+// Route is one path that devices send to. Pattern is as [nethttp.ServeMux]
+// takes it; Summary is for the API's description.
+type Route struct {
+	Pattern string
+	Summary string
+	Handler nethttp.Handler
+}
+
+// Routes lists every path of the door.
+func (d *Door) Routes() []Route {
+	device := func(pattern, summary string, serve func(*request)) Route {
+		return Route{pattern, summary, d.handler(pattern, problems{}, serve)}
+	}
+	telemetry := func(f codec.Format) func(*request) { return func(r *request) { r.telemetry(f) } }
+	return []Route{
+		device("POST /api/v1/devices/{id}/telemetry", "Telemetry of a device; the Content-Type or the first byte names the format.", telemetry(codec.Auto)),
+		device("POST /api/v1/devices/{id}/telemetry/senml", "Telemetry as SenML JSON (RFC 8428).", telemetry(codec.SenML)),
+		device("POST /api/v1/devices/{id}/telemetry/senml-cbor", "Telemetry as SenML CBOR (RFC 8428).", telemetry(codec.SenMLCBOR)),
+		device("POST /api/v1/devices/{id}/telemetry/json", "Telemetry as flat JSON.", telemetry(codec.JSON)),
+		device("POST /api/v1/devices/{id}/telemetry/influx", "Telemetry as InfluxDB line protocol.", telemetry(codec.Influx)),
+		device("POST /api/v1/devices/{id}/telemetry/{format}", "Answers 415 for formats that the hub does not read.", (*request).unknownFormat),
+		device("POST /api/v1/devices/{id}/v2x", "V2X frames; not read by this hub, answers 415.", (*request).v2x),
+		{"POST /api/v2/write", "InfluxDB v2 write API; the token names the device, a gateway's tag \"device\" its child.", d.handler("POST /api/v2/write", influxErrors{}, (*request).influx)},
+		{"GET /ping", "InfluxDB's sign of life.", d.handler("GET /ping", influxErrors{}, (*request).ping)},
+		{"GET /health", "InfluxDB's health answer.", d.handler("GET /health", influxErrors{}, (*request).health)},
+		{"POST /prometheus/api/v1/write", "Prometheus remote write 1 and 2.", d.handler("POST /prometheus/api/v1/write", plainErrors{}, (*request).remoteWrite)},
+		{"POST /prometheus/api/v1/otlp/v1/metrics", "OpenTelemetry metrics (OTLP over HTTP, protobuf or JSON).", d.handler("POST /prometheus/api/v1/otlp/v1/metrics", otlpErrors{}, (*request).otlp)},
+	}
+}

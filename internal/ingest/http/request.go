@@ -1,0 +1,251 @@
+package http
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	nethttp "net/http"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/songhua-io/hub/internal/codec"
+	"github.com/songhua-io/hub/internal/ingest"
+	"github.com/songhua-io/hub/internal/telemetry"
+)
+
+// request is the memory of one request; it is reused for the next.
+type request struct {
+	door *Door
+	w    nethttp.ResponseWriter
+	r    *nethttp.Request
+
+	errors   errorStyle
+	peer     *ingest.Peer
+	body     []byte // as sent
+	unfolded []byte // after gzip or zstd
+	reserved int64  // of the door's memory
+	answer   []byte
+	code     int
+	delivery ingest.Delivery
+	split    split
+	unpack   unpack
+}
+
+// failure is why a request is not answered with what it asked for.
+type failure struct {
+	status int
+	detail string
+	after  time.Duration // Retry-After; 0 is none
+	// rejects are what of the request was not stored, when it could be read.
+	rejects []telemetry.Reject
+}
+
+func fail(status int, format string, args ...any) *failure {
+	return &failure{status: status, detail: fmt.Sprintf(format, args...)}
+}
+
+func (d *Door) handler(route string, style errorStyle, serve func(*request)) nethttp.Handler {
+	meter := d.metrics.meter(route)
+	return nethttp.HandlerFunc(func(w nethttp.ResponseWriter, hr *nethttp.Request) {
+		begin := time.Now()
+		r := d.pool.Get().(*request)
+		r.w, r.r, r.errors = w, hr, style
+		serve(r)
+		d.metrics.body.Add(float64(len(r.body)))
+		meter.count(r.code, time.Since(begin))
+		r.release()
+	})
+}
+
+// release gives the request's memory back; what a large one grew to is freed.
+func (r *request) release() {
+	r.door.memory.Add(-r.reserved)
+	r.w, r.r, r.peer, r.reserved = nil, nil, nil, 0
+	r.delivery.Trim()
+	r.split.reset()
+	if cap(r.body) > keep || cap(r.unfolded) > keep || cap(r.answer) > keep {
+		r.body, r.unfolded, r.answer = nil, nil, nil
+	}
+	r.body, r.unfolded, r.answer = r.body[:0], r.unfolded[:0], r.answer[:0]
+	r.door.pool.Put(r)
+}
+
+// authenticate finds the peer behind the request's secret.
+func (r *request) authenticate(schemes ...string) *failure {
+	secret, ok := credential(r.r.Header.Get("Authorization"), schemes)
+	if !ok {
+		r.w.Header().Set("WWW-Authenticate", `Bearer realm="hub"`)
+		return fail(nethttp.StatusUnauthorized, "the request carries no secret; send the header \"Authorization: %s <device secret>\"", schemes[0])
+	}
+	c := ingest.Credentials{Secret: []byte(secret)}
+	if a, err := netip.ParseAddrPort(r.r.RemoteAddr); err == nil {
+		c.Address = a.Addr().Unmap()
+	}
+	peer, err := r.door.deps.Gate.Authenticate(r.r.Context(), c)
+	if err != nil {
+		if !errors.Is(err, ingest.ErrUnauthorized) {
+			r.door.deps.Log.Error("device could not be authenticated", "door", "http", "error", err)
+			return &failure{status: nethttp.StatusServiceUnavailable, detail: "the hub cannot check secrets at this moment; try again", after: time.Second}
+		}
+		r.w.Header().Set("WWW-Authenticate", `Bearer realm="hub", error="invalid_token"`)
+		return fail(nethttp.StatusUnauthorized, "the secret is not one of a device in use; take it from `hub device add` or `hub device rotate`")
+	}
+	r.peer = peer
+	return nil
+}
+
+// credential returns what follows one of the schemes (RFC 9110 section 11.4).
+func credential(header string, schemes []string) (string, bool) {
+	scheme, rest, ok := strings.Cut(header, " ")
+	for _, s := range schemes {
+		if ok && strings.EqualFold(scheme, s) {
+			rest = strings.TrimSpace(rest)
+			return rest, rest != ""
+		}
+	}
+	return "", false
+}
+
+// telemetry takes one message of the device that the path names.
+func (r *request) telemetry(f codec.Format) {
+	if fault := r.telemetryOf(f); fault != nil {
+		r.fail(fault)
+		return
+	}
+	m := &r.delivery.Messages[0]
+	r.answer = appendAnswer(r.answer[:0], m.Accepted, m.Rejects)
+	r.write(nethttp.StatusOK, jsonType)
+}
+
+func (r *request) telemetryOf(f codec.Format) *failure {
+	if fault := r.authenticate("Bearer"); fault != nil {
+		return fault
+	}
+	device := r.r.PathValue("id")
+	if fault := r.speakFor(device); fault != nil {
+		return fault
+	}
+	if f == codec.Auto {
+		var fault *failure
+		if f, fault = r.format(); fault != nil {
+			return fault
+		}
+	}
+	payload, fault := r.payload()
+	if fault != nil {
+		return fault
+	}
+	r.delivery.Reset()
+	r.delivery.Add(device, f, payload)
+	if fault := r.ingest(); fault != nil {
+		return fault
+	}
+	return refusal(&r.delivery.Messages[0])
+}
+
+// speakFor makes sure that the peer may send the telemetry of a device. It
+// tells a stranger to the device nothing about whether it exists.
+func (r *request) speakFor(device string) *failure {
+	if device == r.peer.Device.ID || r.door.deps.Gate.MaySpeak(r.peer, device) {
+		return nil
+	}
+	return fail(nethttp.StatusForbidden, "device %q may not send telemetry of %q; send to its own path, or make it a gateway of that device", r.peer.Device.ID, clip(device))
+}
+
+func (r *request) format() (codec.Format, *failure) {
+	full := r.r.Header.Get("Content-Type")
+	media, _, _ := strings.Cut(full, ";")
+	f, ok := codec.FromMediaType(strings.TrimSpace(media))
+	if !ok {
+		return f, fail(nethttp.StatusUnsupportedMediaType, "Content-Type %q is not read here; send application/senml+json, application/senml+cbor, application/json or text/plain (line protocol)", clip(full))
+	}
+	return f, nil
+}
+
+func (r *request) unknownFormat() {
+	r.fail(fail(nethttp.StatusUnsupportedMediaType, "format %q is not read here; use senml, senml-cbor, json or influx as the last part of the path", clip(r.r.PathValue("format"))))
+}
+
+func (r *request) v2x() {
+	if fault := r.authenticate("Bearer"); fault != nil {
+		r.fail(fault)
+		return
+	}
+	r.fail(fail(nethttp.StatusUnsupportedMediaType, "V2X frames are not read by this hub; send measured values to /api/v1/devices/%s/telemetry", clip(r.r.PathValue("id"))))
+}
+
+// ingest takes the delivery through the pipeline.
+func (r *request) ingest() *failure {
+	err := r.door.deps.Pipeline.Ingest(&r.delivery)
+	if err == nil {
+		return nil
+	}
+	var rate *ingest.RateError
+	switch {
+	case errors.As(err, &rate):
+		return &failure{status: nethttp.StatusTooManyRequests, detail: err.Error(), after: rate.After}
+	case errors.Is(err, ingest.ErrBusy), errors.Is(err, ingest.ErrClosed):
+		return &failure{status: nethttp.StatusServiceUnavailable, detail: err.Error() + "; nothing of the request was stored, send it again", after: time.Second}
+	}
+	return &failure{status: nethttp.StatusServiceUnavailable, detail: "the store failed; nothing of the request was stored, send it again", after: 10 * time.Second}
+}
+
+// refusal says why nothing of a message was stored; nil when something was, or
+// when there was nothing to store.
+func refusal(m *ingest.Message) *failure {
+	if m.Accepted > 0 || len(m.Rejects) == 0 {
+		return nil
+	}
+	f := &failure{status: nethttp.StatusUnprocessableEntity, rejects: m.Rejects, detail: fmt.Sprintf("nothing was stored: all of %d records were rejected", len(m.Rejects))}
+	first := m.Rejects[0]
+	if first.Index >= 0 {
+		return f
+	}
+	f.detail = first.Detail
+	switch first.Reason {
+	case telemetry.ReasonUnknownDevice:
+		f.status = nethttp.StatusNotFound
+		f.detail += "; add it with `hub device add`"
+	case telemetry.ReasonDeviceDisabled, telemetry.ReasonNotPermitted:
+		f.status = nethttp.StatusForbidden
+	case telemetry.ReasonTooLarge, telemetry.ReasonDecompression:
+		f.status = nethttp.StatusRequestEntityTooLarge
+	case telemetry.ReasonUnsupported:
+		f.status = nethttp.StatusUnsupportedMediaType
+	case telemetry.ReasonMalformed:
+		f.status = nethttp.StatusBadRequest
+	}
+	return f
+}
+
+// fail answers with a failure in the manner of the route.
+func (r *request) fail(f *failure) {
+	if f.after > 0 {
+		r.w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(f.after.Seconds()))))
+	}
+	r.errors.answer(r, f)
+}
+
+// write sends the answer that was built.
+func (r *request) write(status int, contentType []string) {
+	r.code = status
+	h := r.w.Header()
+	if contentType != nil {
+		h["Content-Type"] = contentType
+	}
+	r.w.WriteHeader(status)
+	if len(r.answer) > 0 {
+		// A sender that is gone will send again; the store knows what it has.
+		_, _ = r.w.Write(r.answer)
+	}
+}
+
+// clip keeps what a stranger sent short in answers.
+func clip(s string) string {
+	if len(s) <= 64 {
+		return s
+	}
+	return s[:64] + "…"
+}
