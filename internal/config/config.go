@@ -1,0 +1,235 @@
+// Package config reads a hub's file into typed settings: every key has a
+// default, an unknown key is an error, and every error names its key path, the
+// value and the way out.
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/songhua-io/hub/internal/config/strict"
+	"github.com/songhua-io/hub/internal/ingest"
+	"github.com/songhua-io/hub/internal/ingest/coap"
+	"github.com/songhua-io/hub/internal/ingest/desk"
+	"github.com/songhua-io/hub/internal/ingest/http"
+	"github.com/songhua-io/hub/internal/ingest/mqtt"
+	"github.com/songhua-io/hub/internal/query"
+	"github.com/songhua-io/hub/internal/store/local"
+	"github.com/songhua-io/hub/internal/telemetry"
+)
+
+//go:generate go run ./gen -root ../.. -o docs.go -package config -func docs internal/config internal/ingest internal/ingest/mqtt internal/ingest/coap internal/ingest/http internal/ingest/desk internal/query internal/store/local
+
+// Config is everything that can be set of a hub.
+type Config struct {
+	// Data is the directory of everything the hub keeps; --data sets it too.
+	Data string `yaml:"data"`
+	// Log says what the hub tells of its work, on standard error.
+	Log Log `yaml:"log"`
+	// Listen says where the doors are.
+	Listen Listen `yaml:"listen"`
+	// TLS is used by every door that is encrypted by certificate.
+	TLS TLS `yaml:"tls"`
+	// Ingest bounds what devices may send.
+	Ingest ingest.Config `yaml:"ingest"`
+	// MQTT bounds the embedded MQTT server.
+	MQTT mqtt.Config `yaml:"mqtt"`
+	// Broker takes telemetry from an MQTT cluster besides the embedded server.
+	Broker mqtt.BrokerConfig `yaml:"broker"`
+	// CoAP bounds the CoAP doors.
+	CoAP coap.Config `yaml:"coap"`
+	// HTTP bounds the telemetry routes of the HTTP door.
+	HTTP http.Config `yaml:"http"`
+	// Desk bounds the rejects that are kept.
+	Desk desk.Config `yaml:"desk"`
+	// Store is the embedded time-series store, in the folder series of the data directory.
+	Store local.Config `yaml:"store"`
+	// Query bounds the Prometheus API.
+	Query query.Config `yaml:"query"`
+}
+
+// Log says what is logged and how.
+type Log struct {
+	// Level is debug, info, warn or error.
+	Level string `yaml:"level"`
+	// Format is text or json.
+	Format string `yaml:"format"`
+}
+
+// Listen holds address:port of each door; port 0 takes any free one, off closes
+// the door.
+type Listen struct {
+	// HTTP serves the API, the pages, Grafana's queries, and MQTT over WebSocket at /mqtt.
+	HTTP string `yaml:"http"`
+	// MQTT is MQTT 3.1.1 and 5 over TCP, without encryption.
+	MQTT string `yaml:"mqtt"`
+	// MQTTS is MQTT over TLS; it opens when tls.certificate is set.
+	MQTTS string `yaml:"mqtts"`
+	// CoAP is CoAP over UDP, without encryption.
+	CoAP string `yaml:"coap"`
+	// CoAPS is CoAP over DTLS, by pre-shared key: the device's id and secret.
+	CoAPS string `yaml:"coaps"`
+}
+
+// TLS names the files of the hub's certificate.
+type TLS struct {
+	// Certificate is a PEM file with the hub's certificate and its chain; it turns encryption of HTTP and MQTT on.
+	Certificate string `yaml:"certificate"`
+	// Key is a PEM file with the certificate's private key.
+	Key string `yaml:"key"`
+	// ClientCA is a PEM file with the authorities whose client certificates are taken; their common name is the device id.
+	ClientCA string `yaml:"client_ca"`
+}
+
+// Off closes a door.
+const Off = "off"
+
+// Default returns the settings of a hub without a config file: everything on
+// loopback, in ./songhua-data.
+func Default() Config {
+	return Config{
+		Data: "songhua-data",
+		Log:  Log{Level: "info", Format: "text"},
+		Listen: Listen{
+			HTTP: "127.0.0.1:8080", MQTT: "127.0.0.1:1883", MQTTS: "127.0.0.1:8883",
+			CoAP: "127.0.0.1:5683", CoAPS: "127.0.0.1:5684",
+		},
+		Ingest: ingest.DefaultConfig(),
+		MQTT:   mqtt.DefaultConfig(),
+		Broker: mqtt.DefaultBrokerConfig(),
+		CoAP:   coap.DefaultConfig(),
+		HTTP:   http.DefaultConfig(),
+		Desk:   desk.DefaultConfig(),
+		Store:  local.DefaultConfig(),
+		Query:  query.DefaultConfig(),
+	}
+}
+
+// Invalid lists every error of a config file.
+type Invalid struct {
+	File   string
+	Errors []strict.Error
+}
+
+func (e *Invalid) Error() string {
+	lines := make([]string, 0, len(e.Errors))
+	for _, f := range e.Errors {
+		lines = append(lines, fmt.Sprintf("%s: %v", e.File, f))
+	}
+	return strings.Join(lines, "\n")
+}
+
+// Load reads a file over the defaults; an empty name means the defaults alone.
+// The error is *Invalid when the file can be read and is wrong.
+func Load(file string) (Config, error) {
+	c := Default()
+	if file == "" {
+		return c, nil
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return c, fmt.Errorf("read config: %w", err)
+	}
+	if errs := strict.Decode(data, &c); len(errs) > 0 {
+		return c, &Invalid{File: file, Errors: errs}
+	}
+	return c, nil
+}
+
+// Annotated returns the default settings as a config file with the comment of
+// every key.
+func Annotated() []byte {
+	c := Default()
+	return bytes.TrimLeft(strict.Annotate(&c, docs()), "\n")
+}
+
+// Check implements strict.Checker.
+func (c Config) Check(path string) []strict.Error {
+	var errs []strict.Error
+	if c.Data == "" {
+		errs = append(errs, strict.Fault(path, "data", "is empty; name a directory that the hub may write to"))
+	}
+	for kind := range c.Ingest.Windows {
+		if _, err := telemetry.ParseKind(kind); err != nil {
+			errs = append(errs, strict.Fault(path, "ingest.windows."+kind, "%v", err))
+		}
+	}
+	if c.Ingest.FutureSkew < 0 || c.Ingest.FutureSkew > 24*time.Hour {
+		errs = append(errs, strict.Fault(path, "ingest.future_skew", "%v is not between 0s and 24h", c.Ingest.FutureSkew))
+	}
+	errs = append(errs, checked(path, "store", c.Store.Check())...)
+	errs = append(errs, checked(path, "query", c.Query.Check())...)
+	return errs
+}
+
+// checked turns a package's own joined errors into faults beneath a key.
+func checked(path, key string, err error) []strict.Error {
+	if err == nil {
+		return nil
+	}
+	var many interface{ Unwrap() []error }
+	if !errors.As(err, &many) {
+		return []strict.Error{strict.Fault(path, key, "%v", err)}
+	}
+	var errs []strict.Error
+	for _, e := range many.Unwrap() {
+		errs = append(errs, strict.Fault(path, key, "%v", e))
+	}
+	return errs
+}
+
+// Check implements strict.Checker.
+func (l Log) Check(path string) []strict.Error {
+	var errs []strict.Error
+	if l.Level != "debug" && l.Level != "info" && l.Level != "warn" && l.Level != "error" {
+		errs = append(errs, strict.Fault(path, "level", "%q is not one of debug, info, warn, error", l.Level))
+	}
+	if l.Format != "text" && l.Format != "json" {
+		errs = append(errs, strict.Fault(path, "format", "%q is neither text nor json", l.Format))
+	}
+	return errs
+}
+
+// Check implements strict.Checker.
+func (l Listen) Check(path string) []strict.Error {
+	var errs []strict.Error
+	for _, door := range []struct{ key, address string }{
+		{"http", l.HTTP}, {"mqtt", l.MQTT}, {"mqtts", l.MQTTS}, {"coap", l.CoAP}, {"coaps", l.CoAPS},
+	} {
+		if err := CheckAddress(door.address); err != nil {
+			errs = append(errs, strict.Fault(path, door.key, "%v", err))
+		}
+	}
+	if l.HTTP == Off {
+		errs = append(errs, strict.Fault(path, "http", "cannot be off: without it nobody can ask the hub anything"))
+	}
+	return errs
+}
+
+// CheckAddress reports why s is no place for a door.
+func CheckAddress(s string) error {
+	if s == Off {
+		return nil
+	}
+	if _, _, err := net.SplitHostPort(s); err != nil {
+		return fmt.Errorf("%q is not address:port (127.0.0.1:1883, :1883 for every address, port 0 for any free one) or off", s)
+	}
+	return nil
+}
+
+// Check implements strict.Checker.
+func (t TLS) Check(path string) []strict.Error {
+	var errs []strict.Error
+	if (t.Certificate == "") != (t.Key == "") {
+		errs = append(errs, strict.Fault(path, "", "certificate and key belong together; one of them is missing"))
+	}
+	if t.ClientCA != "" && t.Certificate == "" {
+		errs = append(errs, strict.Fault(path, "client_ca", "is of use only with certificate and key"))
+	}
+	return errs
+}
