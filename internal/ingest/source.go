@@ -33,7 +33,8 @@ type source struct {
 	ids     map[telemetry.SeriesID]struct{}
 	states  map[string]state
 	stamped int64 // last time that was given to samples without one, ms
-	outlier int64 // a gap much longer than the period, seen once
+	// A gap much longer than the period, seen once, and the time of its end.
+	outlier, outlierAt int64
 	key     []byte
 }
 
@@ -79,7 +80,10 @@ func (s *source) overRate(now int64, perSecond int) time.Duration {
 	last := s.refilled.Load()
 	if now > last && s.refilled.CompareAndSwap(last, now) {
 		full := int64(2 * perSecond)
-		earned := min((now-last)*int64(perSecond)/1000, full)
+		earned := full
+		if gone := now - last; gone < 2000 {
+			earned = gone * int64(perSecond) / 1000
+		}
 		if t := s.tokens.Add(earned); t > full {
 			s.tokens.Add(full - t)
 		}
@@ -101,29 +105,32 @@ func (s *source) observe(now, newest int64, accepted int) {
 	if newest <= before || !s.event.CompareAndSwap(before, newest) || before == 0 {
 		return
 	}
-	s.learn(newest - before)
+	s.learn(newest-before, newest)
 }
 
 // learn follows the reporting period by the gaps between newest sample times:
-// a longer gap raises it at once, unless it is an outage (over four periods and
-// seen once only); shorter gaps lower it slowly, by time and not by count, so
+// a longer gap raises it at once, unless it is over four periods and comes
+// alone: an outage. Shorter gaps lower it slowly, by time and not by count, so
 // that a device which sends its values one by one keeps its cycle.
-func (s *source) learn(gap int64) {
+func (s *source) learn(gap, at int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p := s.period.Load()
 	switch {
 	case p == 0:
 		p = gap
-	case gap > 4*p && (s.outlier == 0 || gap > 2*s.outlier || 2*gap < s.outlier):
-		s.outlier = gap
-		return
+	case gap > 4*p:
+		again := gap <= 2*s.outlier && s.outlier <= 2*gap && at-s.outlierAt <= 3*gap
+		s.outlier, s.outlierAt = gap, at
+		if !again {
+			return
+		}
+		p = gap
 	case gap >= p:
 		p = gap
 	default:
 		p -= gap / 16
 	}
-	s.outlier = 0
 	s.period.Store(p)
 }
 
