@@ -1,0 +1,326 @@
+package registry
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+)
+
+// traffic is a write path whose knowledge the test sets.
+type traffic struct {
+	mu   sync.Mutex
+	seen map[string]Seen
+}
+
+func (a *traffic) Activity(yield func(string, Seen) bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for id, s := range a.seen {
+		if !yield(id, s) {
+			return
+		}
+	}
+}
+
+// sample lets a live sample of a device arrive.
+func (a *traffic) sample(device string) {
+	a.set(device, Seen{LastReceived: time.Now(), LastEvent: time.Now()})
+}
+
+func (a *traffic) set(device string, s Seen) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.seen[device] = s
+}
+
+// watch is a running presence and what it told.
+type watch struct {
+	*Presence
+	*traffic
+	mu    sync.Mutex
+	told  []string
+	start time.Time
+	stop  func()
+}
+
+func watching(t *testing.T, r *Registry) *watch {
+	t.Helper()
+	w := &watch{traffic: &traffic{seen: map[string]Seen{}}, start: time.Now()}
+	p, err := NewPresence(t.Context(), PresenceConfig{
+		Registry: r, Records: r.db, Activity: w.traffic, Log: slog.New(slog.DiscardHandler), Now: time.Now, Metrics: prometheus.NewRegistry(),
+		On: func(x Transition) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.told = append(w.told, fmt.Sprintf("%s %s->%s %s %s", x.Device, x.From, x.To, x.Reason, x.At.Sub(w.start).Round(time.Second)))
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Presence = p
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- p.Run(ctx) }()
+	w.stop = func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+	return w
+}
+
+func (w *watch) expect(t *testing.T, want string) {
+	t.Helper()
+	synctest.Wait()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var lines []string
+	for l := range strings.Lines(want) {
+		if l = strings.TrimSpace(l); l != "" {
+			lines = append(lines, l)
+		}
+	}
+	if diff := cmp.Diff(lines, w.told); diff != "" {
+		t.Errorf("transitions (-want +got):\n%s", diff)
+	}
+}
+
+// story runs what happens to devices a, b and c (period 60 s) by a clock of its own.
+func story(t *testing.T, f func(t *testing.T, r *Registry, w *watch)) {
+	synctest.Test(t, func(t *testing.T) {
+		r := open(t, t.TempDir())
+		for _, id := range []string{"a", "b", "c"} {
+			add(t, r, Spec{ID: id, Period: time.Minute})
+		}
+		w := watching(t, r)
+		f(t, r, w)
+		w.stop()
+	})
+}
+
+func TestPresence(t *testing.T) {
+	t.Run("a broken connection means offline at once", func(t *testing.T) {
+		story(t, func(t *testing.T, r *Registry, w *watch) {
+			w.Connected("a")
+			time.Sleep(time.Hour)
+			w.Left("a", ReasonLost)
+			w.Connected("b")
+			w.Left("b", ReasonKeepAlive)
+			w.expect(t, `a never->online connected 0s
+				a online->offline lost 1h0m0s
+				b never->online connected 1h0m0s
+				b online->offline keep_alive 1h0m0s`)
+		})
+	})
+	t.Run("devices that connect, send and leave stay online between sessions", func(t *testing.T) {
+		story(t, func(t *testing.T, r *Registry, w *watch) {
+			for range 10 {
+				w.Connected("a")
+				w.sample("a")
+				w.Left("a", ReasonDisconnect)
+				time.Sleep(time.Minute)
+			}
+			time.Sleep(time.Hour)
+			w.expect(t, `a never->online connected 0s
+				a online->late silent_period 10m31s
+				a late->offline silent_period 11m31s`)
+		})
+	})
+	t.Run("http devices come and go by their samples", func(t *testing.T) {
+		story(t, func(t *testing.T, r *Registry, w *watch) {
+			w.sample("a")
+			time.Sleep(100 * time.Second)
+			w.sample("a")
+			time.Sleep(time.Hour)
+			w.sample("a")
+			time.Sleep(time.Second)
+			w.expect(t, `a never->online telemetry 0s
+				a online->late silent_period 1m31s
+				a late->online telemetry 1m40s
+				a online->late silent_period 3m11s
+				a late->offline silent_period 4m11s
+				a offline->online telemetry 1h1m40s`)
+		})
+	})
+	t.Run("what arrived before the connection broke does not bring a device back", func(t *testing.T) {
+		story(t, func(t *testing.T, r *Registry, w *watch) {
+			w.Connected("a")
+			time.Sleep(1500 * time.Millisecond)
+			w.sample("a")
+			w.Left("a", ReasonLost)
+			time.Sleep(time.Minute)
+			w.expect(t, `a never->online connected 0s
+				a online->offline lost 2s`)
+		})
+	})
+	t.Run("late history does not make a device online", func(t *testing.T) {
+		story(t, func(t *testing.T, r *Registry, w *watch) {
+			w.set("a", Seen{LastEvent: time.Now().Add(-time.Hour), Samples: 10})
+			time.Sleep(time.Minute)
+			w.expect(t, ``)
+			if s := w.Of("a"); s.State != Never || s.Samples != 10 || s.LastEvent.IsZero() {
+				t.Errorf("%+v", s)
+			}
+		})
+	})
+	t.Run("a taken-over session is no absence", func(t *testing.T) {
+		story(t, func(t *testing.T, r *Registry, w *watch) {
+			w.Connected("a")
+			w.Connected("a")
+			w.Left("a", ReasonTakenOver)
+			time.Sleep(time.Hour)
+			w.Left("a", ReasonDisconnect)
+			time.Sleep(time.Second)
+			w.expect(t, `a never->online connected 0s
+				a online->offline disconnect 1h0m1s`)
+		})
+	})
+	t.Run("one of two connections is enough", func(t *testing.T) {
+		story(t, func(t *testing.T, r *Registry, w *watch) {
+			w.Connected("a")
+			w.Connected("a")
+			w.Left("a", ReasonLost)
+			time.Sleep(time.Hour)
+			w.expect(t, `a never->online connected 0s`)
+		})
+	})
+	t.Run("disabled and removed devices go offline", func(t *testing.T) {
+		story(t, func(t *testing.T, r *Registry, w *watch) {
+			w.sample("a")
+			time.Sleep(1500 * time.Millisecond)
+			w.sample("b")
+			time.Sleep(time.Second)
+			if _, err := r.Disable(t.Context(), "a", 0); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Second)
+			if err := r.Remove(t.Context(), "b", 0); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Second)
+			w.expect(t, `a never->online telemetry 0s
+				b never->online telemetry 2s
+				a online->offline revoked 3s
+				b online->offline revoked 4s`)
+		})
+	})
+	t.Run("the learned period counts where none is declared", func(t *testing.T) {
+		story(t, func(t *testing.T, r *Registry, w *watch) {
+			add(t, r, Spec{ID: "probe"})
+			w.set("probe", Seen{LastReceived: time.Now(), Period: time.Hour})
+			time.Sleep(90 * time.Minute)
+			w.expect(t, `probe never->online telemetry 0s`)
+			time.Sleep(2 * time.Second)
+			w.expect(t, `probe never->online telemetry 0s
+				probe online->late silent_period 1h30m1s`)
+		})
+	})
+	t.Run("events at once, not with the next second", func(t *testing.T) {
+		story(t, func(t *testing.T, r *Registry, w *watch) {
+			w.Connected("a")
+			w.expect(t, `a never->online connected 0s`)
+		})
+	})
+}
+
+func TestPresenceSurvivesRestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		r := open(t, dir)
+		for _, id := range []string{"a", "b", "c"} {
+			add(t, r, Spec{ID: id, Period: time.Minute})
+		}
+		w := watching(t, r)
+		w.Connected("a")
+		w.Connected("b")
+		time.Sleep(90 * time.Second)
+		w.sample("a")
+		w.Left("b", ReasonLost)
+		time.Sleep(2 * time.Second)
+		w.Left("a", ReasonShutdown)
+		before := w.Of("a")
+		w.stop()
+
+		time.Sleep(24 * time.Hour)
+		w = watching(t, open(t, dir))
+		after := w.Of("a")
+		before.Since, before.LastSeen, before.LastEvent = before.Since.UTC(), before.LastSeen.UTC(), before.LastEvent.UTC()
+		if diff := cmp.Diff(before, after); diff != "" {
+			t.Errorf("a (-before +after):\n%s", diff)
+		}
+		if s := w.Of("b"); s.State != Offline || s.Reason != ReasonLost {
+			t.Errorf("b: %+v", s)
+		}
+		if s := w.Of("c"); s.State != Never {
+			t.Errorf("c: %+v", s)
+		}
+		time.Sleep(80 * time.Second)
+		w.expect(t, ``)
+		time.Sleep(80 * time.Second)
+		w.expect(t, `a online->late silent_period 1m31s
+			a late->offline silent_period 2m31s`)
+		w.stop()
+
+		history, err := w.History(t.Context(), "a", 0, 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []PresenceState
+		for _, c := range history {
+			got = append(got, c.State)
+		}
+		if want := []PresenceState{Offline, Late, Online}; !slices.Equal(got, want) {
+			t.Errorf("history %v, want %v", got, want)
+		}
+	})
+}
+
+func TestPresenceHistoryIsBounded(t *testing.T) {
+	story(t, func(t *testing.T, r *Registry, w *watch) {
+		for range maxHistory {
+			w.Connected("a")
+			w.Left("a", ReasonLost)
+		}
+		synctest.Wait()
+		all, err := w.History(t.Context(), "a", 0, 10*maxHistory)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(all) != maxHistory || all[0].N != 2*maxHistory {
+			t.Errorf("%d entries, the newest is number %d", len(all), all[0].N)
+		}
+	})
+}
+
+func TestFleetGauge(t *testing.T) {
+	story(t, func(t *testing.T, r *Registry, w *watch) {
+		add(t, r, Spec{ID: "n1", Kind: "node"})
+		w.Connected("a")
+		want := `
+			# HELP hub_registry_devices Registered devices by kind and presence.
+			# TYPE hub_registry_devices gauge
+			hub_registry_devices{kind="node",presence="late"} 0
+			hub_registry_devices{kind="node",presence="never"} 1
+			hub_registry_devices{kind="node",presence="offline"} 0
+			hub_registry_devices{kind="node",presence="online"} 0
+			hub_registry_devices{kind="sensor",presence="late"} 0
+			hub_registry_devices{kind="sensor",presence="never"} 2
+			hub_registry_devices{kind="sensor",presence="offline"} 0
+			hub_registry_devices{kind="sensor",presence="online"} 1
+			`
+		if err := testutil.GatherAndCompare(w.Metrics.(*prometheus.Registry), strings.NewReader(want), "hub_registry_devices"); err != nil {
+			t.Error(err)
+		}
+	})
+}
