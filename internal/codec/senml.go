@@ -265,15 +265,11 @@ func (p *senmlPack) time(r *senmlRecord) (ms int64, inRange bool) {
 	if r.has(senmlT) {
 		seconds += r.number[senmlT]
 	}
-	scaled := math.RoundToEven(seconds * 1000)
-	if !(math.Abs(scaled) <= maxTime) {
-		return 0, false
-	}
-	ms = int64(scaled)
+	ms, inRange = roundMillis(seconds * 1000)
 	if seconds < relative {
 		ms += p.in.Now
 	}
-	return ms, true
+	return ms, inRange
 }
 
 // metric resolves a record's name (RFC 8428 §4.5.1) and takes the device's own
