@@ -18,7 +18,7 @@ type census struct {
 
 type labelCensus struct {
 	series map[string]uint64 // by value
-	bytes  uint64            // of all values of all series
+	bytes  uint64            // of all names and values of all series, two more for each as the TSDB counts
 }
 
 // takeCensus counts the series with samples between mint and maxt.
@@ -44,7 +44,7 @@ func (c *census) count(l labels.Label) {
 		lc = &labelCensus{series: map[string]uint64{}}
 		c.labels[strings.Clone(l.Name)] = lc
 	}
-	lc.bytes += uint64(len(l.Value))
+	lc.bytes += uint64(len(l.Name) + len(l.Value) + 2)
 	if _, ok := lc.series[l.Value]; !ok {
 		l.Value = strings.Clone(l.Value) // the label may lie in the querier's memory
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -72,11 +73,15 @@ func (a *API) Handler(more ...Route) http.Handler {
 	for _, r := range more {
 		mux.Handle(r.Method+" "+root+r.Path, r.Handler)
 	}
-	mux.HandleFunc("OPTIONS "+root+"/", func(w http.ResponseWriter, r *http.Request) {
-		a.allowOrigin(w, r)
-		w.WriteHeader(http.StatusNoContent)
+	// Before the mux, which answers 405 to other methods wherever it knows one.
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodOptions && strings.HasPrefix(r.URL.Path, root+"/") {
+			a.allowOrigin(w, r)
+			w.WriteHeader(http.StatusNoContent)
+			return
+		}
+		mux.ServeHTTP(w, r)
 	})
-	return mux
 }
 
 // request is a request whose form is read and whose context ends with the

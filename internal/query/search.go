@@ -96,14 +96,15 @@ func (a *API) search(w http.ResponseWriter, r *request, k searchKind) {
 	a.stream(w, s, k.key, found, notes)
 }
 
-// found is one result, with the fields of all kinds of search.
+// found is one result, with the fields of all kinds of search. Name and value
+// are escaped as in all other answers.
 type found struct {
-	Name  string   `json:"name,omitempty"`
-	Value string   `json:"value,omitempty"`
-	Score *float64 `json:"score,omitempty"`
-	Type  string   `json:"type,omitempty"`
-	Help  string   `json:"help,omitempty"`
-	Unit  string   `json:"unit,omitempty"`
+	Name  json.RawMessage `json:"name,omitempty"`
+	Value json.RawMessage `json:"value,omitempty"`
+	Score *float64        `json:"score,omitempty"`
+	Type  string          `json:"type,omitempty"`
+	Help  string          `json:"help,omitempty"`
+	Unit  string          `json:"unit,omitempty"`
 }
 
 type foundBatch struct {
@@ -151,10 +152,10 @@ func warnings(notes annotations.Annotations) []string {
 func (a *API) results(part []storage.SearchResult, s *searching, key string, known map[string][]Metadata) []found {
 	all := make([]found, len(part))
 	for i, r := range part {
-		if key == "value" {
-			all[i].Value = r.Value
+		if escaped := appendEscaped(nil, r.Value); key == "value" {
+			all[i].Value = escaped
 		} else {
-			all[i].Name = r.Value
+			all[i].Name = escaped
 		}
 		if s.scores {
 			all[i].Score = &r.Score
