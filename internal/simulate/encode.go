@@ -28,6 +28,11 @@ func (f Format) suffix() string {
 // contentFormat is the CoAP Content-Format number.
 func (f Format) contentFormat() uint16 { return [...]uint16{110, 112, 50, 0}[f] }
 
+// mediaType is the Content-Type of HTTP.
+func (f Format) mediaType() string {
+	return [...]string{"application/senml+json", "application/senml+cbor", "application/json", "text/plain"}[f]
+}
+
 // Message is a payload and how many readings it carries.
 type Message struct {
 	Payload  []byte

@@ -96,8 +96,14 @@ func (d *Device) disturb(t time.Time, rs []Reading) {
 // hub lets pass.
 const wrongClock = 14 * time.Minute
 
-// clockAhead reports whether the device's clock is wrong at t: for three
-// minutes in twelve, until it is set again.
+// clockAhead reports whether the device's clock is wrong at t: for the first
+// three minutes in twelve, until it is set again.
 func (d *Device) clockAhead(t time.Time) bool {
-	return d.clock && t.Unix()/60%12 < 3
+	return d.clock && t.Sub(d.start)%(12*time.Minute) < 3*time.Minute
+}
+
+// garbled reports whether the device's message of t is cut short: its first
+// one, and one in thirty after it.
+func (d *Device) garbled(t time.Time) bool {
+	return d.garble && (t.Sub(d.start) < d.Period || lattice(d.key, 9, t.Unix()) < 1.0/30)
 }

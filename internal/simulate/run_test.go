@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -153,6 +154,15 @@ func TestAFleetReportsThroughRealDoors(t *testing.T) {
 	}
 	registered := make(chan []registration, 1)
 	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if device, ok := strings.CutPrefix(r.URL.Path, "/api/v1/devices/"); ok {
+			device = strings.TrimSuffix(device, "/telemetry")
+			body, err := io.ReadAll(r.Body)
+			if err != nil || r.Header.Get("Authorization") != "Bearer "+Secrets([]byte("k"))(device) {
+				t.Errorf("post to %s: %v", r.URL, err)
+			}
+			h.take(device, map[string]string{"application/json": "json", "text/plain": "influx"}[r.Header.Get("Content-Type")], body)
+			return
+		}
 		var body struct{ Devices []registration }
 		if err := json.NewDecoder(r.Body).Decode(&body); err != nil || r.Header.Get("Authorization") != "Bearer admin" || r.URL.Path != "/api/v1/devices:batch" {
 			t.Errorf("registration at %s: %v", r.URL, err)

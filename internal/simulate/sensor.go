@@ -8,7 +8,7 @@ import (
 
 // newSensor returns the i-th sensor: of twenty, eight are air stations, six
 // soil probes, three water gauges and three street lights. Probes and gauges
-// run on batteries and report by CoAP.
+// run on batteries and report by CoAP, some lights by HTTP, all else by MQTT.
 func newSensor(c Config, rng *rand.Rand, i int) *Device {
 	model := [...]string{"air", "soil", "air", "water", "air", "soil", "light", "air", "soil", "air",
 		"soil", "light", "air", "water", "soil", "air", "light", "soil", "air", "water"}[i%20]
@@ -19,9 +19,6 @@ func newSensor(c Config, rng *rand.Rand, i int) *Device {
 		d.read = readAir
 		d.setPeriod([...]time.Duration{10, 20, 30, 30, 60, 60, 60, 60}[rng.IntN(8)]*time.Second, rng)
 		d.Format = [...]Format{SenML, JSON, Influx}[rng.IntN(3)]
-		if rng.IntN(8) == 0 {
-			d.Door, d.Format = CoAP, SenML
-		}
 	case "soil":
 		d.read = readSoil
 		d.setPeriod(time.Hour, rng)
@@ -34,6 +31,9 @@ func newSensor(c Config, rng *rand.Rand, i int) *Device {
 		d.read = readLight
 		d.setPeriod(time.Minute, rng)
 		d.Format = [...]Format{JSON, Influx}[rng.IntN(2)]
+		if rng.IntN(3) == 0 {
+			d.Door = HTTP
+		}
 	}
 	return d
 }

@@ -55,6 +55,7 @@ type Door string
 const (
 	MQTT Door = "mqtt"
 	CoAP Door = "coap"
+	HTTP Door = "http"
 )
 
 // Reading is one value that a device measured.
@@ -166,7 +167,7 @@ func (f *Fleet) event(d *Device, at time.Time) (Event, bool) {
 	delete(f.away, d)
 	delete(f.missed, d)
 	e.Readings = d.Read(at, e.Readings)
-	e.Garbled = d.garble && lattice(d.key, 9, at.Unix()) < 0.04
+	e.Garbled = d.garbled(at)
 	if d.clockAhead(at) {
 		shift(e.Readings, wrongClock)
 	}

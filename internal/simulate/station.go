@@ -1,9 +1,7 @@
 package simulate
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -11,10 +9,6 @@ import (
 	"time"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
-	"github.com/plgd-dev/go-coap/v3/message"
-	"github.com/plgd-dev/go-coap/v3/message/codes"
-	"github.com/plgd-dev/go-coap/v3/udp"
-	udpclient "github.com/plgd-dev/go-coap/v3/udp/client"
 )
 
 // station is the radio of one device. One worker uses it.
@@ -38,17 +32,17 @@ const (
 	window     = 64               // MQTT messages in flight
 )
 
-// errRefused is an answer that sending again would not change.
-var errRefused = errors.New("hub refused the message")
-
 // deliver sends readings after those that are still unsent. What is not
 // acknowledged is kept for the next time.
 func (s *station) deliver(ctx context.Context, rs []Reading, garbled bool) {
 	rs = append(s.unsent, rs...)
 	s.unsent = nil
-	limit := perMessage
-	if s.dev.Door == CoAP {
-		limit = perPost
+	send, limit := s.publish, perMessage
+	switch s.dev.Door {
+	case CoAP:
+		send, limit = s.postCoAP, perPost
+	case HTTP:
+		send = s.postHTTP
 	}
 	msgs, err := s.dev.Format.Encode(s.dev.ID, rs, limit)
 	if err != nil {
@@ -58,10 +52,6 @@ func (s *station) deliver(ctx context.Context, rs []Reading, garbled bool) {
 	if garbled && len(msgs) > 0 {
 		p := &msgs[0].Payload
 		*p = (*p)[:len(*p)*2/3]
-	}
-	send := s.publish
-	if s.dev.Door == CoAP {
-		send = s.post
 	}
 	done, err := send(ctx, msgs)
 	s.note(ctx, err)
@@ -159,45 +149,5 @@ func (s *station) hangUp() {
 	if s.client != nil {
 		s.client.Disconnect(20)
 		s.client = nil
-	}
-}
-
-// post sends messages as confirmable requests from a socket of its own, as a
-// device does that sleeps in between.
-func (s *station) post(ctx context.Context, msgs []Message) (int, error) {
-	conn, err := udp.Dial(s.doors.CoAP)
-	if err != nil {
-		return 0, fmt.Errorf("open CoAP to %s: %w", s.doors.CoAP, err)
-	}
-	defer conn.Close()
-	for i, m := range msgs {
-		err := s.postOne(ctx, conn, m.Payload)
-		if errors.Is(err, errRefused) {
-			s.log.Debug("hub refused a message", "error", err)
-			continue
-		}
-		if err != nil {
-			return i, err
-		}
-	}
-	return len(msgs), nil
-}
-
-func (s *station) postOne(ctx context.Context, conn *udpclient.Conn, payload []byte) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	path := "/devices/" + s.dev.ID + "/telemetry"
-	token := message.Option{ID: message.URIQuery, Value: []byte("token=" + s.secret)}
-	resp, err := conn.Post(ctx, path, message.MediaType(s.dev.Format.contentFormat()), bytes.NewReader(payload), token)
-	if err != nil {
-		return fmt.Errorf("post to CoAP %s%s: %w", s.doors.CoAP, path, err)
-	}
-	switch code := resp.Code(); code {
-	case codes.Changed, codes.Created:
-		return nil
-	case codes.BadRequest, codes.RequestEntityTooLarge, codes.UnsupportedMediaType, codes.Code(4<<5 | 22):
-		return fmt.Errorf("%w: %v", errRefused, code)
-	default:
-		return fmt.Errorf("post to CoAP %s%s: %v", s.doors.CoAP, path, code)
 	}
 }
