@@ -135,7 +135,12 @@ func (d *DB) Each(ctx context.Context, row func(*sql.Rows) error, query string, 
 // Backup writes a consistent copy of the database to a file that must not
 // exist, while others read and write.
 func (d *DB) Backup(ctx context.Context, path string) error {
-	if _, err := d.read.ExecContext(ctx, "VACUUM INTO ?", path); err != nil {
+	db, err := sql.Open("sqlite", dataSource(d.path)) // readers may not write, also not to another file
+	if err == nil {
+		_, err = db.ExecContext(ctx, "VACUUM INTO ?", path)
+		err = errors.Join(err, db.Close())
+	}
+	if err != nil {
 		return fmt.Errorf("copy the database to %s: %w", path, err)
 	}
 	return nil

@@ -179,7 +179,7 @@ func TestPresence(t *testing.T) {
 			w.Connected("a")
 			w.Connected("a")
 			w.Left("a", ReasonTakenOver)
-			time.Sleep(time.Hour)
+			time.Sleep(time.Hour + time.Second/2)
 			w.Left("a", ReasonDisconnect)
 			time.Sleep(time.Second)
 			w.expect(t, `a never->online connected 0s

@@ -12,8 +12,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
+
+	"github.com/songhua-io/hub/internal/access"
 )
 
 // Sealer holds the key that lies beside the database, never in it. Who has
@@ -50,30 +51,7 @@ func createKey(path string) ([]byte, error) {
 	key := make([]byte, keyBytes)
 	rand.Read(key) //nolint:errcheck // never fails (crypto/rand)
 	text := []byte(hex.EncodeToString(key) + "\n")
-	return text, WriteSecret(path, text)
-}
-
-// WriteSecret writes a file of mode 0600 that is either there as a whole or
-// not at all, also after a crash.
-func WriteSecret(path string, text []byte) error {
-	dir := filepath.Dir(path)
-	f, err := os.CreateTemp(dir, ".new-*") // CreateTemp gives mode 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) //nolint:errcheck // gone after the rename
-	_, err = f.Write(text)
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return text, access.WriteSecret(path, text)
 }
 
 func newSealer(key []byte) (*Sealer, error) {

@@ -1,0 +1,149 @@
+// Package access decides who may do what, and says why not. What no row of its
+// table allows is denied.
+package access
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Role is what a caller is to the hub.
+type Role string
+
+// The roles.
+const (
+	Admin     Role = "admin"
+	Operator  Role = "operator"
+	Scheduler Role = "scheduler"
+	Steward   Role = "steward" // of the catalogue
+	Reader    Role = "reader"
+	Gateway   Role = "gateway" // a program that sends for several devices
+	Device    Role = "device"  // has a secret of the registry, never a token
+)
+
+// Roles lists the roles in the order of the table's columns.
+func Roles() []Role {
+	return []Role{Admin, Operator, Scheduler, Steward, Reader, Gateway, Device}
+}
+
+// Action is something that a caller may be allowed to do.
+type Action string
+
+// The actions.
+const (
+	ReadDevices   Action = "devices.read"
+	WriteDevices  Action = "devices.write"
+	ReadSites     Action = "sites.read"
+	WriteSites    Action = "sites.write"
+	ReadTelemetry Action = "telemetry.read"
+	SendTelemetry Action = "telemetry.send"
+	ReadRejects   Action = "rejects.read"
+	WriteRejects  Action = "rejects.write"
+	ReadHub       Action = "hub.read"
+	ReadTokens    Action = "tokens.read"
+	WriteTokens   Action = "tokens.write"
+	ReadAudit     Action = "audit.read"
+)
+
+// rights is the whole of who may do what.
+var rights = [...]struct {
+	action Action
+	roles  string
+}{
+	//               admin  operator  scheduler  steward  reader  gateway  device
+	{ReadDevices, "  yes    yes       yes        yes      yes     no       no"},
+	{WriteDevices, " yes    yes       no         no       no      no       no"},
+	{ReadSites, "    yes    yes       yes        yes      yes     no       no"},
+	{WriteSites, "   yes    yes       no         no       no      no       no"},
+	{ReadTelemetry, "yes    yes       yes        yes      yes     no       no"},
+	{SendTelemetry, "no     no        no         no       no      yes      yes"},
+	{ReadRejects, "  yes    yes       no         no       no      no       no"},
+	{WriteRejects, " yes    yes       no         no       no      no       no"},
+	{ReadHub, "      yes    yes       yes        yes      yes     no       no"},
+	{ReadTokens, "   yes    no        no         no       no      no       no"},
+	{WriteTokens, "  yes    no        no         no       no      no       no"},
+	{ReadAudit, "    yes    no        no         no       no      no       no"},
+}
+
+// Actions lists every action.
+func Actions() []Action {
+	all := make([]Action, len(rights))
+	for i, r := range rights {
+		all[i] = r.action
+	}
+	return all
+}
+
+// May reports whether the table gives an action to a role.
+func May(role Role, action Action) bool {
+	column := slices.Index(Roles(), role)
+	for _, r := range rights {
+		if r.action == action && column >= 0 {
+			return strings.Fields(r.roles)[column] == "yes"
+		}
+	}
+	return false
+}
+
+// holders returns the roles that have an action, for messages.
+func holders(action Action) string {
+	var all []string
+	for _, role := range Roles() {
+		if May(role, action) {
+			all = append(all, string(role))
+		}
+	}
+	return strings.Join(all, ", ")
+}
+
+// Caller is who asks. The zero value is a stranger.
+type Caller struct {
+	Name string
+	Role Role
+	// Region is the prefix of division codes that the caller is narrowed to;
+	// empty means all.
+	Region string
+	// Address is where the request came from.
+	Address string
+	// Refused says why what the caller showed was not taken; empty when it
+	// showed nothing.
+	Refused string
+}
+
+// Known reports whether the caller has shown who it is.
+func (c Caller) Known() bool { return c.Role != "" }
+
+// Anywhere stands for a region in a question that is not about one object:
+// whoever lists is shown what lies in the own region.
+const Anywhere = "*"
+
+// Decision is an answer with its reason.
+type Decision struct {
+	Allowed bool
+	// ZH and EN say why not, and the way out; empty when allowed.
+	ZH, EN string
+}
+
+// Allow decides whether a caller may do something to an object of a region. An
+// object without a region lies outside of every narrowed caller's.
+func Allow(c Caller, action Action, region string) Decision {
+	switch {
+	case !c.Known():
+		return Decision{
+			ZH: "未出示有效令牌。请以 `Authorization: Bearer <令牌>` 重试；管理员令牌在数据目录的 admin.token 文件中。",
+			EN: "No valid token was shown. Try again with `Authorization: Bearer <token>`; the admin's lies in admin.token of the data directory.",
+		}
+	case !May(c.Role, action):
+		return Decision{
+			ZH: fmt.Sprintf("角色 %s 无权执行 %s；需要以下角色之一：%s。", c.Role, action, holders(action)),
+			EN: fmt.Sprintf("Role %s may not do %s; it takes one of: %s.", c.Role, action, holders(action)),
+		}
+	case region != Anywhere && !strings.HasPrefix(region, c.Region):
+		return Decision{
+			ZH: fmt.Sprintf("令牌 %s 仅限区划 %s，而该对象属于区划 %q。", c.Name, c.Region, region),
+			EN: fmt.Sprintf("Token %s is for region %s only; the object lies in region %q.", c.Name, c.Region, region),
+		}
+	}
+	return Decision{Allowed: true}
+}
