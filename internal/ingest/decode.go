@@ -24,7 +24,11 @@ func (p *Pipeline) decodeMessage(d *Delivery, m *Message) {
 		m.source.mu.Unlock()
 	}
 	in := codec.Input{Payload: m.Payload, Device: m.Device, Now: now, MaxSamples: p.cfg.MaxMessageSamples}
-	m.first, m.states = len(d.batch.Samples), len(d.batch.States)
+	m.first, m.states, m.Accepted = len(d.batch.Samples), len(d.batch.States), 0
+	if m.refused {
+		m.last, m.statesEnd = m.first, m.states
+		return
+	}
 	if m.Format == codec.Auto {
 		m.Format = codec.Detect(m.Payload)
 	}

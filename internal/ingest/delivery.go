@@ -53,6 +53,13 @@ func (d *Delivery) Add(device string, f codec.Format, payload []byte) *Message {
 	return m
 }
 
+// Refuse makes the message a reject of its door: it is counted and kept at the
+// desk like others, and nothing of it is stored.
+func (m *Message) Refuse(reason telemetry.Reason, detail string) {
+	m.refused = true
+	m.Rejects = append(m.Rejects[:0], telemetry.Reject{Index: -1, Stage: telemetry.StageDoor, Reason: reason, Detail: detail})
+}
+
 func (d *Delivery) begin(now time.Time) {
 	d.now = now
 	d.batch.Reset()

@@ -42,6 +42,7 @@ type Message struct {
 	// Rejects are what was not stored of this message, by rising Index.
 	Rejects []telemetry.Reject
 
+	refused           bool // by its door
 	source            *source
 	first, last       int   // its samples in the delivery's batch
 	states, statesEnd int   // its states in the delivery's batch
