@@ -210,7 +210,7 @@ func (p *Pipeline) sweep() {
 	defer p.mu.Unlock()
 	for id, s := range p.sources {
 		removed := p.deps.Directory.Device(id) == nil
-		if !removed && s.received.Load() > idle {
+		if !removed && s.heard.Load() > idle {
 			continue
 		}
 		s.mu.Lock()

@@ -17,6 +17,9 @@ type Credentials struct {
 	Secret      []byte
 	Certificate *x509.Certificate
 	Proven      bool // the transport has proven that it is ID (DTLS PSK)
+	// About is the device that the sender speaks of, where only the secret
+	// names the sender: it helps to tell devices apart that share a secret.
+	About string
 	Address     netip.Addr
 }
 

@@ -14,7 +14,8 @@ type source struct {
 	id     string
 	device atomic.Pointer[telemetry.Device]
 
-	received atomic.Int64 // hub's time of the last accepted delivery, ms
+	heard    atomic.Int64 // hub's time of the last delivery, ms
+	received atomic.Int64 // hub's time of the last delivery of live samples, ms
 	event    atomic.Int64 // newest sample time, ms
 	samples  atomic.Uint64
 	rejects  atomic.Uint64
@@ -94,11 +95,19 @@ func (s *source) overRate(now int64, perSecond int) time.Duration {
 	return 0
 }
 
-// observe notes a delivery that was answered.
+// liveFor is how old the newest sample of a delivery may be to count as live,
+// where the device's period does not make it longer.
+const liveFor = 5 * 60 * 1000
+
+// observe notes a delivery that was answered. History that comes late tells
+// nothing of whether the device is there.
 func (s *source) observe(now, newest int64, accepted int) {
-	s.received.Store(now)
+	s.heard.Store(now)
 	if accepted == 0 {
 		return
+	}
+	if newest >= now-max(liveFor, s.period.Load()*5/2) {
+		s.received.Store(now)
 	}
 	s.samples.Add(uint64(accepted))
 	before := s.event.Load()
@@ -136,7 +145,7 @@ func (s *source) learn(gap, at int64) {
 
 // Seen is what a device's telemetry tells of it.
 type Seen struct {
-	LastReceived time.Time // by the hub's clock
+	LastReceived time.Time // of live samples, by the hub's clock; 1970 when none came
 	LastEvent    time.Time // newest sample time
 	Samples      uint64    // accepted since the hub started
 	Rejects      uint64    // since the hub started
@@ -162,7 +171,7 @@ func (p *Pipeline) Seen(device string) (Seen, bool) {
 	p.mu.RLock()
 	s := p.sources[device]
 	p.mu.RUnlock()
-	if s == nil || s.received.Load() == 0 {
+	if s == nil || s.heard.Load() == 0 {
 		return Seen{}, false
 	}
 	return s.seen(), true
@@ -178,7 +187,7 @@ func (p *Pipeline) Activity(yield func(device string, seen Seen) bool) {
 	}
 	p.mu.RUnlock()
 	for _, s := range all {
-		if s.received.Load() != 0 && !yield(s.id, s.seen()) {
+		if s.heard.Load() != 0 && !yield(s.id, s.seen()) {
 			return
 		}
 	}
