@@ -1,0 +1,134 @@
+package mqtt
+
+import (
+	"sync"
+
+	"github.com/songhua-io/hub/internal/ingest"
+)
+
+// Sizes of read buffers: most devices send little at once.
+const (
+	narrow = 2 << 10
+	wide   = 16 << 10
+)
+
+// burst is what one read brought, and everything needed to store and answer
+// it. Connections borrow it for as long as that takes.
+type burst struct {
+	buf  []byte
+	data []byte // unfinished packet and what was read; in buf or in conn.rest
+	read int    // bytes that were read
+
+	delivery ingest.Delivery
+	acks     []ack
+	out      []byte // what is answered, in one write
+	open     int    // QoS 1 and 2 messages in it
+	counts   [3]int // messages by QoS
+	unfolded int    // a slot of the unfolder is held when not 0
+}
+
+// ack is the answer to one PUBLISH.
+type ack struct {
+	topic   []byte
+	message int32 // index in the delivery; -1: none, code stands
+	id      uint16
+	qos     byte
+	code    byte
+}
+
+// bursts lends out bursts of two sizes.
+type bursts struct{ narrow, wide sync.Pool }
+
+func (p *bursts) get(large bool) *burst {
+	pool, size := &p.narrow, narrow
+	if large {
+		pool, size = &p.wide, wide
+	}
+	if b, ok := pool.Get().(*burst); ok {
+		return b
+	}
+	return &burst{buf: make([]byte, size)}
+}
+
+func (p *bursts) put(b *burst) {
+	b.reset()
+	if cap(b.out) > wide {
+		b.out = nil
+	}
+	b.delivery.Trim()
+	if len(b.buf) == wide {
+		p.wide.Put(b)
+		return
+	}
+	p.narrow.Put(b)
+}
+
+func (b *burst) reset() {
+	b.data = nil
+	b.delivery.Reset()
+	clear(b.acks)
+	b.acks, b.out = b.acks[:0], b.out[:0]
+	b.open, b.counts = 0, [3]int{}
+}
+
+// process takes all whole packets of a burst, stores what they carry, and
+// answers them. A packet that breaks the protocol ends the connection after
+// those before it were answered.
+func (c *conn) process(b *burst) *ending {
+	c.work.Lock()
+	defer c.work.Unlock()
+	if e := c.ended.Load(); e != nil {
+		return e
+	}
+	c.s.metrics.bytes.Add(float64(b.read))
+	if c.peer.Load() != nil {
+		c.heard.Store(c.s.deps.Clock().UnixMilli())
+	}
+	rest, need, err := c.packets(b)
+	if e := c.store(b); e != nil {
+		return e
+	}
+	if len(b.out) > 0 {
+		if werr := c.send(b.out); werr != nil && err == nil {
+			return c.lost(werr)
+		}
+	}
+	if err != nil {
+		return c.fault(err)
+	}
+	c.keep(rest, need)
+	return nil
+}
+
+// packets walks through the burst and returns the unfinished packet at its
+// end.
+func (c *conn) packets(b *burst) (rest []byte, need int, err error) {
+	p := b.data
+	for len(p) > 0 {
+		head, body, size, need, err := frame(p, c.limit())
+		if err != nil || size == 0 || len(p) < size {
+			return p, need, err
+		}
+		if head>>4 == typePublish && c.version != 0 {
+			err = c.publish(b, head, body)
+		} else {
+			err = c.packet(b, head, body)
+		}
+		if err != nil {
+			return nil, 0, err
+		}
+		p = p[size:]
+	}
+	return nil, 0, nil
+}
+
+// fault turns an error of a packet into an ending.
+func (c *conn) fault(err error) *ending {
+	switch e := err.(type) {
+	case *ending:
+		return e
+	case *fault:
+		return &ending{how: ingest.LeftProtocol, code: e.code, text: e.text, will: true}
+	}
+	return c.lost(err)
+}
