@@ -134,8 +134,13 @@ func (d *DB) Series(labels []telemetry.Label) telemetry.SeriesID { return d.tabl
 // begin, so points already on their way under it are not lost.
 func (d *DB) Forget(ids []telemetry.SeriesID) { d.table.forget(ids) }
 
-// Querier implements [storage.Queryable].
+// Querier implements [storage.Queryable]. It shows nothing older than what is
+// kept, though the disk may hold it until its block goes.
 func (d *DB) Querier(mint, maxt int64) (storage.Querier, error) {
+	mint = max(mint, d.oldestTaken())
+	if mint > maxt {
+		return storage.NoopQuerier(), nil
+	}
 	recent, err := d.recent.db.Querier(mint, maxt)
 	if err != nil {
 		return nil, err
