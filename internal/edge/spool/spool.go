@@ -134,20 +134,31 @@ func (s *Spool) load() error {
 	return s.rotate()
 }
 
-// Append writes a block and returns its number when the block is on disk. All
-// that wait at the same time share one fsync. An error means that the block is
-// not kept; with ErrBroken no block will be.
-func (s *Spool) Append(b Block) (uint64, error) {
-	if len(b.Data) > MaxBlock {
-		return 0, fmt.Errorf("spool: a block has %d B; at most %d are kept", len(b.Data), MaxBlock)
+// Append writes blocks and returns the number of the last one when all are on
+// disk. All that wait at the same time share one fsync. An error means that not
+// all are kept; with ErrBroken no block will be.
+func (s *Spool) Append(blocks ...Block) (uint64, error) {
+	for _, b := range blocks {
+		if len(b.Data) > MaxBlock {
+			return 0, fmt.Errorf("spool: a block has %d B; at most %d are kept", len(b.Data), MaxBlock)
+		}
 	}
-	s.mu.Lock()
-	seq, err := s.write(b)
-	s.mu.Unlock()
+	seq, err := s.writeAll(blocks)
 	if err != nil {
 		return 0, err
 	}
 	return seq, s.sync(seq)
+}
+
+func (s *Spool) writeAll(blocks []Block) (seq uint64, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, b := range blocks {
+		if seq, err = s.write(b); err != nil {
+			return 0, err
+		}
+	}
+	return seq, nil
 }
 
 // write puts the block at the end of the active segment. s.mu is held.

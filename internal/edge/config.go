@@ -1,0 +1,178 @@
+package edge
+
+import (
+	"fmt"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/songhua-io/hub/internal/config/strict"
+	"github.com/songhua-io/hub/internal/edge/spool"
+	"github.com/songhua-io/hub/internal/edge/uplink"
+	"github.com/songhua-io/hub/internal/edge/uplink/mqtt"
+	"github.com/songhua-io/hub/internal/telemetry"
+)
+
+// Config is everything that the agent is told.
+type Config struct {
+	// Device is the id under which the hub knows this agent.
+	Device string `yaml:"device"`
+	// Data is the directory of the spool; it is made when absent. One agent uses it.
+	Data string `yaml:"data"`
+	// Tags are added to every sample of every source.
+	Tags map[string]string `yaml:"tags"`
+	// StatusInterval is how often the agent reports itself: its sources, its spool, what it lost.
+	StatusInterval time.Duration `yaml:"status_interval"`
+	// Log says what is written to standard error.
+	Log LogConfig `yaml:"log"`
+	// Uplink is the way to the hub.
+	Uplink UplinkConfig `yaml:"uplink"`
+	// Spool keeps what was read until the hub has it.
+	Spool SpoolConfig `yaml:"spool"`
+	// Sources are what the agent reads.
+	Sources Sources `yaml:"sources"`
+}
+
+// LogConfig says what is written to standard error.
+type LogConfig struct {
+	// Level is debug, info, warn or error.
+	Level string `yaml:"level"`
+	// Format is text or json.
+	Format string `yaml:"format"`
+}
+
+// UplinkConfig is the way to the hub.
+type UplinkConfig struct {
+	// URL is mqtt://host:1883, mqtts://host:8883, ws://host:8080/mqtt,
+	// wss://…, coap://host:5683 (loopback only) or coaps://host:5684.
+	URL string `yaml:"url"`
+	// Secret is the device's secret, as `hub device add` printed it.
+	Secret string `yaml:"secret"`
+	// SecretFile is a file that holds the secret; better than the secret itself.
+	SecretFile string `yaml:"secret_file"`
+	// TLS is the trust of mqtts and wss, and the certificate that may stand for the secret.
+	TLS uplink.TLS `yaml:"tls"`
+	// Window is how many messages may wait for the hub's acknowledgement.
+	Window int `yaml:"window"`
+	// Compress packs messages by zstd, on disk and where the transport carries it.
+	Compress bool `yaml:"compress"`
+	// BackfillRate bounds what is sent a second of the time that the hub could
+	// not be reached, so that it does not crowd out the present; 0 means no bound.
+	BackfillRate strict.Bytes `yaml:"backfill_rate"`
+}
+
+// SpoolConfig bounds the spool.
+type SpoolConfig struct {
+	// MaxSize is the disk space; when it is used up the oldest goes and is counted as lost.
+	MaxSize strict.Bytes `yaml:"max_size"`
+	// MaxAge is how long data may wait for the hub; 0 means as long as there is room.
+	MaxAge time.Duration `yaml:"max_age"`
+}
+
+// DefaultConfig reads this machine and sends it to a hub on it.
+func DefaultConfig() Config {
+	return Config{
+		Data:           "/var/lib/edge-agent",
+		StatusInterval: time.Minute,
+		Log:            LogConfig{Level: "info", Format: "text"},
+		Uplink:         UplinkConfig{URL: "mqtt://127.0.0.1:1883", Window: 16, Compress: true, BackfillRate: 1 << 20},
+		Spool:          SpoolConfig{MaxSize: 256 << 20, MaxAge: 30 * 24 * time.Hour},
+		Sources:        defaultSources(),
+	}
+}
+
+// ParseConfig reads a config file over the defaults, and returns every fault.
+func ParseConfig(data []byte) (Config, []strict.Error) {
+	cfg := DefaultConfig()
+	errs := strict.Decode(data, &cfg)
+	return cfg, errs
+}
+
+// AnnotatedConfig is the default config as YAML with comments.
+func AnnotatedConfig() []byte {
+	cfg := DefaultConfig()
+	return strict.Annotate(&cfg, configDocs())
+}
+
+// Check reports values that cannot be used.
+func (c Config) Check(path string) (errs []strict.Error) {
+	if err := telemetry.CheckDeviceID(c.Device); err != nil {
+		errs = append(errs, strict.Fault(path, "device", "%v", err))
+	}
+	if c.Data == "" {
+		errs = append(errs, strict.Fault(path, "data", "is empty; name a directory that the agent may write to"))
+	}
+	if c.StatusInterval < time.Second {
+		errs = append(errs, strict.Fault(path, "status_interval", "%s is shorter than 1s; raise it", c.StatusInterval))
+	}
+	return errs
+}
+
+// Check reports values that cannot be used.
+func (c LogConfig) Check(path string) (errs []strict.Error) {
+	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.Level) {
+		errs = append(errs, strict.Fault(path, "level", "%q is not debug, info, warn or error", c.Level))
+	}
+	if c.Format != "text" && c.Format != "json" {
+		errs = append(errs, strict.Fault(path, "format", "%q is not text or json", c.Format))
+	}
+	return errs
+}
+
+// Check reports values that cannot be used.
+func (c SpoolConfig) Check(path string) (errs []strict.Error) {
+	if c.MaxSize < spool.MinBytes {
+		errs = append(errs, strict.Fault(path, "max_size", "%s is less than %s; raise it", c.MaxSize, strict.Bytes(spool.MinBytes)))
+	}
+	if c.MaxAge < 0 {
+		errs = append(errs, strict.Fault(path, "max_age", "%s is negative; write 0 for no bound", c.MaxAge))
+	}
+	return errs
+}
+
+// Check reports values that cannot be used.
+func (c UplinkConfig) Check(path string) (errs []strict.Error) {
+	fault := func(key, format string, args ...any) {
+		errs = append(errs, strict.Fault(path, key, format, args...))
+	}
+	u, err := url.Parse(c.URL)
+	switch {
+	case err != nil || !slices.Contains(schemes(), u.Scheme) || u.Hostname() == "":
+		fault("url", "%q is no address of a hub; write %s followed by ://host:port", c.URL, strings.Join(schemes(), ", "))
+	case u.User != nil:
+		fault("url", "holds a user name; the device id and the secret stand in keys of their own")
+	}
+	if c.Secret != "" && c.SecretFile != "" {
+		fault("secret", "stands beside secret_file; remove one of them")
+	}
+	if c.Secret == "" && c.SecretFile == "" && c.TLS.Certificate == "" {
+		fault("secret_file", "is empty; name the file that holds the device's secret (`hub device add` prints it), or a tls.certificate")
+	}
+	if (c.TLS.Certificate == "") != (c.TLS.Key == "") {
+		fault("tls.certificate", "and tls.key go together; give both or none")
+	}
+	if c.Window < 1 || c.Window > 1000 {
+		fault("window", "%d is not from 1 to 1000", c.Window)
+	}
+	return errs
+}
+
+func schemes() []string { return append(mqtt.Schemes(), "coap", "coaps") }
+
+// identity reads the secret.
+func (c Config) identity() (uplink.Identity, error) {
+	id := uplink.Identity{Device: c.Device, Secret: c.Uplink.Secret, TLS: c.Uplink.TLS}
+	if c.Uplink.SecretFile == "" {
+		return id, nil
+	}
+	secret, err := os.ReadFile(c.Uplink.SecretFile)
+	if err != nil {
+		return id, fmt.Errorf("uplink.secret_file: %w", err)
+	}
+	if id.Secret = strings.TrimSpace(string(secret)); id.Secret == "" {
+		return id, fmt.Errorf("uplink.secret_file: %s is empty; write the secret that `hub device add` printed into it", c.Uplink.SecretFile)
+	}
+	return id, nil
+}

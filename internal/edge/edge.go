@@ -1,0 +1,130 @@
+// Package edge is the agent that runs beside sensors, roadside units and
+// compute nodes: what a source gave it is on disk before the source hears so,
+// and stays there until the hub acknowledged it.
+//
+//	source ─┐                        ┌─ live ────┐
+//	source ─┼─► batcher ─► spool ────┤           ├─► outbox ─► uplink ─► hub
+//	self   ─┘   (blocks,   (disk,    └─ history ─┘   (window,  (MQTT or
+//	            one fsync)  bounds)                   rates)    CoAP)
+//
+//go:generate go run ../config/gen -root ../.. -o docs.go -package edge internal/edge internal/edge/source internal/edge/source/host internal/edge/uplink
+package edge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/songhua-io/hub/internal/edge/source"
+	"github.com/songhua-io/hub/internal/edge/spool"
+	"github.com/songhua-io/hub/internal/edge/uplink"
+	"github.com/songhua-io/hub/internal/edge/uplink/mqtt"
+)
+
+// agent is what Run builds.
+type agent struct {
+	now     func() time.Time
+	log     *slog.Logger
+	spool   *spool.Spool
+	batcher *batcher
+	outbox  *outbox
+	sources []*source.Supervisor
+}
+
+// Run runs an agent until the context ends, which is no error. cfg must have
+// passed its checks. It fails when the spool cannot be opened or its disk can no
+// longer be trusted.
+func Run(ctx context.Context, cfg Config, log *slog.Logger, now func() time.Time) error {
+	a, err := open(cfg, log, now)
+	if err != nil {
+		return err
+	}
+	for _, n := range cfg.Sources.list(env{cfg.Device, log, now}) {
+		a.sources = append(a.sources, source.Supervise(n.name, n.source, log, now))
+	}
+	report := &self{agent: a, interval: cfg.StatusInterval, started: now()}
+	supervised := append(a.sources[:len(a.sources):len(a.sources)], source.Supervise("self", report, log, now))
+	put := source.Tagged(a.batcher.put, cfg.Tags)
+
+	// Sources stop first, so that what they hold reaches the spool; the batcher
+	// ends when all of them did. The outbox needs no order: what it did not
+	// send stays in the spool.
+	g, ctx := errgroup.WithContext(ctx)
+	var running sync.WaitGroup
+	for _, s := range supervised {
+		running.Add(1)
+		g.Go(func() error {
+			defer running.Done()
+			return s.Run(ctx, put, func(err error) bool { return errors.Is(err, spool.ErrBroken) })
+		})
+	}
+	g.Go(func() error {
+		running.Wait()
+		close(a.batcher.in)
+		return nil
+	})
+	g.Go(func() error {
+		a.batcher.run()
+		return nil
+	})
+	g.Go(func() error { return a.outbox.run(ctx) })
+	log.Info("agent_started", "device", cfg.Device, "hub", cfg.Uplink.URL, "sources", len(a.sources))
+	return errors.Join(g.Wait(), a.spool.Close())
+}
+
+// Drain sends what is in the spool and returns when nothing waits any more.
+func Drain(ctx context.Context, cfg Config, log *slog.Logger, now func() time.Time) error {
+	a, err := open(cfg, log, now)
+	if err != nil {
+		return err
+	}
+	a.outbox.backfill, a.outbox.untilEmpty = 0, true
+	err = a.outbox.run(ctx)
+	if left := a.spool.Stats().Blocks; err == nil && left > 0 {
+		err = fmt.Errorf("stopped before the end: %d blocks still wait in %s", left, SpoolDir(cfg))
+	}
+	return errors.Join(err, a.spool.Close())
+}
+
+// SpoolDir is where the spool of the config lies.
+func SpoolDir(cfg Config) string { return filepath.Join(cfg.Data, "spool") }
+
+// open builds everything but the sources.
+func open(cfg Config, log *slog.Logger, now func() time.Time) (*agent, error) {
+	link, err := newLink(cfg, log)
+	if err != nil {
+		return nil, err
+	}
+	enc, err := newEncoder(cfg.Uplink.Compress)
+	if err != nil {
+		return nil, err
+	}
+	sp, err := spool.Open(spool.Config{Dir: SpoolDir(cfg), MaxBytes: int64(cfg.Spool.MaxSize), MaxAge: cfg.Spool.MaxAge}, log, now)
+	if err != nil {
+		return nil, err
+	}
+	return &agent{
+		now: now, log: log, spool: sp,
+		batcher: newBatcher(sp, enc),
+		outbox:  &outbox{spool: sp, link: link, log: log, window: cfg.Uplink.Window, backfill: float64(cfg.Uplink.BackfillRate)},
+	}, nil
+}
+
+func newLink(cfg Config, log *slog.Logger) (uplink.Link, error) {
+	address, err := url.Parse(cfg.Uplink.URL)
+	if err != nil {
+		return nil, fmt.Errorf("uplink.url: %w", err)
+	}
+	id, err := cfg.identity()
+	if err != nil {
+		return nil, err
+	}
+	return mqtt.New(address, id, log), nil
+}
