@@ -5,7 +5,7 @@ import (
 	nethttp "net/http"
 	"strconv"
 
-	"github.com/songhua-io/hub/internal/telemetry"
+	"github.com/songhua-io/hub/internal/ingest"
 )
 
 var (
@@ -15,36 +15,8 @@ var (
 	protobufType = []string{"application/x-protobuf"}
 )
 
-// maxListed bounds the rejects that an answer lists; the desk has them all.
-const maxListed = 1000
-
-// appendAnswer writes {"accepted": n, "rejected": [...]}.
-func appendAnswer(b []byte, accepted int, rejects []telemetry.Reject) []byte {
-	b = append(b, `{"accepted":`...)
-	b = strconv.AppendInt(b, int64(accepted), 10)
-	b = append(b, `,"rejected":`...)
-	b = appendRejects(b, rejects)
-	return append(b, '}')
-}
-
-func appendRejects(b []byte, rejects []telemetry.Reject) []byte {
-	b = append(b, '[')
-	for i := range rejects[:min(len(rejects), maxListed)] {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		r := &rejects[i]
-		b = append(b, `{"index":`...)
-		b = strconv.AppendInt(b, int64(r.Index), 10)
-		b = append(b, `,"stage":"`...)
-		b = append(b, r.Stage...)
-		b = append(b, `","reason":"`...)
-		b = append(b, r.Reason...)
-		b = append(b, `","detail":`...)
-		b = append(appendString(b, r.Detail), '}')
-	}
-	return append(b, ']')
-}
+// maxListed bounds the bytes of the rejects that an answer lists.
+const maxListed = 256 << 10
 
 func appendString(b []byte, s string) []byte {
 	quoted, err := json.Marshal(s)
@@ -69,7 +41,7 @@ func (problems) answer(r *request, f *failure) {
 	b = appendString(b, f.detail)
 	if f.rejects != nil {
 		b = append(b, `,"accepted":0,"rejected":`...)
-		b = appendRejects(b, f.rejects)
+		b = ingest.AppendRejects(b, f.rejects, maxListed)
 	}
 	r.answer = append(b, '}', '\n')
 	r.write(f.status, problemType)

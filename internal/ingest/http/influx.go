@@ -62,10 +62,8 @@ func (r *request) partial() *failure {
 	if len(rejects) == 0 {
 		return nil
 	}
-	if m := r.delivery.Messages; len(m) == 1 && m[0].Unreadable() {
-		if f := refusal(&m[0]); f != nil {
-			return f
-		}
+	if m := r.delivery.Messages; len(m) == 1 && m[0].Accepted == 0 && rejects[0].Index < 0 {
+		return refusal(&m[0])
 	}
 	status := nethttp.StatusUnprocessableEntity
 	for i := range rejects {

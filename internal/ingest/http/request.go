@@ -115,7 +115,7 @@ func (r *request) telemetry(f codec.Format) {
 		return
 	}
 	m := &r.delivery.Messages[0]
-	r.answer = appendAnswer(r.answer[:0], m.Accepted, m.Rejects)
+	r.answer = ingest.AppendAnswer(r.answer[:0], m.Accepted, m.Rejects, maxListed)
 	r.write(nethttp.StatusOK, jsonType)
 }
 

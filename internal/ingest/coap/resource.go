@@ -1,0 +1,216 @@
+package coap
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/songhua-io/hub/internal/codec"
+	"github.com/songhua-io/hub/internal/ingest"
+	"github.com/songhua-io/hub/internal/telemetry"
+)
+
+// Content formats of answers.
+const (
+	formatText = 0
+	formatLink = 40
+	formatJSON = 50
+)
+
+// maxAnswer bounds the payload of an answer: it fits in a datagram that no
+// network takes apart (RFC 7252 section 4.6).
+const maxAnswer = 1024
+
+// resources is the body of /.well-known/core (RFC 6690).
+const resources = `</devices/{id}/telemetry>;rt="telemetry";if="hub.report";ct="110 112 50 0"`
+
+func text(c code, s string) answer {
+	return answer{code: c, format: formatText, payload: []byte(s)}
+}
+
+func busy(s string) answer {
+	a := text(unavailable, s)
+	a.maxAge = 1
+	return a
+}
+
+// delivery is what a request brings, once it is clear who sends it.
+type report struct {
+	device  string
+	format  codec.Format
+	payload []byte
+}
+
+// serve decides on a request: it returns a report to ingest, or an answer. The
+// sender is known when peer is not nil.
+func (d *Door) serve(x *exchange, now time.Time) (peer *ingest.Peer, rep report, a answer, ingestIt bool) {
+	m := &x.msg
+	switch {
+	case m.proxied:
+		return nil, rep, text(proxyingNotSupported, "the hub is no proxy"), false
+	case m.critical != 0:
+		return nil, rep, text(badOption, fmt.Sprintf("option %d is not understood", m.critical)), false
+	case m.is(".well-known", "core"):
+		return nil, rep, wellKnown(m, len(x.datagram)), false
+	case m.depth < 3 || m.depth > 4 || string(m.path[0]) != "devices" || m.depth == 4 && string(m.path[2]) != "telemetry" ||
+		string(m.path[2]) != "telemetry" && string(m.path[2]) != "v2x":
+		return nil, rep, text(notFound, "POST to /devices/{id}/telemetry"), false
+	case m.code != post:
+		return nil, rep, text(methodNotAllowed, "use POST"), false
+	}
+	peer, a = d.authenticate(x)
+	if peer == nil {
+		return nil, rep, a, false
+	}
+	device := string(m.path[1])
+	if device != peer.Device.ID && !d.deps.Gate.MaySpeak(peer, device) {
+		return peer, rep, text(forbidden, "not permitted to send telemetry of this device; send to your own path"), false
+	}
+	f, ok := m.telemetryFormat()
+	if !ok {
+		return peer, rep, text(unsupportedFormat, "send content format 110, 112, 50 or 0 to /devices/{id}/telemetry"), false
+	}
+	payload, a, done := d.whole(x, peer, now)
+	if done {
+		return peer, rep, a, false
+	}
+	return peer, report{device, f, payload}, answer{}, true
+}
+
+func (m *message) is(path ...string) bool {
+	if m.depth != len(path) {
+		return false
+	}
+	for i, s := range path {
+		if string(m.path[i]) != s {
+			return false
+		}
+	}
+	return true
+}
+
+func (m *message) telemetryFormat() (codec.Format, bool) {
+	if string(m.path[2]) != "telemetry" {
+		return codec.Auto, false
+	}
+	if m.depth == 4 {
+		return codec.FromSuffix(m.path[3])
+	}
+	if m.format < 0 {
+		return codec.Auto, true
+	}
+	return codec.FromContentFormat(m.format)
+}
+
+// authenticate finds the peer: of the DTLS session, or by the token where
+// plain CoAP is taken.
+func (d *Door) authenticate(x *exchange) (*ingest.Peer, answer) {
+	if x.from.session != nil {
+		return x.from.session.peer, answer{}
+	}
+	if !d.cfg.PlainBeyondLoopback && !x.from.addr.Addr().Unmap().IsLoopback() {
+		d.metrics.refuse(refusedPlain)
+		return nil, text(forbidden, "use DTLS")
+	}
+	c := ingest.Credentials{Secret: x.msg.secret, Address: x.from.addr.Addr().Unmap()}
+	peer, err := d.deps.Gate.Authenticate(context.Background(), c)
+	switch {
+	case err == nil:
+		return peer, answer{}
+	case errors.Is(err, ingest.ErrUnauthorized):
+		d.metrics.refuse(refusedAuth)
+		return nil, text(unauthorized, "add ?token=<device secret>")
+	}
+	d.fault("device could not be authenticated", x.from.addr, err)
+	return nil, busy("secrets cannot be checked at this moment")
+}
+
+// whole returns the payload of a message that is complete with this datagram;
+// until then the answer for the block.
+func (d *Door) whole(x *exchange, peer *ingest.Peer, now time.Time) (payload []byte, a answer, done bool) {
+	m := &x.msg
+	if !m.block1.set {
+		if len(m.payload) > d.cfg.MaxMessage || x.cut {
+			return nil, d.transfers.tooLarge(), true
+		}
+		return m.payload, answer{}, false
+	}
+	key := transferKey{from: x.from.addr, session: x.from.session, sender: peer.Device.ID, resource: string(m.path[1]), tag: string(m.tag)}
+	if m.depth == 4 {
+		key.resource += "/" + string(m.path[3])
+	}
+	payload, a, refused := d.transfers.add(key, m.block1, m.size1, m.payload, now)
+	if refused != "" {
+		d.metrics.refuse(refused)
+	}
+	return payload, a, a.code != empty
+}
+
+// wellKnown lists the resources. Strangers get pieces of it that are no larger
+// than three times what they sent (RFC 7252 section 11.3).
+func wellKnown(m *message, asked int) answer {
+	if m.code != get {
+		return text(methodNotAllowed, "use GET")
+	}
+	b := m.block2
+	if !b.set {
+		b = block{szx: 6, set: true}
+	}
+	overhead := 4 + len(m.token) + 2 + 4 + 1
+	for b.szx > 0 && overhead+min(b.size(), len(resources)) > amplification*asked {
+		if b.num > 0 {
+			break // the sender asks for the size that it was given before
+		}
+		b.szx--
+	}
+	if b.offset() >= len(resources) {
+		return text(badRequest, "there is no such block")
+	}
+	end := min(b.offset()+b.size(), len(resources))
+	b.more = end < len(resources)
+	a := answer{code: content, format: formatLink, payload: []byte(resources[b.offset():end])}
+	if b.more || b.num > 0 {
+		a.block2 = b
+	}
+	return a
+}
+
+// outcome is the answer for a message that went through the pipeline.
+func outcome(msg *ingest.Message) answer {
+	a := answer{code: changed, format: -1}
+	if len(msg.Rejects) == 0 {
+		return a
+	}
+	a.format = formatJSON
+	a.payload = ingest.AppendAnswer(nil, msg.Accepted, msg.Rejects, maxAnswer)
+	if msg.Accepted > 0 {
+		return a
+	}
+	a.code = badRequest
+	if msg.Rejects[0].Index >= 0 {
+		return a
+	}
+	switch msg.Rejects[0].Reason {
+	case telemetry.ReasonUnknownDevice:
+		a.code = notFound
+	case telemetry.ReasonDeviceDisabled, telemetry.ReasonNotPermitted:
+		a.code = forbidden
+	case telemetry.ReasonTooLarge, telemetry.ReasonDecompression:
+		a.code = tooLarge
+	case telemetry.ReasonUnsupported:
+		a.code = unsupportedFormat
+	}
+	return a
+}
+
+// failure is the answer for a delivery that was refused as a whole.
+func failure(err error) answer {
+	if rate := (*ingest.RateError)(nil); errors.As(err, &rate) {
+		a := text(tooManyRequests, "more samples a second than allowed")
+		a.maxAge = uint32(math.Ceil(rate.After.Seconds()))
+		return a
+	}
+	return busy("nothing was stored; send it again")
+}

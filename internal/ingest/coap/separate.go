@@ -1,0 +1,120 @@
+package coap
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"time"
+)
+
+// Transmission parameters of confirmable messages (RFC 7252 section 4.8).
+const (
+	ackTimeout    = 2 * time.Second
+	maxRetransmit = 4
+	maxSeparates  = 4096
+)
+
+// separates are answers that went out by themselves, because the store took
+// longer than a sender waits for its acknowledgement. Each is sent again until
+// its receiver confirms it.
+type separates struct {
+	mu  sync.Mutex
+	all map[separateKey]*separate
+}
+
+type separateKey struct {
+	from endpoint
+	id   uint16
+}
+
+type separate struct {
+	out     []byte
+	due     time.Time
+	timeout time.Duration
+	sent    int
+}
+
+func newSeparates() *separates { return &separates{all: map[separateKey]*separate{}} }
+
+// separate sends the answer of an exchange that was acknowledged before, as a
+// confirmable message of its own.
+func (d *Door) separate(x *exchange) {
+	if !x.msg.silent(x.answer.code) {
+		d.metrics.separate.Inc()
+		id := d.nextID()
+		out := x.answer.appendTo(nil, confirmable, id, x.msg.token)
+		d.separates.add(x.from, id, out, d.deps.Clock())
+		d.fault("separate answer not sent", x.from.addr, x.from.send(out))
+	}
+	x.out = appendEmpty(x.out[:0], acknowledgement, x.msg.id)
+	d.remember(x)
+	x.out = x.out[:0]
+}
+
+// add notes an answer for repetition. When too many are unconfirmed, it is
+// sent once only; the sender will ask again.
+func (s *separates) add(to endpoint, id uint16, out []byte, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.all) >= maxSeparates {
+		return
+	}
+	timeout := ackTimeout + rand.N(ackTimeout/2)
+	s.all[separateKey{to, id}] = &separate{out: out, due: now.Add(timeout), timeout: timeout, sent: 1}
+}
+
+// confirm forgets an answer that was acknowledged or rejected.
+func (s *separates) confirm(from endpoint, id uint16) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.all, separateKey{from, id})
+}
+
+// due returns what is to be sent again at this time, and forgets what was sent
+// as often as may be.
+func (s *separates) due(now time.Time) map[separateKey][]byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var again map[separateKey][]byte
+	for key, a := range s.all {
+		if now.Before(a.due) {
+			continue
+		}
+		if a.sent > maxRetransmit {
+			delete(s.all, key)
+			continue
+		}
+		a.sent++
+		a.timeout *= 2
+		a.due = now.Add(a.timeout)
+		if again == nil {
+			again = map[separateKey][]byte{}
+		}
+		again[key] = a.out
+	}
+	return again
+}
+
+func (s *separates) size() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.all)
+}
+
+// tend repeats separate answers and forgets idle transfers until ctx ends.
+func (d *Door) tend(ctx context.Context) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			now := d.deps.Clock()
+			d.transfers.sweep(now)
+			for key, out := range d.separates.due(now) {
+				d.fault("separate answer not sent", key.from.addr, key.from.send(out))
+			}
+		}
+	}
+}
