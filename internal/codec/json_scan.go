@@ -222,7 +222,7 @@ func (s *jsonScanner) number() (number, error) {
 		if n.end == at {
 			return n, s.expected("a value")
 		}
-		return n, s.fail(at, "not a number of JSON: %q", clip(s.p[at:min(len(s.p), n.end+1)]))
+		return n, s.fail(at, "not a number of JSON: %q", clip(s.p[at:n.end]))
 	}
 	s.i = n.end
 	return n, nil

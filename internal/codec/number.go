@@ -50,7 +50,7 @@ func scanNumber(p []byte, i int, strict bool) number {
 	}
 	whole := i - digits
 	if strict && (whole == 0 || whole > 1 && p[digits] == '0') {
-		return number{end: digits}
+		return number{end: i}
 	}
 	fraction := 0
 	if i < len(p) && p[i] == '.' {

@@ -149,7 +149,8 @@ func (p *senmlPack) add(r *senmlRecord) error {
 			return err
 		}
 	}
-	if r.fault == "" {
+	// A record of base fields alone only sets them (RFC 8428 §5.1.6).
+	if r.fault == "" && (r.set == 0 || r.set&^senmlBase != 0) {
 		p.resolve(r)
 	}
 	if r.fault != "" {
@@ -235,14 +236,23 @@ func (p *senmlPack) resolve(r *senmlRecord) {
 		}
 		p.b.Samples = append(p.b.Samples, s)
 	case r.has(senmlV):
-		s.Value = p.baseValue + r.number[senmlV]
+		s.Value = plus(p.baseValue, r.number[senmlV])
 		p.b.Samples = append(p.b.Samples, s)
 	}
 	if r.has(senmlS) {
 		s.Metric, s.Unit = p.suffixed(metric, "_sum"), p.suffixed(unit, ".s")
-		s.Value = p.baseSum + r.number[senmlS]
+		s.Value = plus(p.baseSum, r.number[senmlS])
 		p.b.Samples = append(p.b.Samples, s)
 	}
+}
+
+// plus adds a base value. Without one the bits stay as sent: an addition would
+// lose the sign of zero and the meaning of a NaN.
+func plus(base, v float64) float64 {
+	if base == 0 {
+		return v
+	}
+	return base + v
 }
 
 // suffixed returns text with a suffix; what is empty stays so.
