@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"time"
 )
 
@@ -35,31 +36,84 @@ type registration struct {
 	Secret string            `json:"secret"`
 }
 
-// register tells the hub of every device. Devices that it knows already are
-// left as they are.
+// register tells the hub of the sites and of every device that it does not
+// know yet. Devices that it knows are left as they are.
 func register(ctx context.Context, f *Fleet, doors Doors, secret func(string) string) error {
-	var body struct {
+	known, err := knownDevices(ctx, doors)
+	if err != nil {
+		return err
+	}
+	var batch struct {
 		Devices []registration `json:"devices"`
 	}
 	for _, d := range f.Devices {
-		body.Devices = append(body.Devices, registration{d.ID, d.Kind, d.Site, d.Region, d.Tags, d.Period.String(), d.Lat, d.Lon, secret(d.ID)})
+		if !known[d.ID] {
+			batch.Devices = append(batch.Devices, registration{d.ID, d.Kind, d.Site, d.Region, d.Tags, d.Period.String(), d.Lat, d.Lon, secret(d.ID)})
+		}
 	}
-	if len(body.Devices) == 0 {
+	if len(batch.Devices) == 0 {
 		return nil
 	}
-	text, err := json.Marshal(body)
-	if err != nil {
-		return fmt.Errorf("write down %d devices: %w", len(body.Devices), err)
+	if err := ask(ctx, doors, http.MethodPost, "/api/v1/devices:batch", batch, nil); err != nil {
+		return err
 	}
-	return post(ctx, doors, "/api/v1/devices:batch", text)
+	for _, p := range places() {
+		if err := ask(ctx, doors, http.MethodPut, "/api/v1/sites/"+p.site, p.description(), nil); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-func post(ctx context.Context, doors Doors, path string, text []byte) error {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+type site struct {
+	Names  names   `json:"names"`
+	Region string  `json:"region"`
+	Lat    float64 `json:"lat"`
+	Lon    float64 `json:"lon"`
+}
+
+type names struct {
+	ZH string `json:"zh"`
+	EN string `json:"en"`
+}
+
+func (p place) description() site { return site{names{p.zh, p.en}, p.region, p.lat, p.lon} }
+
+// knownDevices returns the ids of all devices that the hub has.
+func knownDevices(ctx context.Context, doors Doors) (map[string]bool, error) {
+	known := map[string]bool{}
+	for cursor := ""; ; {
+		var page struct {
+			Items []struct{ ID string }
+			Next  string `json:"next_cursor"`
+		}
+		if err := ask(ctx, doors, http.MethodGet, "/api/v1/devices?limit=1000&cursor="+url.QueryEscape(cursor), nil, &page); err != nil {
+			return nil, err
+		}
+		for _, d := range page.Items {
+			known[d.ID] = true
+		}
+		if cursor = page.Next; cursor == "" {
+			return known, nil
+		}
+	}
+}
+
+// ask sends in to the API and reads the answer into out; nil means none.
+func ask(ctx context.Context, doors Doors, method, path string, in, out any) error {
+	ctx, cancel := context.WithTimeout(ctx, 60*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, doors.HTTP+path, bytes.NewReader(text))
+	var body io.Reader
+	if in != nil {
+		text, err := json.Marshal(in)
+		if err != nil {
+			return fmt.Errorf("register the simulated fleet: %w", err)
+		}
+		body = bytes.NewReader(text)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, doors.HTTP+path, body)
 	if err != nil {
-		return fmt.Errorf("register the simulated fleet at %s: %w", doors.HTTP, err)
+		return fmt.Errorf("register the simulated fleet: %w", err)
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Authorization", "Bearer "+doors.Admin())
@@ -68,9 +122,15 @@ func post(ctx context.Context, doors Doors, path string, text []byte) error {
 		return fmt.Errorf("register the simulated fleet: %w", err)
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode/100 == 2 || resp.StatusCode == http.StatusConflict {
+	if resp.StatusCode/100 != 2 {
+		detail, _ := io.ReadAll(io.LimitReader(resp.Body, 500)) // the status alone must do when this fails
+		return fmt.Errorf("register the simulated fleet: %s%s answered %s: %s", doors.HTTP, path, resp.Status, detail)
+	}
+	if out == nil {
 		return nil
 	}
-	detail, _ := io.ReadAll(io.LimitReader(resp.Body, 500)) // the status alone must do when this fails
-	return fmt.Errorf("register the simulated fleet: %s%s answered %s: %s", doors.HTTP, path, resp.Status, detail)
+	if err := json.NewDecoder(resp.Body).Decode(out); err != nil {
+		return fmt.Errorf("register the simulated fleet: %s%s: %w", doors.HTTP, path, err)
+	}
+	return nil
 }

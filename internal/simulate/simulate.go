@@ -42,6 +42,7 @@ type Device struct {
 	key    uint64 // of all its noise
 	start  time.Time
 	phase  time.Duration // of its reports within the period
+	hello  time.Duration // from the start to its very first report
 	read   func(d *Device, t time.Time, out []Reading) []Reading
 	gpus   int
 	clock  bool // runs ahead from time to time, beyond what a hub accepts
@@ -113,7 +114,7 @@ func New(c Config) *Fleet {
 
 func (f *Fleet) add(d *Device) {
 	f.Devices = append(f.Devices, d)
-	f.due = append(f.due, due{d.start.Add(d.phase), len(f.due), d})
+	f.due = append(f.due, due{d.start.Add(d.hello), len(f.due), d})
 }
 
 // addMishaps gives one air station a clock that runs ahead and another a
@@ -137,13 +138,22 @@ func (f *Fleet) addMishaps() {
 func (f *Fleet) Next() Event {
 	for len(f.due) > 0 {
 		at, d := f.due[0].at, f.due[0].dev
-		f.due[0].at = at.Add(d.Period)
+		f.due[0].at = d.after(at)
 		heap.Fix(&f.due, 0)
 		if e, ok := f.event(d, at); ok {
 			return e
 		}
 	}
 	return Event{}
+}
+
+// after returns the time of the report that follows the one at t. The first
+// report comes soon after the start, the others in the rhythm of the period.
+func (d *Device) after(t time.Time) time.Time {
+	if regular := d.start.Add(d.phase); t.Before(regular) {
+		return regular
+	}
+	return t.Add(d.Period)
 }
 
 func (f *Fleet) event(d *Device, at time.Time) (Event, bool) {
@@ -241,4 +251,5 @@ func newDevice(c Config, rng *rand.Rand, model string, number int) *Device {
 func (d *Device) setPeriod(p time.Duration, rng *rand.Rand) {
 	d.Period = p
 	d.phase = time.Duration(rng.Int64N(int64(p/time.Second))) * time.Second
+	d.hello = min(d.phase, time.Duration(rng.Int64N(15))*time.Second)
 }
