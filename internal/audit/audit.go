@@ -85,8 +85,13 @@ func add(ctx context.Context, tx *sql.Tx, e Entry) error {
 	return nil
 }
 
-// Log reads the record.
+// Log is the record itself.
 type Log struct{ DB *records.DB }
+
+// Add adds an entry for what is changed outside of the database.
+func (l Log) Add(ctx context.Context, e Entry) error {
+	return l.DB.Tx(ctx, func(tx *sql.Tx) error { return add(ctx, tx, e) })
+}
 
 // List returns up to limit entries of a region prefix, the newest first, that
 // lie before number before; 0 begins with the newest.

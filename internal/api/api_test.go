@@ -1,0 +1,521 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/songhua-io/hub/internal/access"
+	"github.com/songhua-io/hub/internal/audit"
+	"github.com/songhua-io/hub/internal/records"
+	"github.com/songhua-io/hub/internal/registry"
+)
+
+// desk holds rejects in a list.
+type desk struct{ entries []RejectEntry }
+
+func (d *desk) matching(f RejectFilter) (all []RejectEntry) {
+	for _, e := range d.entries {
+		if (f.Device == "" || f.Device == e.Device) && (f.Sees == nil || f.Sees(e.Device)) {
+			all = append(all, e)
+		}
+	}
+	return all
+}
+
+func (d *desk) List(_ context.Context, q RejectQuery) (RejectPage, error) {
+	return RejectPage{Entries: d.matching(q.RejectFilter)}, nil
+}
+func (d *desk) Replay(_ context.Context, f RejectFilter) (int, error) { return len(d.matching(f)), nil }
+func (d *desk) Drop(_ context.Context, f RejectFilter) (int, error)   { return len(d.matching(f)), nil }
+
+type quiet struct{}
+
+func (quiet) Activity(func(string, registry.Seen) bool) {}
+
+// hub is an API with everything real behind it but the write path.
+type hub struct {
+	testing.TB
+	api      *API
+	server   *httptest.Server
+	registry *registry.Registry
+	presence *registry.Presence
+	tokens   *access.Tokens
+	desk     *desk
+	ready    error
+	token    string // of role admin
+}
+
+func start(t testing.TB, beside ...Beside) *hub {
+	t.Helper()
+	dir := t.TempDir()
+	h := &hub{TB: t, desk: &desk{}}
+	check := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	db, err := records.Open(t.Context(), filepath.Join(dir, "records.db"))
+	check(err)
+	sealer, err := registry.OpenSealer(filepath.Join(dir, "secrets.key"))
+	check(err)
+	log := slog.New(slog.DiscardHandler)
+	h.registry, err = registry.Open(t.Context(), registry.Config{Records: db, Sealer: sealer, Log: log, Now: time.Now})
+	check(err)
+	h.presence, err = registry.NewPresence(t.Context(), registry.PresenceConfig{Registry: h.registry, Records: db, Activity: quiet{},
+		On: func(registry.Transition) {}, Log: log, Now: time.Now, Metrics: prometheus.NewRegistry()})
+	check(err)
+	h.tokens, err = access.OpenTokens(t.Context(), db, time.Now)
+	check(err)
+	h.token = h.roleToken("root", access.Admin, "")
+	h.api, err = New(Deps{Registry: h.registry, Presence: h.presence, Tokens: h.tokens, Audit: audit.Log{DB: db}, Desk: h.desk,
+		Answers: records.Answers{DB: db, Now: time.Now}, Sealer: sealer, Rates: func() Rates { return Rates{SamplesPerSecond: 1.5} },
+		Ready: func() error { return h.ready }, Version: "test", Log: log, Now: time.Now, Beside: beside})
+	check(err)
+	h.server = httptest.NewServer(h.api)
+	t.Cleanup(func() { h.server.Close(); db.Close() })
+	return h
+}
+
+func (h *hub) roleToken(name string, role access.Role, region string) string {
+	h.Helper()
+	_, secret, err := h.tokens.Create(h.Context(), access.Token{Name: name, Role: role, Region: region})
+	if err != nil {
+		h.Fatal(err)
+	}
+	return secret
+}
+
+type reply struct {
+	status int
+	header http.Header
+	text   string
+	body   map[string]any
+}
+
+// do sends a request; headers are "Name: value".
+func (h *hub) do(method, path, body string, headers ...string) reply {
+	h.Helper()
+	req, err := http.NewRequestWithContext(h.Context(), method, h.server.URL+path, strings.NewReader(body))
+	if err != nil {
+		h.Fatal(err)
+	}
+	if h.token != "" {
+		req.Header.Set("Authorization", "Bearer "+h.token)
+	}
+	for _, line := range headers {
+		name, value, _ := strings.Cut(line, ": ")
+		req.Header.Set(name, value)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		h.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		h.Fatal(err)
+	}
+	r := reply{status: resp.StatusCode, header: resp.Header, text: string(text)}
+	json.Unmarshal(text, &r.body) //nolint:errcheck // not all answers are JSON
+	return r
+}
+
+func (h *hub) want(code int, r reply) reply {
+	h.Helper()
+	if r.status != code {
+		h.Fatalf("status %d, want %d: %s", r.status, code, r.text)
+	}
+	return r
+}
+
+// as returns the hub as the holder of another token sees it.
+func (h *hub) as(token string) *hub {
+	other := *h
+	other.token = token
+	return &other
+}
+
+func TestShapesThatClientsRelyOn(t *testing.T) {
+	h := start(t)
+	made := h.want(201, h.do("POST", "/api/v1/devices", `{"id": "t1", "kind": "sensor", "site": "plant-a", "region": "220100", "tags": {"floor": "2"}, "period": "60s", "lat": 43.88, "lon": 125.32}`))
+	secret, _ := made.body["secret"].(string)
+	if made.body["id"] != "t1" || len(secret) != 43 || made.header.Get("ETag") != `"1"` || made.header.Get("Location") != "/api/v1/devices/t1" {
+		t.Errorf("%+v", made)
+	}
+	if _, err := h.registry.Authenticate(t.Context(), "t1", []byte(secret)); err != nil {
+		t.Error(err)
+	}
+	got := h.want(200, h.do("GET", "/api/v1/devices/t1", ""))
+	for _, k := range []string{"created", "updated"} {
+		delete(got.body, k)
+	}
+	want := map[string]any{"id": "t1", "kind": "sensor", "site": "plant-a", "region": "220100", "tags": map[string]any{"floor": "2"},
+		"period": "1m0s", "lat": 43.88, "lon": 125.32, "disabled": false, "last_seen": nil, "last_event": nil, "series": 0.0, "samples": 0.0, "version": 1.0,
+		"presence": map[string]any{"state": "never", "since": nil, "reason": ""}}
+	if diff := cmp.Diff(want, got.body); diff != "" {
+		t.Errorf("GET (-want +got):\n%s", diff)
+	}
+	h.presence.Connected("t1")
+	got = h.want(200, h.do("GET", "/api/v1/devices/t1", ""))
+	if p := got.body["presence"].(map[string]any); p["state"] != "online" || p["reason"] != "connected" || p["since"] == nil {
+		t.Errorf("presence %v", p)
+	}
+	rotated := h.want(200, h.do("POST", "/api/v1/devices/t1/rotate", ""))
+	if s := rotated.body["secret"]; s == secret || s == nil || rotated.body["id"] != "t1" {
+		t.Errorf("rotate: %s", rotated.text)
+	}
+	batch := h.want(201, h.do("POST", "/api/v1/devices:batch", `{"devices": [{"id": "a"}, {"id": "b", "secret": "correct-horse-battery"}]}`))
+	if devices := batch.body["devices"].([]any); len(devices) != 2 || devices[1].(map[string]any)["secret"] != "correct-horse-battery" {
+		t.Errorf("batch: %s", batch.text)
+	}
+	h.want(204, h.do("DELETE", "/api/v1/devices/a", ""))
+	h.want(404, h.do("GET", "/api/v1/devices/a", ""))
+}
+
+func TestErrorsNameTheThingTheValueAndTheWayOut(t *testing.T) {
+	h := start(t)
+	h.want(201, h.do("POST", "/api/v1/devices", `{"id": "t1"}`))
+	for _, c := range []struct {
+		method, path, body string
+		code               int
+		says               []string
+	}{
+		{"POST", "/api/v1/devices", `{"id": "t1"}`, 409, []string{`device \"t1\" is already registered`, "PATCH /api/v1/devices/t1"}},
+		{"POST", "/api/v1/devices", `{"id": "-", "kind": "toaster", "period": "0.01s"}`, 422, []string{`kind \"toaster\" is not one of`, "body.kind", "body.id", "body.period"}},
+		{"POST", "/api/v1/devices", `{"id": "x", "period": "soon"}`, 422, []string{`period \"soon\"`, "60s"}},
+		{"POST", "/api/v1/devices", `{"id": "x", "colour": "red"}`, 422, []string{"unexpected property", "colour"}},
+		{"POST", "/api/v1/devices", `{"id": "x", "secret": "short"}`, 422, []string{"16 to 128"}},
+		{"POST", "/api/v1/devices", `{"id": `, 400, nil},
+		{"POST", "/api/v1/devices:batch", `{"devices": [{"id": "n1"}, {"id": "t1"}]}`, 409, []string{"body.devices[1].id", "none was"}},
+		{"POST", "/api/v1/devices:batch", `{"devices": [{"id": "n1"}, {"id": "t 1"}]}`, 422, []string{"body.devices[1].id"}},
+		{"GET", "/api/v1/devices/nobody", ``, 404, []string{`device \"nobody\" is not registered`, "hub device list"}},
+		{"GET", "/api/v1/devices?limit=0", ``, 422, []string{"query.limit"}},
+		{"GET", "/api/v1/devices?cursor=!!", ``, 422, []string{"leave it out"}},
+		{"GET", "/api/v1/devices?knd=rsu", ``, 422, []string{"unknown query parameter"}},
+		{"PATCH", "/api/v1/devices/t1", `{"secret": "a-new-secret-for-it"}`, 422, []string{"/rotate"}},
+		{"PATCH", "/api/v1/devices/t1", `{"id": "t2"}`, 422, []string{"id cannot be changed"}},
+		{"PATCH", "/api/v1/devices/t1", `{"colour": "red"}`, 422, []string{"colour"}},
+		{"POST", "/api/v1/rejects:drop", `{}`, 422, []string{`{\"all\": true}`}},
+		{"POST", "/api/v1/tokens", `{"name": "x", "role": "device"}`, 422, []string{"hub device add"}},
+		{"DELETE", "/api/v1/tokens/nobody", ``, 404, []string{"hub token list"}},
+		{"GET", "/api/v1/nothing", ``, 404, []string{"/docs"}},
+	} {
+		r := h.do(c.method, c.path, c.body)
+		if r.status != c.code || !strings.HasPrefix(r.header.Get("Content-Type"), "application/problem+json") {
+			t.Errorf("%s %s %s: status %d (%s), want %d: %s", c.method, c.path, c.body, r.status, r.header.Get("Content-Type"), c.code, r.text)
+		}
+		for _, s := range c.says {
+			if !strings.Contains(r.text, s) {
+				t.Errorf("%s %s %s: %s does not say %q", c.method, c.path, c.body, r.text, s)
+			}
+		}
+	}
+	if h.registry.Len() != 1 {
+		t.Errorf("%d devices", h.registry.Len())
+	}
+}
+
+// The table of rights is what the doors do: every route is asked by every role
+// and by strangers.
+func TestEveryRouteAgreesWithTheTableOfRights(t *testing.T) {
+	h := start(t, Beside{Pattern: "/prometheus/", Action: access.ReadTelemetry, Handler: http.NotFoundHandler()})
+	asked, tokens := map[access.Action]bool{}, map[access.Role]string{}
+	for _, role := range access.Roles() {
+		if role != access.Device { // has no tokens
+			tokens[role] = h.roleToken("of-"+string(role), role, "")
+		}
+	}
+	for _, r := range h.api.Routes() {
+		if strings.HasPrefix(r.Path, "/api/") && r.Action == "" {
+			t.Errorf("%s %s asks nothing", r.Method, r.Path)
+		}
+		asked[r.Action] = true
+		path := strings.NewReplacer("{id}", "nobody", "{name}", "nobody").Replace(r.Path)
+		method := r.Method
+		if method == "" {
+			method = "GET"
+		}
+		for _, role := range append(access.Roles(), "") {
+			req := httptest.NewRequest(method, path, strings.NewReader("{}"))
+			if tokens[role] != "" {
+				req.Header.Set("Authorization", "Bearer "+tokens[role])
+			}
+			rec := httptest.NewRecorder()
+			h.api.ServeHTTP(rec, req)
+			in := rec.Code != 401 && rec.Code != 403
+			want := r.Action == "" || tokens[role] != "" && access.May(role, r.Action)
+			if in != want {
+				t.Errorf("%s %s as %q: %d, allowed is %v", method, path, role, rec.Code, want)
+			}
+			if role == "" && !in && (rec.Code != 401 || rec.Header().Get("WWW-Authenticate") == "") {
+				t.Errorf("%s %s as a stranger: %d", method, path, rec.Code)
+			}
+		}
+	}
+	for _, action := range access.Actions() {
+		if action != access.SendTelemetry && !asked[action] {
+			t.Errorf("no route asks for %s", action)
+		}
+	}
+}
+
+func TestNarrowedCallersSeeTheirRegionOnly(t *testing.T) {
+	h := start(t)
+	for id, region := range map[string]string{"here": "220100", "there": "110000", "nowhere": ""} {
+		h.want(201, h.do("POST", "/api/v1/devices", fmt.Sprintf(`{"id": %q, "region": %q}`, id, region)))
+		h.want(200, h.do("PUT", "/api/v1/sites/"+id, fmt.Sprintf(`{"names": {"zh": "甲", "en": "A"}, "region": %q}`, region)))
+	}
+	h.desk.entries = []RejectEntry{{ID: "1", Device: "here"}, {ID: "2", Device: "there"}, {ID: "3"}}
+	jilin := h.as(h.roleToken("jl", access.Admin, "22"))
+	for path, want := range map[string]string{"/api/v1/devices": "here", "/api/v1/sites": "here", "/api/v1/rejects": "1", "/api/v1/tokens": "jl"} {
+		r := jilin.want(200, jilin.do("GET", path, ""))
+		items := r.body["items"].([]any)
+		if len(items) != 1 || !strings.Contains(fmt.Sprint(items[0]), want) {
+			t.Errorf("%s: %s", path, r.text)
+		}
+	}
+	for _, c := range []struct {
+		method, path, body string
+		code               int
+	}{
+		{"GET", "/api/v1/devices/there", "", 404},
+		{"POST", "/api/v1/devices/there/disable", "", 404},
+		{"DELETE", "/api/v1/devices/nowhere", "", 404},
+		{"POST", "/api/v1/devices", `{"id": "x", "region": "110000"}`, 403},
+		{"POST", "/api/v1/devices", `{"id": "x"}`, 403},
+		{"POST", "/api/v1/devices:batch", `{"devices": [{"id": "y", "region": "220100"}, {"id": "x", "region": "110000"}]}`, 403},
+		{"PATCH", "/api/v1/devices/here", `{"region": "110000"}`, 403},
+		{"PUT", "/api/v1/sites/there", `{"names": {"zh": "", "en": ""}, "region": "220100"}`, 403},
+		{"POST", "/api/v1/tokens", `{"name": "x", "role": "admin"}`, 403},
+		{"DELETE", "/api/v1/tokens/root", ``, 403},
+		{"PATCH", "/api/v1/devices/here", `{"region": "220200"}`, 200},
+		{"POST", "/api/v1/tokens", `{"name": "x", "role": "reader", "region": "2201"}`, 201},
+	} {
+		jilin.want(c.code, jilin.do(c.method, c.path, c.body))
+	}
+	if r := jilin.want(200, jilin.do("GET", "/api/v1/stats", "")); r.body["devices"].(map[string]any)["total"] != 1.0 {
+		t.Errorf("stats: %s", r.text)
+	}
+}
+
+func TestListsPage(t *testing.T) {
+	h := start(t)
+	var specs []string
+	for i := range 25 {
+		specs = append(specs, fmt.Sprintf(`{"id": "d%02d", "region": "22%02d00"}`, i, i))
+	}
+	h.want(201, h.do("POST", "/api/v1/devices:batch", `{"devices": [`+strings.Join(specs, ",")+`]}`))
+	for i := range 25 {
+		h.roleToken(fmt.Sprintf("t%02d", i), access.Reader, "")
+		h.want(200, h.do("PUT", fmt.Sprintf("/api/v1/sites/s%02d", i), `{"names": {"zh": "", "en": ""}}`))
+	}
+	for path, want := range map[string]int{"/api/v1/devices": 25, "/api/v1/sites": 25, "/api/v1/tokens": 26, "/api/v1/regions": 25, "/api/v1/audit": 26} {
+		seen := map[string]bool{}
+		for next := ""; ; {
+			r := h.want(200, h.do("GET", path+"?limit=7&cursor="+next, ""))
+			for _, item := range r.body["items"].([]any) {
+				seen[fmt.Sprint(item)] = true
+			}
+			next, _ = r.body["next_cursor"].(string)
+			if next == "" {
+				break
+			}
+		}
+		if len(seen) != want {
+			t.Errorf("%s: %d items, want %d", path, len(seen), want)
+		}
+	}
+	if r := h.want(200, h.do("GET", "/api/v1/devices?region=220&q=D0&presence=never", "")); len(r.body["items"].([]any)) != 10 {
+		t.Errorf("filtered: %s", r.text)
+	}
+}
+
+func TestChangesAreConditional(t *testing.T) {
+	h := start(t)
+	h.want(201, h.do("POST", "/api/v1/devices", `{"id": "t1", "region": "220100", "tags": {"a": "1", "b": "2"}, "lat": 1, "lon": 2}`))
+	r := h.want(200, h.do("PATCH", "/api/v1/devices/t1", `{"tags": {"a": null, "c": "3"}, "lat": null, "lon": null, "period": "30s"}`, `If-Match: "1"`))
+	if r.header.Get("ETag") != `"2"` || r.body["lat"] != nil || r.body["region"] != "220100" || r.body["period"] != "30s" {
+		t.Errorf("%s", r.text)
+	}
+	if diff := cmp.Diff(map[string]any{"b": "2", "c": "3"}, r.body["tags"]); diff != "" {
+		t.Error(diff)
+	}
+	h.want(412, h.do("PATCH", "/api/v1/devices/t1", `{"region": "220200"}`, `If-Match: "1"`))
+	h.want(412, h.do("DELETE", "/api/v1/devices/t1", "", `If-Match: "1"`))
+	h.want(412, h.do("DELETE", "/api/v1/devices/t1", "", `If-Match: nonsense`))
+	h.want(200, h.do("POST", "/api/v1/devices/t1/disable", "", `If-Match: *`))
+	h.want(204, h.do("DELETE", "/api/v1/devices/t1", "", `If-Match: "3"`))
+}
+
+func TestAWriteWithAKeyHappensOnce(t *testing.T) {
+	h := start(t)
+	const key = "Idempotency-Key: 7f1c"
+	first := h.want(201, h.do("POST", "/api/v1/devices", `{"id": "t1"}`, key))
+	again := h.want(201, h.do("POST", "/api/v1/devices", `{"id": "t1"}`, key))
+	if first.text != again.text || again.header.Get("Idempotency-Replayed") != "true" || again.header.Get("ETag") != first.header.Get("ETag") || again.header.Get("Content-Type") != "application/json" {
+		t.Errorf("first %+v\nagain %+v", first, again)
+	}
+	h.want(422, h.do("POST", "/api/v1/devices", `{"id": "t2"}`, key))
+	h.want(409, h.do("POST", "/api/v1/devices", `{"id": "t1"}`, "Idempotency-Key: other"))
+	h.want(422, h.do("POST", "/api/v1/devices", `{"id": "t 3"}`, "Idempotency-Key: third"))
+	h.want(201, h.do("POST", "/api/v1/devices", `{"id": "t3"}`, "Idempotency-Key: third"))
+	h.want(422, h.do("POST", "/api/v1/devices", `{"id": "t4"}`, "Idempotency-Key: "+strings.Repeat("k", 256)))
+	h.want(204, h.do("DELETE", "/api/v1/devices/t3", "", "Idempotency-Key: gone"))
+	h.want(204, h.do("DELETE", "/api/v1/devices/t3", "", "Idempotency-Key: gone"))
+
+	var all sync.WaitGroup
+	codes := make(chan int, 10)
+	for range cap(codes) {
+		all.Go(func() { codes <- h.do("POST", "/api/v1/devices/t1/rotate", "", "Idempotency-Key: rotate").status })
+	}
+	all.Wait()
+	close(codes)
+	for c := range codes {
+		if c != 200 && c != 409 {
+			t.Errorf("status %d", c)
+		}
+	}
+	if d, err := h.registry.Get("t1"); err != nil || d.Version != 2 {
+		t.Errorf("rotated %d times, %v", d.Version-1, err)
+	}
+}
+
+func TestEveryChangeIsOnRecord(t *testing.T) {
+	h := start(t)
+	for _, c := range [][3]string{
+		{"POST", "/api/v1/devices", `{"id": "t1", "region": "220100", "secret": "correct-horse-battery"}`},
+		{"POST", "/api/v1/devices:batch", `{"devices": [{"id": "a"}, {"id": "b"}]}`},
+		{"PATCH", "/api/v1/devices/t1", `{"region": "220200"}`},
+		{"POST", "/api/v1/devices/t1/rotate", ``},
+		{"POST", "/api/v1/devices/t1/disable", ``},
+		{"DELETE", "/api/v1/devices/t1", ``},
+		{"PUT", "/api/v1/sites/plant-a", `{"names": {"zh": "甲厂", "en": "A"}}`},
+		{"DELETE", "/api/v1/sites/plant-a", ``},
+		{"POST", "/api/v1/tokens", `{"name": "x", "role": "reader"}`},
+		{"DELETE", "/api/v1/tokens/x", ``},
+		{"POST", "/api/v1/rejects:replay", `{"device": "t1"}`},
+		{"POST", "/api/v1/devices", `{"id": "not an id"}`}, // changes nothing
+	} {
+		h.do(c[0], c[1], c[2])
+	}
+	r := h.want(200, h.do("GET", "/api/v1/audit", ""))
+	var got []string
+	for _, item := range r.body["items"].([]any) {
+		e := item.(map[string]any)
+		if e["actor"] != "root" || e["role"] != "admin" || e["origin"] != "127.0.0.1" {
+			t.Errorf("%v", e)
+		}
+		got = append([]string{fmt.Sprint(e["object"])}, got...)
+	}
+	want := []string{"device t1", "2 devices", "device t1", "device t1", "device t1", "device t1", "site plant-a", "site plant-a", "token x", "token x", "rejects: replay"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("record (-want +got):\n%s", diff)
+	}
+	if strings.Contains(r.text, "correct-horse") {
+		t.Error("the record holds a secret")
+	}
+	if v := h.want(200, h.do("GET", "/api/v1/audit/verify", "")); v.body["intact"] != true || v.body["entries"] != 11.0 {
+		t.Errorf("%s", v.text)
+	}
+}
+
+func TestRevocationEndsSessionsAtOnce(t *testing.T) {
+	h := start(t)
+	made := h.want(201, h.do("POST", "/api/v1/devices", `{"id": "t1"}`))
+	p, err := h.registry.Authenticate(t.Context(), "t1", []byte(made.body["secret"].(string)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.want(200, h.do("POST", "/api/v1/devices/t1/disable", ""))
+	select {
+	case <-p.Done:
+	default:
+		t.Error("disabled, and the session lives on after the answer")
+	}
+}
+
+func TestTheHubSaysHowItIs(t *testing.T) {
+	h := start(t)
+	h.token = ""
+	h.want(200, h.do("GET", "/healthz", ""))
+	h.want(200, h.do("GET", "/readyz", ""))
+	h.ready = errors.New("the store is opening: 40 % of the log is read")
+	if r := h.want(503, h.do("GET", "/readyz", "")); !strings.Contains(r.text, "40 %") {
+		t.Errorf("%s", r.text)
+	}
+}
+
+func TestTheDescriptionHasEveryRoute(t *testing.T) {
+	h := start(t,
+		Beside{Pattern: "POST /api/v1/devices/{id}/telemetry", ZH: "上报遥测", EN: "Telemetry of a device", Own: true, Handler: http.NotFoundHandler()},
+		Beside{Pattern: "GET /metrics", ZH: "自身指标", EN: "The hub's own metrics", Action: access.ReadHub, Handler: http.NotFoundHandler()})
+	h.token = ""
+	spec := h.want(200, h.do("GET", "/openapi.json", ""))
+	paths := spec.body["paths"].(map[string]any)
+	zh := h.want(200, h.do("GET", "/docs", "", "Accept-Language: zh-CN,zh;q=0.9"))
+	en := h.want(200, h.do("GET", "/docs", ""))
+	for _, r := range h.api.Routes() {
+		methods, _ := paths[r.Path].(map[string]any)
+		if methods[strings.ToLower(r.Method)] == nil {
+			t.Errorf("%s %s is not in /openapi.json", r.Method, r.Path)
+		}
+		if r.ZH == "" || r.EN == "" || !strings.Contains(zh.text, r.ZH) || !bytes.Contains([]byte(en.text), []byte(r.Path)) {
+			t.Errorf("%s %s is not in /docs", r.Method, r.Path)
+		}
+	}
+	for _, page := range []string{zh.text, en.text} {
+		if strings.Contains(page, "://") || strings.Contains(page, "<script") {
+			t.Error("/docs takes something from elsewhere")
+		}
+	}
+}
+
+func FuzzDevice(f *testing.F) {
+	f.Add([]byte(`{"id": "t1", "kind": "sensor", "site": "plant-a", "region": "220100", "tags": {"floor": "2"}, "period": "60s", "lat": 43.88, "lon": 125.32}`))
+	f.Add([]byte(`{"id": "t1", "lat": 1e999}`))
+	f.Add([]byte(`{"id": "\ud800", "tags": {"": null}}`))
+	f.Add([]byte(`[]`))
+	h := start(f)
+	f.Fuzz(func(t *testing.T, body []byte) {
+		req := httptest.NewRequest("POST", "/api/v1/devices", bytes.NewReader(body))
+		req.Header.Set("Authorization", "Bearer "+h.token)
+		rec := httptest.NewRecorder()
+		h.api.ServeHTTP(rec, req)
+		switch {
+		case rec.Code >= 500:
+			t.Fatalf("%q: %d %s", body, rec.Code, rec.Body)
+		case rec.Code != 201:
+			return
+		}
+		var made deviceWithSecret
+		if err := json.Unmarshal(rec.Body.Bytes(), &made); err != nil {
+			t.Fatalf("%q: %v", body, err)
+		}
+		d, err := h.registry.Get(made.ID)
+		if err != nil {
+			t.Fatalf("%q: %v", body, err)
+		}
+		if diff := cmp.Diff(made.DeviceIn, describeDevice(d)); diff != "" {
+			t.Errorf("%q: shown and kept differ:\n%s", body, diff)
+		}
+		if err := h.registry.Remove(t.Context(), made.ID, 0); err != nil {
+			t.Fatal(err)
+		}
+	})
+}

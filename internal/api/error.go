@@ -1,0 +1,129 @@
+package api
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strconv"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/songhua-io/hub/internal/access"
+	"github.com/songhua-io/hub/internal/registry"
+)
+
+// problem is an RFC 9457 answer. Text says the detail in both languages where
+// it is a decision that people should understand.
+type problem struct {
+	huma.ErrorModel
+	Text *text `json:"text,omitempty"`
+}
+
+type text struct {
+	ZH string `json:"zh"`
+	EN string `json:"en"`
+}
+
+func newProblem(code int, detail string) *problem {
+	return &problem{ErrorModel: huma.ErrorModel{Title: http.StatusText(code), Status: code, Detail: detail}}
+}
+
+// statusOf is where kinds of errors become status codes.
+var statusOf = [...]struct {
+	kind error
+	code int
+}{
+	{registry.ErrUnknown, http.StatusNotFound},
+	{registry.ErrExists, http.StatusConflict},
+	{registry.ErrStale, http.StatusPreconditionFailed},
+	{access.ErrUnknown, http.StatusNotFound},
+	{access.ErrExists, http.StatusConflict},
+	{access.ErrInvalid, http.StatusUnprocessableEntity},
+}
+
+// problemOf turns an error of the owners of things into an answer. What is of
+// no kind is the hub's own failure: the log has it, the caller a number.
+func (a *API) problemOf(err error) error {
+	var ours *problem
+	var invalid *registry.Invalid
+	var batch *registry.BatchError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &ours):
+		return ours
+	case errors.As(err, &batch):
+		return batchProblem(batch)
+	case errors.As(err, &invalid):
+		p := newProblem(http.StatusUnprocessableEntity, invalid.Error())
+		p.Errors = details("body.", invalid)
+		return p
+	}
+	for _, s := range statusOf {
+		if errors.Is(err, s.kind) {
+			return newProblem(s.code, err.Error())
+		}
+	}
+	a.Log.Error("request failed", "error", err)
+	return newProblem(http.StatusInternalServerError, "the hub failed to do this; its log says why")
+}
+
+func details(at string, e *registry.Invalid) []*huma.ErrorDetail {
+	all := make([]*huma.ErrorDetail, len(e.Faults))
+	for i, f := range e.Faults {
+		all[i] = &huma.ErrorDetail{Message: f.Problem, Location: at + f.Field, Value: f.Value}
+	}
+	return all
+}
+
+// batchProblem is 409 when the only thing wrong is that devices exist, else
+// 422.
+func batchProblem(e *registry.BatchError) *problem {
+	p := newProblem(http.StatusConflict, e.Error())
+	for _, item := range e.Items {
+		at := "body.devices[" + strconv.Itoa(item.Index) + "]"
+		var invalid *registry.Invalid
+		if errors.As(item.Err, &invalid) {
+			p.Status, p.Title = http.StatusUnprocessableEntity, http.StatusText(http.StatusUnprocessableEntity)
+			p.Errors = append(p.Errors, details(at+".", invalid)...)
+			continue
+		}
+		p.Errors = append(p.Errors, &huma.ErrorDetail{Message: item.Err.Error(), Location: at + ".id", Value: item.ID})
+	}
+	return p
+}
+
+// fault is a problem with one value of the request.
+func fault(location string, value any, message string) *problem {
+	p := newProblem(http.StatusUnprocessableEntity, message)
+	p.Errors = []*huma.ErrorDetail{{Message: message, Location: location, Value: value}}
+	return p
+}
+
+// denied is 401 for strangers and 403 for those who are known.
+func denied(c access.Caller, d access.Decision) *problem {
+	code := http.StatusForbidden
+	if !c.Known() {
+		code = http.StatusUnauthorized
+	}
+	p := newProblem(code, d.EN)
+	p.Text = &text{d.ZH, d.EN}
+	if c.Refused != "" {
+		p.Detail += " (" + c.Refused + ")"
+	}
+	return p
+}
+
+// write sends the problem outside of huma.
+func (p *problem) write(w http.ResponseWriter) {
+	w.Header().Set("Content-Type", "application/problem+json")
+	if p.Status == http.StatusUnauthorized {
+		w.Header().Set("WWW-Authenticate", `Bearer realm="songhua"`)
+	}
+	w.WriteHeader(p.Status)
+	json.NewEncoder(w).Encode(p) //nolint:errcheck // the caller is gone
+}
+
+func (a *API) noSuchPath(w http.ResponseWriter, r *http.Request) {
+	newProblem(http.StatusNotFound, r.Method+" "+r.URL.Path+" is not served; /docs lists what is").write(w)
+}

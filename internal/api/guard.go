@@ -1,0 +1,83 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/songhua-io/hub/internal/access"
+	"github.com/songhua-io/hub/internal/audit"
+)
+
+// identify finds the caller.
+func (a *API) identify(ctx huma.Context, next func(huma.Context)) {
+	r, w := humago.Unwrap(ctx)
+	a.Tokens.Identify(http.HandlerFunc(func(_ http.ResponseWriter, found *http.Request) {
+		next(huma.WithContext(ctx, found.Context()))
+	})).ServeHTTP(w, r)
+}
+
+// admit lets in whom the table of rights allows the action, somewhere.
+func (a *API) admit(action access.Action) func(huma.Context, func(huma.Context)) {
+	return func(ctx huma.Context, next func(huma.Context)) {
+		c := access.CallerOf(ctx.Context())
+		if d := access.Allow(c, action, access.Anywhere); !d.Allowed {
+			_, w := humago.Unwrap(ctx)
+			denied(c, d).write(w)
+			return
+		}
+		next(ctx)
+	}
+}
+
+// only is admit for handlers of other packages.
+func (a *API) only(action access.Action, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c := access.CallerOf(r.Context())
+		if d := access.Allow(c, action, access.Anywhere); !d.Allowed {
+			denied(c, d).write(w)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// may decides about one object by its region.
+func may(ctx context.Context, action access.Action, region string) error {
+	c := access.CallerOf(ctx)
+	if d := access.Allow(c, action, region); !d.Allowed {
+		return denied(c, d)
+	}
+	return nil
+}
+
+// region is the prefix that the caller is narrowed to.
+func region(ctx context.Context) string { return access.CallerOf(ctx).Region }
+
+// noted returns a context whose next transaction also writes the record of a
+// change. Before and after must not hold secrets; nil stands for nothing.
+func (a *API) noted(ctx context.Context, action access.Action, object, region string, before, after any) context.Context {
+	return audit.With(ctx, a.entry(ctx, action, object, region, before, after))
+}
+
+func (a *API) entry(ctx context.Context, action access.Action, object, region string, before, after any) audit.Entry {
+	c := access.CallerOf(ctx)
+	return audit.Entry{
+		At: a.Now(), Actor: c.Name, Role: c.Role, Origin: c.Address, Action: action,
+		Object: object, Region: region, Before: asJSON(before), After: asJSON(after),
+	}
+}
+
+func asJSON(v any) string {
+	if v == nil {
+		return ""
+	}
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // wire structs always have a JSON form
+	}
+	return string(b)
+}
