@@ -22,7 +22,7 @@ type Delivery struct {
 	changes []StateChange
 	// changeOf[i] is the index in Messages of changes[i].
 	changeOf []int32
-	units   map[string]string
+	units    map[string]string
 
 	done chan error
 }

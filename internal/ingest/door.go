@@ -19,8 +19,8 @@ type Credentials struct {
 	Proven      bool // the transport has proven that it is ID (DTLS PSK)
 	// About is the device that the sender speaks of, where only the secret
 	// names the sender: it helps to tell devices apart that share a secret.
-	About string
-	Address     netip.Addr
+	About   string
+	Address netip.Addr
 }
 
 // Peer is a device that has shown who it is. It stays valid until Done closes:

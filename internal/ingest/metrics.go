@@ -9,7 +9,6 @@ import (
 type metrics struct {
 	stage       []prometheus.Observer // as stages
 	messages    []prometheus.Counter  // by codec.Format
-	samples     prometheus.Counter
 	rejects     *prometheus.CounterVec
 	forged      prometheus.Counter
 	rateLimited prometheus.Counter
@@ -37,7 +36,6 @@ func newMetrics(reg prometheus.Registerer, p *Pipeline) *metrics {
 		return h
 	}
 	m := &metrics{
-		samples:     counter("hub_ingest_samples_total", "Samples and states accepted: durable before they were acknowledged."),
 		forged:      counter("hub_ingest_forged_tags_total", "Tags left out because the registry alone sets them."),
 		rateLimited: counter("hub_ingest_rate_limited_total", "Deliveries refused because their device sends too fast."),
 		busy:        counter("hub_ingest_busy_total", "Deliveries refused because too many samples waited for the store."),
@@ -61,6 +59,9 @@ func newMetrics(reg prometheus.Registerer, p *Pipeline) *metrics {
 	for f := codec.Auto; f <= codec.OTLPJSON; f++ {
 		m.messages = append(m.messages, messages.WithLabelValues(f.String()))
 	}
+	reg.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "hub_ingest_samples_total", Help: "Samples and states accepted: durable before they were acknowledged.",
+	}, func() float64 { return float64(p.accepted.Load()) }))
 	gauge := func(name, help string, f func() float64) {
 		reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, f))
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -66,6 +67,8 @@ type Pipeline struct {
 	deps    Deps
 	metrics *metrics
 	queue   queue
+
+	accepted, rejected atomic.Uint64 // since the hub started
 
 	mu      sync.RWMutex
 	sources map[string]*source
@@ -159,7 +162,7 @@ func (p *Pipeline) release(s *source) {
 
 // answer counts what became of the delivery and hands rejects to the desk.
 func (p *Pipeline) answer(d *Delivery) {
-	accepted := 0
+	accepted, rejected := 0, 0
 	for i := range d.Messages {
 		m := &d.Messages[i]
 		accepted += m.Accepted
@@ -168,6 +171,7 @@ func (p *Pipeline) answer(d *Delivery) {
 			m.source.observe(d.now.UnixMilli(), m.newest, m.Accepted)
 		}
 		if len(m.Rejects) > 0 {
+			rejected += len(m.Rejects)
 			for _, r := range m.Rejects {
 				p.metrics.rejects.WithLabelValues(string(r.Stage), string(r.Reason)).Inc()
 			}
@@ -177,5 +181,14 @@ func (p *Pipeline) answer(d *Delivery) {
 			p.deps.Desk.Keep(d.now, m)
 		}
 	}
-	p.metrics.samples.Add(float64(accepted))
+	p.accepted.Add(uint64(accepted))
+	p.rejected.Add(uint64(rejected))
+}
+
+// Totals returns how many samples were accepted and how many rejects there
+// were since the hub started, and how many series are in use.
+func (p *Pipeline) Totals() (accepted, rejected uint64, series int) {
+	p.seriesMu.Lock()
+	defer p.seriesMu.Unlock()
+	return p.accepted.Load(), p.rejected.Load(), p.series
 }

@@ -36,7 +36,7 @@ type source struct {
 	stamped int64 // last time that was given to samples without one, ms
 	// A gap much longer than the period, seen once, and the time of its end.
 	outlier, outlierAt int64
-	key     []byte
+	key                []byte
 }
 
 type state struct {
