@@ -1,0 +1,139 @@
+package coap
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/pion/dtls/v3"
+
+	"github.com/songhua-io/hub/internal/ingest"
+)
+
+// recordSize is the largest message in bytes that is read from a DTLS session;
+// a larger one ends it. Records fit in one packet of a network, as do blocks.
+const recordSize = 2048
+
+// session is a DTLS association with one sender.
+type session struct {
+	server *dtlsServer
+	from   netip.AddrPort
+	pipe   *pipe
+	cancel context.CancelFunc
+
+	// Set by the session's goroutine before its first message is handed on.
+	conn *dtls.Conn
+	peer *ingest.Peer
+
+	// Guarded by server.mu.
+	received  int  // datagrams; two mean that the cookie came back
+	changing  bool // the sender changed to the new keys of this handshake
+	confirmed bool // the handshake is done and the sender known
+}
+
+func (s *session) send(b []byte) error {
+	_, err := s.conn.Write(b)
+	return err
+}
+
+// run does the handshake, then hands messages on until the sender says
+// goodbye, goes silent, is revoked, or ctx ends.
+func (s *session) run(ctx context.Context) {
+	err := s.open(ctx)
+	if err != nil {
+		s.server.door.metrics.refuse(refusedHandshake)
+		s.server.door.deps.Log.Debug("DTLS handshake failed", "address", s.from.Addr().String(), "error", err)
+	} else {
+		stop := context.AfterFunc(ctx, func() { _ = s.conn.Close() })
+		s.read(ctx)
+		stop()
+	}
+	if s.conn != nil {
+		_ = s.conn.Close() // says goodbye where it still can
+	}
+	_ = s.pipe.Close()
+	s.server.leave(s)
+}
+
+func (s *session) open(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, s.server.door.cfg.HandshakeTimeout)
+	defer cancel()
+	conn, err := dtls.ServerWithOptions(s.pipe, s.pipe.addr, s.server.options...)
+	if err != nil {
+		return err
+	}
+	s.conn = conn
+	if err := conn.HandshakeContext(ctx); err != nil {
+		return err
+	}
+	state, ok := conn.ConnectionState()
+	if !ok {
+		return errors.New("the handshake left no state")
+	}
+	s.peer, err = s.server.authenticate(ctx, state, s.from)
+	if err != nil {
+		return err
+	}
+	s.server.confirm(s)
+	return nil
+}
+
+// authenticate finds who the handshake has proven the sender to be.
+func (v *dtlsServer) authenticate(ctx context.Context, state dtls.State, from netip.AddrPort) (*ingest.Peer, error) {
+	c := ingest.Credentials{Address: from.Addr().Unmap()}
+	switch {
+	case len(state.IdentityHint) > 0:
+		c.ID, c.Proven = string(state.IdentityHint), true
+	case len(state.PeerCertificates) > 0:
+		certificate, err := leaf(state.PeerCertificates)
+		if err != nil {
+			return nil, err
+		}
+		c.Certificate, c.ID = certificate, certificate.Subject.CommonName
+	default:
+		return nil, fmt.Errorf("neither key nor certificate: %w", ingest.ErrUnauthorized)
+	}
+	return v.door.deps.Gate.Authenticate(ctx, c)
+}
+
+// key returns the pre-shared key of a device. For one that is unknown it is a
+// random key, so that the handshake fails as it does with a wrong key.
+func (v *dtlsServer) key(id []byte) ([]byte, error) {
+	psk, err := v.door.deps.Gate.PSK(string(id))
+	if errors.Is(err, ingest.ErrUnauthorized) {
+		psk = make([]byte, 32)
+		_, err = rand.Read(psk)
+	}
+	return psk, err
+}
+
+// read hands messages on to the workers.
+func (s *session) read(ctx context.Context) {
+	revoked := make(chan struct{})
+	defer close(revoked)
+	go func() {
+		select {
+		case <-s.peer.Done:
+			s.cancel()
+		case <-revoked:
+		}
+	}()
+	buffer := make([]byte, recordSize)
+	for {
+		if err := s.conn.SetReadDeadline(time.Now().Add(s.server.door.cfg.SessionIdle)); err != nil {
+			return
+		}
+		n, err := s.conn.Read(buffer)
+		if err != nil {
+			return
+		}
+		select {
+		case s.server.incoming <- packet{s, append([]byte(nil), buffer[:n]...)}:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
