@@ -154,3 +154,10 @@ func (c *conn) inspect(now int64) {
 	}
 	c.end(&ending{how: ingest.LeftKeepAlive, code: codeKeepAlive, text: "nothing came for 1.5 keep-alives [MQTT-3.1.2-22]", will: true})
 }
+
+// Connections returns how many connections are open.
+func (s *Server) Connections() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.conns)
+}
