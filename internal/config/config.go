@@ -40,7 +40,7 @@ type Config struct {
 	// MQTT bounds the embedded MQTT server.
 	MQTT mqtt.Config `yaml:"mqtt"`
 	// Broker takes telemetry from an MQTT cluster besides the embedded server.
-	Broker mqtt.BrokerConfig `yaml:"broker"`
+	//Broker mqtt.BrokerConfig `yaml:"broker"`
 	// CoAP bounds the CoAP doors.
 	CoAP coap.Config `yaml:"coap"`
 	// HTTP bounds the telemetry routes of the HTTP door.
@@ -101,7 +101,7 @@ func Default() Config {
 		},
 		Ingest: ingest.DefaultConfig(),
 		MQTT:   mqtt.DefaultConfig(),
-		Broker: mqtt.DefaultBrokerConfig(),
+		//Broker: mqtt.DefaultBrokerConfig(),
 		CoAP:   coap.DefaultConfig(),
 		HTTP:   http.DefaultConfig(),
 		Desk:   desk.DefaultConfig(),

@@ -1,0 +1,78 @@
+// Command hub is the telemetry hub: it takes what devices report, keeps it, and
+// answers for it. `hub demo` shows everything on this machine.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+
+// Exit codes: done, the thing asked for failed, wrong usage.
+const (
+	exitDone = iota
+	exitFailed
+	exitUsage
+)
+
+// usageError is a fault in how the program was called.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func run(args []string, stdout, stderr io.Writer) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	root := rootCommand()
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	switch {
+	case err == nil:
+		return exitDone
+	case errors.As(err, new(usageError)), isUsage(err):
+		fmt.Fprintf(stderr, "hub: %v\n`hub --help` lists what there is.\n", err)
+		return exitUsage
+	}
+	fmt.Fprintf(stderr, "hub: %v\n", err)
+	return exitFailed
+}
+
+func rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "hub",
+		Short:         "A telemetry hub: devices in, durable series, charts and APIs out",
+		Long:          "hub takes telemetry by MQTT, CoAP and HTTP, acknowledges it when it is on disk, and answers PromQL.\n枢纽：经 MQTT、CoAP、HTTP 接收遥测，落盘后才确认，并以 PromQL 提供查询。",
+		Example:       "  hub demo\n  hub serve --data /var/lib/songhua\n  hub device add probe-1 --kind sensor\n  hub query 'temperature'",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.AddCommand(
+		serveCommand(), demoCommand(),
+		checkCommand(), configCommand(), verifyCommand(), benchCommand(), versionCommand(),
+		deviceCommand(), tokenCommand(), queryCommand(), rejectsCommand(),
+	)
+	return root
+}
+
+// isUsage recognises cobra's own errors about how the program was called.
+func isUsage(err error) bool {
+	text := err.Error()
+	for _, begin := range []string{"unknown command", "unknown flag", "unknown shorthand", "flag needs", "invalid argument", "required flag"} {
+		if strings.HasPrefix(text, begin) {
+			return true
+		}
+	}
+	return false
+}

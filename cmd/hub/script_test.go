@@ -1,0 +1,102 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"hub": main})
+}
+
+// TestScripts runs testdata/script: what a person types, and what comes back.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"waithub":    waitHub,
+			"eventually": eventually,
+		},
+		Condition: func(cond string) (bool, error) {
+			if program, ok := strings.CutPrefix(cond, "have:"); ok {
+				return have(program)
+			}
+			return false, fmt.Errorf("unknown condition %q", cond)
+		},
+	})
+}
+
+// have reports whether a program is installed. With CI=true it must be.
+func have(program string) (bool, error) {
+	_, err := exec.LookPath(program)
+	if err != nil && os.Getenv("CI") == "true" {
+		return false, fmt.Errorf("%s is not installed; scripts/install-test-tools installs it", program)
+	}
+	return err == nil, nil
+}
+
+// waitHub waits until the hub of a data directory is ready and sets HTTP,
+// MQTT_HOST, MQTT_PORT, COAP and HUB_TOKEN: waithub DIR
+func waitHub(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: waithub DIR")
+	}
+	dir := ts.MkAbs(args[0])
+	var at struct{ HTTP, MQTT, CoAP string }
+	deadline := time.Now().Add(60 * time.Second)
+	for ; ; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			ts.Fatalf("the hub of %s was not ready after a minute", dir)
+		}
+		data, err := os.ReadFile(filepath.Join(dir, "hub.json"))
+		if err != nil || json.Unmarshal(data, &at) != nil {
+			continue
+		}
+		resp, err := http.Get(at.HTTP + "/readyz")
+		if err != nil {
+			continue
+		}
+		resp.Body.Close()
+		if resp.StatusCode == http.StatusOK {
+			break
+		}
+	}
+	token, err := os.ReadFile(filepath.Join(dir, "admin.token"))
+	ts.Check(err)
+	host, port, err := net.SplitHostPort(at.MQTT)
+	ts.Check(err)
+	ts.Setenv("HTTP", at.HTTP)
+	ts.Setenv("HUB_URL", at.HTTP)
+	ts.Setenv("MQTT_HOST", host)
+	ts.Setenv("MQTT_PORT", port)
+	ts.Setenv("COAP", at.CoAP)
+	ts.Setenv("HUB_TOKEN", strings.TrimSpace(string(token)))
+}
+
+// eventually repeats a command until its output holds a text, for at most half
+// a minute: eventually TEXT PROGRAM [ARG…]
+func eventually(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: eventually TEXT PROGRAM [ARG…]")
+	}
+	var last string
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+		_ = ts.Exec(args[1], args[2:]...)
+		last = ts.ReadFile("stdout")
+		if bytes.Contains([]byte(last), []byte(args[0])) {
+			return
+		}
+	}
+	ts.Fatalf("%q did not come within 30 s; last output:\n%s", args[0], last)
+}

@@ -1,0 +1,140 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/songhua-io/hub/internal/config"
+	"github.com/songhua-io/hub/internal/hub"
+)
+
+// serveFlags are shared by serve and demo: what a person sets most, over the
+// config file.
+type serveFlags struct{ config, data, http, mqtt, mqtts, coap, coaps string }
+
+func (f *serveFlags) register(c *cobra.Command) {
+	flags := c.Flags()
+	flags.StringVar(&f.config, "config", "", "config `file` (hub config prints one with every default)")
+	flags.StringVar(&f.data, "data", "", "`directory` of everything the hub keeps")
+	flags.StringVar(&f.http, "http", "", "HTTP `address:port` (port 0: any free one)")
+	flags.StringVar(&f.mqtt, "mqtt", "", "MQTT `address:port`, or off")
+	flags.StringVar(&f.mqtts, "mqtts", "", "MQTT over TLS `address:port`, or off")
+	flags.StringVar(&f.coap, "coap", "", "CoAP `address:port` (UDP), or off")
+	flags.StringVar(&f.coaps, "coaps", "", "CoAP over DTLS `address:port` (UDP), or off")
+	for _, door := range []string{"http", "mqtt", "mqtts", "coap", "coaps"} {
+		_ = c.RegisterFlagCompletionFunc(door, cobra.NoFileCompletions)
+	}
+	_ = c.MarkFlagDirname("data")
+	_ = c.MarkFlagFilename("config", "yaml", "yml")
+}
+
+// load reads the config file and lays the flags over it.
+func (f *serveFlags) load() (config.Config, error) {
+	c, err := config.Load(f.config)
+	if err != nil {
+		return c, err
+	}
+	for _, set := range []struct {
+		flag string
+		into *string
+	}{
+		{f.data, &c.Data}, {f.http, &c.Listen.HTTP}, {f.mqtt, &c.Listen.MQTT}, {f.mqtts, &c.Listen.MQTTS},
+		{f.coap, &c.Listen.CoAP}, {f.coaps, &c.Listen.CoAPS},
+	} {
+		if set.flag != "" {
+			*set.into = set.flag
+		}
+	}
+	if errs := c.Listen.Check("listen"); len(errs) > 0 {
+		return c, usageError{errs[0]}
+	}
+	// Tests and tools that ask for free ports mean every door.
+	if strings.HasSuffix(c.Listen.MQTT, ":0") && f.mqtts == "" && f.config == "" {
+		c.Listen.MQTTS = c.Listen.MQTT
+	}
+	if strings.HasSuffix(c.Listen.CoAP, ":0") && f.coaps == "" && f.config == "" {
+		c.Listen.CoAPS = c.Listen.CoAP
+	}
+	return c, nil
+}
+
+func serveCommand() *cobra.Command {
+	var flags serveFlags
+	c := &cobra.Command{
+		Use:     "serve",
+		Short:   "Run the hub; no config is needed",
+		Example: "  hub serve\n  hub serve --data /var/lib/songhua --http 127.0.0.1:8080\n  hub serve --config /etc/songhua/hub.yaml",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := flags.load()
+			if err != nil {
+				return err
+			}
+			log := logger(cfg.Log, cmd.ErrOrStderr())
+			return hub.Run(cmd.Context(), cfg, hub.Options{
+				Log: log, Version: version(),
+				Ready: func(_ context.Context, at hub.Addresses) { printAddresses(cmd.OutOrStdout(), at) },
+			})
+		},
+	}
+	flags.register(c)
+	return c
+}
+
+// printAddresses prints the five lines that people and scripts read.
+func printAddresses(w io.Writer, at hub.Addresses) {
+	fmt.Fprintf(w, "data   %s\n", at.Data)
+	fmt.Fprintf(w, "MQTT   %s\n", doors(at.MQTT, at.MQTTS, "TLS"))
+	fmt.Fprintf(w, "CoAP   %s\n", doors(at.CoAP, at.CoAPS, "DTLS"))
+	fmt.Fprintf(w, "HTTP   %s\n", at.HTTP)
+	fmt.Fprintf(w, "token  %s\n", at.TokenFile)
+}
+
+func doors(plain, encrypted, name string) string {
+	var open []string
+	if plain != "" {
+		open = append(open, plain)
+	}
+	if encrypted != "" {
+		open = append(open, encrypted+" ("+name+")")
+	}
+	if len(open) == 0 {
+		return "off"
+	}
+	return strings.Join(open, ", ")
+}
+
+func logger(c config.Log, w io.Writer) *slog.Logger {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.Level)); err != nil {
+		level = slog.LevelInfo
+	}
+	options := &slog.HandlerOptions{Level: level}
+	if c.Format == "json" {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}
+
+// noArgs refuses arguments as wrong usage.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usageError{fmt.Errorf("%s takes no argument, but got %q", cmd.CommandPath(), args[0])}
+	}
+	return nil
+}
+
+// exactArgs wants n arguments with these names.
+func exactArgs(names ...string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) != len(names) {
+			return usageError{fmt.Errorf("%s takes %s; got %d arguments", cmd.CommandPath(), strings.Join(names, " "), len(args))}
+		}
+		return nil
+	}
+}

@@ -1,0 +1,45 @@
+package main
+
+import (
+	"fmt"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/songhua-io/hub/internal/config"
+	"github.com/songhua-io/hub/internal/hub"
+)
+
+func verifyCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "verify [DIR]",
+		Short:   "Walk everything a stopped hub keeps and name what is damaged",
+		Long:    "verify reads every block, log and table in a data directory, changes nothing, and exits with 1 when something is damaged.",
+		Example: "  hub verify /var/lib/songhua",
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return usageError{fmt.Errorf("verify takes one directory, but got %d", len(args))}
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			dir := config.Default().Data
+			if len(args) == 1 {
+				dir = args[0]
+			}
+			dir, err := filepath.Abs(dir)
+			if err != nil {
+				return err
+			}
+			findings, err := hub.Verify(cmd.Context(), dir, func(line string) { fmt.Fprintln(cmd.OutOrStdout(), line) })
+			if err != nil {
+				return err
+			}
+			if findings > 0 {
+				return fmt.Errorf("%s has %d damaged places", dir, findings)
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "%s: no damage\n", dir)
+			return nil
+		},
+	}
+}

@@ -1,0 +1,222 @@
+package hub
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/songhua-io/hub/internal/config"
+	"github.com/songhua-io/hub/internal/ingest/coap"
+	"github.com/songhua-io/hub/internal/ingest/mqtt"
+)
+
+// openDoors opens every listener. Doors are the last to start and the first to
+// stop.
+func (h *hub) openDoors(ctx context.Context) error {
+	trust, err := loadTrust(h.cfg.TLS)
+	if err != nil {
+		return err
+	}
+	server, err := mqtt.New(h.cfg.MQTT, mqtt.Deps{
+		Ingest: h.pipeline.Ingest, Gate: h.gate(), Presence: presence{h.presence},
+		Log: h.log, Clock: h.clock, Metrics: h.metrics,
+	})
+	if err != nil {
+		return err
+	}
+	h.mqtt = server
+	h.stack.start("mqtt connections", server.Run)
+	for _, open := range []func(context.Context, *tls.Config) error{h.openMQTT, h.openCoAP, h.openHTTP} {
+		if err := open(ctx, trust); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (h *hub) openMQTT(ctx context.Context, trust *tls.Config) error {
+	if h.cfg.Listen.MQTT != config.Off {
+		l, err := listen(ctx, "mqtt", h.cfg.Listen.MQTT)
+		if err != nil {
+			return err
+		}
+		h.at.MQTT = l.Addr().String()
+		h.stack.start("mqtt", func(ctx context.Context) error { return h.mqtt.Serve(ctx, l) })
+	}
+	if h.cfg.Listen.MQTTS != config.Off && trust != nil {
+		l, err := listen(ctx, "mqtts", h.cfg.Listen.MQTTS)
+		if err != nil {
+			return err
+		}
+		h.at.MQTTS = l.Addr().String()
+		h.stack.start("mqtts", func(ctx context.Context) error { return h.mqtt.Serve(ctx, tls.NewListener(l, trust)) })
+	}
+	return nil
+}
+
+func (h *hub) openCoAP(ctx context.Context, trust *tls.Config) error {
+	door := coap.New(h.cfg.CoAP, coap.Deps{Pipeline: h.pipeline, Gate: h.gate(), Log: h.log, Clock: h.clock, Metrics: h.metrics})
+	secured := func(ctx context.Context, conn *net.UDPConn) error {
+		var certificates coap.Certificates
+		if trust != nil {
+			certificates = coap.Certificates{Own: trust.Certificates, Clients: trust.ClientCAs}
+		}
+		return door.ServeDTLS(ctx, conn, certificates)
+	}
+	for _, d := range []struct {
+		key, address string
+		at           *string
+		serve        func(context.Context, *net.UDPConn) error
+	}{
+		{"coap", h.cfg.Listen.CoAP, &h.at.CoAP, door.Serve},
+		{"coaps", h.cfg.Listen.CoAPS, &h.at.CoAPS, secured},
+	} {
+		if d.address == config.Off {
+			continue
+		}
+		conn, err := listenUDP(ctx, d.key, d.address)
+		if err != nil {
+			return err
+		}
+		*d.at = conn.LocalAddr().String()
+		h.stack.start(d.key, func(ctx context.Context) error { return d.serve(ctx, conn) })
+	}
+	return nil
+}
+
+// Time a stranger may take at the HTTP door: to send a header, to send a body,
+// and between two requests. Answers take as long as queries may.
+const (
+	headerTimeout = 10 * time.Second
+	bodyTimeout   = 60 * time.Second
+	idleTimeout   = 2 * time.Minute
+	maxHeader     = 32 << 10
+)
+
+func (h *hub) openHTTP(ctx context.Context, trust *tls.Config) error {
+	surface, err := h.surface()
+	if err != nil {
+		return err
+	}
+	l, err := listen(ctx, "http", h.cfg.Listen.HTTP)
+	if err != nil {
+		return err
+	}
+	h.at.HTTP = "http://" + l.Addr().String()
+	if trust != nil {
+		h.at.HTTP = "https://" + l.Addr().String()
+		l = tls.NewListener(l, trust)
+	}
+	server := &http.Server{
+		Handler: surface, ReadHeaderTimeout: headerTimeout, ReadTimeout: bodyTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
+		ErrorLog: quiet(h.log),
+	}
+	h.stack.start("http", func(ctx context.Context) error {
+		failed := make(chan error, 1)
+		go func() { failed <- server.Serve(l) }()
+		select {
+		case err := <-failed:
+			return err
+		case <-ctx.Done():
+		}
+		// What was received is answered; who only listens (WebSocket, event
+		// streams) is sent away by its own door.
+		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		if err := server.Shutdown(stop); err != nil {
+			return server.Close()
+		}
+		return nil
+	})
+	return nil
+}
+
+func listen(ctx context.Context, key, address string) (net.Listener, error) {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("listen.%s: %w; choose another address with --%s, or port 0 for any free one", key, err, key)
+	}
+	return l, nil
+}
+
+func listenUDP(ctx context.Context, key, address string) (*net.UDPConn, error) {
+	c, err := new(net.ListenConfig).ListenPacket(ctx, "udp", address)
+	if err != nil {
+		return nil, fmt.Errorf("listen.%s: %w; choose another address with --%s, or port 0 for any free one", key, err, key)
+	}
+	return c.(*net.UDPConn), nil
+}
+
+// loopbackOnly reports whether an address is reached from this machine alone.
+func loopbackOnly(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
+}
+
+// loadTrust reads the certificate of the encrypted doors; nil when there is none.
+func loadTrust(t config.TLS) (*tls.Config, error) {
+	if t.Certificate == "" {
+		return nil, nil
+	}
+	cert, err := tls.LoadX509KeyPair(t.Certificate, t.Key)
+	if err != nil {
+		return nil, fmt.Errorf("tls.certificate and tls.key: %w", err)
+	}
+	trust := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
+	if t.ClientCA == "" {
+		return trust, nil
+	}
+	pem, err := os.ReadFile(t.ClientCA)
+	if err != nil {
+		return nil, fmt.Errorf("tls.client_ca: %w", err)
+	}
+	trust.ClientCAs = x509.NewCertPool()
+	if !trust.ClientCAs.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("tls.client_ca: %s holds no PEM certificate", t.ClientCA)
+	}
+	trust.ClientAuth = tls.VerifyClientCertIfGiven
+	return trust, nil
+}
+
+// announce writes where the hub is reached into the data directory, for the
+// commands that talk to it, and calls Ready.
+func (h *hub) announce(context.Context) error {
+	data, err := json.MarshalIndent(h.at, "", "  ")
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(h.at.Data, addressFile)
+	if err := os.WriteFile(path+".new", append(data, '\n'), 0o600); err != nil {
+		return fmt.Errorf("write the hub's addresses: %w", err)
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		return fmt.Errorf("write the hub's addresses: %w", err)
+	}
+	h.stack.onStop("addresses", func() error {
+		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		return nil
+	})
+	if h.options.Ready != nil {
+		h.stack.start("ready", func(ctx context.Context) error {
+			h.options.Ready(ctx, h.at)
+			<-ctx.Done()
+			return nil
+		})
+	}
+	return nil
+}

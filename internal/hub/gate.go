@@ -1,0 +1,167 @@
+package hub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/songhua-io/hub/internal/access"
+	"github.com/songhua-io/hub/internal/ingest"
+	"github.com/songhua-io/hub/internal/registry"
+	"github.com/songhua-io/hub/internal/telemetry"
+)
+
+// gate is who the doors ask: devices by their own secrets, and programs of
+// role gateway by their tokens.
+type gate struct {
+	registry *registry.Registry
+	tokens   *access.Tokens
+}
+
+// tokenPrefix marks peers that are programs. No device id contains a slash.
+const tokenPrefix = "token/"
+
+// Authenticate implements ingest.Gate.
+func (g gate) Authenticate(ctx context.Context, c ingest.Credentials) (*ingest.Peer, error) {
+	peer, err := g.device(ctx, c)
+	if errors.Is(err, registry.ErrUnauthorized) {
+		if program := g.program(ctx, c); program != nil {
+			return program, nil
+		}
+		return nil, fmt.Errorf("%w: %v", ingest.ErrUnauthorized, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &ingest.Peer{Device: peer.Device, Gateway: peer.Gateway, Done: peer.Done}, nil
+}
+
+func (g gate) device(ctx context.Context, c ingest.Credentials) (*registry.Peer, error) {
+	switch {
+	case c.Proven:
+		return g.registry.AuthenticateProven(c.ID)
+	case c.Certificate != nil:
+		return g.registry.AuthenticateCertificate(c.Certificate.Subject.CommonName)
+	case c.ID == "":
+		return g.registry.AuthenticateBearer(ctx, c.Secret, c.About)
+	}
+	return g.registry.Authenticate(ctx, c.ID, c.Secret)
+}
+
+// program returns the peer of a token that may send for the devices of its
+// region; nil when the credentials are none.
+func (g gate) program(ctx context.Context, c ingest.Credentials) *ingest.Peer {
+	if c.ID != "" || len(c.Secret) == 0 {
+		return nil
+	}
+	token, err := g.tokens.Find(ctx, string(c.Secret))
+	if err != nil || !access.May(token.Role, access.SendTelemetry) {
+		return nil
+	}
+	return &ingest.Peer{
+		Device:  &telemetry.Device{ID: tokenPrefix + token.Name, Kind: telemetry.KindGateway, Region: token.Region},
+		Gateway: true,
+	}
+}
+
+// PSK implements ingest.Gate.
+func (g gate) PSK(id string) ([]byte, error) {
+	key, err := g.registry.PSK(id)
+	if errors.Is(err, registry.ErrUnauthorized) {
+		return nil, fmt.Errorf("%w: %v", ingest.ErrUnauthorized, err)
+	}
+	return key, err
+}
+
+// MaySpeak implements ingest.Gate.
+func (g gate) MaySpeak(p *ingest.Peer, device string) bool {
+	if strings.HasPrefix(p.Device.ID, tokenPrefix) {
+		d := g.registry.Device(device)
+		return d != nil && strings.HasPrefix(d.Region, p.Device.Region)
+	}
+	return g.registry.MaySpeak(&registry.Peer{Device: p.Device, Gateway: p.Gateway, Done: p.Done}, device)
+}
+
+// notes is the registry as ingest's keeper of what is no number.
+type notes struct{ *registry.Registry }
+
+// PutStates implements ingest.Notes.
+func (n notes) PutStates(ctx context.Context, changes []ingest.StateChange) (map[int]error, error) {
+	own := make([]registry.StateChange, len(changes))
+	for i, c := range changes {
+		own[i] = registry.StateChange{Device: c.Device, Name: c.Name, Value: c.Value, Time: time.UnixMilli(c.Time)}
+	}
+	return n.Registry.PutStates(ctx, own)
+}
+
+// presence is the registry's presence as the doors tell it.
+type presence struct{ *registry.Presence }
+
+// Connected implements ingest.Presence.
+func (p presence) Connected(device, _ string) { p.Presence.Connected(device) }
+
+// Left implements ingest.Presence.
+func (p presence) Left(device, _ string, how ingest.Leaving) {
+	p.Presence.Left(device, registry.Reason(how))
+}
+
+// activity is the write path as presence watches it.
+type activity struct{ *ingest.Pipeline }
+
+// Activity implements registry.Activity.
+func (a activity) Activity(yield func(device string, seen registry.Seen) bool) {
+	a.Pipeline.Activity(func(device string, s ingest.Seen) bool {
+		return yield(device, registry.Seen{
+			LastReceived: s.LastReceived, LastEvent: s.LastEvent, Samples: s.Samples, Series: s.Series, Period: s.Period,
+		})
+	})
+}
+
+// periods tells queries how often devices report: as declared, else as
+// learned. Series of devices that nobody declared and that have not reported
+// since the start hold as PromQL has it.
+type periods struct {
+	registry *registry.Registry
+	presence *registry.Presence
+	clock    func() time.Time
+
+	mu      sync.Mutex
+	longest time.Duration
+	asOf    time.Time
+}
+
+// Period implements query.Periods.
+func (p *periods) Period(device string) (time.Duration, bool) {
+	d := p.registry.Device(device)
+	if d == nil {
+		return 0, false
+	}
+	if d.Period > 0 {
+		return d.Period, true
+	}
+	learned := p.presence.Of(device).Period
+	return learned, learned > 0
+}
+
+// MaxPeriod implements query.Periods. Looking at every device costs
+// milliseconds with 100,000 of them, so the answer is up to ten seconds old.
+func (p *periods) MaxPeriod() time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if now := p.clock(); now.Sub(p.asOf) > 10*time.Second {
+		p.longest, p.asOf = 0, now
+		after, more := "", true
+		for more {
+			var page []*registry.Device
+			page, more = p.registry.List(registry.Filter{}, after, 1000)
+			for _, d := range page {
+				period, _ := p.Period(d.ID)
+				p.longest, after = max(p.longest, period), d.ID
+			}
+		}
+	}
+	return p.longest
+}

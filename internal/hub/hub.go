@@ -1,0 +1,203 @@
+// Package hub puts the parts together. The picture, from top to bottom, is the
+// order in which they are built; they stop from bottom to top, so that a door
+// closes before what it feeds.
+//
+//	records   SQLite: devices, tokens, audit
+//	   │
+//	registry, access, audit          who is there, who may do what
+//	   │
+//	store     time series on this machine's disk
+//	   │
+//	ingest    decode → identify → validate → grade → commit     desk: rejects
+//	   │
+//	presence  who is online; ends the series of those who left
+//	   │
+//	query     PromQL        api  the HTTP surface        web  the pages
+//	   │
+//	doors     MQTT, CoAP, HTTP
+//	   │
+//	self      the hub's own metrics, on the way of every sample
+package hub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/songhua-io/hub/internal/access"
+	"github.com/songhua-io/hub/internal/audit"
+	"github.com/songhua-io/hub/internal/config"
+	"github.com/songhua-io/hub/internal/ingest"
+	"github.com/songhua-io/hub/internal/ingest/desk"
+	"github.com/songhua-io/hub/internal/ingest/mqtt"
+	"github.com/songhua-io/hub/internal/records"
+	"github.com/songhua-io/hub/internal/registry"
+	"github.com/songhua-io/hub/internal/store/local"
+	"github.com/songhua-io/hub/internal/telemetry"
+)
+
+// Options are what a run of the hub takes from its caller. All are required
+// but Ready.
+type Options struct {
+	Log     *slog.Logger
+	Version string
+	// Ready is called once every door is open, in a goroutine of its own; its
+	// context ends when the hub begins to stop, and the hub waits for it.
+	Ready func(context.Context, Addresses)
+}
+
+// Addresses say where a running hub can be reached. Doors that are closed are
+// empty.
+type Addresses struct {
+	Data      string `json:"data"`
+	HTTP      string `json:"http"` // base URL
+	MQTT      string `json:"mqtt"`
+	MQTTS     string `json:"mqtts"`
+	CoAP      string `json:"coap"`
+	CoAPS     string `json:"coaps"`
+	TokenFile string `json:"token_file"`
+}
+
+// Names in the data directory.
+const (
+	addressFile = "hub.json"
+	secretsFile = "secrets.key"
+	recordsFile = "records.db"
+	seriesDir   = "series"
+	deskDir     = "desk"
+)
+
+// hub holds the parts between their building and their end.
+type hub struct {
+	cfg     config.Config
+	options Options
+	log     *slog.Logger
+	clock   func() time.Time
+	metrics *prometheus.Registry
+	started time.Time
+	stack   *stack
+
+	records  *records.DB
+	sealer   *registry.Sealer
+	registry *registry.Registry
+	tokens   *access.Tokens
+	audit    audit.Log
+	series   *local.DB
+	desk     *desk.Desk
+	pipeline *ingest.Pipeline
+	presence *registry.Presence
+	mqtt     *mqtt.Server
+
+	at Addresses
+}
+
+// Run builds a hub, runs it until ctx ends or a part fails, and stops it. It
+// returns nil after an orderly end: what was received is stored and answered.
+func Run(ctx context.Context, cfg config.Config, o Options) error {
+	h := &hub{cfg: cfg, options: o, log: o.Log, clock: time.Now, started: time.Now(), metrics: prometheus.NewRegistry(), stack: newStack(o.Log)}
+	h.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if err := h.build(ctx); err != nil {
+		return errors.Join(err, h.stack.stop())
+	}
+	h.log.Info("hub_ready", "data", h.at.Data, "http", h.at.HTTP, "mqtt", h.at.MQTT, "coap", h.at.CoAP, "seconds", time.Since(h.started).Seconds())
+	err := h.stack.wait(ctx)
+	h.log.Info("hub_stopped", "uptime_seconds", time.Since(h.started).Seconds())
+	return err
+}
+
+func (h *hub) build(ctx context.Context) error {
+	for _, step := range []func(context.Context) error{
+		h.openRecords, h.openStore, h.runIngest, h.runPresence, h.openDoors, h.announce,
+	} {
+		if err := step(ctx); err != nil {
+			return err
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+	}
+	return nil
+}
+
+func (h *hub) openRecords(ctx context.Context) error {
+	dir, err := filepath.Abs(h.cfg.Data)
+	if err != nil {
+		return fmt.Errorf("data directory %q: %w", h.cfg.Data, err)
+	}
+	h.at.Data = dir
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("create the data directory: %w; choose another with --data", err)
+	}
+	if h.records, err = records.Open(ctx, filepath.Join(dir, recordsFile)); err != nil {
+		return err
+	}
+	h.stack.onStop("records", h.records.Close)
+	if h.sealer, err = registry.OpenSealer(filepath.Join(dir, secretsFile)); err != nil {
+		return err
+	}
+	if h.registry, err = registry.Open(ctx, registry.Config{Records: h.records, Sealer: h.sealer, Log: h.log, Now: h.clock}); err != nil {
+		return err
+	}
+	if h.tokens, err = access.OpenTokens(ctx, h.records, h.clock); err != nil {
+		return err
+	}
+	if h.at.TokenFile, err = h.tokens.EnsureAdmin(ctx, dir); err != nil {
+		return err
+	}
+	h.audit = audit.Log{DB: h.records}
+	return nil
+}
+
+func (h *hub) openStore(ctx context.Context) error {
+	cfg := h.cfg.Store
+	cfg.Dir = filepath.Join(h.at.Data, seriesDir)
+	var err error
+	if h.series, err = local.Open(ctx, cfg, h.log, h.metrics); err != nil {
+		return err
+	}
+	h.stack.onStop("store", h.series.Close)
+	h.stack.start("store upkeep", h.series.Run)
+	return nil
+}
+
+func (h *hub) runIngest(context.Context) error {
+	var err error
+	if h.desk, err = desk.Open(filepath.Join(h.at.Data, deskDir), h.cfg.Desk, desk.Deps{Log: h.log, Clock: h.clock, Metrics: h.metrics}); err != nil {
+		return err
+	}
+	h.stack.onStop("desk file", h.desk.Close)
+	h.stack.start("desk", h.desk.Run)
+	h.pipeline = ingest.New(h.cfg.Ingest, ingest.Deps{
+		Store: h.series, Directory: h.registry, Notes: notes{h.registry}, Desk: h.desk,
+		Log: h.log, Clock: h.clock, Metrics: h.metrics,
+	})
+	h.stack.start("ingest", h.pipeline.Run)
+	h.stack.start("own metrics", (&self{
+		gatherer: h.metrics, store: h.series, pipeline: h.pipeline, clock: h.clock, log: h.log,
+		series: map[string]telemetry.SeriesID{},
+	}).run)
+	return nil
+}
+
+func (h *hub) runPresence(ctx context.Context) error {
+	ends := &standing{store: h.series, pipeline: h.pipeline, registry: h.registry, clock: h.clock, log: h.log, series: map[string]telemetry.SeriesID{}}
+	var err error
+	h.presence, err = registry.NewPresence(ctx, registry.PresenceConfig{
+		Registry: h.registry, Records: h.records, Activity: activity{h.pipeline}, On: ends.turn,
+		Log: h.log, Now: h.clock, Metrics: h.metrics,
+	})
+	if err != nil {
+		return err
+	}
+	ends.presence = h.presence
+	h.stack.start("presence series", ends.run)
+	h.stack.start("presence", h.presence.Run)
+	return nil
+}

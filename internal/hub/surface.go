@@ -1,0 +1,166 @@
+package hub
+
+import (
+	"context"
+	"errors"
+	"log"
+	"log/slog"
+	"net/http"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/songhua-io/hub/internal/access"
+	"github.com/songhua-io/hub/internal/api"
+	"github.com/songhua-io/hub/internal/config/strict"
+	"github.com/songhua-io/hub/internal/ingest/desk"
+	ingesthttp "github.com/songhua-io/hub/internal/ingest/http"
+	"github.com/songhua-io/hub/internal/query"
+	"github.com/songhua-io/hub/internal/records"
+	"github.com/songhua-io/hub/internal/telemetry"
+	"github.com/songhua-io/hub/internal/web"
+)
+
+func (h *hub) gate() gate { return gate{h.registry, h.tokens} }
+
+// surface is everything that the HTTP door serves.
+func (h *hub) surface() (http.Handler, error) {
+	questions, err := h.questions()
+	if err != nil {
+		return nil, err
+	}
+	pages, err := web.New(web.Deps{Check: h.mayOpenPages, Version: h.options.Version, Secure: h.cfg.TLS.Certificate != "", Log: h.log})
+	if err != nil {
+		return nil, err
+	}
+	rates := &rates{totals: h.pipeline.Totals, connections: h.mqtt.Connections, clock: h.clock}
+	beside := []api.Beside{
+		{Pattern: "/prometheus/", ZH: "Prometheus 查询接口；Grafana 的数据源指向 /prometheus", EN: "Prometheus' HTTP API; Grafana's data source points at /prometheus",
+			Action: access.ReadTelemetry, Handler: http.StripPrefix("/prometheus", questions)},
+		{Pattern: "GET /mqtt", ZH: "经 WebSocket 的 MQTT", EN: "MQTT over WebSocket", Own: true, Handler: h.mqtt.Handler()},
+		h.metricsRoute(),
+		{Pattern: "GET /{$}", ZH: "控制台页面", EN: "The console", Handler: pages},
+		{Pattern: "/signin", ZH: "登录页面", EN: "Sign in to the pages", Handler: pages},
+		{Pattern: "POST /signout", ZH: "退出登录", EN: "Sign out of the pages", Handler: pages},
+		{Pattern: "GET /static/", ZH: "页面所用的文件", EN: "Files of the pages", Handler: pages},
+	}
+	door := ingesthttp.New(h.cfg.HTTP, ingesthttp.Deps{Pipeline: h.pipeline, Gate: h.gate(), Log: h.log, Metrics: h.metrics})
+	for _, r := range door.Routes() {
+		beside = append(beside, api.Beside{Pattern: r.Pattern, ZH: r.Summary, EN: r.Summary, Own: true, Handler: r.Handler})
+	}
+	return api.New(api.Deps{
+		Registry: h.registry, Presence: h.presence, Tokens: h.tokens, Audit: h.audit, Desk: h.rejects(),
+		Answers: records.Answers{DB: h.records, Now: h.clock}, Sealer: h.sealer, Rates: rates.now, Ready: func() error { return nil },
+		Version: h.options.Version, Log: h.log, Now: h.clock, Beside: beside,
+	})
+}
+
+// metricsRoute is open where only this machine can reach it; elsewhere a
+// scraper needs a token.
+func (h *hub) metricsRoute() api.Beside {
+	r := api.Beside{Pattern: "GET /metrics", ZH: "枢纽自身的指标", EN: "The hub's own metrics",
+		Handler: promhttp.HandlerFor(h.metrics, promhttp.HandlerOpts{EnableOpenMetrics: true})}
+	if loopbackOnly(h.cfg.Listen.HTTP) {
+		r.Own = true
+	} else {
+		r.Action = access.ReadHub
+	}
+	return r
+}
+
+func (h *hub) mayOpenPages(ctx context.Context, token string) error {
+	t, err := h.tokens.Find(ctx, token)
+	if err != nil {
+		return err
+	}
+	if d := access.Allow(access.Caller{Name: t.Name, Role: t.Role, Region: t.Region}, access.ReadDevices, access.Anywhere); !d.Allowed {
+		return errors.New(d.EN)
+	}
+	return nil
+}
+
+// questions is the Prometheus API over the store.
+func (h *hub) questions() (http.Handler, error) {
+	q, err := query.New(h.cfg.Query, query.Source{
+		Store: h.series,
+		Visible: func(r *http.Request) (query.Scope, bool) {
+			c := access.CallerOf(r.Context())
+			d := access.Allow(c, access.ReadTelemetry, access.Anywhere)
+			return query.Scope{Region: c.Region}, d.Allowed
+		},
+		Periods:   &periods{registry: h.registry, presence: h.presence, clock: h.clock},
+		Metadata:  h.metadata,
+		Settings:  h.settings,
+		Build:     query.BuildInfo{Version: h.options.Version},
+		Started:   h.started,
+		Retention: h.cfg.Store.Retention.String(),
+		Clock:     h.clock,
+	}, h.log, h.metrics)
+	if err != nil {
+		return nil, err
+	}
+	return q.Handler(), nil
+}
+
+// settings is the configuration in force, without secrets.
+func (h *hub) settings() string {
+	shown := h.cfg
+	return string(strict.Annotate(&shown, nil))
+}
+
+// metadata is what devices told of their metrics, and what the hub's own help
+// texts say of its own.
+func (h *hub) metadata() map[string][]query.Metadata {
+	all := map[string][]query.Metadata{}
+	for name, m := range h.registry.Metadata() {
+		all[name] = []query.Metadata{{Type: m.Type, Unit: m.Unit, Help: m.Help}}
+	}
+	all[presenceMetric] = []query.Metadata{{Type: "gauge", Help: "1 while a device is online, 0.5 while it is late, 0 while it is offline."}}
+	families, err := h.metrics.Gather()
+	if err != nil {
+		h.log.Warn("own_metrics_not_gathered", "error", err)
+	}
+	for _, f := range families {
+		all[f.GetName()] = []query.Metadata{{Type: strings.ToLower(f.GetType().String()), Help: f.GetHelp()}}
+	}
+	return all
+}
+
+// rejects is the desk as the API knows it.
+func (h *hub) rejects() api.Desk { return rejects{h} }
+
+type rejects struct{ *hub }
+
+func chosen(f api.RejectFilter) desk.Filter {
+	return desk.Filter{
+		Device: f.Device, Stage: telemetry.Stage(f.Stage), Reason: telemetry.Reason(f.Reason), Since: f.Since, Until: f.Until, Sees: f.Sees,
+	}
+}
+
+// List implements api.Desk.
+func (r rejects) List(ctx context.Context, q api.RejectQuery) (api.RejectPage, error) {
+	page, err := r.desk.List(ctx, desk.Query{Filter: chosen(q.RejectFilter), Limit: q.Limit, Cursor: q.Cursor})
+	out := api.RejectPage{Next: page.Next}
+	for _, e := range page.Entries {
+		entry := api.RejectEntry{ID: e.ID, At: e.Time, Device: e.Device, Format: e.Format.String(), Payload: e.Payload}
+		if len(e.Rejects) > 0 {
+			first := e.Rejects[0]
+			entry.Stage, entry.Reason, entry.Detail, entry.Index = string(first.Stage), string(first.Reason), first.Detail, first.Index
+		}
+		out.Entries = append(out.Entries, entry)
+	}
+	return out, err
+}
+
+// Replay implements api.Desk.
+func (r rejects) Replay(ctx context.Context, f api.RejectFilter) (int, error) {
+	return r.desk.Replay(ctx, chosen(f), r.pipeline.Ingest)
+}
+
+// Drop implements api.Desk.
+func (r rejects) Drop(ctx context.Context, f api.RejectFilter) (int, error) {
+	return r.desk.Drop(ctx, chosen(f))
+}
+
+// quiet takes what net/http has to say about single strangers to the debug level.
+func quiet(to *slog.Logger) *log.Logger { return slog.NewLogLogger(to.Handler(), slog.LevelDebug) }
