@@ -23,21 +23,22 @@ type journal struct {
 	sync  func(*os.File) error
 }
 
+// openJournal makes what a process before left in the log durable: a point
+// found there is answered as stored.
 func openJournal(dir string, sync func(*os.File) error) (*journal, error) {
-	_, last, err := wlog.Segments(dir)
+	first, last, err := wlog.Segments(dir)
 	if err != nil {
 		return nil, err
 	}
 	if last < 0 {
 		return nil, fmt.Errorf("%s has no segment", dir)
 	}
-	f, err := os.Open(wlog.SegmentName(dir, last))
-	if err != nil {
+	j := &journal{dir: dir, index: first, sync: sync}
+	if j.file, err = os.Open(wlog.SegmentName(dir, first)); err != nil {
 		return nil, err
 	}
-	j := &journal{dir: dir, index: last, file: f, sync: sync}
-	if err := syncDir(dir); err != nil {
-		return nil, errors.Join(err, f.Close())
+	if err := errors.Join(j.flush(), syncDir(dir)); err != nil {
+		return nil, errors.Join(err, j.file.Close())
 	}
 	return j, nil
 }

@@ -30,7 +30,9 @@ type part struct {
 	wblFailed  func() float64 // writes to the out-of-order log that failed
 	wblFailure float64        // wblFailed when the part was last found sound
 
-	dirty bool // something was appended since the last flush
+	inOrder bool // what begin was told last
+	// What was written since the last flush.
+	dirty, dirtyBehind bool
 
 	// Scratch of lookups.
 	builder labels.ScratchBuilder
@@ -89,6 +91,7 @@ func options(blocks, window time.Duration) *tsdb.Options {
 // inOrder it refuses what would go to the out-of-order log.
 func (p *part) begin(inOrder bool) (storage.Appender, float64) {
 	app := p.db.Appender(context.Background())
+	p.inOrder = inOrder
 	app.SetOptions(&storage.AppendOptions{DiscardOutOfOrder: inOrder})
 	return app, p.appended()
 }
@@ -96,12 +99,12 @@ func (p *part) begin(inOrder bool) (storage.Appender, float64) {
 // commit commits the appender and returns how many of its samples the head did
 // not take.
 func (p *part) commit(app storage.Appender, before float64, samples int) (missing int, err error) {
-	p.dirty = true
+	p.dirty, p.dirtyBehind = true, p.dirtyBehind || !p.inOrder
 	if err := app.Commit(); err != nil {
 		return 0, err
 	}
 	if failed := p.wblFailed(); failed != p.wblFailure {
-		return 0, fmt.Errorf("writing the out-of-order log %s failed", p.wbl.dir)
+		return 0, fmt.Errorf("writing the out-of-order log %s failed; the process' log says why", p.wbl.dir)
 	}
 	return samples - int(p.appended()-before), nil
 }
@@ -111,8 +114,9 @@ func (p *part) flush() error {
 	if !p.dirty {
 		return nil
 	}
-	p.dirty = false
-	if err := p.wal.flush(); err != nil {
+	behind := p.dirtyBehind
+	p.dirty, p.dirtyBehind = false, false
+	if err := p.wal.flush(); err != nil || !behind {
 		return err
 	}
 	return p.wbl.flush()

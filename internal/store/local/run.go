@@ -20,25 +20,23 @@ func (d *DB) Run(ctx context.Context) error {
 	defer tick.Stop()
 	settled := time.Now()
 	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
 		if err := d.checkSpace(); err != nil {
 			return explain(d.cfg.Dir, err)
 		}
 		d.compact(ctx, d.recent, (*tsdb.DB).Compact)
-		late := d.late.Load()
-		if late == nil {
-			continue
+		if late := d.late.Load(); late != nil {
+			d.compact(ctx, late, (*tsdb.DB).Compact)
+			if time.Since(settled) >= settleOld {
+				// The TSDB turns out-of-order points into blocks only after the
+				// head moved on, which the late part's may never do.
+				d.compact(ctx, late, (*tsdb.DB).CompactOOOHead)
+				settled = time.Now()
+			}
 		}
-		d.compact(ctx, late, (*tsdb.DB).Compact)
-		if time.Since(settled) >= settleOld {
-			// The TSDB turns out-of-order points into blocks only after the
-			// head moved on, which the late part's may never do.
-			d.compact(ctx, late, (*tsdb.DB).CompactOOOHead)
-			settled = time.Now()
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
 		}
 	}
 }
