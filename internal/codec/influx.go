@@ -14,7 +14,7 @@ type influxReader struct {
 	p     []byte
 	i     int
 	b     *telemetry.Batch
-	in    *Input
+	in    Input
 	index int
 
 	// The fault of the current line; empty when there is none.
@@ -25,7 +25,7 @@ type influxReader struct {
 // decodeInflux reads InfluxDB line protocol (v2, docs.influxdata.com
 // "Line protocol"). Each line that is neither empty nor a comment is a record.
 func decodeInflux(b *telemetry.Batch, in Input) error {
-	r := influxReader{p: in.Payload, b: b, in: &in}
+	r := influxReader{p: in.Payload, b: b, in: in}
 	m := markOf(b)
 	for r.nextLine() {
 		start, line := r.i, markOf(b)

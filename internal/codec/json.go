@@ -13,7 +13,7 @@ const flatDepth = 16
 // sample, each text a state, and what nests is flattened with "_".
 type flatJSON struct {
 	jsonScanner
-	in   *Input
+	in   Input
 	mark mark
 	time int64
 	tags []telemetry.Tag
@@ -22,7 +22,7 @@ type flatJSON struct {
 // decodeJSON reads flat JSON. Time and tags may stand before or behind the
 // values they belong to.
 func decodeJSON(b *telemetry.Batch, in Input) error {
-	d := flatJSON{jsonScanner: jsonScanner{p: in.Payload, b: b, format: JSON}, in: &in, mark: markOf(b), time: in.Now}
+	d := flatJSON{jsonScanner: jsonScanner{p: in.Payload, b: b, format: JSON}, in: in, mark: markOf(b), time: in.Now}
 	err := d.document()
 	if err != nil {
 		d.mark.undo(b)

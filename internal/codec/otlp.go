@@ -18,7 +18,7 @@ import (
 // (OpenTelemetry, "Prometheus and OpenMetrics Compatibility").
 type otlpReader struct {
 	b      *telemetry.Batch
-	in     *Input
+	in     Input
 	format Format
 	mark   mark
 	index  int // of the next data point in the request
@@ -38,7 +38,7 @@ func decodeOTLP(b *telemetry.Batch, f Format, in Input) error {
 	if err != nil {
 		return err
 	}
-	r := otlpReader{b: b, in: &in, format: f, mark: markOf(b),
+	r := otlpReader{b: b, in: in, format: f, mark: markOf(b),
 		names: otlptranslator.MetricNamer{WithMetricSuffixes: true}}
 	for _, resource := range metrics.ResourceMetrics().All() {
 		r.identify(resource.Resource())
@@ -124,11 +124,10 @@ func countOTLP(r protoReader, level int, n *int) error {
 func (r *otlpReader) identify(resource pcommon.Resource) {
 	attributes := resource.Attributes()
 	text := func(key string) string {
-		v, _ := attributes.Get(key)
-		if v == (pcommon.Value{}) {
-			return ""
+		if v, ok := attributes.Get(key); ok {
+			return v.AsString()
 		}
-		return v.AsString()
+		return ""
 	}
 	r.resource = nil
 	job := text("service.name")

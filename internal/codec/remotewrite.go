@@ -13,7 +13,7 @@ import (
 // how to read its values.
 type remoteSeries struct {
 	b      *telemetry.Batch
-	in     *Input
+	in     Input
 	format Format
 	mark   mark
 	index  int // of the next value in the request
@@ -30,7 +30,7 @@ func decodeRemoteWrite(b *telemetry.Batch, in Input) error {
 	if err != nil {
 		return err
 	}
-	s := remoteSeries{b: b, in: &in, format: RemoteWrite, mark: markOf(b)}
+	s := remoteSeries{b: b, in: in, format: RemoteWrite, mark: markOf(b)}
 	r := protoReader{p: request, format: RemoteWrite}
 	for r.next() {
 		if !r.is(1, protowire.BytesType) {

@@ -37,7 +37,7 @@ func decodeRemoteWrite2(b *telemetry.Batch, in Input) error {
 	if err != nil {
 		return err
 	}
-	s := remoteSeries{b: b, in: &in, format: RemoteWrite2, mark: markOf(b)}
+	s := remoteSeries{b: b, in: in, format: RemoteWrite2, mark: markOf(b)}
 	r := protoReader{p: request, format: RemoteWrite2}
 	for r.next() {
 		if !r.is(5, protowire.BytesType) {

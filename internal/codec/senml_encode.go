@@ -15,7 +15,7 @@ import (
 //
 // SenML takes times before 2^28 seconds (4 July 1978) as relative to the
 // reader's clock; such times, of a device that has not set its clock, are
-// written as 2^28 seconds so that the hub sees them for what they are: wrong.
+// written as that day so that the hub sees them for what they are: wrong.
 // Metrics are to be SenML names (RFC 8428 §4.5.1), else the reader rejects
 // them.
 func AppendSenMLCBOR(dst []byte, samples []telemetry.Sample) []byte {
@@ -24,7 +24,7 @@ func AppendSenMLCBOR(dst []byte, samples []telemetry.Sample) []byte {
 	var base int64
 	for i := range samples {
 		s := &samples[i]
-		ms := max(s.Time, relative*1000)
+		ms := max(s.Time, earliest)
 		fields := uint64(2)
 		newUnit := string(s.Unit) != string(unit)
 		for _, more := range [...]bool{i == 0 || ms != base, newUnit, len(s.Tags) > 0} {
@@ -52,6 +52,10 @@ func AppendSenMLCBOR(dst []byte, samples []telemetry.Sample) []byte {
 	}
 	return dst
 }
+
+// earliest is the first time in milliseconds that AppendSenMLCBOR writes: a
+// second above the bound, out of reach of rounding.
+const earliest = (relative + 1) * 1000
 
 func appendLabel(dst []byte, f senmlField) []byte {
 	for n, field := range cborLabels {

@@ -134,7 +134,7 @@ func (s *Session) Decode(b *telemetry.Batch, topic SparkplugTopic, in Input) (Sp
 			s.forget(topic.Device)
 		}
 	}
-	m := sparkplugMessage{session: s, b: b, in: &in, topic: topic, payload: payload, note: &note}
+	m := sparkplugMessage{session: s, b: b, in: in, topic: topic, payload: payload, note: &note}
 	m.read()
 	return note, nil
 }

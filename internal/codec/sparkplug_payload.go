@@ -145,7 +145,7 @@ func readEngUnit(r protoReader) (unit []byte, err error) {
 type sparkplugMessage struct {
 	session *Session
 	b       *telemetry.Batch
-	in      *Input
+	in      Input
 	topic   SparkplugTopic
 	payload *sparkplugPayload
 	note    *SparkplugNote
