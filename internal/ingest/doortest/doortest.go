@@ -61,15 +61,21 @@ type Kept struct {
 }
 
 // Start runs a pipeline until the test ends.
-func Start(tb testing.TB, cfg ingest.Config) *Hub {
+func Start(tb testing.TB, cfg ingest.Config) *Hub { return StartOn(tb, cfg, nil) }
+
+// StartOn is Start with a store of the caller's.
+func StartOn(tb testing.TB, cfg ingest.Config, store ingest.Store) *Hub {
 	tb.Helper()
 	h := &Hub{
-		Metrics: prometheus.NewRegistry(), Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Metrics: prometheus.NewRegistry(), Log: Quiet(),
 		devices: map[string]*telemetry.Device{}, secrets: map[string]string{}, peers: map[string]*peer{}, speaks: map[string]bool{},
 		ids: map[string]telemetry.SeriesID{}, names: []string{""}, points: map[point]float64{}, states: map[string]string{},
 	}
+	if store == nil {
+		store = h
+	}
 	h.Pipeline = ingest.New(cfg, ingest.Deps{
-		Store: h, Directory: h, Notes: h, Desk: h, Log: h.Log, Clock: time.Now, Metrics: h.Metrics,
+		Store: store, Directory: h, Notes: h, Desk: h, Log: h.Log, Clock: time.Now, Metrics: h.Metrics,
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
@@ -83,6 +89,9 @@ func Start(tb testing.TB, cfg ingest.Config) *Hub {
 	})
 	return h
 }
+
+// Quiet is a log that nobody reads.
+func Quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
 
 // Secret is the secret of a registered device.
 func Secret(device string) string { return "secret-of-" + device }
