@@ -1,0 +1,482 @@
+package mqtt_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/songhua-io/hub/internal/ingest"
+	"github.com/songhua-io/hub/internal/ingest/mqtt"
+	"github.com/songhua-io/hub/internal/telemetry"
+)
+
+func TestTakeOverIsWithinOneDevice(t *testing.T) {
+	h := start(t, newMemory("t1", "t2"))
+	first := login5(t, h, "same")
+	stranger := dial(t, h)
+	stranger.send(packet(0x10, text("MQTT"), 4, 0xc2, uint16(0), text("same"), text("t2"), text("secret-of-t2")))
+	stranger.expect(connack4)
+
+	second := login4(t, h, "same")
+	first.ends(0x8e) // [MQTT-3.1.4-3]
+	eventually(t, "presence is told", func() bool { return h.happened("left t1 taken_over") })
+	for _, w := range []*wire{second, stranger} {
+		w.send(packet(0xc0))
+		w.expect(packet(0xd0))
+	}
+}
+
+func connectWithWill(version byte, topic, payload string) []byte {
+	fields := []any{text("MQTT"), version, 0xc6, uint16(60)}
+	if version == 5 {
+		fields = append(fields, 0)
+	}
+	fields = append(fields, text("w"))
+	if version == 5 {
+		fields = append(fields, 5, 0x18, uint32(30))
+	}
+	return packet(0x10, append(fields, text(topic), text(payload), text("t1"), text("secret-of-t1"))...)
+}
+
+func TestWill(t *testing.T) {
+	const dying = `[{"n":"alive","vb":false}]`
+	cases := []struct {
+		how       string
+		version   byte
+		leave     func(*wire)
+		published bool
+	}{
+		{"the connection breaks", 4, func(w *wire) { w.Close() }, true},
+		{"the connection breaks", 5, func(w *wire) { w.Close() }, true},
+		{"a protocol error [MQTT-3.1.2-8]", 4, func(w *wire) { w.send([]byte{0xc1, 0}) }, true},
+		{"DISCONNECT [MQTT-3.1.2-10]", 4, func(w *wire) { w.send(packet(0xe0)) }, false},
+		{"DISCONNECT 0x00", 5, func(w *wire) { w.send(packet(0xe0, 0)) }, false},
+		{"DISCONNECT with will 0x04", 5, func(w *wire) { w.send(packet(0xe0, 4)) }, true},
+	}
+	for _, c := range cases {
+		t.Run(fmt.Sprint(c.how, " ", c.version), func(t *testing.T) {
+			h := start(t, newMemory("t1"))
+			w := dial(t, h)
+			w.send(connectWithWill(c.version, ownTopic, dying))
+			w.next()
+			c.leave(w)
+			eventually(t, "the connection ends", func() bool { return h.metric(t, "hub_mqtt_disconnects_total") == 1 })
+			want := 0
+			if c.published {
+				want = 1
+			}
+			eventually(t, "presence is told", func() bool {
+				return h.happened("left t1 lost") || h.happened("left t1 protocol") || h.happened("left t1 disconnect")
+			})
+			if h.count() != want {
+				t.Fatalf("the store holds %d samples, want %d", h.count(), want)
+			}
+		})
+	}
+}
+
+func TestWillOfAnotherDeviceIsARejectOfTheSender(t *testing.T) {
+	h := start(t, newMemory("t1", "t2"))
+	w := dial(t, h)
+	w.send(connectWithWill(4, "devices/t2/telemetry", "x value=1"))
+	w.expect(connack4)
+	w.Close()
+	eventually(t, "a reject", func() bool { return len(h.rejects()) == 1 })
+	if r := h.rejects()[0]; r.Device != "t1" || r.Reason != telemetry.ReasonNotPermitted || h.count() != 0 {
+		t.Fatalf("kept %v, stored %d", r, h.count())
+	}
+}
+
+// pipes is a listener whose connections are made in the process, so that
+// synctest's clock rules them.
+type pipes struct {
+	conns chan net.Conn
+	once  sync.Once
+	done  chan struct{}
+}
+
+func newPipes() *pipes { return &pipes{conns: make(chan net.Conn), done: make(chan struct{})} }
+
+func (p *pipes) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.conns:
+		return c, nil
+	case <-p.done:
+		return nil, net.ErrClosed
+	}
+}
+
+func (p *pipes) Close() error {
+	p.once.Do(func() { close(p.done) })
+	return nil
+}
+
+func (p *pipes) Addr() net.Addr { return &net.TCPAddr{} }
+
+func (p *pipes) dial() net.Conn {
+	near, far := net.Pipe()
+	p.conns <- far
+	return near
+}
+
+func TestSilenceEndsConnections(t *testing.T) {
+	cases := []struct {
+		what     string
+		connect  []byte // nil: says nothing at all
+		answer   int    // bytes of CONNACK
+		survives time.Duration
+		gone     time.Duration
+	}{
+		{"no CONNECT within 10 s", nil, 0, 9 * time.Second, 11 * time.Second},
+		{"1.5 keep-alives of 60 s [MQTT-3.1.2-22]", connectAs(5, "a"), len(connack5), 89 * time.Second, 91 * time.Second},
+		{"1.5 keep-alives of 60 s, 3.1.1", connectAs(4, "a"), len(connack4), 89 * time.Second, 91 * time.Second},
+	}
+	for _, c := range cases {
+		t.Run(c.what, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := newPipes()
+				h := startOn(t, newMemory("t1"), l)
+				defer h.stop()
+				conn := l.dial()
+				ended := make(chan time.Duration, 1)
+				if c.connect != nil {
+					conn.Write(c.connect)
+					io.ReadFull(conn, make([]byte, c.answer))
+				}
+				begin := time.Now()
+				go func() {
+					io.Copy(io.Discard, conn)
+					ended <- time.Since(begin)
+				}()
+				if d := <-ended; d < c.survives || d > c.gone {
+					t.Errorf("ended after %s, want between %s and %s", d, c.survives, c.gone)
+				}
+			})
+		})
+	}
+}
+
+func TestPingKeepsAlive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newPipes()
+		h := startOn(t, newMemory("t1"), l)
+		defer h.stop()
+		conn := l.dial()
+		conn.Write(connectAs(4, "a"))
+		io.ReadFull(conn, make([]byte, len(connack4)))
+		for range 10 {
+			time.Sleep(80 * time.Second) // synctest's clock, not the wall's
+			conn.Write(packet(0xc0))
+			if _, err := io.ReadFull(conn, make([]byte, 2)); err != nil {
+				t.Fatalf("no PINGRESP: %v", err)
+			}
+		}
+	})
+}
+
+func TestRevokedDeviceIsDisconnected(t *testing.T) {
+	h := start(t, newMemory("t1", "t2"))
+	a, b, other := login5(t, h, "a"), login4(t, h, "b"), dial(t, h)
+	other.send(packet(0x10, text("MQTT"), 4, 0xc2, uint16(0), text("same"), text("t2"), text("secret-of-t2")))
+	other.expect(connack4)
+	begin := time.Now()
+	h.revoke("t1")
+	a.ends(0x98)
+	b.ends(0)
+	if d := time.Since(begin); d > time.Second {
+		t.Logf("revocation took %s", d)
+	}
+	other.send(packet(0xc0))
+	other.expect(packet(0xd0))
+	again := dial(t, h)
+	again.send(connectAs(4, "a"))
+	again.expect(packet(0x20, 0, 4))
+}
+
+func TestShutdownAnswersWhatWasReceived(t *testing.T) {
+	m := newMemory("t1")
+	m.hold = make(chan struct{})
+	h := start(t, m)
+	busy, idle := login5(t, h, "busy"), login5(t, h, "idle")
+	busy.send(publish(5, 2, ownTopic, 7, []byte("m value=1")))
+	eventually(t, "the message is read", func() bool { return h.metric(t, "hub_mqtt_messages_total") == 1 })
+	stopped := make(chan struct{})
+	go func() { h.stop(); close(stopped) }()
+	idle.ends(0x8b)
+	close(m.hold)
+	busy.expect(packet(0x40, uint16(7)))
+	busy.ends(0x8b)
+	<-stopped
+	if h.count() != 1 {
+		t.Fatalf("%d samples are stored", h.count())
+	}
+}
+
+func TestNothingIsAcknowledgedWhenTheStoreFails(t *testing.T) {
+	for _, version := range []byte{4, 5} {
+		m := newMemory("t1")
+		h := start(t, m)
+		w := dial(t, h)
+		w.send(connectAs(version, "a"))
+		w.next()
+		m.mu.Lock()
+		m.fail = errDisk
+		m.mu.Unlock()
+		w.send(all(publish(version, 2, ownTopic, 7, []byte("m value=1")), publish(version, 4, ownTopic, 8, []byte("m value=2"))))
+		if version == 5 {
+			w.ends(0x80)
+		} else {
+			w.ends(0)
+		}
+	}
+}
+
+// refusing is an ingest that first answers with the given errors.
+func refusing(m *memory, errs ...error) setting {
+	return func(_ *mqtt.Config, _ *ingest.Config, d *mqtt.Deps) {
+		var mu sync.Mutex
+		d.Ingest = func(d *ingest.Delivery) error {
+			mu.Lock()
+			defer mu.Unlock()
+			if len(errs) > 0 {
+				err := errs[0]
+				errs = errs[1:]
+				return err
+			}
+			for range d.Messages {
+				m.note("stored")
+			}
+			return nil
+		}
+	}
+}
+
+func TestBusyHubHoldsTheConnection(t *testing.T) {
+	for _, version := range []byte{4, 5} {
+		m := newMemory("t1")
+		h := start(t, m, refusing(m, ingest.ErrBusy, &ingest.RateError{Device: "t1", After: 5 * time.Millisecond}, ingest.ErrBusy))
+		w := dial(t, h)
+		w.send(connectAs(version, "a"))
+		w.next()
+		w.send(publish(version, 2, ownTopic, 7, []byte("m value=1")))
+		w.expect(packet(0x40, uint16(7)))
+		if !h.happened("stored") || h.metric(t, "hub_mqtt_held_total") != 3 {
+			t.Fatalf("held %v times", h.metric(t, "hub_mqtt_held_total"))
+		}
+	}
+}
+
+func TestOverQuotaIsTold(t *testing.T) {
+	m := newMemory("t1")
+	h := start(t, m, refusing(m, &ingest.RateError{Device: "t1", After: time.Minute}))
+	w := login5(t, h, "a")
+	w.send(all(publish(5, 0, ownTopic, 0, []byte("m value=1")), publish(5, 2, ownTopic, 7, []byte("m value=1")), publish(5, 4, ownTopic, 8, []byte("m value=1"))))
+	for _, want := range []byte{0x40, 0x50} {
+		head, body := w.next()
+		if head != want || body[2] != 0x97 || !bytes.Contains(body, []byte("retry-after\x00\x0260")) {
+			t.Fatalf("answer %x %q", head, body)
+		}
+	}
+	if h.metric(t, "hub_mqtt_refused_total") != 3 {
+		t.Fatal("the refused messages are not counted")
+	}
+	w.send(publish(5, 4, ownTopic, 8, []byte("m value=1"))) // the identifier is free again
+	w.expect(packet(0x50, uint16(8)))
+}
+
+func TestHeldConnectionCanEnd(t *testing.T) {
+	m := newMemory("t1")
+	h := start(t, m, refusing(m, &ingest.RateError{Device: "t1", After: time.Hour}))
+	w := login4(t, h, "a")
+	w.send(publish(4, 2, ownTopic, 7, []byte("m value=1")))
+	eventually(t, "held", func() bool { return h.metric(t, "hub_mqtt_held_total") == 1 })
+	h.stop()
+	w.ends(0)
+}
+
+func TestSlowReaderIsDisconnectedAndHoldsUpNobody(t *testing.T) {
+	h := start(t, newMemory("t1"), func(c *mqtt.Config, _ *ingest.Config, _ *mqtt.Deps) { c.MaxQueueBytes = 64 << 10 })
+	slow, quick := login4(t, h, "slow"), login4(t, h, "quick")
+	for _, w := range []*wire{slow, quick} {
+		w.send(packet(0x82, uint16(1), text("devices/t1/commands"), 0))
+		w.expect(packet(0x90, uint16(1), 0))
+	}
+	var received atomic.Int64
+	go func() {
+		b := make([]byte, 64<<10)
+		for {
+			n, err := quick.Read(b)
+			received.Add(int64(n))
+			if err != nil {
+				return
+			}
+		}
+	}()
+	payload := bytes.Repeat([]byte("x"), 10_000)
+	sent := 0
+	for h.metric(t, "hub_mqtt_slow_readers_total") == 0 {
+		if n, err := h.server.Publish("t1", "commands", payload, false, 0); err != nil || n == 0 {
+			t.Fatalf("%d subscribers, %v", n, err)
+		}
+		sent++
+		if sent > 10_000 {
+			t.Fatal("100 MB wait for a reader that does not read")
+		}
+		eventually(t, "the quick reader has them all", func() bool { return received.Load() >= int64(sent*len(payload)) })
+	}
+	eventually(t, "the slow reader is gone", func() bool { return h.metric(t, "hub_mqtt_connections") == 1 })
+	if n, _ := h.server.Publish("t1", "commands", payload, false, 0); n != 1 {
+		t.Fatalf("%d subscribers are left", n)
+	}
+}
+
+func TestConnectionLimits(t *testing.T) {
+	for _, c := range []struct {
+		what string
+		set  func(*mqtt.Config)
+	}{
+		{"in total", func(c *mqtt.Config) { c.MaxConnections = 2 }},
+		{"from an address", func(c *mqtt.Config) { c.MaxConnectionsPerAddress = 2 }},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			h := start(t, newMemory("t1"), func(cfg *mqtt.Config, _ *ingest.Config, _ *mqtt.Deps) { c.set(cfg) })
+			a, _ := login4(t, h, "a"), login4(t, h, "b")
+			over := dial(t, h)
+			over.Write(connectAs(4, "c"))
+			if _, err := over.Read(make([]byte, 1)); err == nil {
+				t.Fatal("a third connection is served")
+			}
+			a.send(packet(0xe0))
+			a.ends(0)
+			eventually(t, "there is room again", func() bool { return h.metric(t, "hub_mqtt_connections") == 1 })
+			login4(t, h, "c")
+		})
+	}
+}
+
+func TestGatewaySpeaksForOthers(t *testing.T) {
+	m := newMemory("t1", "t2", "t3")
+	m.speakers["t1>t2"] = true
+	h := start(t, m)
+	w := login5(t, h, "gw")
+	w.send(publish(5, 2, "devices/t2/telemetry/influx", 7, []byte("m value=1")))
+	w.expect(packet(0x40, uint16(7)))
+	w.send(publish(5, 2, "devices/t3/telemetry/influx", 8, []byte("m value=1")))
+	if _, body := w.next(); body[2] != 0x87 {
+		t.Fatalf("PUBACK % x", body)
+	}
+	if h.count() != 1 {
+		t.Fatalf("%d samples are stored", h.count())
+	}
+}
+
+func TestReports(t *testing.T) {
+	m := newMemory("t1")
+	h := start(t, m, func(_ *mqtt.Config, _ *ingest.Config, d *mqtt.Deps) {
+		d.Report = func(device, suffix string, payload []byte) error {
+			if string(payload) == "bad" {
+				return errors.New("not JSON")
+			}
+			m.note(device + " " + suffix + " " + string(payload))
+			return nil
+		}
+	})
+	w := login5(t, h, "a")
+	w.send(publish(5, 2, "devices/t1/commands/42/reply", 7, []byte("done")))
+	w.expect(packet(0x40, uint16(7)))
+	w.send(publish(5, 2, "devices/t1/config/reported", 8, []byte("{}")))
+	w.expect(packet(0x40, uint16(8)))
+	if !h.happened("t1 commands/42/reply done") || !h.happened("t1 config/reported {}") {
+		t.Fatal("the reports did not arrive")
+	}
+	w.send(publish(5, 2, "devices/t1/config/reported", 9, []byte("bad")))
+	if _, body := w.next(); body[2] != 0x99 {
+		t.Fatalf("PUBACK % x", body)
+	}
+}
+
+func TestRetainedAndLiveDelivery(t *testing.T) {
+	h := start(t, newMemory("t1"), func(c *mqtt.Config, _ *ingest.Config, _ *mqtt.Deps) { c.MaxRetainedBytes = 100 })
+	if _, err := h.server.Publish("t1", "config", []byte("v1"), true, 1); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.server.Publish("t1", "other", bytes.Repeat([]byte("x"), 100), true, 0); err == nil {
+		t.Fatal("more is retained than the bound allows")
+	}
+	w := login5(t, h, "a")
+	w.send(packet(0x82, uint16(1), 2, 0x0b, 9, text("devices/t1/#"), 1))
+	w.expect(packet(0x90, uint16(1), 0, 1))
+	w.expect(packet(0x33, text("devices/t1/config"), uint16(1), 2, 0x0b, 9, []byte("v1"))) // retained
+	h.server.Publish("t1", "config", []byte("v2"), true, 1)
+	w.expect(packet(0x32, text("devices/t1/config"), uint16(2), 2, 0x0b, 9, []byte("v2"))) // [MQTT-3.3.1-12]: live
+	w.send(packet(0x40, uint16(1)))
+	w.send(packet(0x40, uint16(2)))
+	h.server.Publish("t1", "commands", []byte("go"), false, 0)
+	w.expect(packet(0x30, text("devices/t1/commands"), 2, 0x0b, 9, []byte("go")))
+	h.server.Publish("t1", "config", nil, true, 0) // [MQTT-3.3.1-6]: cleared
+	w.expect(packet(0x30, text("devices/t1/config"), 2, 0x0b, 9))
+	if v := h.metric(t, "hub_mqtt_retained_bytes"); v != 0 {
+		t.Fatalf("%v bytes are retained", v)
+	}
+	late := login4(t, h, "late")
+	late.send(packet(0x82, uint16(1), text("devices/t1/config"), 0))
+	late.expect(packet(0x90, uint16(1), 0))
+	late.send(packet(0xc0))
+	late.expect(packet(0xd0))
+}
+
+func TestOutboundFlowControl(t *testing.T) {
+	h := start(t, newMemory("t1"))
+	w := dial(t, h)
+	w.send(packet(0x10, text("MQTT"), 5, 0xc2, uint16(60), 3, 0x21, uint16(2), text("a"), text("t1"), text("secret-of-t1")))
+	w.expect(connack5)
+	w.send(packet(0x82, uint16(1), 0, text("devices/t1/commands"), 1))
+	w.expect(packet(0x90, uint16(1), 0, 1))
+	for i := range 4 {
+		h.server.Publish("t1", "commands", []byte{byte('a' + i)}, false, 1)
+	}
+	message := func(id uint16, s string) []byte {
+		return packet(0x32, text("devices/t1/commands"), id, 0, []byte(s))
+	}
+	w.expect(all(message(1, "a"), message(2, "b"))) // [MQTT-3.3.4-9]: no more than the client's receive maximum
+	w.send(packet(0xc0))
+	w.expect(packet(0xd0))
+	w.send(packet(0x40, uint16(1)))
+	w.expect(message(1, "c"))
+	w.send(packet(0x40, uint16(2)))
+	w.expect(message(2, "d"))
+}
+
+func TestSparkplugIsReadInItsSession(t *testing.T) {
+	h := start(t, newMemory("t1"))
+	w := login5(t, h, "a")
+	w.send(packet(0x82, uint16(1), 0, text("spBv1.0/+/NCMD/t1/#"), 0, text("spBv1.0/STATE/host"), 0, text("spBv1.0/+/NCMD/t2"), 0))
+	w.expect(packet(0x90, uint16(1), 0, 0, 0, 0x87))
+	// NDATA before any birth asks for one.
+	w.send(publish(5, 2, "spBv1.0/plant/NDATA/t1", 7, []byte{0x08, 1, 0x12, 4, 0x10, 3, 0x50, 5, 0x18, 1}))
+	var rebirth bool
+	for range 2 {
+		head, body := w.next()
+		rebirth = rebirth || head == 0x30 && bytes.Contains(body, []byte("spBv1.0/plant/NCMD/t1")) && bytes.Contains(body, []byte("Node Control/Rebirth"))
+	}
+	if !rebirth {
+		t.Fatal("no rebirth was asked for")
+	}
+}
+
+func TestServeReturnsTheListenersError(t *testing.T) {
+	s, _, _ := newServer(t, newMemory())
+	l := newPipes()
+	l.Close()
+	if err := s.Serve(context.Background(), l); !errors.Is(err, net.ErrClosed) {
+		t.Fatalf("got %v", err)
+	}
+}
