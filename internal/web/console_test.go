@@ -1,0 +1,331 @@
+package web
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/input"
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+)
+
+// answers stands for the API: the same shapes, made-up values.
+func answers() http.Handler {
+	mux := http.NewServeMux()
+	reply := func(pattern string, f func(*http.Request) any) {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			json.NewEncoder(w).Encode(f(r))
+		})
+	}
+	device := func(i int) map[string]any {
+		id := fmt.Sprintf("air-%03d", i)
+		return map[string]any{"id": id, "kind": "sensor", "site": "nanhu", "region": "220100", "period": "1m0s", "series": 6,
+			"tags": map[string]string{"name_en": "Nanhu Park, air station " + id, "name_zh": "南湖公园空气站 " + id}, "last_seen": time.Now().Add(-20 * time.Second),
+			"presence": map[string]any{"state": []string{"online", "late", "offline", "never"}[i%4], "reason": "reports"}}
+	}
+	reply("GET /api/v1/stats", func(*http.Request) any {
+		return map[string]any{"samples_per_second": 61.25, "rejects_per_second": 0.05, "series": 1234, "connections": 7, "devices": map[string]any{
+			"total": 30, "presence": map[string]int{"online": 25, "late": 2, "offline": 2, "never": 1}, "kinds": map[string]any{"sensor": map[string]int{"online": 25, "late": 2, "offline": 2, "never": 1}}}}
+	})
+	reply("GET /api/v1/devices", func(r *http.Request) any {
+		all := []any{}
+		for i := range 30 {
+			if d := device(i); strings.Contains(d["id"].(string), r.URL.Query().Get("q")) {
+				all = append(all, d)
+			}
+		}
+		limit, _ := strconv.Atoi(r.URL.Query().Get("limit"))
+		from, _ := strconv.Atoi(r.URL.Query().Get("cursor"))
+		page := map[string]any{"items": all[from:min(from+limit, len(all))]}
+		if from+limit < len(all) {
+			page["next_cursor"] = strconv.Itoa(from + limit)
+		}
+		return page
+	})
+	reply("GET /api/v1/devices/{id}", func(r *http.Request) any {
+		i, _ := strconv.Atoi(strings.TrimPrefix(r.PathValue("id"), "air-"))
+		return device(i)
+	})
+	reply("GET /api/v1/sites", func(*http.Request) any {
+		return map[string]any{"items": []any{map[string]any{"id": "nanhu", "names": map[string]string{"en": "Nanhu Park", "zh": "南湖公园"}}}}
+	})
+	reply("GET /api/v1/rejects", func(*http.Request) any {
+		return map[string]any{"items": []any{map[string]any{"id": "1", "at": time.Now().Add(-90 * time.Second), "device": "air-003", "stage": "validate", "reason": "time_future", "detail": "14m0s ahead"}}}
+	})
+	data := func(d any) any { return map[string]any{"status": "success", "data": d} }
+	reply("GET /prometheus/api/v1/label/{name}/values", func(r *http.Request) any {
+		if r.PathValue("name") == "device" {
+			return data([]string{"air-001", "air-002", "air-003"})
+		}
+		return data([]string{"air_temperature_celsius", "pm2_5_ug_m3", "hub_ingest_samples_total"})
+	})
+	reply("GET /prometheus/api/v1/metadata", func(*http.Request) any {
+		return data(map[string]any{"air_temperature_celsius": []any{map[string]string{"type": "gauge", "unit": "Cel"}}})
+	})
+	labels := func(i int) map[string]string {
+		return map[string]string{"__name__": "air_temperature_celsius", "device": fmt.Sprintf("air-%03d", i), "kind": "sensor", "site": "nanhu", "region": "220100"}
+	}
+	reply("GET /prometheus/api/v1/query", func(r *http.Request) any {
+		if strings.HasPrefix(r.URL.Query().Get("query"), "count") {
+			return data(map[string]any{"resultType": "vector", "result": []any{map[string]any{"metric": map[string]string{}, "value": []any{0, "30"}}}})
+		}
+		result := []any{}
+		for i := range 12 {
+			result = append(result, map[string]any{"metric": labels(i), "value": []any{0, "1"}})
+		}
+		return data(map[string]any{"resultType": "vector", "result": result})
+	})
+	reply("GET /prometheus/api/v1/query_range", func(r *http.Request) any {
+		q := r.URL.Query()
+		start, _ := strconv.ParseFloat(q.Get("start"), 64)
+		end, _ := strconv.ParseFloat(q.Get("end"), 64)
+		step, _ := strconv.ParseFloat(q.Get("step"), 64)
+		n := 12
+		switch {
+		case strings.Contains(q.Get("query"), "nothing"):
+			n = 0
+		case strings.Contains(q.Get("query"), "hub_"), strings.Contains(q.Get("query"), `device=~"air-003"`):
+			n = 1
+		}
+		result := []any{}
+		for i := range n {
+			values := []any{}
+			for k, t := 0, start; t <= end; k, t = k+1, t+step {
+				if k > 40 && k < 60 && i == 3 {
+					continue // a gap
+				}
+				values = append(values, []any{t, fmt.Sprint(10 + float64(i) + 3*math.Sin(t/3000))})
+			}
+			result = append(result, map[string]any{"metric": labels(i), "values": values})
+		}
+		return data(map[string]any{"resultType": "matrix", "result": result})
+	})
+	return mux
+}
+
+// site is the pages and the API of a test, and a browser that is signed in.
+func site(t *testing.T, flags ...chromedp.ExecAllocatorOption) (context.Context, string) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("runs Chromium")
+	}
+	bin, err := exec.LookPath("chromium")
+	if err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatal("chromium is not installed (Debian package chromium)")
+		}
+		t.Skip("needs chromium (Debian package chromium)")
+	}
+	base := os.Getenv("HUB_URL")
+	if base == "" {
+		mux := http.NewServeMux()
+		mux.Handle("/", newPages(t))
+		mux.Handle("/api/", answers())
+		mux.Handle("/prometheus/", answers())
+		server := httptest.NewServer(mux)
+		t.Cleanup(server.Close)
+		base = server.URL
+	}
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(bin), chromedp.NoSandbox, chromedp.DisableGPU,
+		chromedp.Flag("disable-background-networking", true), chromedp.Flag("disable-dev-shm-usage", true), chromedp.WindowSize(1360, 1000),
+		chromedp.Flag("accept-lang", "en"), chromedp.UserDataDir(t.TempDir()))
+	allocator, stop := chromedp.NewExecAllocator(t.Context(), append(options, flags...)...)
+	t.Cleanup(stop)
+	ctx, end := chromedp.NewContext(allocator)
+	t.Cleanup(end)
+	do(t, ctx) // opens the tab, which lives as long as the context of this call
+	ctx, expire := context.WithTimeout(ctx, 60*time.Second)
+	t.Cleanup(expire)
+	noComplaints(t, ctx)
+	return ctx, base
+}
+
+// noComplaints fails the test for everything that the browser's console shows.
+func noComplaints(t *testing.T, ctx context.Context) {
+	t.Helper()
+	ctx, stop := context.WithCancel(ctx)
+	messages := chromedp.Console(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for m, err := range messages {
+			if err != nil {
+				return
+			}
+			t.Errorf("the browser complains: %s", m)
+		}
+	}()
+	t.Cleanup(func() { stop(); <-done })
+}
+
+func token() string {
+	if token := os.Getenv("HUB_TOKEN"); token != "" {
+		return token
+	}
+	return goodToken
+}
+
+func open(t *testing.T, ctx context.Context, base, query string) {
+	t.Helper()
+	do(t, ctx, chromedp.Navigate(base+"/?token="+token()+query), drawn())
+}
+
+func do(t *testing.T, ctx context.Context, actions ...chromedp.Action[chromedp.Void]) {
+	t.Helper()
+	if err := chromedp.Do(ctx, actions...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// read returns the value of an expression in the page.
+func read[T any](t *testing.T, ctx context.Context, js string) T {
+	t.Helper()
+	v, err := chromedp.Run(ctx, chromedp.Evaluate[T](js))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+// drawn waits for the chart and its legend.
+func drawn() chromedp.Action[chromedp.Void] {
+	return until(`document.querySelector('#plot canvas') && document.querySelectorAll('#legend button').length > 0`)
+}
+
+// until waits for an expression to be true, also across a change of the page.
+func until(js string) chromedp.Action[chromedp.Void] {
+	return func(ctx context.Context, t *chromedp.Target) (chromedp.Void, error) {
+		deadline := time.Now().Add(20 * time.Second)
+		for {
+			_, err := chromedp.Poll[bool]("Boolean("+js+")", chromedp.WithPollingTimeout(time.Until(deadline)))(ctx, t)
+			switch {
+			case err == nil:
+				return chromedp.Void{}, nil
+			case time.Now().After(deadline) || ctx.Err() != nil:
+				return chromedp.Void{}, fmt.Errorf("wait until %s: %w", js, err)
+			}
+		}
+	}
+}
+
+func TestTheChartDrawsPixels(t *testing.T) {
+	ctx, base := site(t)
+	open(t, ctx, base, "&lang=en")
+	coloured := read[int](t, ctx, `(() => {
+		const c = document.querySelector('#plot canvas'), d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;
+		let n = 0;
+		for (let i = 0; i < d.length; i += 4) if (d[i + 3] > 128 && Math.max(d[i], d[i+1], d[i+2]) - Math.min(d[i], d[i+1], d[i+2]) > 60) n++;
+		return n;
+	})()`)
+	if coloured < 500 {
+		t.Errorf("%d coloured pixels", coloured)
+	}
+	do(t, ctx, until(`document.querySelector('#n-all').textContent !== '–'`))
+	address, note := read[string](t, ctx, `location.href`), read[string](t, ctx, `document.querySelector('#plot-note').textContent`)
+	if strings.Contains(address, "token") {
+		t.Errorf("the token stays in the address: %s", address)
+	}
+	if !strings.Contains(note, "12") {
+		t.Errorf("note %q", note)
+	}
+}
+
+func TestSwitchingTheLanguageKeepsTheChoice(t *testing.T) {
+	ctx, base := site(t)
+	open(t, ctx, base, "&lang=en&range=3600")
+	do(t, ctx, chromedp.Click("#language"), drawn(), until(`document.documentElement.lang === 'zh-CN' && document.title.includes('松花')`))
+	do(t, ctx, until(`document.querySelector('input[name=range]:checked').value === '3600'`))
+	if title := read[string](t, ctx, `document.querySelector('#chart-title').textContent`); title != "实时曲线" {
+		t.Errorf("the chart is titled %q", title)
+	}
+}
+
+func TestChoosingAMetricByKeyboard(t *testing.T) {
+	ctx, base := site(t)
+	open(t, ctx, base, "&lang=en")
+	do(t, ctx, chromedp.Focus("#pick-metric button"), chromedp.KeyEvent(kb.ArrowDown), until(`document.querySelectorAll('#pick-metric [role=option]').length > 2`),
+		chromedp.KeyEvent("samples ingest total"), until(`document.querySelectorAll('#pick-metric [role=option]').length < 4`),
+		enter, until(`document.querySelector('#pick-metric b').textContent.includes('samples_total')`),
+		until(`document.querySelector('#plot-query').textContent.startsWith('rate(')`), drawn(),
+
+		until(`document.activeElement === document.querySelector('#pick-metric button')`))
+	do(t, ctx, chromedp.KeyEvent(kb.Enter), until(`!document.querySelector('#pick-metric .popover').hidden`), chromedp.KeyEvent(kb.Escape),
+		until(`document.querySelector('#pick-metric .popover').hidden`))
+	if value := read[string](t, ctx, `location.search`); !strings.Contains(value, "samples_total") {
+		t.Errorf("the choice is not in the address: %s", value)
+	}
+}
+
+// enter presses the key without the character that would follow it: a browser
+// does not send that when the page has handled the key.
+func enter(ctx context.Context, t *chromedp.Target) (chromedp.Void, error) {
+	_, err := cdp.Call(ctx, t, input.DispatchKeyEvent, input.DispatchKeyEventParams{Type: input.DispatchKeyEventTypeRawKeyDown, Key: "Enter", Code: "Enter", WindowsVirtualKeyCode: 13})
+	return chromedp.Void{}, err
+}
+
+func TestADeviceOfTheListGoesToTheChart(t *testing.T) {
+	ctx, base := site(t)
+	open(t, ctx, base, "&lang=en")
+	do(t, ctx, until(`document.querySelectorAll('#devices tr').length > 5`),
+		chromedp.Focus("#find"), chromedp.KeyEvent("air-003"),
+		until(`document.querySelectorAll('#devices tr').length === 1`),
+		chromedp.Click("#devices button"), until(`document.querySelectorAll('#legend button').length >= 1 && location.search.includes('device=air-003')`),
+		until(`document.querySelector('#legend').textContent.includes('air')`))
+}
+
+func TestNarrowScreensDoNotScrollSideways(t *testing.T) {
+	for _, width := range []int64{360, 640, 1000} {
+		ctx, base := site(t, chromedp.WindowSize(int(width), 800))
+		do(t, ctx, chromedp.EmulateViewport(width, 800))
+		open(t, ctx, base, "&lang=en")
+		if wide := read[int64](t, ctx, `document.documentElement.scrollWidth`); wide > width {
+			t.Errorf("at %d px the page is %d px wide", width, wide)
+		}
+	}
+}
+
+// TestPictures writes pictures of the console into the folder that PICTURES
+// names: make them against a running demo (HUB_URL, HUB_TOKEN).
+func TestPictures(t *testing.T) {
+	folder := os.Getenv("PICTURES")
+	if folder == "" {
+		t.Skip("set PICTURES to a folder to take pictures of the console")
+	}
+	for _, p := range []struct {
+		name, query, scheme string
+		width, height       int64
+	}{
+		{"console-en", "&lang=en", "light", 1280, 1180}, {"console-zh", "&lang=zh", "light", 1280, 1180},
+		{"console-en-dark", "&lang=en&group=region", "dark", 1280, 1180}, {"console-zh-phone", "&lang=zh", "light", 390, 1900},
+	} {
+		ctx, base := site(t)
+		media := func(ctx context.Context, t *chromedp.Target) (chromedp.Void, error) {
+			_, err := cdp.Call(ctx, t, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: p.scheme}}})
+			return chromedp.Void{}, err
+		}
+		do(t, ctx, chromedp.EmulateViewport(p.width, p.height), media)
+		open(t, ctx, base, p.query+os.Getenv("PICTURES_QUERY"))
+		do(t, ctx, until(`document.querySelectorAll('#devices tr').length > 5 && document.querySelector('#spark-samples canvas')`))
+		png, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(folder, p.name+".png"), png, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,90 @@
+package web
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/songhua-io/hub/internal/telemetry"
+)
+
+// lang is a language of the pages.
+type lang uint8
+
+const (
+	english lang = iota
+	chinese
+)
+
+func (l lang) tag() string { return [...]string{"en", "zh-CN"}[l] }
+
+// table returns the texts of a language by key.
+func (l lang) table() map[string]string {
+	all := make(map[string]string, len(texts()))
+	for _, t := range texts() {
+		all[t.key] = [...]string{t.en, t.zh}[l]
+	}
+	return all
+}
+
+// language chooses by ?lang=, which is remembered, else the cookie, else what
+// the browser asks for.
+func (p *pages) language(w http.ResponseWriter, r *http.Request) lang {
+	if l, ok := parseLang(r.URL.Query().Get("lang")); ok {
+		p.setCookie(w, langCookie, l.tag(), 365*24*time.Hour)
+		return l
+	}
+	if c, err := r.Cookie(langCookie); err == nil {
+		if l, ok := parseLang(c.Value); ok {
+			return l
+		}
+	}
+	return accepted(r.Header.Get("Accept-Language"))
+}
+
+func parseLang(s string) (lang, bool) {
+	switch primary, _, _ := strings.Cut(strings.ToLower(s), "-"); primary {
+	case "zh":
+		return chinese, true
+	case "en":
+		return english, true
+	}
+	return english, false
+}
+
+// accepted returns the language that an Accept-Language header puts highest;
+// English when it names neither.
+func accepted(header string) lang {
+	best, weight := english, 0.0
+	for part := range strings.SplitSeq(header, ",") {
+		tag, params, _ := strings.Cut(part, ";")
+		l, ok := parseLang(strings.TrimSpace(tag))
+		q := 1.0
+		if v, found := strings.CutPrefix(strings.TrimSpace(params), "q="); found {
+			q, _ = strconv.ParseFloat(v, 64) // unreadable weighs nothing
+		}
+		if ok && q > weight {
+			best, weight = l, q
+		}
+	}
+	return best
+}
+
+// scriptData is what the script is told in the page.
+func scriptData(l lang) any {
+	reasons := map[string]string{}
+	for _, r := range telemetry.Reasons() {
+		reasons[string(r.Reason)] = [...]string{r.EN, r.ZH}[l]
+	}
+	places := map[string]string{}
+	for _, r := range regions() {
+		places[r.key] = [...]string{r.en, r.zh}[l]
+	}
+	return struct {
+		Lang    string            `json:"lang"`
+		T       map[string]string `json:"t"`
+		Reasons map[string]string `json:"reasons"`
+		Regions map[string]string `json:"regions"`
+	}{l.tag(), l.table(), reasons, places}
+}

@@ -1,0 +1,129 @@
+// Package web shows people what the API knows: pages rendered on the server,
+// with everything they need embedded and nothing fetched from elsewhere.
+package web
+
+import (
+	"context"
+	"embed"
+	"fmt"
+	"html/template"
+	"log/slog"
+	"net/http"
+
+	"github.com/songhua-io/hub/internal/access"
+)
+
+//go:embed static pages
+var files embed.FS
+
+// Deps are what the pages need. All fields but Secure must be set.
+type Deps struct {
+	// Check says whether a token may open the pages: nil, or why not.
+	Check func(ctx context.Context, token string) error
+	// Version is shown at the foot of the pages.
+	Version string
+	// Secure keeps the cookies from plain HTTP; set where only TLS is served.
+	Secure bool
+	Log    *slog.Logger
+}
+
+type pages struct {
+	Deps
+	console, signin *template.Template
+	assets          *assets
+}
+
+// New returns the handler of the pages: /, /signin, /signout and /static/. It
+// expects the caller of a request in its context (access.Identify); the data
+// come from the API, which the browser asks with the same cookie.
+func New(d Deps) (http.Handler, error) {
+	p := &pages{Deps: d}
+	var err error
+	if p.assets, err = newAssets(files); err != nil {
+		return nil, err
+	}
+	if p.console, err = p.page("console.html"); err != nil {
+		return nil, err
+	}
+	if p.signin, err = p.page("signin.html"); err != nil {
+		return nil, err
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", p.showConsole)
+	mux.HandleFunc("GET /signin", p.showSignin)
+	mux.HandleFunc("POST /signin", p.takeToken)
+	mux.HandleFunc("POST /signout", p.signOut)
+	mux.Handle("GET /static/", p.assets)
+	return harden(http.NewCrossOriginProtection().Handler(mux)), nil
+}
+
+func (p *pages) page(name string) (*template.Template, error) {
+	t, err := template.New("").Funcs(template.FuncMap{"asset": p.assets.url}).ParseFS(files, "pages/layout.html", "pages/"+name)
+	if err != nil {
+		return nil, fmt.Errorf("read page %s: %w", name, err)
+	}
+	return t, nil
+}
+
+// harden sets what every answer carries: no script, style or connection but
+// from here, and no page of others around ours.
+func harden(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Cross-Origin-Opener-Policy", "same-origin")
+		next.ServeHTTP(w, r)
+	})
+}
+
+// view is what a page is rendered from.
+type view struct {
+	Lang    string // zh-CN or en
+	T       map[string]string
+	Data    any // for the script, as JSON
+	Version string
+	Name    string // whose token it is
+	Fault   string
+}
+
+func (p *pages) render(w http.ResponseWriter, r *http.Request, t *template.Template, code int, v view) {
+	l := p.language(w, r)
+	v.Lang, v.T, v.Version = l.tag(), l.table(), p.Version
+	if t == p.console {
+		v.Data = scriptData(l)
+	}
+	if v.Fault != "" {
+		v.Fault = v.T[v.Fault]
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(code)
+	if err := t.ExecuteTemplate(w, "layout.html", v); err != nil {
+		p.Log.Debug("page_not_sent", "path", r.URL.Path, "error", err)
+	}
+}
+
+// showConsole shows the first page. A token in the address moves to the cookie
+// at once, so that it stays in no history and no log of a proxy.
+func (p *pages) showConsole(w http.ResponseWriter, r *http.Request) {
+	if token := r.URL.Query().Get("token"); token != "" {
+		p.signIn(w, r, token)
+		return
+	}
+	caller := access.CallerOf(r.Context())
+	if !access.May(caller.Role, access.ReadHub) {
+		fault := ""
+		if caller.Refused != "" {
+			fault = "signin_expired"
+		}
+		p.render(w, r, p.signin, http.StatusUnauthorized, view{Fault: fault})
+		return
+	}
+	p.render(w, r, p.console, http.StatusOK, view{Name: caller.Name})
+}
+
+func (p *pages) showSignin(w http.ResponseWriter, r *http.Request) {
+	p.render(w, r, p.signin, http.StatusOK, view{})
+}
