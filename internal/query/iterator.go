@@ -39,62 +39,71 @@ type heldIterator struct {
 
 	kind    chunkenc.ValueType // of what is current
 	t       int64              // its time
+	v       float64            // its value, if it is a float
 	marking bool               // it is a marker
-	next    chunkenc.ValueType // while marking, of the sample that follows
+	next    ahead              // while marking, the sample that follows
+}
+
+// ahead is the sample on which the samples stand while a marker is current.
+type ahead struct {
+	kind chunkenc.ValueType
+	t    int64
+	v    float64
+}
+
+// read returns the sample on which the samples stand. It asks once for time and
+// value: PromQL reads both of every sample, and each asking goes through
+// several layers of the store.
+func (it *heldIterator) read(kind chunkenc.ValueType) (a ahead) {
+	a.kind = kind
+	switch kind {
+	case chunkenc.ValNone:
+	case chunkenc.ValFloat:
+		a.t, a.v = it.Iterator.At()
+	default:
+		a.t = it.Iterator.AtT()
+	}
+	return a
 }
 
 func (it *heldIterator) Next() chunkenc.ValueType {
 	if it.marking {
-		it.marking = false
 		return it.on(it.next)
 	}
-	kind := it.Iterator.Next()
-	if it.kind != chunkenc.ValNone {
-		if end := it.t + it.hold; it.gap(kind, end) {
-			it.marking, it.next = true, kind
-			it.t, it.kind = end, chunkenc.ValFloat
-			return it.kind
-		}
+	a := it.read(it.Iterator.Next())
+	if it.kind != chunkenc.ValNone && it.ends(a) {
+		it.marking, it.next = true, a
+		it.t, it.v, it.kind = it.t+it.hold, math.Float64frombits(value.StaleNaN), chunkenc.ValFloat
+		return it.kind
 	}
-	return it.on(kind)
+	return it.on(a)
 }
 
-// gap reports whether nothing follows up to the end of a hold.
-func (it *heldIterator) gap(next chunkenc.ValueType, end int64) bool {
-	if next == chunkenc.ValNone {
-		return end <= it.until && it.Iterator.Err() == nil
+// ends reports whether the current sample no longer stands when the next comes.
+func (it *heldIterator) ends(next ahead) bool {
+	if next.kind == chunkenc.ValNone {
+		return it.t+it.hold <= it.until && it.Iterator.Err() == nil
 	}
-	return it.Iterator.AtT() > end
+	return next.t-it.t > it.hold
 }
 
-// on makes the sample of this kind, on which the samples stand, the current one.
-func (it *heldIterator) on(kind chunkenc.ValueType) chunkenc.ValueType {
-	it.kind = kind
-	if kind != chunkenc.ValNone {
-		it.t = it.Iterator.AtT()
-	}
-	return kind
+// on makes a sample the current one.
+func (it *heldIterator) on(a ahead) chunkenc.ValueType {
+	it.kind, it.t, it.v, it.marking = a.kind, a.t, a.v, false
+	return a.kind
 }
 
 func (it *heldIterator) Seek(t millis) chunkenc.ValueType {
-	if it.kind != chunkenc.ValNone && it.t >= t {
+	switch {
+	case it.kind != chunkenc.ValNone && it.t >= t:
 		return it.kind
+	case it.marking && (it.next.kind == chunkenc.ValNone || it.next.t >= t):
+		return it.on(it.next)
 	}
-	if it.marking {
-		it.marking = false
-		if it.next == chunkenc.ValNone {
-			return it.on(chunkenc.ValNone)
-		}
-	}
-	return it.on(it.Iterator.Seek(t))
+	return it.on(it.read(it.Iterator.Seek(t)))
 }
 
-func (it *heldIterator) At() (int64, float64) {
-	if it.marking {
-		return it.t, math.Float64frombits(value.StaleNaN)
-	}
-	return it.Iterator.At()
-}
+func (it *heldIterator) At() (int64, float64) { return it.t, it.v }
 
 func (it *heldIterator) AtT() int64 { return it.t }
 
