@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"context"
 	"sync"
 	"time"
 
@@ -25,23 +26,41 @@ type count struct {
 	accepted, rejected uint64
 }
 
+func (r *rates) count() count {
+	accepted, rejected, _ := r.totals()
+	return count{r.clock(), accepted, rejected}
+}
+
+// run remembers the totals of one and of two windows ago.
+func (r *rates) run(ctx context.Context) error {
+	tick := time.NewTicker(rateWindow)
+	defer tick.Stop()
+	for {
+		r.mu.Lock()
+		r.older, r.newer = r.newer, r.count()
+		r.mu.Unlock()
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
 // now compares the totals with those of between one and two windows ago.
 func (r *rates) now() api.Rates {
-	accepted, rejected, series := r.totals()
-	c := count{r.clock(), accepted, rejected}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if c.at.Sub(r.newer.at) >= rateWindow {
-		r.older, r.newer = r.newer, c
-	}
+	_, _, series := r.totals()
 	out := api.Rates{Series: series, Connections: r.connections()}
+	r.mu.Lock()
 	since := r.older
-	if since.at.IsZero() || c.at.Sub(since.at) > 4*rateWindow {
+	if since.at.IsZero() {
 		since = r.newer
 	}
-	if seconds := c.at.Sub(since.at).Seconds(); seconds > 0 {
-		out.SamplesPerSecond = float64(accepted-since.accepted) / seconds
-		out.RejectsPerSecond = float64(rejected-since.rejected) / seconds
+	r.mu.Unlock()
+	c := r.count()
+	if seconds := c.at.Sub(since.at).Seconds(); !since.at.IsZero() && seconds > 0 {
+		out.SamplesPerSecond = float64(c.accepted-since.accepted) / seconds
+		out.RejectsPerSecond = float64(c.rejected-since.rejected) / seconds
 	}
 	return out
 }

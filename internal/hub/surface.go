@@ -34,6 +34,7 @@ func (h *hub) surface() (http.Handler, error) {
 		return nil, err
 	}
 	rates := &rates{totals: h.pipeline.Totals, connections: h.mqtt.Connections, clock: h.clock}
+	h.stack.start("rates", rates.run)
 	beside := []api.Beside{
 		{Pattern: "/prometheus/", ZH: "Prometheus 查询接口；Grafana 的数据源指向 /prometheus", EN: "Prometheus' HTTP API; Grafana's data source points at /prometheus",
 			Action: access.ReadTelemetry, Handler: http.StripPrefix("/prometheus", questions)},

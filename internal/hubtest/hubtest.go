@@ -145,8 +145,12 @@ func (h *Hub) Ended() <-chan struct{} { return h.ended }
 // ExitCode returns the exit code of an ended hub; -1 when a signal ended it.
 func (h *Hub) ExitCode() int { <-h.ended; return h.cmd.ProcessState.ExitCode() }
 
-// Kill ends the process with SIGKILL and waits until it is gone.
+// Kill ends the process with SIGKILL and waits until it is gone. A nil Hub was
+// never started.
 func (h *Hub) Kill() {
+	if h == nil {
+		return
+	}
 	_ = h.cmd.Process.Kill()
 	<-h.ended
 }

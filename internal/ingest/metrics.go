@@ -4,6 +4,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/songhua-io/hub/internal/codec"
+	"github.com/songhua-io/hub/internal/telemetry"
 )
 
 type metrics struct {
@@ -53,6 +54,9 @@ func newMetrics(reg prometheus.Registerer, p *Pipeline) *metrics {
 		Name: "hub_ingest_rejects_total", Help: "What was not stored, by stage and reason (docs/rejects.md).",
 	}, []string{"stage", "reason"})
 	reg.MustRegister(stageSeconds, messages, m.rejects)
+	for _, r := range telemetry.Reasons() {
+		m.rejects.WithLabelValues(string(r.Stage), string(r.Reason))
+	}
 	for _, s := range stages {
 		m.stage = append(m.stage, stageSeconds.WithLabelValues(string(s.name)))
 	}

@@ -78,8 +78,11 @@ type change struct {
 // NewPresence reads where the devices stood when the hub last ran.
 func NewPresence(ctx context.Context, c PresenceConfig) (*Presence, error) {
 	p := &Presence{PresenceConfig: c, wake: make(chan struct{}, 1), tracks: map[string]*follow{}}
-	p.metrics = newPresenceMetrics(p, c.Metrics)
-	return p, p.load(ctx)
+	if err := p.load(ctx); err != nil {
+		return nil, err
+	}
+	p.metrics = newPresenceMetrics(p, c.Metrics) // from here on others read it
+	return p, nil
 }
 
 // Connected tells that a device opened a connection.

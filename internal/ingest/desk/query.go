@@ -21,6 +21,8 @@ type Filter struct {
 	Reason       telemetry.Reason
 	Stage        telemetry.Stage
 	Since, Until time.Time // by when the message came; Until is not included
+	// Sees chooses by device as well; nil chooses all.
+	Sees func(device string) bool
 }
 
 // Query is a filter, and which page of what it chooses.
@@ -249,14 +251,14 @@ func (f *Filter) chooses(k, value []byte) (bool, error) {
 	if f.ID != "" && f.ID != hex.EncodeToString(k) {
 		return false, nil
 	}
-	if f.Device == "" && f.Reason == "" && f.Stage == "" {
+	if f.Device == "" && f.Reason == "" && f.Stage == "" && f.Sees == nil {
 		return true, nil
 	}
 	var h header
 	if err := cbor.Unmarshal(value, &h); err != nil {
 		return false, fmt.Errorf("entry %x of the desk is damaged: %w", k, err)
 	}
-	if f.Device != "" && f.Device != h.Device {
+	if f.Device != "" && f.Device != h.Device || f.Sees != nil && !f.Sees(h.Device) {
 		return false, nil
 	}
 	for _, r := range h.Rejects {

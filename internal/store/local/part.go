@@ -41,6 +41,11 @@ type part struct {
 }
 
 func openPart(name, dir string, opts *tsdb.Options, sync func(*os.File) error, log *slog.Logger, reg prometheus.Registerer) (*part, error) {
+	if torn, err := dropTornHeadChunks(dir); err != nil {
+		return nil, err
+	} else if len(torn) > 0 {
+		log.Warn("torn files removed; the logs hold what was in them", "part", name, "files", torn)
+	}
 	p := &part{dir: dir, metrics: newTap(prometheus.WrapRegistererWith(prometheus.Labels{"part": name}, reg))}
 	db, err := tsdb.Open(dir, log.With("part", name), p.metrics, opts, nil)
 	if err != nil {

@@ -1,0 +1,156 @@
+package crash
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/songhua-io/hub/internal/hubtest"
+)
+
+// faults are what a disk can do to a running hub. Nothing may be acknowledged
+// that is not stored, the hub says what is wrong and ends with exit code 1, and
+// starts without help once the disk does.
+var faults = []struct {
+	name  string
+	mib   int
+	spoil func(*testing.T, *disk)
+	mend  func(*testing.T, *disk)
+	says  string // the hub's last words hold this
+}{
+	{
+		name: "every write and fsync fails", mib: 256,
+		spoil: func(t *testing.T, d *disk) { must(t, d.cut()) },
+		mend:  func(t *testing.T, d *disk) { must(t, d.powerUp()) },
+		says:  "none of them was acknowledged",
+	},
+	{
+		name: "the disk is full", mib: 192,
+		spoil: func(t *testing.T, d *disk) { fill(t, d) },
+		mend:  func(t *testing.T, d *disk) { must(t, os.Remove(filepath.Join(d.at, "filler"))) },
+		says:  "no space left on device",
+	},
+}
+
+func TestFaultsOfTheDisk(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes a minute; make test")
+	}
+	binary := hubtest.Build(t, "")
+	for _, f := range faults {
+		t.Run(f.name, func(t *testing.T) {
+			d, err := newDisk(t, f.mib)
+			if err != nil {
+				if os.Getenv("CI") == "true" {
+					t.Fatalf("no disk that can be broken: %v", err)
+				}
+				t.Skipf("no disk that can be broken: %v", err)
+			}
+			h := start(t, binary, d)
+			metric, base := "fault", time.Now().UnixMilli()
+			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			defer cancel()
+			var wg sync.WaitGroup
+			for _, w := range h.writers {
+				wg.Go(func() { _ = w.door(ctx, w, h.hub, metric, base) })
+			}
+			time.Sleep(300 * time.Millisecond)
+			f.spoil(t, d)
+			select {
+			case <-h.hub.Ended():
+			case <-ctx.Done():
+				t.Fatalf("the hub runs on without a disk\n%s", h.hub.Output())
+			}
+			wg.Wait()
+			if code := h.hub.ExitCode(); code != 1 {
+				t.Errorf("exit code %d, want 1", code)
+			}
+			if !strings.Contains(h.hub.Output(), f.says) {
+				t.Errorf("the hub did not say %q:\n%s", f.says, h.hub.Output())
+			}
+			f.mend(t, d)
+			h.launch()
+			if lost := h.verify(metric); len(lost) > 0 {
+				t.Errorf("lost what was acknowledged:\n%s", list(lost))
+			}
+		})
+	}
+}
+
+// TestAReadOnlyDirectoryIsAClearError: a hub that cannot write does not start.
+func TestAReadOnlyDirectoryIsAClearError(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds the hub")
+	}
+	d, err := newDisk(t, 64)
+	if err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatal(err)
+		}
+		t.Skip(err)
+	}
+	must(t, sh("mount", "-o", "remount,ro", d.at))
+	_, err = hubtest.Launch(hubtest.Build(t, ""), d.at+"/data", "serve")
+	if err == nil || !strings.Contains(err.Error(), "read-only file system") || !strings.Contains(err.Error(), "--data") {
+		t.Errorf("a read-only directory gives: %v", err)
+	}
+}
+
+// TestAnOrderlyEndUnderLoadLosesNothing stops the hub by SIGTERM while all
+// doors are busy: exit code 0 within 10 s, and what was acknowledged is there.
+func TestAnOrderlyEndUnderLoadLosesNothing(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds the hub")
+	}
+	h := start(t, hubtest.Build(t, ""), nil)
+	for n := range 3 {
+		metric, base := "orderly_"+string(rune('a'+n)), time.Now().UnixMilli()
+		var wg sync.WaitGroup
+		for _, w := range h.writers {
+			wg.Go(func() { _ = w.door(t.Context(), w, h.hub, metric, base) })
+		}
+		time.Sleep(500 * time.Millisecond)
+		begin := time.Now()
+		code, err := h.hub.Stop()
+		if err != nil || code != 0 {
+			t.Fatalf("SIGTERM: exit code %d, %v\n%s", code, err, h.hub.Output())
+		}
+		if took := time.Since(begin); took > 10*time.Second {
+			t.Errorf("the hub took %v to stop", took)
+		}
+		wg.Wait()
+		h.launch()
+		if lost := h.verify(metric); len(lost) > 0 {
+			t.Fatalf("lost what was acknowledged:\n%s", list(lost))
+		}
+	}
+}
+
+// fill leaves no byte free on the disk.
+func fill(t *testing.T, d *disk) {
+	t.Helper()
+	f, err := os.Create(filepath.Join(d.at, "filler"))
+	must(t, err)
+	defer f.Close()
+	block := make([]byte, 1<<20)
+	for err == nil {
+		_, err = f.Write(block)
+	}
+	for len(block) > 1 {
+		block = block[:len(block)/2]
+		for err = nil; err == nil; {
+			_, err = f.Write(block)
+		}
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
