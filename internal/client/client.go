@@ -1,0 +1,226 @@
+// Package client speaks to a running hub for people at a command line: every
+// error it returns says what to do next.
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// DefaultURL is where a hub listens that was told nothing else.
+const DefaultURL = "http://127.0.0.1:8080"
+
+// maxAnswer bounds what is read of an answer.
+const maxAnswer = 256 << 20
+
+// Client calls one hub.
+type Client struct {
+	base  string
+	token string
+	http  *http.Client
+}
+
+// Where says which hub is meant, in the order in which the parts count: URL
+// and Token as given on the command line, Data as given there, then the
+// environment's, then the data directory that a hub uses by default.
+type Where struct {
+	URL, Token, Data     string
+	EnvURL, EnvToken     string
+	DefaultDataDirectory string
+}
+
+// Find returns the client of the hub that is meant. The admin token of a data
+// directory is only ever sent to the hub of that directory or to this machine,
+// unless the directory was named together with the URL.
+func Find(w Where) (*Client, error) {
+	base, dir := w.address()
+	u, err := url.Parse(base)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, fmt.Errorf("hub %q is no URL; write it like %s", base, DefaultURL)
+	}
+	token, err := w.secret(u, dir)
+	if err != nil {
+		return nil, err
+	}
+	return &Client{strings.TrimRight(base, "/"), token, &http.Client{Timeout: 2 * time.Minute}}, nil
+}
+
+// address returns the URL and the data directory that belongs to it.
+func (w Where) address() (base, dir string) {
+	switch {
+	case w.URL != "":
+		return w.URL, first(w.Data, w.DefaultDataDirectory)
+	case w.Data != "":
+		return first(listening(w.Data), DefaultURL), w.Data
+	case w.EnvURL != "":
+		return w.EnvURL, w.DefaultDataDirectory
+	}
+	return first(listening(w.DefaultDataDirectory), DefaultURL), w.DefaultDataDirectory
+}
+
+// listening returns the URL that the hub of a data directory wrote down when
+// it started; empty when there is none.
+func listening(dir string) string {
+	var at struct {
+		HTTP string `json:"http"`
+	}
+	text, err := os.ReadFile(filepath.Join(dir, "hub.json"))
+	if err != nil || json.Unmarshal(text, &at) != nil {
+		return ""
+	}
+	return at.HTTP
+}
+
+func (w Where) secret(u *url.URL, dir string) (string, error) {
+	switch {
+	case w.Token != "":
+		return w.Token, nil
+	case w.EnvToken != "" && w.Data == "":
+		return w.EnvToken, nil
+	case w.Data == "" && !loopback(u.Hostname()):
+		return "", fmt.Errorf("no token for the hub at %s; give --token or set HUB_TOKEN (`hub token add` makes one)", u.Redacted())
+	}
+	path := filepath.Join(dir, "admin.token")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return "", fmt.Errorf("no token: give --token, set HUB_TOKEN, or name the hub's data directory with --data (%w)", err)
+	}
+	return strings.TrimSpace(string(text)), nil
+}
+
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+func first(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}
+
+// Problem is the hub's refusal (RFC 9457).
+type Problem struct {
+	Status int    `json:"status"`
+	Title  string `json:"title"`
+	Detail string `json:"detail"`
+	Errors []struct {
+		Message  string `json:"message"`
+		Location string `json:"location"`
+		Value    any    `json:"value"`
+	} `json:"errors"`
+	// PromQL is Prometheus' own way to say what was wrong.
+	PromQL string `json:"error"`
+}
+
+func (p *Problem) Error() string {
+	text := first(first(p.Detail, p.PromQL), p.Title)
+	for _, e := range p.Errors {
+		if !strings.Contains(text, e.Message) {
+			text += "; " + strings.TrimPrefix(e.Location, "body.") + ": " + e.Message
+		}
+	}
+	return text
+}
+
+// Call sends a request and decodes the answer into into, unless that is nil.
+// What the hub refuses is a *Problem.
+func (c *Client) Call(ctx context.Context, method, path string, query url.Values, body, into any) error {
+	var send io.Reader
+	if body != nil {
+		text, err := json.Marshal(body)
+		if err != nil {
+			return err
+		}
+		send = bytes.NewReader(text)
+	}
+	target := c.base + path
+	if len(query) > 0 {
+		target += "?" + query.Encode()
+	}
+	req, err := http.NewRequestWithContext(ctx, method, target, send)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Authorization", "Bearer "+c.token)
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return c.unreachable(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	if err != nil {
+		return fmt.Errorf("the answer of the hub at %s broke off: %w", c.base, err)
+	}
+	return c.decode(resp, text, into)
+}
+
+func (c *Client) decode(resp *http.Response, text []byte, into any) error {
+	if resp.StatusCode/100 == 2 {
+		if into == nil || len(text) == 0 {
+			return nil
+		}
+		if err := json.Unmarshal(text, into); err != nil {
+			return fmt.Errorf("what answers at %s is no hub, or another version: %w", c.base, err)
+		}
+		return nil
+	}
+	p := &Problem{}
+	if json.Unmarshal(text, p) != nil || p.Detail == "" && p.PromQL == "" {
+		return fmt.Errorf("the hub at %s answered %s: %.200s", c.base, resp.Status, text)
+	}
+	p.Status = resp.StatusCode
+	return p
+}
+
+func (c *Client) unreachable(err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "dial" {
+		return fmt.Errorf("no hub answers at %s; start one with `hub serve`, or name it with --hub URL or --data DIR (%w)", c.base, op.Err)
+	}
+	return fmt.Errorf("the hub at %s cannot be asked: %w", c.base, err)
+}
+
+// Pages calls a list until it ends, or limit items came (0: all), and returns
+// the items as they came.
+func Pages[T any](ctx context.Context, c *Client, path string, query url.Values, limit int) (all []T, err error) {
+	const most = 1000
+	q := url.Values{}
+	for k, v := range query {
+		q[k] = v
+	}
+	for {
+		n := most
+		if limit > 0 {
+			n = min(most, limit-len(all))
+		}
+		q.Set("limit", fmt.Sprint(n))
+		var page struct {
+			Items []T    `json:"items"`
+			Next  string `json:"next_cursor"`
+		}
+		if err := c.Call(ctx, http.MethodGet, path, q, nil, &page); err != nil {
+			return nil, err
+		}
+		all = append(all, page.Items...)
+		if page.Next == "" || limit > 0 && len(all) >= limit {
+			return all, nil
+		}
+		q.Set("cursor", page.Next)
+	}
+}
