@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"math/big"
 	"net"
-	"strings"
 	"testing"
 	"time"
 
@@ -158,7 +157,7 @@ func TestASenderBeginsAnewFromItsPort(t *testing.T) {
 		if err := conn.HandshakeContext(within(t, 5*time.Second)); err != nil {
 			t.Fatalf("life %d: %v", i, err)
 		}
-		if _, err := conn.Write(request(uint16(i), "t1", fmt.Sprintf(`{"life":%d}`, i))); err != nil {
+		if _, err := conn.Write(telemetryTo("t1", fmt.Sprintf(`{"life":%d}`, i), uint16(i))); err != nil {
 			t.Fatal(err)
 		}
 		answer := make([]byte, 1500)
@@ -299,19 +298,3 @@ func newAuthority(tb testing.TB) (*x509.CertPool, func(name string) tls.Certific
 	}
 }
 
-// request is a confirmable POST of flat JSON to a device's own path.
-func request(id uint16, device, body string, query ...string) []byte {
-	b := []byte{0x44, 0x02, byte(id >> 8), byte(id), 't', 'o', byte(id >> 8), byte(id)}
-	b = append(b, 0xb7)
-	b = append(b, "devices"...)
-	b = append(append(b, byte(len(device))), device...)
-	b = append(append(b, 0x09), "telemetry"...)
-	b = append(b, 0x11, 50)
-	last := byte(12)
-	for _, q := range query {
-		b = append(b, (15-last)<<4|13, byte(len(q)-13))
-		b = append(b, q...)
-		last = 15
-	}
-	return append(append(b, 0xff), strings.TrimSpace(body)...)
-}
