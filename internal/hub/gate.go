@@ -114,6 +114,9 @@ type activity struct{ *ingest.Pipeline }
 // Activity implements registry.Activity.
 func (a activity) Activity(yield func(device string, seen registry.Seen) bool) {
 	a.Pipeline.Activity(func(device string, s ingest.Seen) bool {
+		if s.LastReceived.UnixMilli() == 0 {
+			s.LastReceived = time.Time{} // history alone is no sign of life
+		}
 		return yield(device, registry.Seen{
 			LastReceived: s.LastReceived, LastEvent: s.LastEvent, Samples: s.Samples, Series: s.Series, Period: s.Period,
 		})
