@@ -66,8 +66,8 @@ func (e *encoder) blocks(records []source.Record) ([]spool.Block, error) {
 			errs = append(errs, err)
 			out = append(out, b)
 		}
-		if r.Raw != nil {
-			out = append(out, e.block(r.Raw.Suffix, r.Raw.Payload, spool.Block{}))
+		for _, raw := range r.Raws {
+			out = append(out, e.block(raw.Suffix, raw.Payload, spool.Block{}))
 		}
 	}
 	return out, errors.Join(errs...)

@@ -9,8 +9,10 @@ import (
 	"time"
 
 	"github.com/songhua-io/hub/internal/config/strict"
+	"github.com/songhua-io/hub/internal/edge/source"
 	"github.com/songhua-io/hub/internal/edge/spool"
 	"github.com/songhua-io/hub/internal/edge/uplink"
+	"github.com/songhua-io/hub/internal/edge/uplink/coap"
 	"github.com/songhua-io/hub/internal/edge/uplink/mqtt"
 	"github.com/songhua-io/hub/internal/telemetry"
 )
@@ -107,7 +109,7 @@ func (c Config) Check(path string) (errs []strict.Error) {
 	if c.StatusInterval < time.Second {
 		errs = append(errs, strict.Fault(path, "status_interval", "%s is shorter than 1s; raise it", c.StatusInterval))
 	}
-	return errs
+	return append(errs, source.CheckTags(path, "tags", c.Tags)...)
 }
 
 // Check reports values that cannot be used.
@@ -141,6 +143,8 @@ func (c UplinkConfig) Check(path string) (errs []strict.Error) {
 	switch {
 	case err != nil || !slices.Contains(schemes(), u.Scheme) || u.Hostname() == "":
 		fault("url", "%q is no address of a hub; write %s followed by ://host:port", c.URL, strings.Join(schemes(), ", "))
+	case coap.CheckURL(u) != nil:
+		fault("url", "%v", coap.CheckURL(u))
 	case u.User != nil:
 		fault("url", "holds a user name; the device id and the secret stand in keys of their own")
 	}
@@ -159,7 +163,7 @@ func (c UplinkConfig) Check(path string) (errs []strict.Error) {
 	return errs
 }
 
-func schemes() []string { return append(mqtt.Schemes(), "coap", "coaps") }
+func schemes() []string { return append(mqtt.Schemes(), coap.Schemes()...) }
 
 // identity reads the secret.
 func (c Config) identity() (uplink.Identity, error) {

@@ -7,7 +7,7 @@
 //	self   ─┘   (blocks,   (disk,    └─ history ─┘   (window,  (MQTT or
 //	            one fsync)  bounds)                   rates)    CoAP)
 //
-//go:generate go run ../config/gen -root ../.. -o docs.go -package edge internal/edge internal/edge/source internal/edge/source/host internal/edge/uplink
+//go:generate go run ../config/gen -root ../.. -o docs.go -package edge internal/edge internal/edge/source internal/edge/source/host internal/edge/source/gpu internal/edge/source/scrape internal/edge/source/snmp internal/edge/source/modbus internal/edge/source/command internal/edge/source/file internal/edge/source/mqtt internal/edge/source/udp internal/edge/source/push internal/edge/uplink
 package edge
 
 import (
@@ -17,6 +17,7 @@ import (
 	"log/slog"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -25,6 +26,7 @@ import (
 	"github.com/songhua-io/hub/internal/edge/source"
 	"github.com/songhua-io/hub/internal/edge/spool"
 	"github.com/songhua-io/hub/internal/edge/uplink"
+	"github.com/songhua-io/hub/internal/edge/uplink/coap"
 	"github.com/songhua-io/hub/internal/edge/uplink/mqtt"
 )
 
@@ -46,7 +48,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger, now func() time.Time
 	if err != nil {
 		return err
 	}
-	for _, n := range cfg.Sources.list(env{cfg.Device, log, now}) {
+	for _, n := range cfg.Sources.list(env{cfg.Device, cfg.Data, log, now}) {
 		a.sources = append(a.sources, source.Supervise(n.name, n.source, log, now))
 	}
 	report := &self{agent: a, interval: cfg.StatusInterval, started: now()}
@@ -125,6 +127,9 @@ func newLink(cfg Config, log *slog.Logger) (uplink.Link, error) {
 	id, err := cfg.identity()
 	if err != nil {
 		return nil, err
+	}
+	if slices.Contains(coap.Schemes(), address.Scheme) {
+		return coap.New(address, id, log)
 	}
 	return mqtt.New(address, id, log), nil
 }

@@ -7,22 +7,50 @@ import (
 
 	"github.com/songhua-io/hub/internal/config/strict"
 	"github.com/songhua-io/hub/internal/edge/source"
+	"github.com/songhua-io/hub/internal/edge/source/command"
+	"github.com/songhua-io/hub/internal/edge/source/file"
+	"github.com/songhua-io/hub/internal/edge/source/gpu"
 	"github.com/songhua-io/hub/internal/edge/source/host"
+	"github.com/songhua-io/hub/internal/edge/source/modbus"
+	"github.com/songhua-io/hub/internal/edge/source/mqtt"
+	"github.com/songhua-io/hub/internal/edge/source/push"
+	"github.com/songhua-io/hub/internal/edge/source/scrape"
+	"github.com/songhua-io/hub/internal/edge/source/snmp"
+	"github.com/songhua-io/hub/internal/edge/source/udp"
 )
 
 // Sources are what the agent reads.
 type Sources struct {
 	// Host is the machine that the agent runs on.
 	Host host.Config `yaml:"host"`
+	// GPU is its accelerators.
+	GPU gpu.Config `yaml:"gpu"`
+	// Prometheus are exporters to scrape.
+	Prometheus []scrape.Config `yaml:"prometheus"`
+	// SNMP are SNMP agents to ask.
+	SNMP []snmp.Config `yaml:"snmp"`
+	// Modbus are Modbus TCP servers to read.
+	Modbus []modbus.Config `yaml:"modbus"`
+	// Exec are programs whose output is read.
+	Exec []command.Config `yaml:"exec"`
+	// File are files that are followed.
+	File []file.Config `yaml:"file"`
+	// MQTT are brokers whose messages are taken.
+	MQTT []mqtt.Config `yaml:"mqtt"`
+	// UDP are listeners for datagrams that are handed on as they are.
+	UDP []udp.Config `yaml:"udp"`
+	// HTTP are listeners on loopback for programs of this machine.
+	HTTP []push.Config `yaml:"http"`
 }
 
 func defaultSources() Sources {
-	return Sources{Host: host.DefaultConfig()}
+	return Sources{Host: host.DefaultConfig(), GPU: gpu.DefaultConfig()}
 }
 
 // env is what sources are built with.
 type env struct {
 	device string
+	data   string
 	log    *slog.Logger
 	now    func() time.Time
 }
@@ -47,6 +75,15 @@ type kind struct {
 func (s Sources) kinds(e env) []kind {
 	return []kind{
 		single("host", s.Host.Enabled, s.Host.Common, func() source.Source { return host.New(s.Host, e.now) }),
+		single("gpu", s.GPU.Enabled, s.GPU.Common, func() source.Source { return gpu.New(s.GPU, e.now) }),
+		several("prometheus", s.Prometheus, func(c scrape.Config) source.Common { return c.Common }, func(c scrape.Config) source.Source { return scrape.New(c, e.now) }),
+		several("snmp", s.SNMP, func(c snmp.Config) source.Common { return c.Common }, func(c snmp.Config) source.Source { return snmp.New(c, e.now) }),
+		several("modbus", s.Modbus, func(c modbus.Config) source.Common { return c.Common }, func(c modbus.Config) source.Source { return modbus.New(c, e.now) }),
+		several("exec", s.Exec, func(c command.Config) source.Common { return c.Common }, func(c command.Config) source.Source { return command.New(c, e.device, e.now) }),
+		several("file", s.File, func(c file.Config) source.Common { return c.Common }, func(c file.Config) source.Source { return file.New(c, e.device, e.data, e.now) }),
+		several("mqtt", s.MQTT, func(c mqtt.Config) source.Common { return c.Common }, func(c mqtt.Config) source.Source { return mqtt.New(c, e.device, e.now) }),
+		several("udp", s.UDP, func(c udp.Config) source.Common { return c.Common }, func(c udp.Config) source.Source { return udp.New(c) }),
+		several("http", s.HTTP, func(c push.Config) source.Common { return c.Common }, func(c push.Config) source.Source { return push.New(c, e.device, e.log, e.now) }),
 	}
 }
 

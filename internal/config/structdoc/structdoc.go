@@ -98,19 +98,11 @@ func fields(docs map[string]string, prefix string, s *ast.StructType) {
 	}
 }
 
-// comment strips the Go name that a doc comment begins with.
+// comment puts the key where the Go name stood.
 func comment(text, name, key string) string {
 	text = strings.TrimSpace(text)
-	if rest, ok := strings.CutPrefix(text, name+" is "); ok {
-		return upperFirst(rest)
-	}
-	if rest, ok := strings.CutPrefix(text, name+" are "); ok {
-		return upperFirst(rest)
-	}
 	if rest, ok := strings.CutPrefix(text, name+" "); ok {
 		return key + " " + rest
 	}
 	return text
 }
-
-func upperFirst(s string) string { return strings.ToUpper(s[:1]) + s[1:] }

@@ -22,7 +22,7 @@ func TestCommentsBecomeAMap(t *testing.T) {
 	}
 	for _, want := range []string{
 		"package b\n", "func docs() map[string]string {",
-		`"example.org/m/x/a.Config.Device": "The id."`,
+		`"example.org/m/x/a.Config.Device": "device is the id."`,
 		`"example.org/m/x/a.Config.MaxAge": "max_age bounds it.\nMore."`,
 		`"example.org/m/x/a.Config.Port":   "port in 1 to 65535."`,
 	} {

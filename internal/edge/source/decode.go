@@ -1,6 +1,7 @@
 package source
 
 import (
+	"bytes"
 	"fmt"
 	"time"
 
@@ -41,15 +42,47 @@ type Decoder struct {
 
 // Decode reads one payload. Records in it that cannot be read are faults.
 func (d *Decoder) Decode(payload []byte) (Record, error) {
+	d.Begin()
+	err := d.Add(payload)
+	return d.Record(), err
+}
+
+// Begin starts a record to which several payloads are added.
+func (d *Decoder) Begin() {
 	d.batch.Reset()
 	d.batch.Trim()
+}
+
+// Add reads one more payload into the record. The payload must not change
+// before the record was put.
+func (d *Decoder) Add(payload []byte) error {
 	in := codec.Input{Payload: payload, Device: d.Device, Now: d.Now().UnixMilli()}
-	if err := codec.Decode(&d.batch, d.Format, in); err != nil {
-		return Record{}, err
+	return codec.Decode(&d.batch, d.Format, in)
+}
+
+// Lines reads a text in which every line is a payload of its own. Lines that
+// cannot be read are faults.
+func (d *Decoder) Lines(text []byte) Record {
+	d.Begin()
+	var faults []error
+	for line := range bytes.Lines(text) {
+		if line = bytes.TrimSpace(line); len(line) == 0 {
+			continue
+		}
+		if err := d.Add(line); err != nil {
+			faults = append(faults, err)
+		}
 	}
+	r := d.Record()
+	r.Faults = append(r.Faults, faults...)
+	return r
+}
+
+// Record returns what was read since Begin.
+func (d *Decoder) Record() Record {
 	r := Record{Samples: d.batch.Samples, States: d.batch.States}
 	for _, reject := range d.batch.Rejects {
 		r.Faults = append(r.Faults, fmt.Errorf("record %d: %s: %s", reject.Index, reject.Reason, reject.Detail))
 	}
-	return r, nil
+	return r
 }

@@ -16,8 +16,8 @@ import (
 type Record struct {
 	Samples []telemetry.Sample
 	States  []telemetry.State
-	// Raw is a message that goes to the hub as it is; nil when there is none.
-	Raw *Raw
+	// Raws are messages that go to the hub as they are.
+	Raws []Raw
 	// Faults are the parts that could not be read while the rest could: a dead
 	// unit of a bus, a line that is no telemetry. They are shown, not stored.
 	Faults []error
@@ -55,6 +55,39 @@ type Common struct {
 	Name string `yaml:"name"`
 	// Tags are added to every sample of the source.
 	Tags map[string]string `yaml:"tags"`
+}
+
+// CheckTags reports tags that the hub would not take.
+func (c Common) CheckTags(path string) []strict.Error { return CheckTags(path, "tags", c.Tags) }
+
+// CheckTags reports tags that the hub would not take.
+func CheckTags(path, key string, tags map[string]string) (errs []strict.Error) {
+	for name := range tags {
+		if name == "" || telemetry.IsReserved([]byte(name)) {
+			errs = append(errs, strict.Fault(path, key, "%q is a label that the hub sets itself; choose another name", name))
+		}
+	}
+	return errs
+}
+
+// Gather waits for one element and takes those that are there already, at most
+// limit in all; false when the context ended.
+func Gather[T any](ctx context.Context, in <-chan T, into []T, limit int) ([]T, bool) {
+	select {
+	case <-ctx.Done():
+		return into, false
+	case v := <-in:
+		into = append(into, v)
+	}
+	for len(into) < limit {
+		select {
+		case v := <-in:
+			into = append(into, v)
+		default:
+			return into, true
+		}
+	}
+	return into, true
 }
 
 // Interval is how often a polled source reads.

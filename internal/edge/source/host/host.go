@@ -51,7 +51,7 @@ func DefaultConfig() Config {
 
 // Check reports values that cannot be used.
 func (c Config) Check(path string) []strict.Error {
-	errs := c.CheckInterval(path)
+	errs := append(c.CheckInterval(path), c.CheckTags(path)...)
 	for key, list := range map[string][]string{"ignore_interfaces": c.IgnoreInterfaces, "ignore_disks": c.IgnoreDisks} {
 		for _, p := range list {
 			if !validPattern(p) {
