@@ -3,6 +3,7 @@ package query
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -69,7 +70,7 @@ type metrics struct {
 	running, waiting prometheus.Gauge
 }
 
-func newMetrics(reg prometheus.Registerer) *metrics {
+func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	m := &metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "hub_query_requests_total", Help: "Requests to the Prometheus API, by endpoint and status code."}, []string{"endpoint", "code"}),
@@ -90,10 +91,12 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	for _, limit := range []string{limitQueue, limitTime, limitSamples, limitSeries, limitPoints, limitBody} {
 		m.limited.WithLabelValues(limit)
 	}
-	if reg != nil {
-		reg.MustRegister(m.requests, m.duration, m.failures, m.limited, m.samples, m.running, m.waiting)
+	for _, c := range []prometheus.Collector{m.requests, m.duration, m.failures, m.limited, m.samples, m.running, m.waiting} {
+		if err := reg.Register(c); err != nil {
+			return nil, fmt.Errorf("query: metrics: %w", err)
+		}
 	}
-	return m
+	return m, nil
 }
 
 // The bounds a question can meet, as hub_query_limited_total names them.

@@ -148,8 +148,9 @@ type API struct {
 	zippers sync.Pool      // of *gzip.Writer
 }
 
-// New returns the API over a source. It fails when the configuration or the
-// source is incomplete.
+// New returns the API over a source, its metrics registered with reg. It fails
+// when the configuration or the source is incomplete, or when the metrics are
+// already registered.
 func New(c Config, s Source, log *slog.Logger, reg prometheus.Registerer) (*API, error) {
 	if err := c.Check(); err != nil {
 		return nil, fmt.Errorf("query: %w", err)
@@ -157,10 +158,15 @@ func New(c Config, s Source, log *slog.Logger, reg prometheus.Registerer) (*API,
 	if s.Store == nil || s.Visible == nil {
 		return nil, errors.New("query: Source.Store and Source.Visible are required")
 	}
+	m, err := newMetrics(reg)
+	if err != nil {
+		return nil, err
+	}
 	a := &API{
-		config: c, source: s, log: log, now: s.Clock,
-		parser:  parser.NewParser(parser.Options{}),
-		metrics: newMetrics(reg),
+		config: c, source: s, log: log, now: s.Clock, metrics: m,
+		parser: parser.NewParser(parser.Options{}),
+		gate:   newGate(c.MaxConcurrency, c.MaxQueue, m),
+		store:  confined{s.Store, c.MaxSeries},
 	}
 	if a.now == nil {
 		a.now = time.Now
@@ -168,8 +174,6 @@ func New(c Config, s Source, log *slog.Logger, reg prometheus.Registerer) (*API,
 	if c.CORSOrigin != "" {
 		a.origin = regexp.MustCompile("^(?:" + c.CORSOrigin + ")$")
 	}
-	a.gate = newGate(c.MaxConcurrency, c.MaxQueue, a.metrics)
-	a.store = confined{s.Store, c.MaxSeries}
 	a.engine = promql.NewEngine(promql.EngineOpts{
 		Logger:                   log,
 		MaxSamples:               c.MaxSamples,
