@@ -55,11 +55,30 @@ func senmlLabel(key []byte) senmlField {
 		return senmlT
 	case "u":
 		return senmlU
-	}
-	for f, label := range senmlLabels {
-		if string(key) == label {
-			return senmlField(f)
-		}
+	case "bn":
+		return senmlBN
+	case "bt":
+		return senmlBT
+	case "bu":
+		return senmlBU
+	case "bv":
+		return senmlBV
+	case "bs":
+		return senmlBS
+	case "bver":
+		return senmlBVer
+	case "s":
+		return senmlS
+	case "ut":
+		return senmlUT
+	case "vs":
+		return senmlVS
+	case "vd":
+		return senmlVD
+	case "vb":
+		return senmlVB
+	case "tags":
+		return senmlTags
 	}
 	return senmlUnknown
 }
