@@ -83,7 +83,6 @@ func docs() map[string]string {
 		"github.com/songhua-io/hub/internal/query.Config.MaxSamples":                     "max_samples is how many samples one query may hold in memory, 16 bytes each (422).",
 		"github.com/songhua-io/hub/internal/query.Config.MaxSeries":                      "max_series is how many series one question may touch, counted per selector (422).",
 		"github.com/songhua-io/hub/internal/query.Config.Timeout":                        "timeout ends a question that runs or waits longer (503).",
-		"github.com/songhua-io/hub/internal/store/local.Config.Dir":                      "dir is the directory of the store. It is created when absent. One process\nat a time may use it.",
 		"github.com/songhua-io/hub/internal/store/local.Config.MaxBytes":                 "max_bytes bounds the disk space of blocks, logs and late data together; the\noldest blocks go first. 0 means no bound but the disk.",
 		"github.com/songhua-io/hub/internal/store/local.Config.OutOfOrderWindow":         "out_of_order_window is how far behind the newest sample of all series a\nsample may lie to go among the recent data. Older ones, up to Retention,\ngo to blocks of their own and are as durable and visible.",
 		"github.com/songhua-io/hub/internal/store/local.Config.Retention":                "retention is how long samples are kept, by their own time. Whole blocks\nare removed once all of their samples are older.",

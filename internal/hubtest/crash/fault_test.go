@@ -32,7 +32,7 @@ var faults = []struct {
 		name: "the disk is full", mib: 192,
 		spoil: func(t *testing.T, d *disk) { fill(t, d) },
 		mend:  func(t *testing.T, d *disk) { must(t, os.Remove(filepath.Join(d.at, "filler"))) },
-		says:  "no space left on device",
+		says:  "disk is full",
 	},
 }
 
@@ -109,9 +109,10 @@ func TestAnOrderlyEndUnderLoadLosesNothing(t *testing.T) {
 	h := start(t, hubtest.Build(t, ""), nil)
 	for n := range 3 {
 		metric, base := "orderly_"+string(rune('a'+n)), time.Now().UnixMilli()
+		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
 		for _, w := range h.writers {
-			wg.Go(func() { _ = w.door(t.Context(), w, h.hub, metric, base) })
+			wg.Go(func() { _ = w.door(ctx, w, h.hub, metric, base) })
 		}
 		time.Sleep(500 * time.Millisecond)
 		begin := time.Now()
@@ -122,6 +123,7 @@ func TestAnOrderlyEndUnderLoadLosesNothing(t *testing.T) {
 		if took := time.Since(begin); took > 10*time.Second {
 			t.Errorf("the hub took %v to stop", took)
 		}
+		cancel()
 		wg.Wait()
 		h.launch()
 		if lost := h.verify(metric); len(lost) > 0 {

@@ -10,7 +10,7 @@ import (
 type Config struct {
 	// Dir is the directory of the store. It is created when absent. One process
 	// at a time may use it.
-	Dir string `yaml:"dir"`
+	Dir string `yaml:"-"`
 	// Retention is how long samples are kept, by their own time. Whole blocks
 	// are removed once all of their samples are older.
 	Retention time.Duration `yaml:"retention"`
@@ -35,9 +35,6 @@ func DefaultConfig() Config {
 // Check returns every fault of the configuration.
 func (c Config) Check() error {
 	var faults []error
-	if c.Dir == "" {
-		faults = append(faults, errors.New("dir is empty; name the directory that keeps the series"))
-	}
 	if c.Retention < day {
 		faults = append(faults, fmt.Errorf("retention is %v; keep at least 24h", c.Retention))
 	}

@@ -61,6 +61,9 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger, reg prometheus.Regi
 }
 
 func open(ctx context.Context, cfg Config, log *slog.Logger, reg prometheus.Registerer, sync func(*os.File) error) (*DB, error) {
+	if cfg.Dir == "" {
+		return nil, errors.New("the store has no directory")
+	}
 	if err := cfg.Check(); err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	}
@@ -178,8 +181,10 @@ func (d *DB) Close() error {
 	}
 	d.closed = true
 	defer d.metrics.close()
-	if errors.Is(d.failed, errPanic) {
-		return nil // the head's locks are in an unknown state
+	if d.failed != nil {
+		// The logs hold all that was acknowledged. Closing the TSDB would write
+		// to the disk that failed, and it panics when that fails too.
+		return nil
 	}
 	var errs []error
 	if late := d.late.Load(); late != nil {
