@@ -297,4 +297,3 @@ func newAuthority(tb testing.TB) (*x509.CertPool, func(name string) tls.Certific
 		return tls.Certificate{Certificate: [][]byte{raw}, PrivateKey: k}
 	}
 }
-
