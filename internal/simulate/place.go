@@ -28,7 +28,7 @@ func places() []place {
 		{"jilin-chemical-park", "220200", 43.9450, 126.5640, "Chemical park, Jilin", "吉林化工园区", "air node"},
 		{"shulan-paddies", "220200", 44.4060, 126.9650, "Shulan paddies", "舒兰稻田", "soil water"},
 		{"lishu-black-soil", "220300", 43.3080, 124.3360, "Lishu black soil", "梨树黑土地", "soil"},
-		{"siping-station", "220300", 43.1700, 124.3700, "Siping station", "四平站前", "air light"},
+		{"siping-station", "220300", 43.1700, 124.3700, "Siping railway station", "四平站前", "air light"},
 		{"tonghua-hun-river", "220500", 41.7280, 125.9400, "Hun River, Tonghua", "通化浑江", "air water light"},
 		{"jian-vineyards", "220500", 41.1260, 126.1940, "Ji'an vineyards", "集安葡萄园", "soil"},
 		{"songyuan-chagan-lake", "220700", 45.2500, 124.2900, "Chagan Lake, Songyuan", "松原查干湖", "air water soil"},
@@ -50,15 +50,15 @@ func placeFor(model string, rng *rand.Rand) place {
 func modelNames(model string) (en, zh string) {
 	switch model {
 	case "soil":
-		return "soil probe", "土壤探头"
+		return "Soil probe", "土壤探头"
 	case "air":
-		return "air station", "空气站"
+		return "Air station", "空气站"
 	case "water":
-		return "water gauge", "水位计"
+		return "Water gauge", "水位计"
 	case "light":
-		return "street light", "路灯"
+		return "Street light", "路灯"
 	case "rsu":
-		return "roadside unit", "路侧单元"
+		return "Roadside unit", "路侧单元"
 	}
-	return "compute node", "计算节点"
+	return "Compute node", "计算节点"
 }

@@ -18,13 +18,13 @@ type Doors struct {
 	Admin func() string
 }
 
-// How history is sent before a fleet goes live: History back from the start,
-// oldest first, at most HistoryRate readings a second.
+// How history is sent beside what is live: History back from the start, in
+// pieces, the newest first, at most HistoryRate readings a second.
 const (
 	History     = 6 * time.Hour
 	HistoryRate = 100_000
 
-	historySlice = 45 * time.Minute
+	piece = 45 * time.Minute
 )
 
 const (
@@ -32,85 +32,132 @@ const (
 	queueSize = 128 // events that wait for a worker; when full, the fleet waits
 )
 
-// Run registers the fleet, sends its last hours and then what it measures,
-// until ctx ends. A hub that is away for a while is waited for: devices keep
-// the last of their readings and send them when it is back. secret gives the
-// secret under which a device is registered and signs in.
+// Run registers the fleet and reports what it measures until ctx ends; the
+// hours before fill in behind. A hub that is away for a while is waited for:
+// devices keep the last of their readings and send them when it is back.
+// secret gives the secret under which a device is registered and signs in.
 func Run(ctx context.Context, c Config, doors Doors, secret func(id string) string, log *slog.Logger) error {
 	fleet := New(c)
 	if err := register(ctx, fleet, doors, secret); err != nil {
 		return err
 	}
 	crew := newCrew(fleet, doors, secret, log)
-	defer crew.close()
-	begin, sent := time.Now(), 0
-	err := crew.backfill(ctx, fleet, &sent)
-	if err != nil || ctx.Err() != nil {
-		return err
+	g, ctx := errgroup.WithContext(ctx)
+	for _, w := range crew.workers {
+		g.Go(func() error { return w.run(ctx) })
 	}
-	log.Info("simulated fleet is live", "devices", len(fleet.Devices), "history_readings", sent, "history_seconds", time.Since(begin).Seconds())
-	return crew.live(ctx, fleet)
+	g.Go(func() error { return crew.play(ctx, fleet) })
+	return g.Wait()
 }
 
-// crew is the workers and the stations, one per device, that each looks after.
+// crew is the workers, and which of them looks after a device.
 type crew struct {
-	stations map[*Device]*station
-	shares   [workers][]*station
-	log      *slog.Logger
+	workers [workers]*worker
+	of      map[*Device]*worker
 }
 
 func newCrew(f *Fleet, doors Doors, secret func(string) string, log *slog.Logger) *crew {
-	c := &crew{stations: make(map[*Device]*station, len(f.Devices)), log: log}
+	c := &crew{of: make(map[*Device]*worker, len(f.Devices))}
+	limit := rate.NewLimiter(HistoryRate, HistoryRate/4)
+	for i := range c.workers {
+		c.workers[i] = &worker{queue: make(chan Event, queueSize), stations: map[*Device]*station{}, limit: limit, log: log}
+	}
 	for i, d := range f.Devices {
-		s := &station{dev: d, doors: doors, secret: secret(d.ID), log: log.With("device", d.ID)}
-		c.stations[d] = s
-		c.shares[i%workers] = append(c.shares[i%workers], s)
+		w := c.workers[i%workers]
+		w.stations[d] = &station{dev: d, doors: doors, secret: secret(d.ID), log: log.With("device", d.ID)}
+		w.order = append(w.order, d)
+		c.of[d] = w
 	}
 	return c
 }
 
-func (c *crew) close() {
-	for _, s := range c.stations {
-		s.hangUp()
-	}
-}
-
-// backfill sends every device's history in slices of time, so that the
-// province's past fills up evenly.
-func (c *crew) backfill(ctx context.Context, f *Fleet, sent *int) error {
-	if len(f.Devices) == 0 {
-		return nil
-	}
-	start := f.Devices[0].start
-	limit := rate.NewLimiter(HistoryRate, HistoryRate/4)
-	for from := start.Add(-History); from.Before(start); from = from.Add(historySlice) {
-		to := from.Add(historySlice)
-		if to.After(start) {
-			to = start
+// play hands each event to the worker of its device when its time comes.
+func (c *crew) play(ctx context.Context, f *Fleet) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for len(f.Devices) > 0 {
+		e := f.Next()
+		timer.Reset(time.Until(e.At))
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			return nil
 		}
-		g, gctx := errgroup.WithContext(ctx)
-		counts := [workers]int{}
-		for w, share := range c.shares {
-			g.Go(func() error {
-				for _, s := range share {
-					rs := s.dev.between(from, to)
-					if err := limit.WaitN(gctx, min(len(rs), HistoryRate/4)); err != nil {
-						return nil // ctx has ended, or will before the readings may go
-					}
-					s.deliver(gctx, rs, false)
-					counts[w] += len(rs)
-				}
-				return nil
-			})
-		}
-		if err := g.Wait(); err != nil {
-			return err
-		}
-		for _, n := range counts {
-			*sent += n
+		select {
+		case c.of[e.Device].queue <- e:
+		case <-ctx.Done():
+			return nil
 		}
 	}
 	return nil
+}
+
+// worker reports for its share of the devices, live events before history.
+type worker struct {
+	queue    chan Event
+	stations map[*Device]*station
+	order    []*Device
+	limit    *rate.Limiter // of all workers' history
+	log      *slog.Logger
+
+	told int // pieces of history sent
+}
+
+func (w *worker) run(ctx context.Context) error {
+	defer func() {
+		for _, s := range w.stations {
+			s.hangUp()
+		}
+	}()
+	for ctx.Err() == nil {
+		select {
+		case e := <-w.queue:
+			w.report(ctx, e)
+			continue
+		default:
+		}
+		if w.recall(ctx) {
+			continue
+		}
+		select {
+		case e := <-w.queue:
+			w.report(ctx, e)
+		case <-ctx.Done():
+		}
+	}
+	return nil
+}
+
+func (w *worker) report(ctx context.Context, e Event) {
+	s := w.stations[e.Device]
+	if e.Leaves {
+		s.vanish()
+		return
+	}
+	s.deliver(ctx, e.Readings, e.Garbled)
+}
+
+// recall sends the next piece of history of the next device, and reports
+// whether there was one. Pieces of all devices come before older ones of any.
+func (w *worker) recall(ctx context.Context) bool {
+	if len(w.order) == 0 || w.told == len(w.order)*int(History/piece) {
+		return false
+	}
+	d := w.order[w.told%len(w.order)]
+	to := d.start.Add(-time.Duration(w.told/len(w.order)) * piece)
+	w.told++
+	rs := d.between(to.Add(-piece), to)
+	if d.absence(time.Now()) != present {
+		return true // who is away sends nothing
+	}
+	if err := w.limit.WaitN(ctx, min(len(rs), w.limit.Burst())); err != nil {
+		return false // ctx has ended
+	}
+	w.stations[d].deliver(ctx, rs, false)
+	if w.told == len(w.order)*int(History/piece) {
+		w.log.Info("simulated history is sent", "devices", len(w.order), "seconds", time.Since(d.start).Seconds())
+	}
+	return true
 }
 
 // between returns what the device measured from a time on until before another.
@@ -124,53 +171,4 @@ func (d *Device) between(from, to time.Time) []Reading {
 		}
 	}
 	return out
-}
-
-// live hands each event to the worker of its device when its time comes.
-func (c *crew) live(ctx context.Context, f *Fleet) error {
-	g, ctx := errgroup.WithContext(ctx)
-	queues := map[*Device]chan Event{}
-	for _, share := range c.shares {
-		q := make(chan Event, queueSize)
-		for _, s := range share {
-			queues[s.dev] = q
-		}
-		g.Go(func() error { return c.work(ctx, q) })
-	}
-	g.Go(func() error {
-		timer := time.NewTimer(0)
-		defer timer.Stop()
-		for len(f.Devices) > 0 {
-			e := f.Next()
-			timer.Reset(time.Until(e.At))
-			select {
-			case <-timer.C:
-			case <-ctx.Done():
-				return nil
-			}
-			select {
-			case queues[e.Device] <- e:
-			case <-ctx.Done():
-				return nil
-			}
-		}
-		return nil
-	})
-	return g.Wait()
-}
-
-func (c *crew) work(ctx context.Context, q <-chan Event) error {
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case e := <-q:
-			s := c.stations[e.Device]
-			if e.Leaves {
-				s.vanish()
-				continue
-			}
-			s.deliver(ctx, e.Readings, e.Garbled)
-		}
-	}
 }

@@ -239,7 +239,7 @@ func newDevice(c Config, rng *rand.Rand, model string, number int) *Device {
 		ID: fmt.Sprintf("%s-%03d", model, number+1), Model: model,
 		Site: p.site, Region: p.region,
 		Lat: round4(p.lat + rng.NormFloat64()*0.008), Lon: round4(p.lon + rng.NormFloat64()*0.011),
-		NameEN: fmt.Sprintf("%s, %s %d", p.en, en, number+1),
+		NameEN: fmt.Sprintf("%s %d, %s", en, number+1, p.en),
 		NameZH: fmt.Sprintf("%s%s %d 号", p.zh, zh, number+1),
 		key:    rng.Uint64(), start: c.Start.Truncate(time.Second),
 	}
