@@ -16,6 +16,7 @@ const el = (tag, props = {}, ...children) => {
   return e;
 };
 const say = (key, values = {}) => T[key].replace(/\{(\w+)\}/g, (_, k) => values[k]);
+const rich = (text) => text.split('`').map((part, i) => (i % 2 ? el('code', { textContent: part }) : part));
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 // The API.
@@ -84,8 +85,9 @@ function figure(v, unit = '') {
   } else if (unit === 's' && v !== 0 && Math.abs(v) < 1) {
     [v, scale] = Math.abs(v) < 1e-3 ? [v * 1e6, 'µ'] : [v * 1e3, 'm'];
   }
-  const a = Math.abs(v), digits = a >= 1000 ? 0 : a >= 100 ? 1 : a >= 1 || a === 0 ? 2 : 4;
-  const text = new Intl.NumberFormat(LANG, { maximumFractionDigits: digits }).format(v);
+  const a = Math.abs(v), digits = a >= 1000 ? 0 : a >= 100 ? 1 : a >= 1 || a === 0 ? 2 : a >= .01 ? 3 : 5;
+  const least = digits === 5 || Number.isInteger(v) ? 0 : digits;
+  const text = new Intl.NumberFormat(LANG, { minimumFractionDigits: least, maximumFractionDigits: digits }).format(v);
   const gap = scale + unit === '' || (unit === '%' && !scale) ? '' : ' ';
   return text + gap + scale + unit;
 }
@@ -354,7 +356,7 @@ function emptyPlot(text) {
   plot = null;
   shown = '';
   $('legend').replaceChildren();
-  $('plot-empty').textContent = text;
+  $('plot-empty').replaceChildren(el('span', {}, ...rich(text)));
   $('plot-empty').hidden = false;
 }
 const unitNow = () => unitOf(chosen.metric) + (isCounter() ? '/s' : '');
@@ -373,7 +375,7 @@ function build(table, shape) {
     cursor: { points: { size: 6 }, drag: { setScale: false, x: false, y: false }, focus: { prox: 24 } },
     scales: { x: { time: true, range: () => [answer.times[0], answer.times.at(-1)] } },
     axes: [
-      { ...axis, grid: { show: false }, space: 80, values: (_, ticks) => ticks.map((t) => (new Date(t * 1000).getHours() + new Date(t * 1000).getMinutes() === 0 ? at(t, day) : at(t))) },
+      { ...axis, grid: { show: false }, size: 30, space: 80, values: (_, ticks) => ticks.map((t) => (new Date(t * 1000).getHours() + new Date(t * 1000).getMinutes() === 0 ? at(t, day) : at(t))) },
       { ...axis, space: 44, values: (_, ticks) => ticks.map((v) => figure(v, unit)),
         size: (u, labels) => { if (!labels) return 50; u.ctx.font = axis.font; return Math.ceil(Math.max(...labels.map((l) => u.ctx.measureText(l).width))) + 16; } },
     ],
@@ -447,13 +449,15 @@ async function overview() {
   for (const state of ['online', 'late', 'offline', 'never']) {
     const n = states[state] || 0;
     $(`n-${state}`).textContent = plain.format(n);
-    $('bar').querySelector(`.${state}`).style.width = total ? `calc(${(100 * n) / total}% - 2px)` : '0';
+    const part = $('bar').querySelector(`.${state}`);
+    part.style.flexGrow = n;
+    part.hidden = n === 0;
   }
   $('kinds').textContent = Object.entries(s.devices.kinds).map(([k, states]) => [k, Object.values(states).reduce((a, b) => a + b, 0)]).filter(([, n]) => n > 0).map(([k, n]) => `${plain.format(n)} ${T[k] || k}`).join(' · ') || '\u00a0';
   $('n-samples').textContent = figure(s.samples_per_second);
-  $('n-rejects').textContent = figure(60 * s.rejects_per_second);
   $('n-series').textContent = `${plain.format(s.series)} ${T.series_total}`;
   const [samples, rejects] = await Promise.all([course('sum(rate(hub_ingest_samples_total[1m]))'), course('60 * sum(rate(hub_ingest_rejects_total[1m]))')]);
+  $('n-rejects').textContent = figure(rejects[1].at(-1) ?? 60 * s.rejects_per_second);
   spark('spark-samples', samples, '--accent');
   spark('spark-rejects', rejects, '--s1');
 }
@@ -469,14 +473,14 @@ async function loadRejects() {
   }
   $('top-reason').textContent = items[0]?.reason || '';
   if (items.length === 0) {
-    $('rejects').replaceChildren(el('li', { className: 'empty' }, el('span', { textContent: `${T.no_rejects} ${T.no_rejects_hint}` })));
+    $('rejects').replaceChildren(el('li', { className: 'empty' }, ...rich(`${T.no_rejects} ${T.no_rejects_hint}`)));
     return;
   }
   await learn(items.map((r) => r.device));
   $('rejects').replaceChildren(...items.map((r) => el('li', {},
     el('div', {}, el('b', { textContent: nameOf(devices.get(r.device)) || r.device, title: r.device }), el('time', { textContent: ago(r.at), dateTime: r.at })),
     el('span', { className: 'tag', textContent: `${r.stage}: ${r.reason}`, title: r.detail || '' }),
-    el('p', { textContent: page.reasons[r.reason] || r.detail, title: r.detail || '' }))));
+    el('p', { title: r.detail || '' }, ...rich(page.reasons[r.reason] || r.detail || '')))));
 }
 
 // Devices.
@@ -499,14 +503,13 @@ async function loadDevices() {
 function deviceRow(d) {
   const state = d.presence?.state || 'never';
   const cell = (content, className = '') => el('td', { className }, content);
-  const open = el('button', { type: 'button', title: T.chart_device }, el('b', { textContent: nameOf(d) || d.id }), el('small', { textContent: nameOf(d) ? d.id : kindOf(d.kind) }));
+  const open = el('button', { type: 'button', title: T.chart_device }, el('b', { textContent: nameOf(d) || d.id }), el('small', { textContent: nameOf(d) ? `${d.id} · ${kindOf(d.kind)}` : kindOf(d.kind) }));
   open.dataset.id = d.id;
   open.addEventListener('click', () => chart(d));
   const place = d.site ? siteOf(d.site) : '';
   return el('tr', {},
     cell(el('span', { className: `state ${state}`, textContent: T[state] || state, title: d.presence?.reason || '' })),
-    cell(open), cell(kindOf(d.kind), 'wide'),
-    cell([place, regionOf(d.region || '')].filter(Boolean).join(' · '), 'wide'),
+    cell(open), cell(el('span', { textContent: place || regionOf(d.region || ''), title: regionOf(d.region || '') }), 'wide'),
     cell(ago(d.last_seen), 'num'), cell(period(d.period), 'num wide'), cell(d.series == null ? '–' : plain.format(d.series), 'num wide'));
 }
 // chart shows a device in the chart: the chosen metric if it has that, else its first.
