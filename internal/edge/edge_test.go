@@ -48,17 +48,19 @@ func TestTheMachineIsReportedWithoutAnyConfig(t *testing.T) {
 func TestNothingIsLostWhenTheCableIsPulled(t *testing.T) {
 	b := startBroker(t)
 	h := b.hub("rsu-7")
-	cfg, pushURL := pushed(t, b.url())
+	c := newCable(t, b.port)
+	cfg, url := pushed(t, c.url())
 	stop := startAgent(t, cfg)
-	const n = 300
+	const n = 400
 	for i := range n {
-		switch i {
-		case 50:
-			b.stop()
-		case 200:
-			b.start()
+		switch {
+		case i%100 == 50:
+			until(t, "the agent is connected", func() bool { return h.missing("cable", i) == 0 })
+			c.pull()
+		case i%100 == 80:
+			c.plug()
 		}
-		send(t, pushURL, "cable", i)
+		send(t, url, "cable", i)
 	}
 	until(t, "every sample arrives", func() bool { return h.missing("cable", n) == 0 })
 	stop()
@@ -66,6 +68,24 @@ func TestNothingIsLostWhenTheCableIsPulled(t *testing.T) {
 	if err != nil || r.Lost.Samples != 0 {
 		t.Errorf("%+v %v", r, err)
 	}
+}
+
+func TestNothingIsLostWhileTheBrokerIsAway(t *testing.T) {
+	b := startBroker(t)
+	h := b.hub("rsu-7")
+	cfg, url := pushed(t, b.url())
+	startAgent(t, cfg)
+	const n = 150
+	for i := range n {
+		switch i {
+		case 50:
+			b.stop()
+		case 100:
+			b.start()
+		}
+		send(t, url, "away", i)
+	}
+	until(t, "every sample arrives", func() bool { return h.missing("away", n) == 0 })
 }
 
 // pushed is an agent that takes telemetry by HTTP, and where.

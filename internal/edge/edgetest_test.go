@@ -243,3 +243,88 @@ func startAgent(t *testing.T, cfg Config) (stop func()) {
 func testLog(t *testing.T) *slog.Logger {
 	return slog.New(slog.NewTextHandler(t.Output(), nil))
 }
+
+// cable is a connection to a broker that can be pulled: what is on its way is
+// gone and nobody hears of it until the cable is back.
+type cable struct {
+	t      *testing.T
+	listen net.Listener
+	to     string
+
+	mu     sync.Mutex
+	pulled bool
+	ends   []net.Conn
+}
+
+func newCable(t *testing.T, port int) *cable {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &cable{t: t, listen: l, to: fmt.Sprintf("127.0.0.1:%d", port)}
+	t.Cleanup(func() {
+		_ = l.Close()
+		c.plug()
+	})
+	go c.accept()
+	return c
+}
+
+func (c *cable) url() string { return "mqtt://" + c.listen.Addr().String() }
+
+func (c *cable) accept() {
+	for {
+		near, err := c.listen.Accept()
+		if err != nil {
+			return
+		}
+		far, err := net.Dial("tcp", c.to)
+		if err != nil {
+			_ = near.Close()
+			continue
+		}
+		c.mu.Lock()
+		c.ends = append(c.ends, near, far)
+		c.mu.Unlock()
+		go c.carry(near, far)
+		go c.carry(far, near)
+	}
+}
+
+func (c *cable) carry(to, from net.Conn) {
+	defer to.Close()
+	buf := make([]byte, 4096)
+	for {
+		n, err := from.Read(buf)
+		if err != nil {
+			return
+		}
+		c.mu.Lock()
+		pulled := c.pulled
+		c.mu.Unlock()
+		if pulled {
+			continue
+		}
+		if _, err := to.Write(buf[:n]); err != nil {
+			return
+		}
+	}
+}
+
+func (c *cable) pull() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.pulled = true
+}
+
+// plug ends the old connections, as a peer that comes back does.
+func (c *cable) plug() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.pulled = false
+	for _, e := range c.ends {
+		_ = e.Close()
+	}
+	c.ends = nil
+}
