@@ -78,8 +78,11 @@ func newWriters(t *testing.T, h *hubtest.Hub) []*writer {
 const inFlight = 64
 
 func publishMQTT(ctx context.Context, w *writer, h *hubtest.Hub, metric string, base int64) error {
+	ctx, lost := context.WithCancel(ctx) // tokens of a lost connection never end
+	defer lost()
 	client := paho.NewClient(paho.NewClientOptions().AddBroker("tcp://" + h.MQTT).SetClientID(w.device).
-		SetUsername(w.device).SetPassword(w.secret).SetAutoReconnect(false).SetCleanSession(true).SetConnectTimeout(2 * time.Second))
+		SetUsername(w.device).SetPassword(w.secret).SetAutoReconnect(false).SetCleanSession(true).SetConnectTimeout(2 * time.Second).SetWriteTimeout(time.Second).
+		SetConnectionLostHandler(func(paho.Client, error) { lost() }))
 	if token := client.Connect(); token.Wait() && token.Error() != nil {
 		return token.Error()
 	}
