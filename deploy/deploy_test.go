@@ -1,0 +1,176 @@
+package deploy
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"go.yaml.in/yaml/v3"
+)
+
+func read(t *testing.T, file string, into any) {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := yaml.NewDecoder(bytes.NewReader(text))
+	d.KnownFields(true)
+	if err := d.Decode(into); err != nil {
+		t.Fatalf("%s: %v", file, err)
+	}
+}
+
+func TestGrafanaFindsTheHub(t *testing.T) {
+	var file struct {
+		APIVersion  int `yaml:"apiVersion"`
+		Datasources []struct {
+			Name, UID, Type, Access, URL string
+			IsDefault                    bool `yaml:"isDefault"`
+			Editable                     bool
+			JSONData                     map[string]any    `yaml:"jsonData"`
+			SecureJSONData               map[string]string `yaml:"secureJsonData"`
+		}
+	}
+	read(t, "grafana/provisioning/datasources/songhua.yaml", &file)
+	d := file.Datasources[0]
+	if d.Type != "prometheus" || d.UID == "" || !strings.HasSuffix(d.URL, "/prometheus") || d.JSONData["httpMethod"] != "POST" {
+		t.Errorf("%+v", d)
+	}
+	if d.JSONData["httpHeaderName1"] != "Authorization" || !strings.HasPrefix(d.SecureJSONData["httpHeaderValue1"], "Bearer $") {
+		t.Errorf("no token is shown to the hub: %+v", d)
+	}
+}
+
+// compose is the part of a compose file that we use; anything else is an error.
+type compose struct {
+	Name     string
+	Services map[string]struct {
+		Image           string
+		Build           struct{ Context, Dockerfile string }
+		Restart         string
+		StopGracePeriod string   `yaml:"stop_grace_period"`
+		ReadOnly        bool     `yaml:"read_only"`
+		CapDrop         []string `yaml:"cap_drop"`
+		SecurityOpt     []string `yaml:"security_opt"`
+		Tmpfs           []string
+		Ulimits         map[string]int
+		Ports, Volumes  []string
+		Environment     map[string]string
+		DependsOn       map[string]struct{ Condition string } `yaml:"depends_on"`
+	}
+	Volumes map[string]any
+}
+
+func TestComposeFile(t *testing.T) {
+	var c compose
+	read(t, "compose.yaml", &c)
+	for name, s := range c.Services {
+		for _, p := range s.Ports {
+			if !strings.HasPrefix(p, "127.0.0.1:") {
+				t.Errorf("%s: port %s is open to the network", name, p)
+			}
+		}
+		for _, v := range s.Volumes {
+			from, _, _ := strings.Cut(v, ":")
+			if _, named := c.Volumes[from]; named {
+				continue
+			}
+			if _, err := os.Stat(from); err != nil {
+				t.Errorf("%s: volume %s: %v", name, v, err)
+			}
+		}
+	}
+	hub := c.Services["hub"]
+	if _, err := os.Stat(filepath.Join(hub.Build.Context, hub.Build.Dockerfile)); err != nil {
+		t.Error(err)
+	}
+	var boards struct {
+		APIVersion int `yaml:"apiVersion"`
+		Providers  []struct {
+			Name, Type, Folder string
+			FolderUID          string `yaml:"folderUid"`
+			AllowUIUpdates     bool   `yaml:"allowUiUpdates"`
+			Interval           int    `yaml:"updateIntervalSeconds"`
+			Options            struct{ Path string }
+		}
+	}
+	read(t, "grafana/provisioning/dashboards/songhua.yaml", &boards)
+	for _, p := range boards.Providers {
+		if !strings.Contains(strings.Join(c.Services["grafana"].Volumes, "\n"), ":"+p.Options.Path+":ro") {
+			t.Errorf("no volume holds %s", p.Options.Path)
+		}
+	}
+	if exec.Command("docker", "compose", "version").Run() != nil {
+		t.Log("docker compose is not installed: the file was checked by our own reading only")
+		return
+	}
+	if text, err := exec.Command("docker", "compose", "-f", "compose.yaml", "config", "-q").CombinedOutput(); err != nil {
+		t.Errorf("docker compose config: %v\n%s", err, text)
+	}
+}
+
+func units(t *testing.T) []string {
+	t.Helper()
+	if _, err := exec.LookPath("systemd-analyze"); err != nil {
+		t.Skip("needs systemd-analyze (Debian package systemd)")
+	}
+	files, err := filepath.Glob("systemd/*.service")
+	if err != nil || len(files) != 2 {
+		t.Fatalf("%v, %v", files, err)
+	}
+	return files
+}
+
+func TestUnitsAreValid(t *testing.T) {
+	for _, file := range units(t) {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// The programs are not installed here; any program will do to check the unit.
+		text = regexp.MustCompile(`(?m)^ExecStart=\S+`).ReplaceAll(text, []byte("ExecStart=/bin/true"))
+		copied := filepath.Join(t.TempDir(), filepath.Base(file))
+		if err := os.WriteFile(copied, text, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if out, err := exec.Command("systemd-analyze", "verify", "--man=no", copied).CombinedOutput(); err != nil || bytes.Contains(out, []byte(filepath.Base(file))) {
+			t.Errorf("%s: %v\n%s", file, err, out)
+		}
+	}
+}
+
+// exposure is systemd's own rating, 0 (safe) to 10, that a unit must not exceed.
+var exposure = map[string]float64{"songhua-hub.service": 1.3, "songhua-edge-agent.service": 2.0}
+
+func TestUnitsAreHardened(t *testing.T) {
+	rating := regexp.MustCompile(`(?s)Overall exposure level for \S+: ([0-9.]+)`)
+	for _, file := range units(t) {
+		out, err := exec.Command("systemd-analyze", "security", "--offline=true", "--no-pager", file).CombinedOutput()
+		found := rating.FindSubmatch(out)
+		if found == nil {
+			t.Skipf("systemd-analyze does not rate units offline here: %v\n%.300s", err, out)
+		}
+		level, err := strconv.ParseFloat(string(found[1]), 64)
+		if most := exposure[filepath.Base(file)]; err != nil || level > most {
+			t.Errorf("%s: exposure %g, at most %g: %v", file, level, most, err)
+		}
+	}
+}
+
+func TestContainerRunsUnprivileged(t *testing.T) {
+	text, err := os.ReadFile("Containerfile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{"\nFROM scratch\n", "\nUSER 65532:65532\n", "\nHEALTHCHECK ", "CGO_ENABLED=0"} {
+		if !strings.Contains(string(text), line) {
+			t.Errorf("the Containerfile lacks %q", strings.TrimSpace(line))
+		}
+	}
+}
