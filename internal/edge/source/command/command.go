@@ -87,7 +87,7 @@ func runOnce(ctx context.Context, cfg Config) ([]byte, error) {
 	if stdout.over {
 		return nil, fmt.Errorf("%s printed more than %d B", cfg.Command[0], maxOutput)
 	}
-	return stdout.Bytes(), nil
+	return stdout.kept.Bytes(), nil
 }
 
 func build(ctx context.Context, cfg Config) *exec.Cmd {
@@ -104,7 +104,7 @@ func failure(ctx context.Context, cfg Config, err error, stderr *bounded) error 
 	if ctx.Err() == context.DeadlineExceeded {
 		err = fmt.Errorf("did not end within %s", cfg.Timeout)
 	}
-	if said := strings.TrimSpace(stderr.String()); said != "" {
+	if said := strings.TrimSpace(stderr.kept.String()); said != "" {
 		return fmt.Errorf("%s: %w: %s", cfg.Command[0], err, said)
 	}
 	return fmt.Errorf("%s: %w", cfg.Command[0], err)
@@ -167,16 +167,17 @@ func complete(in *bufio.Reader) []byte {
 	return text
 }
 
-// bounded keeps the first bytes that are written, and takes the rest away.
+// bounded keeps the first bytes that are written, and takes the rest away. The
+// buffer is no embedded field: its ReadFrom would pass the bound by.
 type bounded struct {
-	bytes.Buffer
+	kept  bytes.Buffer
 	limit int
 	over  bool
 }
 
 func (b *bounded) Write(p []byte) (int, error) {
-	n := min(len(p), b.limit-b.Len())
+	n := min(len(p), b.limit-b.kept.Len())
 	b.over = b.over || n < len(p)
-	b.Buffer.Write(p[:n])
+	b.kept.Write(p[:n])
 	return len(p), nil
 }
