@@ -1,6 +1,8 @@
 // Package source is the contract between what the agent reads from and the
 // rest of it: a source gives records, gets back whether they are safe on disk,
 // and when it fails it fails alone.
+//
+//go:generate go run ./gendoc ../../../docs/formats/agent-metrics.md
 package source
 
 import (

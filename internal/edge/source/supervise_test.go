@@ -1,9 +1,11 @@
 package source
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
+	"os"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -105,5 +107,15 @@ func TestTagsOfTheConfigYieldToTheSamplesOwn(t *testing.T) {
 	}
 	if len(got) != 2 || string(got[0].Value) != "own" || string(got[1].Name) != "rack" || len(own) != 1 {
 		t.Errorf("%q", got)
+	}
+}
+
+func TestTheListOfMetricsIsInTheDocs(t *testing.T) {
+	got, err := os.ReadFile("../../../docs/formats/agent-metrics.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, MetricsDoc()) {
+		t.Error("docs/formats/agent-metrics.md is not what the table says; run go generate ./internal/edge/source")
 	}
 }
