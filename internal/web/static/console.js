@@ -61,12 +61,13 @@ function every(seconds, work) {
 // Numbers, times, units.
 
 const UNITS = { Cel: '°C', '%RH': '%', '%EL': '%', '/100': '%', '%': '%', By: 'B', B: 'B', 'ug/m3': 'µg/m³', 'm3/s': 'm³/s', '1/s': '/s', '1': '' };
-const SUFFIXES = { percent: '%', bytes: 'B', celsius: '°C', seconds: 's', watts: 'W', hpa: 'hPa' };
+const SUFFIXES = { percent: '%', bytes: 'B', celsius: '°C', seconds: 's', watts: 'W', hpa: 'hPa', ug_m3: 'µg/m³', m3_s: 'm³/s', kmh: 'km/h', db: 'dB', volts: 'V', amperes: 'A', m: 'm' };
 let metadata = {};
 function unitOf(metric) {
   const raw = metadata[metric]?.[0]?.unit || '';
   const bare = metric.replace(/_total$/, '');
-  return raw in UNITS ? UNITS[raw] : raw || SUFFIXES[bare.slice(bare.lastIndexOf('_') + 1)] || '';
+  const suffix = Object.keys(SUFFIXES).find((x) => bare.endsWith(`_${x}`));
+  return raw in UNITS ? UNITS[raw] : raw || SUFFIXES[suffix] || '';
 }
 const plain = new Intl.NumberFormat(LANG, { maximumFractionDigits: 0 });
 function figure(v, unit = '') {
@@ -233,7 +234,9 @@ async function loadMetrics() {
   ]);
   const mine = new Set(own);
   metrics = { own, others: all.filter((m) => !mine.has(m)) };
+  const before = unitOf(chosen.metric);
   metadata = meta;
+  if (unitOf(chosen.metric) !== before) { shown = ''; drawNow(); }
   if (!chosen.metric && all.length > 0) {
     const liked = ['air_temperature_celsius', 'host_cpu_percent', 'cpu_percent'].find((m) => mine.has(m));
     choose({ metric: liked || own.filter((m) => m !== 'device_presence')[0] || all[0] });
