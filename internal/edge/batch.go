@@ -2,11 +2,14 @@ package edge
 
 import (
 	"context"
+	"log/slog"
+	"slices"
 	"sync/atomic"
 	"time"
 
 	"github.com/songhua-io/hub/internal/edge/source"
 	"github.com/songhua-io/hub/internal/edge/spool"
+	"github.com/songhua-io/hub/internal/telemetry"
 )
 
 // linger is how long the first record of a block waits for others.
@@ -18,7 +21,9 @@ type batcher struct {
 	spool   *spool.Spool
 	encoder *encoder
 	in      chan *waiting
-	// refused counts samples that the spool did not take.
+	log     *slog.Logger
+	// refused counts samples that the spool did not take, and what is too large
+	// for a message.
 	refused atomic.Uint64
 }
 
@@ -28,19 +33,44 @@ type waiting struct {
 	done   chan error
 }
 
-func newBatcher(s *spool.Spool, e *encoder) *batcher {
-	return &batcher{spool: s, encoder: e, in: make(chan *waiting)}
+func newBatcher(s *spool.Spool, e *encoder, log *slog.Logger) *batcher {
+	return &batcher{spool: s, encoder: e, in: make(chan *waiting), log: log}
 }
 
 // put is the [source.Put] of every source.
 func (b *batcher) put(ctx context.Context, r source.Record) error {
-	w := &waiting{r, make(chan error, 1)}
+	w := &waiting{b.fitting(r), make(chan error, 1)}
 	select {
 	case b.in <- w:
 		return <-w.done
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// fitting leaves out what would make a message that the hub does not read: it
+// would never be acknowledged and hold up everything behind it.
+func (b *batcher) fitting(r source.Record) source.Record {
+	large := func(what string, n int) bool {
+		if n <= maxPayload {
+			return false
+		}
+		b.refused.Add(1)
+		b.log.Error("message_too_large", "what", what, "bytes", n, "limit", maxPayload)
+		return true
+	}
+	r.States = slices.DeleteFunc(slices.Clone(r.States), func(s telemetry.State) bool {
+		return large("state", len(s.Name)+len(s.Value))
+	})
+	r.Raws = slices.DeleteFunc(slices.Clone(r.Raws), func(raw source.Raw) bool { return large(raw.Suffix, len(raw.Payload)) })
+	r.Samples = slices.DeleteFunc(slices.Clone(r.Samples), func(s telemetry.Sample) bool {
+		n := len(s.Metric) + len(s.Unit)
+		for _, t := range s.Tags {
+			n += len(t.Name) + len(t.Value)
+		}
+		return large("sample", n)
+	})
+	return r
 }
 
 // run works until the input is closed, which its sources' owner does once they

@@ -20,6 +20,9 @@ const (
 
 	// blockSamples bounds the samples of one message.
 	blockSamples = 1000
+	// maxPayload bounds one message before compression, well below the 256 KiB
+	// that the hub reads by default: it ends the connection of a larger one.
+	maxPayload = 128 << 10
 	// minCompress is the payload from which compression pays.
 	minCompress = 256
 
@@ -76,7 +79,7 @@ func (e *encoder) blocks(records []source.Record) ([]spool.Block, error) {
 // appendSamples makes one block, or several when long tags make it too large.
 func (e *encoder) appendSamples(out []spool.Block, samples []telemetry.Sample) []spool.Block {
 	e.cbor = codec.AppendSenMLCBOR(e.cbor[:0], samples)
-	if half := len(samples) / 2; len(e.cbor) > spool.MaxBlock/4 && half > 0 {
+	if half := len(samples) / 2; len(e.cbor) > maxPayload && half > 0 {
 		return e.appendSamples(e.appendSamples(out, samples[:half]), samples[half:])
 	}
 	b := spool.Block{Samples: uint32(len(samples)), From: samples[0].Time, To: samples[0].Time}

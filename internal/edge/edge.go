@@ -114,7 +114,7 @@ func open(cfg Config, log *slog.Logger, now func() time.Time) (*agent, error) {
 	}
 	return &agent{
 		now: now, log: log, spool: sp,
-		batcher: newBatcher(sp, enc),
+		batcher: newBatcher(sp, enc, log),
 		outbox:  &outbox{spool: sp, link: link, log: log, window: cfg.Uplink.Window, backfill: float64(cfg.Uplink.BackfillRate)},
 	}, nil
 }

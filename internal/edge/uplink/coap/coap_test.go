@@ -144,12 +144,19 @@ func TestAMessageIsSentInBlocks(t *testing.T) {
 				if err := l.Send(t.Context(), m); err != nil {
 					t.Fatal(err)
 				}
+				h.mu.Lock()
 				if h.path != "/devices/rsu-7/telemetry" || h.format != message.AppSenmlCbor || h.query != query || !bytes.Equal(h.body, body) {
 					t.Errorf("%s %s %v %d B", h.path, h.query, h.format, len(h.body))
 				}
+				h.mu.Unlock()
 			}
-			if err := l.Send(t.Context(), uplink.Message{Suffix: "v2x/uper", Payload: []byte{1, 2}}); err != nil || h.path != "/devices/rsu-7/v2x" {
-				t.Error(err, h.path)
+			if err := l.Send(t.Context(), uplink.Message{Suffix: "v2x/uper", Payload: []byte{1, 2}}); err != nil {
+				t.Error(err)
+			}
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			if h.path != "/devices/rsu-7/v2x" {
+				t.Error(h.path)
 			}
 		})
 	}
