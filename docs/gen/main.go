@@ -25,7 +25,7 @@ func main() {
 		"docs/config.md":                configReference(),
 		"docs/rejects.md":               rejects(),
 		"deploy/config/hub.yaml":        config.Annotated(),
-		"deploy/config/edge-agent.yaml": edge.Annotated(),
+		"deploy/config/edge-agent.yaml": edge.AnnotatedConfig(),
 	} {
 		path := filepath.Join(root, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -56,7 +56,7 @@ Generated from the config structs by ` + "`go generate ./...`" + `. No file is n
 ` + "```yaml\n")
 	b.Write(config.Annotated())
 	b.WriteString("```\n\n## The edge agent · 边缘代理\n\n```yaml\n")
-	b.Write(edge.Annotated())
+	b.Write(edge.AnnotatedConfig())
 	b.WriteString("```\n")
 	return b.Bytes()
 }

@@ -40,7 +40,7 @@ type Config struct {
 	// MQTT bounds the embedded MQTT server.
 	MQTT mqtt.Config `yaml:"mqtt"`
 	// Broker takes telemetry from an MQTT cluster besides the embedded server.
-	//Broker mqtt.BrokerConfig `yaml:"broker"`
+	Broker mqtt.ExternalConfig `yaml:"broker"`
 	// CoAP bounds the CoAP doors.
 	CoAP coap.Config `yaml:"coap"`
 	// HTTP bounds the telemetry routes of the HTTP door.
@@ -101,7 +101,7 @@ func Default() Config {
 		},
 		Ingest: ingest.DefaultConfig(),
 		MQTT:   mqtt.DefaultConfig(),
-		//Broker: mqtt.DefaultBrokerConfig(),
+		Broker: mqtt.DefaultExternalConfig(),
 		CoAP:   coap.DefaultConfig(),
 		HTTP:   http.DefaultConfig(),
 		Desk:   desk.DefaultConfig(),
@@ -163,6 +163,7 @@ func (c Config) Check(path string) []strict.Error {
 		errs = append(errs, strict.Fault(path, "ingest.future_skew", "%v is not between 0s and 24h", c.Ingest.FutureSkew))
 	}
 	errs = append(errs, checked(path, "store", c.Store.Check())...)
+	errs = append(errs, checked(path, "broker", c.Broker.Check())...)
 	errs = append(errs, checked(path, "query", c.Query.Check())...)
 	return errs
 }

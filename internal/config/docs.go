@@ -5,7 +5,8 @@ package config
 // docs maps the fields of the config structs to their comments.
 func docs() map[string]string {
 	return map[string]string{
-		"github.com/songhua-io/hub/internal/config.Config.CoAP":                          "Broker takes telemetry from an MQTT cluster besides the embedded server.\nBroker mqtt.BrokerConfig `yaml:\"broker\"`\nCoAP bounds the CoAP doors.",
+		"github.com/songhua-io/hub/internal/config.Config.Broker":                        "broker takes telemetry from an MQTT cluster besides the embedded server.",
+		"github.com/songhua-io/hub/internal/config.Config.CoAP":                          "coap bounds the CoAP doors.",
 		"github.com/songhua-io/hub/internal/config.Config.Data":                          "data is the directory of everything the hub keeps; --data sets it too.",
 		"github.com/songhua-io/hub/internal/config.Config.Desk":                          "desk bounds the rejects that are kept.",
 		"github.com/songhua-io/hub/internal/config.Config.HTTP":                          "http bounds the telemetry routes of the HTTP door.",

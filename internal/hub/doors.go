@@ -35,7 +35,7 @@ func (h *hub) openDoors(ctx context.Context) error {
 	}
 	h.mqtt = server
 	h.stack.start("mqtt connections", server.Run)
-	for _, open := range []func(context.Context, *tls.Config) error{h.openMQTT, h.openCoAP, h.openHTTP} {
+	for _, open := range []func(context.Context, *tls.Config) error{h.openMQTT, h.openBroker, h.openCoAP, h.openHTTP} {
 		if err := open(ctx, trust); err != nil {
 			return err
 		}
@@ -60,6 +60,18 @@ func (h *hub) openMQTT(ctx context.Context, trust *tls.Config) error {
 		h.at.MQTTS = l.Addr().String()
 		h.stack.start("mqtts", func(ctx context.Context) error { return h.mqtt.Serve(ctx, tls.NewListener(l, trust)) })
 	}
+	return nil
+}
+
+func (h *hub) openBroker(context.Context, *tls.Config) error {
+	if len(h.cfg.Broker.Brokers) == 0 {
+		return nil
+	}
+	broker, err := mqtt.NewExternal(h.cfg.Broker, mqtt.Deps{Ingest: h.pipeline.Ingest, Log: h.log, Metrics: h.metrics})
+	if err != nil {
+		return err
+	}
+	h.stack.start("broker", broker.Run)
 	return nil
 }
 

@@ -13,6 +13,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 
 	"github.com/songhua-io/hub/internal/ingest"
+	"github.com/songhua-io/hub/internal/query"
 	"github.com/songhua-io/hub/internal/telemetry"
 )
 
@@ -104,7 +105,7 @@ func (s *self) id(name string, pairs []*dto.LabelPair, extra []telemetry.Label) 
 	}
 	id, ok := s.series[key.String()]
 	if !ok {
-		labels := append([]telemetry.Label{{Name: "__name__", Value: name}, {Name: "job", Value: "hub"}}, extra...)
+		labels := append([]telemetry.Label{{Name: "__name__", Value: name}, {Name: "job", Value: query.OwnJob}}, extra...)
 		for _, p := range pairs {
 			labels = append(labels, telemetry.Label{Name: p.GetName(), Value: p.GetValue()})
 		}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/songhua-io/hub/internal/ingest"
 	"github.com/songhua-io/hub/internal/registry"
+	"github.com/songhua-io/hub/internal/query"
 	"github.com/songhua-io/hub/internal/telemetry"
 )
 
@@ -131,7 +132,7 @@ func (s *standing) id(d *telemetry.Device) telemetry.SeriesID {
 	k := key(d)
 	id, ok := s.series[k]
 	if !ok {
-		labels := append([]telemetry.Label{{Name: "__name__", Value: presenceMetric}, {Name: "job", Value: "hub"}}, d.Labels()...)
+		labels := append([]telemetry.Label{{Name: "__name__", Value: presenceMetric}, {Name: "job", Value: query.OwnJob}}, d.Labels()...)
 		slices.SortFunc(labels, func(a, b telemetry.Label) int { return strings.Compare(a.Name, b.Name) })
 		id = s.store.Series(labels)
 		s.series[k] = id

@@ -18,6 +18,9 @@ type Periods interface {
 	MaxPeriod() time.Duration
 }
 
+// OwnJob is the label job of the series that the hub itself writes.
+const OwnJob = "hub"
+
 const (
 	// plainHold is for how long a value holds of which no period is known:
 	// PromQL's own rule.
@@ -75,8 +78,8 @@ func (q *heldQuerier) Select(ctx context.Context, sorted bool, hints *storage.Se
 	speeds := []speed{fast, slow}
 	if q.lookback <= plainHold.Milliseconds() {
 		speeds = speeds[:1]
-	} else if device, ok := soleDevice(ms); ok {
-		speeds = []speed{speedOf(q.hold(device))}
+	} else if device, ok := soleDevice(ms); ok && speedOf(q.hold(device)) == fast {
+		speeds = speeds[:1]
 	}
 	sets := make([]storage.SeriesSet, len(speeds))
 	for i, s := range speeds {
@@ -110,6 +113,16 @@ func (q *heldQuerier) hold(device string) int64 {
 		}
 	}
 	return plainHold.Milliseconds()
+}
+
+// holdOf is the hold of a series. What the hub itself writes of a device comes
+// once a minute, whatever the device's period is.
+func (q *heldQuerier) holdOf(l labels.Labels) int64 {
+	device := l.Get("device")
+	if device == "" || l.Get("job") == OwnJob {
+		return plainHold.Milliseconds()
+	}
+	return q.hold(device)
 }
 
 // speed parts series by whether their hold fits into five minutes.
@@ -146,7 +159,7 @@ type heldSet struct {
 func (s *heldSet) Next() bool {
 	for s.SeriesSet.Next() {
 		series := s.SeriesSet.At()
-		hold := s.querier.hold(series.Labels().Get("device"))
+		hold := s.querier.holdOf(series.Labels())
 		if speedOf(hold) != s.speed {
 			continue
 		}
