@@ -61,8 +61,9 @@ func TestTelemetryOverDTLSWithPreSharedKey(t *testing.T) {
 		t.Errorf("another's path answered %v", code)
 	}
 	var lines bytes.Buffer
+	at := now()
 	for i := range 3000 {
-		fmt.Fprintf(&lines, "soil,probe=p%d moisture=%d %d\n", i%10, i, now()*1e6-int64(i)*1e6)
+		fmt.Fprintf(&lines, "soil,probe=p%d moisture=%d %d\n", i%10, i, (at-int64(i))*1e6)
 	}
 	if code, body, _ := post(t, cc, "/devices/t1/telemetry", message.TextPlain, lines.String()); code != codes.Changed {
 		t.Errorf("blocks answered %v %s", code, body)
@@ -150,6 +151,9 @@ func TestASenderBeginsAnewFromItsPort(t *testing.T) {
 	defer socket.Close()
 	for i := range 3 {
 		// Each life reads from the same port and never says goodbye.
+		if err := socket.SetReadDeadline(time.Time{}); err != nil {
+			t.Fatal(err)
+		}
 		conn, err := piondtls.Client(deaf{socket}, to, psk("t1", doortest.Secret("t1")))
 		if err != nil {
 			t.Fatal(err)

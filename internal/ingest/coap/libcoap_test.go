@@ -34,8 +34,9 @@ func libcoap(t *testing.T, program string, args ...string) string {
 func linesFile(t *testing.T, n int) string {
 	t.Helper()
 	var b bytes.Buffer
+	at := now()
 	for i := range n {
-		fmt.Fprintf(&b, "soil,probe=p%d moisture=%d %d\n", i%10, i, now()*1e6-int64(i)*1e6)
+		fmt.Fprintf(&b, "soil_%d,probe=p%d moisture=%d %d\n", n, i%10, i, (at-int64(i))*1e6)
 	}
 	path := filepath.Join(t.TempDir(), "lines")
 	if err := os.WriteFile(path, b.Bytes(), 0o600); err != nil {
@@ -74,16 +75,16 @@ func TestLibcoapClients(t *testing.T) {
 			t.Errorf("%d points, printed %q", h.Points()-before, out)
 		}
 	})
-	for _, program := range []string{"coap-client-openssl", "coap-client-gnutls"} {
+	for i, program := range []string{"coap-client-openssl", "coap-client-gnutls"} {
 		t.Run(program, func(t *testing.T) {
 			before := h.Points()
-			out := libcoap(t, program, "-u", "t1", "-k", doortest.Secret("t1"), "-m", "post", "-t", "0", "-f", linesFile(t, 500),
+			out := libcoap(t, program, "-u", "t1", "-k", doortest.Secret("t1"), "-m", "post", "-t", "0", "-f", linesFile(t, 500+i),
 				"coaps://"+secure+"/devices/t1/telemetry")
-			if h.Points() != before+500 {
+			if h.Points() != before+500+i {
 				t.Errorf("%d points, printed %q", h.Points()-before, out)
 			}
 			if out := libcoap(t, program, "-B", "3", "-u", "t1", "-k", "guess", "-m", "post", "-t", "0", "-e", "a value=1",
-				"coaps://"+secure+"/devices/t1/telemetry"); h.Points() != before+500 {
+				"coaps://"+secure+"/devices/t1/telemetry"); h.Points() != before+500+i {
 				t.Errorf("a wrong key got in: %q", out)
 			}
 		})

@@ -9,6 +9,7 @@ package mqtt
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"sync"
@@ -70,7 +71,9 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		empty: make(chan struct{}),
 	}
 	s.metrics = newMetrics(deps.Metrics, s)
-	s.unfold.init(cfg.MaxUnfoldedBytes)
+	if err := s.unfold.init(cfg.MaxUnfoldedBytes); err != nil {
+		return nil, fmt.Errorf("max_unfolded_bytes %d: %w", cfg.MaxUnfoldedBytes, err)
+	}
 	return s, nil
 }
 

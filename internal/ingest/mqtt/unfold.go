@@ -2,6 +2,7 @@ package mqtt
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -20,13 +21,21 @@ type unfolder struct {
 	most  int
 	slots chan struct{}
 	gzip  sync.Pool
-	zstd  sync.Pool
+	zstd  *zstd.Decoder
 }
 
-const unfoldSlots = 16
+const (
+	unfoldSlots = 16
+	// commonWindow is the window that encoders declare by default (RFC 8878
+	// section 3.1.1.1.2 asks every decoder for 8 MiB); the library takes none
+	// larger than what it may unfold to.
+	commonWindow = 8 << 20
+)
 
-func (u *unfolder) init(most int) {
+func (u *unfolder) init(most int) (err error) {
 	u.most, u.slots = most, make(chan struct{}, unfoldSlots)
+	u.zstd, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(unfoldSlots), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxMemory(uint64(max(most, commonWindow))))
+	return err
 }
 
 // enter takes a slot for a burst that is about to unfold its first payload.
@@ -53,37 +62,35 @@ func compressed(p []byte) bool {
 // unfold returns the decompressed payload, or a *codec.Error.
 func (u *unfolder) unfold(p []byte) ([]byte, error) {
 	most := min(u.most, max(unfoldFree, unfoldRatio*len(p)))
-	src, name, give, err := u.open(p)
-	if err == nil {
-		var out bytes.Buffer
-		out.Grow(min(4*len(p), most) + bytes.MinRead)
-		_, err = out.ReadFrom(io.LimitReader(src, int64(most)+1))
-		give()
-		if err == nil && out.Len() > most {
-			return nil, &codec.Error{Reason: telemetry.ReasonDecompression, Offset: len(p),
-				Detail: fmt.Sprintf("%s payload of %d bytes unfolds to more than %d", name, len(p), most)}
-		}
-		if err == nil {
-			return out.Bytes(), nil
-		}
+	name, read := "gzip", u.gunzip
+	if p[0] != 0x1f {
+		name, read = "zstd", u.unzstd
 	}
-	return nil, &codec.Error{Reason: telemetry.ReasonMalformed, Detail: fmt.Sprintf("%s payload: %v", name, err)}
+	out, err := read(p, most)
+	switch {
+	case errors.Is(err, zstd.ErrDecoderSizeExceeded), err == nil && len(out) > most:
+		return nil, &codec.Error{Reason: telemetry.ReasonDecompression, Detail: fmt.Sprintf("%s payload of %d bytes unfolds to more than %d", name, len(p), most)}
+	case err != nil:
+		return nil, &codec.Error{Reason: telemetry.ReasonMalformed, Detail: fmt.Sprintf("%s payload: %v", name, err)}
+	}
+	return out, nil
 }
 
-// open returns a reader of the decompressed bytes, and how to give it back.
-func (u *unfolder) open(p []byte) (src io.Reader, name string, give func(), err error) {
-	if p[0] == 0x1f {
-		z, ok := u.gzip.Get().(*gzip.Reader)
-		if !ok {
-			z = new(gzip.Reader)
-		}
-		return z, "gzip", func() { u.gzip.Put(z) }, z.Reset(bytes.NewReader(p))
-	}
-	z, ok := u.zstd.Get().(*zstd.Decoder)
+// gunzip returns at most a byte more than most.
+func (u *unfolder) gunzip(p []byte, most int) ([]byte, error) {
+	z, ok := u.gzip.Get().(*gzip.Reader)
 	if !ok {
-		if z, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxMemory(uint64(u.most)), zstd.WithDecoderMaxWindow(uint64(max(u.most, 1<<20)))); err != nil {
-			return nil, "zstd", nil, err
-		}
+		z = new(gzip.Reader)
 	}
-	return z, "zstd", func() { z.Reset(nil); u.zstd.Put(z) }, z.Reset(bytes.NewReader(p))
+	defer u.gzip.Put(z)
+	if err := z.Reset(bytes.NewReader(p)); err != nil {
+		return nil, err
+	}
+	var out bytes.Buffer
+	out.Grow(min(4*len(p), most) + bytes.MinRead)
+	_, err := out.ReadFrom(io.LimitReader(z, int64(most)+1))
+	return out.Bytes(), err
 }
+
+// unzstd allocates no window: what it returns is the window.
+func (u *unfolder) unzstd(p []byte, _ int) ([]byte, error) { return u.zstd.DecodeAll(p, nil) }
