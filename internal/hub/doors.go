@@ -232,3 +232,19 @@ func (h *hub) announce(context.Context) error {
 	}
 	return nil
 }
+
+// ReadAddresses returns where the hub that runs in a data directory is reached.
+func ReadAddresses(dir string) (Addresses, error) {
+	var at Addresses
+	data, err := os.ReadFile(filepath.Join(dir, addressFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return at, fmt.Errorf("no hub runs in %s: it has no %s; start one with `hub serve --data %s`", dir, addressFile, dir)
+	}
+	if err != nil {
+		return at, err
+	}
+	if err := json.Unmarshal(data, &at); err != nil {
+		return at, fmt.Errorf("%s: %w", filepath.Join(dir, addressFile), err)
+	}
+	return at, nil
+}

@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/songhua-io/hub/internal/ingest"
-	"github.com/songhua-io/hub/internal/registry"
 	"github.com/songhua-io/hub/internal/query"
+	"github.com/songhua-io/hub/internal/registry"
 	"github.com/songhua-io/hub/internal/telemetry"
 )
 

@@ -155,6 +155,33 @@ func (h *Hub) Kill() {
 	<-h.ended
 }
 
+// Freeze stops every thread of the process where it is and returns when no
+// system call of it is under way; Thaw lets it go on.
+func (h *Hub) Freeze() error {
+	if err := h.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		stats, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", h.PID()))
+		if err != nil {
+			return err
+		}
+		moving := len(stats) == 0
+		for _, path := range stats {
+			data, err := os.ReadFile(path)
+			_, state, _ := bytes.Cut(data, []byte(") "))
+			moving = moving || err == nil && !bytes.HasPrefix(state, []byte("T"))
+		}
+		if !moving {
+			return nil
+		}
+	}
+	return errors.New("the hub was not frozen within 10 s")
+}
+
+// Thaw lets a frozen process go on.
+func (h *Hub) Thaw() error { return h.cmd.Process.Signal(syscall.SIGCONT) }
+
 // Stop sends SIGTERM and returns the exit code, or an error after 15 s.
 func (h *Hub) Stop() (int, error) {
 	if err := h.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {

@@ -284,7 +284,7 @@ func TestADeviceOfTheListGoesToTheChart(t *testing.T) {
 		chromedp.Focus("#find"), chromedp.KeyEvent("air-003"),
 		until(`document.querySelectorAll('#devices tr').length === 1`),
 		chromedp.Click("#devices button"), until(`document.querySelectorAll('#legend button').length >= 1 && location.search.includes('device=air-003')`),
-		until(`document.querySelector('#legend').textContent.includes('air')`))
+		until(`document.querySelector('#legend').textContent.toLowerCase().includes('air')`))
 }
 
 func TestNarrowScreensDoNotScrollSideways(t *testing.T) {

@@ -18,19 +18,19 @@ import (
 var faults = []struct {
 	name  string
 	mib   int
-	spoil func(*testing.T, *disk)
+	spoil func(*testing.T, *harness)
 	mend  func(*testing.T, *disk)
 	says  string // the hub's last words hold this
 }{
 	{
 		name: "every write and fsync fails", mib: 256,
-		spoil: func(t *testing.T, d *disk) { must(t, d.cut()) },
+		spoil: func(t *testing.T, h *harness) { must(t, h.cutPower()); must(t, h.hub.Thaw()) },
 		mend:  func(t *testing.T, d *disk) { must(t, d.powerUp()) },
 		says:  "none of them was acknowledged",
 	},
 	{
 		name: "the disk is full", mib: 192,
-		spoil: func(t *testing.T, d *disk) { fill(t, d) },
+		spoil: func(t *testing.T, h *harness) { fill(t, h.disk) },
 		mend:  func(t *testing.T, d *disk) { must(t, os.Remove(filepath.Join(d.at, "filler"))) },
 		says:  "disk is full",
 	},
@@ -59,7 +59,7 @@ func TestFaultsOfTheDisk(t *testing.T) {
 				wg.Go(func() { _ = w.door(ctx, w, h.hub, metric, base) })
 			}
 			time.Sleep(300 * time.Millisecond)
-			f.spoil(t, d)
+			f.spoil(t, h)
 			select {
 			case <-h.hub.Ended():
 			case <-ctx.Done():

@@ -306,7 +306,7 @@ func TestReadOnlyDirectory(t *testing.T) {
 		if err := syscall.Mount("none", dir, "tmpfs", syscall.MS_RDONLY, "size=1m"); err != nil {
 			skipUnlessCI(t, fmt.Sprintf("cannot mount: %v", err))
 		}
-		defer syscall.Unmount(dir, 0)
+		defer syscall.Unmount(dir, syscall.MNT_DETACH) // the failed store never lets go of its files
 	}
 	db, err := tryOpen(dir)
 	if err == nil {
@@ -331,7 +331,7 @@ func TestRealFullDisk(t *testing.T) {
 	if err := syscall.Mount("none", dir, "tmpfs", 0, "size=33m"); err != nil {
 		skipUnlessCI(t, fmt.Sprintf("cannot mount a small disk: %v", err))
 	}
-	defer syscall.Unmount(dir, 0)
+	defer syscall.Unmount(dir, syscall.MNT_DETACH) // the failed store never lets go of its files
 	s := &site{T: t, dir: dir, now: time.Now().Truncate(time.Millisecond)}
 	s.open()
 	acknowledged, err := untilFailure(s, false)

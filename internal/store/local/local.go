@@ -30,6 +30,7 @@ import (
 
 // DB is an open store. It implements [store.Engine].
 type DB struct {
+	release func() error // of the directory's lock
 	cfg     Config
 	log     *slog.Logger
 	reg     prometheus.Registerer
@@ -84,6 +85,14 @@ func (d *DB) openParts() (err error) {
 	if err := d.checkSpace(); err != nil {
 		return err
 	}
+	if d.release, err = hold(d.cfg.Dir); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, d.release())
+		}
+	}()
 	if d.metrics, err = newMetrics(d.reg, d.table); err != nil {
 		return err
 	}
@@ -184,13 +193,13 @@ func (d *DB) Close() error {
 	if d.failed != nil {
 		// The logs hold all that was acknowledged. Closing the TSDB would write
 		// to the disk that failed, and it panics when that fails too.
-		return nil
+		return d.release()
 	}
 	var errs []error
 	if late := d.late.Load(); late != nil {
 		errs = append(errs, late.close())
 	}
-	errs = append(errs, d.recent.close())
+	errs = append(errs, d.recent.close(), d.release())
 	if err := errors.Join(errs...); err != nil {
 		return explain(d.cfg.Dir, err)
 	}

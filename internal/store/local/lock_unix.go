@@ -26,3 +26,16 @@ func holdUnused(dir string) (release func() error, err error) {
 	}
 	return f.Close, nil // closing releases
 }
+
+// hold keeps every other process, and a second store of this one, out of the
+// directory until release is called. A process that died holds nothing.
+func hold(dir string) (release func() error, err error) {
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return nil, errors.Join(os.NewSyscallError("flock", err), f.Close())
+	}
+	return f.Close, nil // closing releases
+}

@@ -47,7 +47,7 @@ func openPart(name, dir string, opts *tsdb.Options, sync func(*os.File) error, l
 		log.Warn("torn files removed; the logs hold what was in them", "part", name, "files", torn)
 	}
 	p := &part{dir: dir, metrics: newTap(prometheus.WrapRegistererWith(prometheus.Labels{"part": name}, reg))}
-	db, err := tsdb.Open(dir, log.With("part", name), p.metrics, opts, nil)
+	db, err := tsdb.Open(dir, slog.New(quiet{log.Handler()}).With("part", name), p.metrics, opts, nil)
 	if err != nil {
 		p.metrics.close()
 		return nil, err
@@ -84,6 +84,7 @@ func options(blocks, window time.Duration) *tsdb.Options {
 	o.MaxBlockDuration = (27 * blocks).Milliseconds()
 	o.OutOfOrderTimeWindow = window.Milliseconds()
 	o.RetentionDuration = 0 // retention.go decides
+	o.NoLockfile = true     // openParts holds one for both
 	o.WALCompression = compression.None
 	// A reader may see a part of a commit that is running: nobody is told that
 	// it is stored before it is, and the ids that isolation keeps per sample
