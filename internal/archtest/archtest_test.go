@@ -58,7 +58,7 @@ var owners = []struct {
 	library string
 	folders []string
 }{
-	{`^github.com/eclipse/paho`, []string{"internal/ingest/mqtt", "internal/edge/uplink", "internal/edge/source", "internal/simulate"}},
+	{`^github.com/eclipse/paho`, []string{"internal/ingest/mqtt", "internal/edge/uplink", "internal/edge/source", "internal/simulate", "internal/hubtest"}},
 	{`^github.com/plgd-dev/go-coap`, []string{"internal/ingest/coap", "internal/edge/uplink", "internal/simulate"}},
 	{`^github.com/prometheus/prometheus/tsdb$`, []string{"internal/store/local"}},
 	{`^github.com/prometheus/prometheus/promql`, []string{"internal/query", "internal/store", "dashboards"}},
