@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/storage"
 )
@@ -23,7 +24,7 @@ type labelCensus struct {
 
 // takeCensus counts the series with samples between mint and maxt.
 func takeCensus(ctx context.Context, q storage.Querier, mint, maxt int64) (*census, error) {
-	every, err := labels.NewMatcher(labels.MatchRegexp, labels.MetricName, ".+")
+	every, err := labels.NewMatcher(labels.MatchRegexp, model.MetricNameLabel, ".+")
 	if err != nil {
 		return nil, err
 	}
@@ -81,7 +82,7 @@ func (c *census) status(head Head, limit int) cardinality {
 		s.BytesByLabel = append(s.BytesByLabel, figure{name, l.bytes})
 		for value, n := range l.series {
 			s.SeriesByPair = append(s.SeriesByPair, figure{name + "=" + value, n})
-			if name == labels.MetricName {
+			if name == model.MetricNameLabel {
 				s.SeriesByMetric = append(s.SeriesByMetric, figure{value, n})
 			}
 		}

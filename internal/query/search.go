@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/timestamp"
 	"github.com/prometheus/prometheus/storage"
@@ -61,7 +62,7 @@ func readNames(string) labelsOf {
 // Grafana's data source uses it where it is served.
 func searches() map[string]searchKind {
 	return map[string]searchKind{
-		"/search/metric_names": {"name", func(*request) (string, error) { return labels.MetricName, nil }, readValues},
+		"/search/metric_names": {"name", func(*request) (string, error) { return model.MetricNameLabel, nil }, readValues},
 		"/search/label_names":  {"name", func(*request) (string, error) { return "", nil }, readNames},
 		"/search/label_values": {"value", func(r *request) (string, error) {
 			if l := r.FormValue("label"); l != "" {
@@ -213,7 +214,7 @@ func (a *API) searching(r *request, k searchKind) (*searching, error) {
 	if s.label, err = k.label(r); err != nil {
 		return nil, err
 	}
-	if s.label == labels.MetricName && k.key == "name" {
+	if s.label == model.MetricNameLabel && k.key == "name" {
 		s.metadata, err = boolOf(r, "include_metadata", false)
 	}
 	return s, err

@@ -13,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/timestamp"
 	"github.com/prometheus/prometheus/promql/parser"
 )
@@ -209,7 +209,7 @@ func (a *API) visibleMetadata(r *request) (map[string][]Metadata, error) {
 		return nil, err
 	}
 	defer q.Close()
-	names, _, err := q.LabelValues(r.Context(), labels.MetricName, nil)
+	names, _, err := q.LabelValues(r.Context(), model.MetricNameLabel, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -23,7 +23,7 @@ const (
 	changed              code = 2<<5 | 4
 	content              code = 2<<5 | 5
 	continues            code = 2<<5 | 31
-	badRequest           code = 4<<5 | 0
+	badRequest           code = 4 << 5
 	unauthorized         code = 4<<5 | 1
 	badOption            code = 4<<5 | 2
 	forbidden            code = 4<<5 | 3

@@ -19,6 +19,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 
 	"github.com/songhua-io/hub/internal/codec"
 	"github.com/songhua-io/hub/internal/ingest"
@@ -85,7 +86,7 @@ type Desk struct {
 func Open(path string, cfg Config, deps Deps) (*Desk, error) {
 	db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: time.Second, FreelistType: bolt.FreelistMapType})
 	if err != nil {
-		if errors.Is(err, bolt.ErrTimeout) {
+		if errors.Is(err, bolterrors.ErrTimeout) {
 			return nil, fmt.Errorf("desk %s is in use by another process; stop it first", path)
 		}
 		return nil, fmt.Errorf("open desk %s: %w", path, err)

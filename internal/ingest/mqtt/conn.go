@@ -39,7 +39,6 @@ type conn struct {
 	version   byte // 4 or 5; 0 until CONNECT was read
 	wide      bool // the last read filled its buffer
 	noProblem bool // the client wants no reason strings
-	leaving   bool // said DISCONNECT
 	id        string
 	client    string
 	own       string              // devices/{id}/telemetry

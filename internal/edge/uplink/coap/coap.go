@@ -1,3 +1,5 @@
+//lint:file-ignore SA1019 go-coap takes pion's dtls.Config and nothing newer.
+
 // Package coap sends the agent's messages as confirmable CoAP requests, over
 // DTLS with the device's secret as pre-shared key, or plainly on loopback.
 package coap
