@@ -43,15 +43,16 @@ type RejectPage struct {
 	Next    string // cursor of the next page; empty on the last
 }
 
-// RejectEntry is one thing that was not stored.
+// RejectEntry is one message of which something was not stored.
 type RejectEntry struct {
 	ID             string
 	At             time.Time
-	Device, Door   string
+	Device         string
 	Format         string
 	Stage          string
-	Reason, Detail string
-	Index          int // of the record in its message; -1 for the whole message
+	Reason, Detail string // of the first reject of the message
+	Index          int    // of the record in its message; -1 for the whole message
+	Count          int    // rejects of the message
 	// Payload is the message as it came, cut at the desk's bound.
 	Payload []byte
 }
@@ -60,12 +61,12 @@ type rejectOut struct {
 	ID      string    `json:"id"`
 	At      time.Time `json:"at"`
 	Device  string    `json:"device"`
-	Door    string    `json:"door,omitempty"`
 	Format  string    `json:"format,omitempty"`
 	Stage   string    `json:"stage"`
 	Reason  string    `json:"reason"`
 	Detail  string    `json:"detail"`
 	Index   int       `json:"index" doc:"of the record in its message; -1 for the whole message"`
+	Count   int       `json:"count" doc:"rejects of the message; stage, reason, detail and index are the first one's"`
 	Payload string    `json:"payload,omitempty" doc:"the message as it came, base64"`
 }
 
@@ -101,7 +102,7 @@ func (a *API) listRejects(ctx context.Context, in *rejectQuery) (*pageOut[reject
 	}
 	out := newPage[rejectOut](len(found.Entries))
 	for _, e := range found.Entries {
-		out.Body.Items = append(out.Body.Items, rejectOut{e.ID, e.At.UTC(), e.Device, e.Door, e.Format, e.Stage, e.Reason, e.Detail, e.Index,
+		out.Body.Items = append(out.Body.Items, rejectOut{e.ID, e.At.UTC(), e.Device, e.Format, e.Stage, e.Reason, e.Detail, e.Index, e.Count,
 			base64.StdEncoding.EncodeToString(e.Payload)})
 	}
 	if found.Next != "" {

@@ -47,7 +47,7 @@ func (h *hub) surface() (http.Handler, error) {
 	}
 	door := ingesthttp.New(h.cfg.HTTP, ingesthttp.Deps{Pipeline: h.pipeline, Gate: h.gate(), Log: h.log, Metrics: h.metrics})
 	for _, r := range door.Routes() {
-		beside = append(beside, api.Beside{Pattern: r.Pattern, ZH: r.Summary, EN: r.Summary, Own: true, Handler: r.Handler})
+		beside = append(beside, api.Beside{Pattern: r.Pattern, ZH: r.ZH, EN: r.EN, Own: true, Handler: r.Handler})
 	}
 	return api.New(api.Deps{
 		Registry: h.registry, Presence: h.presence, Tokens: h.tokens, Audit: h.audit, Desk: h.rejects(),
@@ -143,7 +143,7 @@ func (r rejects) List(ctx context.Context, q api.RejectQuery) (api.RejectPage, e
 	page, err := r.desk.List(ctx, desk.Query{Filter: chosen(q.RejectFilter), Limit: q.Limit, Cursor: q.Cursor})
 	out := api.RejectPage{Next: page.Next}
 	for _, e := range page.Entries {
-		entry := api.RejectEntry{ID: e.ID, At: e.Time, Device: e.Device, Format: e.Format.String(), Payload: e.Payload}
+		entry := api.RejectEntry{ID: e.ID, At: e.Time, Device: e.Device, Format: e.Format.String(), Payload: e.Payload, Count: e.RejectCount}
 		if len(e.Rejects) > 0 {
 			first := e.Rejects[0]
 			entry.Stage, entry.Reason, entry.Detail, entry.Index = string(first.Stage), string(first.Reason), first.Detail, first.Index

@@ -60,31 +60,31 @@ func New(cfg Config, deps Deps) *Door {
 }
 
 // Route is one path that devices send to. Pattern is as [nethttp.ServeMux]
-// takes it; Summary is for the API's description.
+// takes it; ZH and EN say what it is for.
 type Route struct {
 	Pattern string
-	Summary string
+	ZH, EN  string
 	Handler nethttp.Handler
 }
 
 // Routes lists every path of the door.
 func (d *Door) Routes() []Route {
-	device := func(pattern, summary string, serve func(*request)) Route {
-		return Route{pattern, summary, d.handler(pattern, problems{}, serve)}
+	device := func(pattern, zh, en string, serve func(*request)) Route {
+		return Route{pattern, zh, en, d.handler(pattern, problems{}, serve)}
 	}
 	telemetry := func(f codec.Format) func(*request) { return func(r *request) { r.telemetry(f) } }
 	return []Route{
-		device("POST /api/v1/devices/{id}/telemetry", "Telemetry of a device; the Content-Type or the first byte names the format.", telemetry(codec.Auto)),
-		device("POST /api/v1/devices/{id}/telemetry/senml", "Telemetry as SenML JSON (RFC 8428).", telemetry(codec.SenML)),
-		device("POST /api/v1/devices/{id}/telemetry/senml-cbor", "Telemetry as SenML CBOR (RFC 8428).", telemetry(codec.SenMLCBOR)),
-		device("POST /api/v1/devices/{id}/telemetry/json", "Telemetry as flat JSON.", telemetry(codec.JSON)),
-		device("POST /api/v1/devices/{id}/telemetry/influx", "Telemetry as InfluxDB line protocol.", telemetry(codec.Influx)),
-		device("POST /api/v1/devices/{id}/telemetry/{format}", "Answers 415 for formats that the hub does not read.", (*request).unknownFormat),
-		device("POST /api/v1/devices/{id}/v2x", "V2X frames; not read by this hub, answers 415.", (*request).v2x),
-		{"POST /api/v2/write", "InfluxDB v2 write API; the token names the device, a gateway's tag \"device\" its child.", d.handler("POST /api/v2/write", influxErrors{}, (*request).influx)},
-		{"GET /ping", "InfluxDB's sign of life.", d.handler("GET /ping", influxErrors{}, (*request).ping)},
-		{"GET /health", "InfluxDB's health answer.", d.handler("GET /health", influxErrors{}, (*request).health)},
-		{"POST /prometheus/api/v1/write", "Prometheus remote write 1 and 2.", d.handler("POST /prometheus/api/v1/write", plainErrors{}, (*request).remoteWrite)},
-		{"POST /prometheus/api/v1/otlp/v1/metrics", "OpenTelemetry metrics (OTLP over HTTP, protobuf or JSON).", d.handler("POST /prometheus/api/v1/otlp/v1/metrics", otlpErrors{}, (*request).otlp)},
+		device("POST /api/v1/devices/{id}/telemetry", "设备遥测；格式由 Content-Type 或首字节判定。", "Telemetry of a device; the Content-Type or the first byte names the format.", telemetry(codec.Auto)),
+		device("POST /api/v1/devices/{id}/telemetry/senml", "SenML JSON 格式的遥测（RFC 8428）。", "Telemetry as SenML JSON (RFC 8428).", telemetry(codec.SenML)),
+		device("POST /api/v1/devices/{id}/telemetry/senml-cbor", "SenML CBOR 格式的遥测（RFC 8428）。", "Telemetry as SenML CBOR (RFC 8428).", telemetry(codec.SenMLCBOR)),
+		device("POST /api/v1/devices/{id}/telemetry/json", "扁平 JSON 格式的遥测。", "Telemetry as flat JSON.", telemetry(codec.JSON)),
+		device("POST /api/v1/devices/{id}/telemetry/influx", "InfluxDB 行协议格式的遥测。", "Telemetry as InfluxDB line protocol.", telemetry(codec.Influx)),
+		device("POST /api/v1/devices/{id}/telemetry/{format}", "对不支持的格式返回 415。", "Answers 415 for formats that the hub does not read.", (*request).unknownFormat),
+		device("POST /api/v1/devices/{id}/v2x", "V2X 帧；本枢纽暂不解析，返回 415。", "V2X frames; not read by this hub, answers 415.", (*request).v2x),
+		{"POST /api/v2/write", "InfluxDB v2 写入接口；令牌即设备，网关以标签 device 指明子设备。", "InfluxDB v2 write API; the token names the device, a gateway's tag \"device\" its child.", d.handler("POST /api/v2/write", influxErrors{}, (*request).influx)},
+		{"GET /ping", "InfluxDB 的存活应答。", "InfluxDB's sign of life.", d.handler("GET /ping", influxErrors{}, (*request).ping)},
+		{"GET /health", "InfluxDB 的健康应答。", "InfluxDB's health answer.", d.handler("GET /health", influxErrors{}, (*request).health)},
+		{"POST /prometheus/api/v1/write", "Prometheus 远程写入 1 与 2。", "Prometheus remote write 1 and 2.", d.handler("POST /prometheus/api/v1/write", plainErrors{}, (*request).remoteWrite)},
+		{"POST /prometheus/api/v1/otlp/v1/metrics", "OpenTelemetry 指标（HTTP 上的 OTLP，protobuf 或 JSON）。", "OpenTelemetry metrics (OTLP over HTTP, protobuf or JSON).", d.handler("POST /prometheus/api/v1/otlp/v1/metrics", otlpErrors{}, (*request).otlp)},
 	}
 }
