@@ -217,35 +217,56 @@ func removeBenchDevices(ctx context.Context, c *client.Client, devices []benchDe
 // were acknowledged are a loss; more can only be those whose answer was cut off
 // by the end of the run.
 func verifyBench(ctx context.Context, out io.Writer, c *client.Client, r *load.Result) error {
-	stored, lost := 0, 0
+	stored := map[string]int{}
+	for metric := range r.Lines[0].Config.Metrics {
+		if err := countStored(ctx, c, r, fmt.Sprintf("load_%02d", metric), stored); err != nil {
+			return fmt.Errorf("verify: %w", err)
+		}
+	}
+	all, lost := 0, 0
 	for _, l := range r.Lines {
 		acknowledged := 0
 		for range l.Ledger.All {
 			acknowledged += l.Config.Samples
 		}
-		span := time.Duration(l.Ledger.Next()*l.Config.Samples/max(1, l.Config.Metrics)+60_000) * time.Millisecond
-		q := query("query", fmt.Sprintf(`sum(count_over_time({device=%q,__name__=~"load_.*"}[%dms]))`, l.Device, 2*span.Milliseconds()),
-			"time", fmt.Sprint(l.Config.Start.Add(span).Unix()))
-		var answer struct {
-			Data struct {
-				Result []struct{ Value [2]any }
-			}
-		}
-		if err := c.Call(ctx, http.MethodGet, "/prometheus/api/v1/query", q, nil, &answer); err != nil {
-			return fmt.Errorf("verify: %w", err)
-		}
-		n := 0
-		if len(answer.Data.Result) == 1 {
-			if _, err := fmt.Sscan(fmt.Sprint(answer.Data.Result[0].Value[1]), &n); err != nil {
-				return fmt.Errorf("verify: %w", err)
-			}
-		}
-		stored += n
-		lost += max(0, acknowledged-n)
+		all += stored[l.Device]
+		lost += max(0, acknowledged-stored[l.Device])
 	}
-	fmt.Fprintf(out, "verified: %d samples acknowledged, %d stored, %d lost\n", r.Samples, stored, lost)
+	fmt.Fprintf(out, "verified: %d samples acknowledged, %d stored, %d lost\n", r.Samples, all, lost)
 	if lost > 0 {
 		return fmt.Errorf("%d acknowledged samples are lost", lost)
+	}
+	return nil
+}
+
+// countStored adds how many samples of a metric are stored of each device of
+// the run.
+func countStored(ctx context.Context, c *client.Client, r *load.Result, metric string, stored map[string]int) error {
+	first, longest := r.Lines[0], 0
+	for _, l := range r.Lines {
+		longest = max(longest, l.Ledger.Next())
+	}
+	span := time.Duration(longest*first.Config.Samples/first.Config.Metrics)*time.Millisecond + time.Minute
+	run := first.Device[:strings.LastIndexByte(first.Device, '-')]
+	q := query("query", fmt.Sprintf(`sum by (device) (count_over_time(%s{device=~"%s-.*"}[%dms]))`, metric, run, 2*span.Milliseconds()),
+		"time", fmt.Sprint(first.Config.Start.Add(span).Unix()))
+	var answer struct {
+		Data struct {
+			Result []struct {
+				Metric struct{ Device string }
+				Value  [2]any
+			}
+		}
+	}
+	if err := c.Call(ctx, http.MethodGet, "/prometheus/api/v1/query", q, nil, &answer); err != nil {
+		return err
+	}
+	for _, series := range answer.Data.Result {
+		n := 0
+		if _, err := fmt.Sscan(fmt.Sprint(series.Value[1]), &n); err != nil {
+			return err
+		}
+		stored[series.Metric.Device] += n
 	}
 	return nil
 }
