@@ -70,6 +70,7 @@ func benchDoor(name, what string, connections, window int, send sender, door fun
 	flags.IntVar(&f.load.Connections, "connections", connections, "how many connections send, each a device of its own")
 	flags.IntVar(&f.load.Window, "window", window, "messages of a connection that may be unacknowledged")
 	flags.IntVar(&f.load.Samples, "samples", 1, "samples of a message")
+	flags.IntVar(&f.load.Metrics, "metrics", 20, "time series of a device, at most 100; a multiple of --samples")
 	flags.Float64Var(&f.load.Rate, "rate", 0, "messages a second over all connections; 0 is as fast as the hub answers")
 	flags.DurationVar(&f.duration, "duration", 10*time.Second, "for how long")
 	flags.StringVar(&f.format, "format", "senml", "senml, senml-cbor or influx")
