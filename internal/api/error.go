@@ -121,7 +121,9 @@ func (p *problem) write(w http.ResponseWriter) {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="songhua"`)
 	}
 	w.WriteHeader(p.Status)
-	json.NewEncoder(w).Encode(p) //nolint:errcheck // the caller is gone
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false) // it is JSON that people read
+	_ = enc.Encode(p)        // an error means that the caller is gone
 }
 
 func (a *API) noSuchPath(w http.ResponseWriter, r *http.Request) {

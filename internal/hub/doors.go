@@ -223,6 +223,7 @@ func (h *hub) announce(context.Context) error {
 		}
 		return nil
 	})
+	h.log.Info("hub_ready", "data", h.at.Data, "http", h.at.HTTP, "mqtt", h.at.MQTT, "coap", h.at.CoAP, "seconds", time.Since(h.started).Seconds())
 	if h.options.Ready != nil {
 		h.stack.start("ready", func(ctx context.Context) error {
 			h.options.Ready(ctx, h.at)

@@ -106,7 +106,6 @@ func Run(ctx context.Context, cfg config.Config, o Options) error {
 	if err := h.build(ctx); err != nil {
 		return errors.Join(err, h.stack.stop())
 	}
-	h.log.Info("hub_ready", "data", h.at.Data, "http", h.at.HTTP, "mqtt", h.at.MQTT, "coap", h.at.CoAP, "seconds", time.Since(h.started).Seconds())
 	err := h.stack.wait(ctx)
 	h.log.Info("hub_stopped", "uptime_seconds", time.Since(h.started).Seconds())
 	return err
