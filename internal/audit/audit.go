@@ -85,7 +85,7 @@ func add(ctx context.Context, tx *sql.Tx, e Entry) error {
 	return nil
 }
 
-// Log is the record itself.
+// Log is the record itself. Art. 76(1)
 type Log struct{ DB *records.DB }
 
 // Add adds an entry for what is changed outside of the database.

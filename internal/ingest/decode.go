@@ -78,7 +78,7 @@ func (p *Pipeline) identify(d *Delivery) {
 }
 
 // grade refuses data that this hub may not hold: important and core data need
-// a store on an encrypted volume. Art. 74.
+// a store on an encrypted volume. Art. 74(3)
 func (p *Pipeline) grade(d *Delivery) {
 	for i := range d.Messages {
 		m := &d.Messages[i]

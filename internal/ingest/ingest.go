@@ -12,7 +12,9 @@ import (
 	"github.com/songhua-io/hub/internal/telemetry"
 )
 
-// stages is the way of a sample. Each works on all messages of a delivery;
+// stages is the way of a sample, whatever kind of thing sent it. Art. 14(1)
+//
+// Each works on all messages of a delivery;
 // metrics, dashboards and documents take names and order from here. Commit
 // follows: it is shared by all deliveries that wait (commit.go).
 var stages = [...]struct {

@@ -150,7 +150,7 @@ type API struct {
 
 // New returns the API over a source, its metrics registered with reg. It fails
 // when the configuration or the source is incomplete, or when the metrics are
-// already registered.
+// already registered. Art. 14(1)
 func New(c Config, s Source, log *slog.Logger, reg prometheus.Registerer) (*API, error) {
 	if err := c.Check(); err != nil {
 		return nil, fmt.Errorf("query: %w", err)

@@ -46,7 +46,7 @@ const (
 	chunk          = 512     // devices looked at without letting others in
 )
 
-// Presence follows which devices are there. Connected and Left may be called
+// Presence follows which devices are there. Art. 76(1) Connected and Left may be called
 // from any goroutine and do not block; Run does the rest.
 type Presence struct {
 	PresenceConfig

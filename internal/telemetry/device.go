@@ -26,7 +26,7 @@ type Kind string
 // The kinds of devices.
 const (
 	KindSensor  Kind = "sensor"
-	KindRSU     Kind = "rsu"
+	KindRSU     Kind = "rsu" // Art. 15(2)
 	KindNode    Kind = "node"
 	KindGateway Kind = "gateway"
 	KindMeter   Kind = "meter"

@@ -74,7 +74,7 @@ type Door struct {
 	sessions  atomic.Int64
 }
 
-// New returns a door that serves when Serve or ServeDTLS is called.
+// New returns a door that serves when Serve or ServeDTLS is called. Art. 14(2)
 func New(cfg Config, deps Deps) *Door {
 	d := &Door{cfg: cfg, deps: deps, memory: newMemory(cfg.MaxRemembered), transfers: newTransfers(cfg), separates: newSeparates()}
 	d.ids.Store(uint32(deps.Clock().UnixNano()))

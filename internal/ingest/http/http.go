@@ -51,7 +51,7 @@ type Door struct {
 	memory  atomic.Int64
 }
 
-// New returns a door whose routes can be mounted.
+// New returns a door whose routes can be mounted. Art. 14(2)
 func New(cfg Config, deps Deps) *Door {
 	d := &Door{cfg: cfg, deps: deps}
 	d.metrics = newMetrics(deps.Metrics, d)

@@ -60,7 +60,7 @@ type Server struct {
 // client id takes over only connections of its own device.
 type session struct{ device, client string }
 
-// New returns a server. Connections are watched, and ended, by Run.
+// New returns a server. Connections are watched, and ended, by Run. Art. 14(2)
 func New(cfg Config, deps Deps) (*Server, error) {
 	if err := cfg.Check(); err != nil {
 		return nil, err
