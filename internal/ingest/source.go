@@ -19,7 +19,8 @@ type source struct {
 	event    atomic.Int64 // newest sample time, ms
 	samples  atomic.Uint64
 	rejects  atomic.Uint64
-	period   atomic.Int64 // learned reporting period, ms; 0 until known
+	period   atomic.Int64 // reporting period as far as learned, ms
+	known    atomic.Int64 // the same, once it was seen often enough; 0 before
 	count    atomic.Int64 // series in use
 	tokens   atomic.Int64 // samples that may still be sent; negative is debt
 	refilled atomic.Int64 // hub's time of the last refill, ms
@@ -36,6 +37,7 @@ type source struct {
 	stamped int64 // last time that was given to samples without one, ms
 	// A gap much longer than the period, seen once, and the time of its end.
 	outlier, outlierAt int64
+	cycles             int // gaps that the period was learned from
 	key                []byte
 }
 
@@ -140,8 +142,22 @@ func (s *source) learn(gap, at int64) {
 	default:
 		p -= gap / 16
 	}
+	if 2*gap >= p {
+		s.cycles++
+	}
 	s.period.Store(p)
+	if s.cycles >= enoughCycles {
+		s.known.Store(max(p, shortestPeriod))
+	}
 }
+
+// A period is told to others once it was seen often enough that a few messages
+// sent by hand are none, and never below what keeps readers from missing a
+// device between two looks.
+const (
+	enoughCycles   = 5
+	shortestPeriod = 10_000 // ms
+)
 
 // Seen is what a device's telemetry tells of it.
 type Seen struct {
@@ -150,7 +166,8 @@ type Seen struct {
 	Samples      uint64    // accepted since the hub started
 	Rejects      uint64    // since the hub started
 	Series       int       // in use
-	// Period is the learned reporting period; 0 until two samples came.
+	// Period is the learned reporting period, at least 10 s; 0 until it was seen
+	// five times.
 	Period time.Duration
 }
 
@@ -161,7 +178,7 @@ func (s *source) seen() Seen {
 		Samples:      s.samples.Load(),
 		Rejects:      s.rejects.Load(),
 		Series:       int(s.count.Load()),
-		Period:       time.Duration(s.period.Load()) * time.Millisecond,
+		Period:       time.Duration(s.known.Load()) * time.Millisecond,
 	}
 }
 

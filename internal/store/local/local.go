@@ -191,8 +191,7 @@ func (d *DB) Close() error {
 	d.closed = true
 	defer d.metrics.close()
 	if d.failed != nil {
-		// The logs hold all that was acknowledged. Closing the TSDB would write
-		// to the disk that failed, and it panics when that fails too.
+		d.abandon()
 		return d.release()
 	}
 	var errs []error
@@ -204,6 +203,21 @@ func (d *DB) Close() error {
 		return explain(d.cfg.Dir, err)
 	}
 	return nil
+}
+
+// abandon ends the TSDBs of a store that failed. The logs hold all that was
+// acknowledged; what the TSDBs still write goes to the disk that failed, and
+// they panic when that fails too.
+func (d *DB) abandon() {
+	for _, p := range []*part{d.recent, d.late.Load()} {
+		if p == nil || errors.Is(d.failed, errPanic) {
+			continue // after a panic the head's locks are in an unknown state
+		}
+		func() {
+			defer func() { _ = recover() }()
+			_ = p.close()
+		}()
+	}
 }
 
 // reserve is the free space below which the store stops. Out of space the TSDB
