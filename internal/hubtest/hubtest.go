@@ -5,6 +5,8 @@ package hubtest
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -64,6 +67,8 @@ type Hub struct {
 	HTTP  string `json:"http"` // base URL
 	MQTT  string `json:"mqtt"` // address:port
 	CoAP  string `json:"coap"` // address:port
+	MQTTS string `json:"mqtts"`
+	CoAPS string `json:"coaps"`
 	Token string
 
 	cmd    *exec.Cmd
@@ -85,12 +90,12 @@ func Start(t testing.TB, binary, dir string, args ...string) *Hub {
 }
 
 // Launch is Start for callers that take the error; args begin with the
-// subcommand.
+// subcommand, and their flags go before the free ports.
 func Launch(binary, dir string, args ...string) (*Hub, error) {
 	h := &Hub{Dir: dir, output: &tail{most: 64 << 10}, ended: make(chan struct{})}
 	_ = os.Remove(filepath.Join(dir, "hub.json"))
 	ports := []string{"--data", dir, "--http", "127.0.0.1:0", "--mqtt", "127.0.0.1:0", "--coap", "127.0.0.1:0"}
-	h.cmd = exec.Command(binary, append(args, ports...)...)
+	h.cmd = exec.Command(binary, slices.Concat(args[:1], ports, args[1:])...)
 	h.cmd.Stdout, h.cmd.Stderr = h.output, h.output
 	h.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := h.cmd.Start(); err != nil {
@@ -284,4 +289,23 @@ func (t *tail) String() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return string(t.data)
+}
+
+// Trust makes this process believe certificates of an authority for the rest
+// of the test: a hub with TLS is asked over https.
+func Trust(t testing.TB, caFile string) {
+	t.Helper()
+	pem, err := os.ReadFile(caFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(pem) {
+		t.Fatalf("%s holds no certificate", caFile)
+	}
+	before := http.DefaultTransport
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.TLSClientConfig = &tls.Config{RootCAs: roots}
+	http.DefaultTransport = transport
+	t.Cleanup(func() { http.DefaultTransport = before })
 }

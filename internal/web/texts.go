@@ -51,7 +51,7 @@ func texts() []entry {
 		{"range", "Time range", "时间范围"},
 		{"per_second", "per second", "每秒"},
 		{"top_n", "The {n} highest of {all} series. Choose devices or a group to see others.", "共 {all} 条序列，显示最高的 {n} 条；可选择设备或分组查看其他。"},
-		{"no_points", "No values in this time. Choose a longer range or another metric.", "该时段没有数据，请选择更长的时间范围或其他指标。"},
+		{"no_points", "No values in this time. Choose another range or metric.", "该时段没有数据，请选择其他时间范围或指标。"},
 		{"no_metrics", "Nothing has been reported yet. Register a device with `hub device add` and let it send; its metrics appear here.", "尚无上报数据。请用 `hub device add` 登记设备并开始上报，指标将显示在此处。"},
 		{"no_match", "Nothing matches.", "无匹配项。"},
 		{"more_match", "{n} more; type to narrow", "还有 {n} 项，请继续输入"},
