@@ -82,11 +82,8 @@ func runDemo(ctx context.Context, at hub.Addresses, fleet simulate.Config, out i
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return reportThisMachine(ctx, at, admin, log) })
 	group.Go(func() error {
-		// The fleet's secrets follow from the admin token, so that a demo with
-		// --data finds its devices again.
-		key := sha256.Sum256([]byte("fleet " + admin))
 		doors := simulate.Doors{MQTT: at.MQTT, CoAP: at.CoAP, HTTP: at.HTTP, Admin: func() string { return admin }}
-		return simulate.Run(ctx, fleet, doors, simulate.Secrets(key[:]), log)
+		return simulate.Run(ctx, fleet, doors, simulate.SecretsOf(admin), log)
 	})
 	return group.Wait()
 }

@@ -134,3 +134,10 @@ func ask(ctx context.Context, doors Doors, method, path string, in, out any) err
 	}
 	return nil
 }
+
+// SecretsOf returns secrets that follow from the token which registers the
+// fleet, so that it finds its devices again as long as the token is the same.
+func SecretsOf(token string) func(id string) string {
+	key := sha256.Sum256([]byte("fleet " + token))
+	return Secrets(key[:])
+}
