@@ -115,6 +115,9 @@ func (d *Door) authenticate(x *exchange) (*ingest.Peer, answer) {
 		return nil, text(forbidden, "use DTLS")
 	}
 	c := ingest.Credentials{Secret: x.msg.secret, Address: x.from.addr.Addr().Unmap()}
+	if x.msg.depth >= 2 {
+		c.About = string(x.msg.path[1])
+	}
 	peer, err := d.deps.Gate.Authenticate(context.Background(), c)
 	switch {
 	case err == nil:
