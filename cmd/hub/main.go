@@ -9,7 +9,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -23,11 +22,6 @@ const (
 	exitFailed
 	exitUsage
 )
-
-// usageError is a fault in how the program was called.
-type usageError struct{ error }
-
-func (e usageError) Unwrap() error { return e.error }
 
 func run(args []string, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -64,15 +58,4 @@ func rootCommand() *cobra.Command {
 		deviceCommand(), tokenCommand(), queryCommand(), rejectsCommand(),
 	)
 	return root
-}
-
-// isUsage recognises cobra's own errors about how the program was called.
-func isUsage(err error) bool {
-	text := err.Error()
-	for _, begin := range []string{"unknown command", "unknown flag", "unknown shorthand", "flag needs", "invalid argument", "required flag"} {
-		if strings.HasPrefix(text, begin) {
-			return true
-		}
-	}
-	return false
 }
