@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -22,6 +23,7 @@ import (
 // recent, and late for what is older than recent's window.
 type part struct {
 	db       *tsdb.DB
+	opened   atomic.Pointer[tsdb.DB] // db, once it is open
 	dir      string
 	wal, wbl *journal
 	metrics  *tap
@@ -47,6 +49,7 @@ func openPart(name, dir string, opts *tsdb.Options, sync func(*os.File) error, l
 		log.Warn("torn files removed; the logs hold what was in them", "part", name, "files", torn)
 	}
 	p := &part{dir: dir, metrics: newTap(prometheus.WrapRegistererWith(prometheus.Labels{"part": name}, reg))}
+	opts.BlockCompactionExcludeFunc = p.ahead
 	db, err := tsdb.Open(dir, slog.New(quiet{log.Handler()}).With("part", name), p.metrics, opts, nil)
 	if err != nil {
 		p.metrics.close()
@@ -54,6 +57,7 @@ func openPart(name, dir string, opts *tsdb.Options, sync func(*os.File) error, l
 	}
 	db.DisableCompactions() // Run compacts
 	p.db = db
+	p.opened.Store(db)
 	if err := p.attach(sync); err != nil {
 		return nil, errors.Join(err, p.close())
 	}
