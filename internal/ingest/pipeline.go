@@ -1,8 +1,10 @@
 package ingest
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -172,6 +174,7 @@ func (p *Pipeline) answer(d *Delivery) {
 		}
 		if len(m.Rejects) > 0 {
 			rejected += len(m.Rejects)
+			slices.SortStableFunc(m.Rejects, func(a, b telemetry.Reject) int { return cmp.Compare(a.Index, b.Index) })
 			for _, r := range m.Rejects {
 				p.metrics.rejects.WithLabelValues(string(r.Stage), string(r.Reason)).Inc()
 			}
