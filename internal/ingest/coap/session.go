@@ -47,9 +47,15 @@ func (s *session) run(ctx context.Context) {
 		s.server.door.metrics.refuse(refusedHandshake)
 		s.server.door.deps.Log.Debug("DTLS handshake failed", "address", s.from.Addr().String(), "error", err)
 	} else {
-		stop := context.AfterFunc(ctx, func() { _ = s.conn.Close() })
+		said := make(chan struct{})
+		stop := context.AfterFunc(ctx, func() {
+			defer close(said)
+			_ = s.conn.Close()
+		})
 		s.read(ctx)
-		stop()
+		if !stop() {
+			<-said // the goodbye needs the pipe
+		}
 	}
 	if s.conn != nil {
 		_ = s.conn.Close() // says goodbye where it still can
