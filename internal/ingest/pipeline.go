@@ -51,15 +51,18 @@ type Desk interface {
 	Keep(at time.Time, m *Message)
 }
 
-// Deps are what a pipeline works with. All are required.
+// Deps are what a pipeline works with. All but Period are required.
 type Deps struct {
 	Store     Store
 	Directory Directory
 	Notes     Notes
 	Desk      Desk
-	Log       *slog.Logger
-	Clock     func() time.Time
-	Metrics   prometheus.Registerer
+	// Period returns the reporting period of a device that was learned before
+	// the hub started, 0 when there is none. It is asked once per device.
+	Period  func(device string) time.Duration
+	Log     *slog.Logger
+	Clock   func() time.Time
+	Metrics prometheus.Registerer
 }
 
 // Pipeline is the way of a sample. Ingest may be called from any goroutine;
@@ -125,9 +128,13 @@ func (p *Pipeline) source(id string) *source {
 	s := p.sources[id]
 	p.mu.RUnlock()
 	if s == nil {
+		fresh := newSource(id)
+		if p.deps.Period != nil {
+			fresh.knew(p.deps.Period(id))
+		}
 		p.mu.Lock()
 		if s = p.sources[id]; s == nil {
-			s = newSource(id)
+			s = fresh
 			p.sources[id] = s
 		}
 		p.mu.Unlock()

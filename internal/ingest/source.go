@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -65,6 +66,23 @@ func (s *source) takeSeries() []telemetry.SeriesID {
 	s.tagged = nil
 	s.count.Store(0)
 	return ids
+}
+
+// seriesOf calls f for every series in use, or for those of one Sparkplug unit:
+// its samples carry one tag, and so end every key of theirs (appendKey). The
+// caller holds mu.
+func (s *source) seriesOf(unit string, f func(telemetry.SeriesID)) {
+	if unit == "" {
+		for id := range s.ids {
+			f(id)
+		}
+		return
+	}
+	for key, id := range s.tagged {
+		if strings.HasSuffix(key, "\xffsparkplug_device\xfe"+unit) {
+			f(id)
+		}
+	}
 }
 
 // stamp returns the time for samples that carry none: now, but later than the
@@ -158,6 +176,16 @@ const (
 	enoughCycles   = 5
 	shortestPeriod = 10_000 // ms
 )
+
+// knew takes over a period that was learned before the hub started, from where
+// it is followed on.
+func (s *source) knew(period time.Duration) {
+	if period > 0 {
+		s.period.Store(period.Milliseconds())
+		s.known.Store(period.Milliseconds())
+		s.cycles = enoughCycles
+	}
+}
 
 // Seen is what a device's telemetry tells of it.
 type Seen struct {

@@ -31,8 +31,10 @@ type PresenceConfig struct {
 	Registry *Registry
 	Records  *records.DB
 	Activity Activity
-	// On is told of every transition, in order, from Run's goroutine.
-	On      func(Transition)
+	// On is told of every transition, in order, from Run's goroutine: of all
+	// that happened since it returned at once, so that what it waits for (a
+	// commit) is waited for once.
+	On      func([]Transition)
 	Log     *slog.Logger
 	Now     func() time.Time
 	Metrics prometheus.Registerer
@@ -201,8 +203,6 @@ func (p *Presence) resume() {
 // finish leaves the states as they are: that the hub stops says nothing of a
 // device.
 func (p *Presence) finish(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-	defer cancel()
 	if err := p.flush(ctx); err != nil {
 		return err
 	}

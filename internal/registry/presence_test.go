@@ -58,10 +58,12 @@ func watching(t *testing.T, r *Registry) *watch {
 	w := &watch{traffic: &traffic{seen: map[string]Seen{}}, start: time.Now()}
 	p, err := NewPresence(t.Context(), PresenceConfig{
 		Registry: r, Records: r.db, Activity: w.traffic, Log: slog.New(slog.DiscardHandler), Now: time.Now, Metrics: prometheus.NewRegistry(),
-		On: func(x Transition) {
+		On: func(all []Transition) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
-			w.told = append(w.told, fmt.Sprintf("%s %s->%s %s %s", x.Device, x.From, x.To, x.Reason, x.At.Sub(w.start).Round(time.Second)))
+			for _, x := range all {
+				w.told = append(w.told, fmt.Sprintf("%s %s->%s %s %s", x.Device, x.From, x.To, x.Reason, x.At.Sub(w.start).Round(time.Second)))
+			}
 		},
 	})
 	if err != nil {

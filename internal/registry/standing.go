@@ -111,7 +111,10 @@ func (t *track) leave(how Reason, at time.Time) bool {
 // connection broke does not, nor does late history.
 func (t *track) see(s Seen) bool {
 	t.LastEvent = later(t.LastEvent, s.LastEvent)
-	t.Samples, t.Series, t.Period = s.Samples, s.Series, s.Period
+	t.Samples, t.Series = s.Samples, s.Series
+	if s.Period > 0 {
+		t.Period = s.Period
+	}
 	if !s.LastReceived.After(t.LastSeen) {
 		return false
 	}
