@@ -178,6 +178,9 @@ func (p *Pipeline) answer(d *Delivery) {
 		p.metrics.messages[m.Format].Inc()
 		if m.source != nil {
 			m.source.observe(d.now.UnixMilli(), m.newest, m.Accepted)
+			if m.Died {
+				d.deaths = append(d.deaths, int32(i))
+			}
 		}
 		if len(m.Rejects) > 0 {
 			rejected += len(m.Rejects)
@@ -193,6 +196,19 @@ func (p *Pipeline) answer(d *Delivery) {
 	}
 	p.accepted.Add(uint64(accepted))
 	p.rejected.Add(uint64(rejected))
+}
+
+// bury takes note of the deaths that the delivery told of. What was reported is
+// durable and answered, so a unit whose series could not be ended is no error.
+func (p *Pipeline) bury(d *Delivery) {
+	for _, i := range d.deaths {
+		m := &d.Messages[i]
+		if m.Unit == "" {
+			m.source.died.Store(d.now.UnixMilli())
+		} else if err := p.End(Ending{m.Device, m.Unit}); err != nil {
+			p.deps.Log.Warn("series_not_ended", "device", m.Device, "unit", m.Unit, "error", err)
+		}
+	}
 }
 
 // Totals returns how many samples were accepted and how many rejects there

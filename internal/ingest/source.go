@@ -18,6 +18,7 @@ type source struct {
 	heard    atomic.Int64 // hub's time of the last delivery, ms
 	received atomic.Int64 // hub's time of the last delivery of live samples, ms
 	event    atomic.Int64 // newest sample time, ms
+	died     atomic.Int64 // hub's time when it last announced its death, ms; 0: never
 	samples  atomic.Uint64
 	rejects  atomic.Uint64
 	period   atomic.Int64 // reporting period as far as learned, ms
@@ -191,6 +192,7 @@ func (s *source) knew(period time.Duration) {
 type Seen struct {
 	LastReceived time.Time // of live samples, by the hub's clock; 1970 when none came
 	LastEvent    time.Time // newest sample time
+	Died         time.Time // when it last announced its death; 1970 when it did not
 	Samples      uint64    // accepted since the hub started
 	Rejects      uint64    // since the hub started
 	Series       int       // in use
@@ -203,6 +205,7 @@ func (s *source) seen() Seen {
 	return Seen{
 		LastReceived: time.UnixMilli(s.received.Load()),
 		LastEvent:    time.UnixMilli(s.event.Load()),
+		Died:         time.UnixMilli(s.died.Load()),
 		Samples:      s.samples.Load(),
 		Rejects:      s.rejects.Load(),
 		Series:       int(s.count.Load()),

@@ -224,13 +224,26 @@ func (p *Presence) tick() {
 	now := p.Now()
 	p.Activity.Activity(func(device string, s Seen) bool {
 		if p.Registry.Device(device) != nil {
-			p.mu.Lock()
-			p.apply(p.follow(device), func(t *track) bool { return t.see(s) })
-			p.mu.Unlock()
+			p.heard(device, s)
 		}
 		return true
 	})
 	for from := 0; p.pass(now, from); from += chunk {
+	}
+}
+
+// heard gives a track what the write path knows, in the order in which it
+// happened.
+func (p *Presence) heard(device string, s Seen) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	f := p.follow(device)
+	if !s.Died.After(s.LastReceived) {
+		p.apply(f, func(t *track) bool { return t.die(s.Died) })
+	}
+	p.apply(f, func(t *track) bool { return t.see(s) })
+	if s.Died.After(s.LastReceived) {
+		p.apply(f, func(t *track) bool { return t.die(s.Died) })
 	}
 }
 
