@@ -178,7 +178,7 @@ func (s *standing) write(readings []reading) {
 		points[i] = s.point(r)
 	}
 	if err := s.pipeline.Write(points); err != nil {
-		s.log.Debug("presence_not_written", "error", err)
+		s.log.Warn("presence_not_written", "devices", len(points), "error", err)
 	}
 }
 
