@@ -59,7 +59,7 @@ func (s *standing) turn(t registry.Transition) {
 		}
 	}
 	if t.To == registry.Offline {
-		if err := s.pipeline.End(t.Device, t.At.UnixMilli()); err != nil {
+		if err := s.pipeline.End(t.Device); err != nil {
 			s.log.Debug("series_not_ended", "device", t.Device, "error", err)
 		}
 	}
