@@ -35,8 +35,10 @@ type standing struct {
 	clock    func() time.Time
 	log      *slog.Logger
 
-	mu     sync.Mutex
-	series map[string]telemetry.SeriesID // by device and labels; as many as devices
+	// writing is held from before an id is taken until its point is durable, and
+	// while ids are given back: the store takes no point under one of these.
+	writing sync.Mutex
+	series  map[string]telemetry.SeriesID // by device and labels; as many as devices
 }
 
 func value(s registry.PresenceState) (float64, bool) {
@@ -55,7 +57,7 @@ func value(s registry.PresenceState) (float64, bool) {
 func (s *standing) turn(t registry.Transition) {
 	if v, ok := value(t.To); ok {
 		if d := s.registry.Device(t.Device); d != nil {
-			s.write([]telemetry.Point{{Series: s.id(d), Time: t.At.UnixMilli(), Value: v}})
+			s.write([]reading{{d, t.At.UnixMilli(), v}})
 		}
 	}
 	if t.To == registry.Offline {
@@ -86,23 +88,23 @@ func (s *standing) writeAll() {
 	for more {
 		var page []*registry.Device
 		page, more = s.registry.List(registry.Filter{}, after, 1000)
-		points := make([]telemetry.Point, 0, len(page))
+		readings := make([]reading, 0, len(page))
 		for _, d := range page {
 			after = d.ID
 			seen[key(d.Device)] = struct{}{}
 			if v, ok := value(s.presence.Of(d.ID).State); ok {
-				points = append(points, telemetry.Point{Series: s.id(d.Device), Time: now, Value: v})
+				readings = append(readings, reading{d.Device, now, v})
 			}
 		}
-		s.write(points)
+		s.write(readings)
 	}
 	s.forget(seen)
 }
 
 // forget gives back the series of devices that are gone or have other labels.
 func (s *standing) forget(seen map[string]struct{}) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.writing.Lock()
+	defer s.writing.Unlock()
 	var gone []telemetry.SeriesID
 	for k, id := range s.series {
 		if _, ok := seen[k]; !ok {
@@ -113,9 +115,22 @@ func (s *standing) forget(seen map[string]struct{}) {
 	s.store.Forget(gone)
 }
 
-func (s *standing) write(points []telemetry.Point) {
-	if len(points) == 0 {
+// reading is the presence of a device at a time.
+type reading struct {
+	device *telemetry.Device
+	at     int64 // ms
+	value  float64
+}
+
+func (s *standing) write(readings []reading) {
+	if len(readings) == 0 {
 		return
+	}
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	points := make([]telemetry.Point, len(readings))
+	for i, r := range readings {
+		points[i] = telemetry.Point{Series: s.id(r.device), Time: r.at, Value: r.value}
 	}
 	if err := s.pipeline.Write(points); err != nil {
 		s.log.Debug("presence_not_written", "error", err)
@@ -126,9 +141,8 @@ func key(d *telemetry.Device) string {
 	return strings.Join([]string{d.ID, string(d.Kind), d.Region, d.Site}, "\xff")
 }
 
+// id returns the series of a device. The caller holds s.writing.
 func (s *standing) id(d *telemetry.Device) telemetry.SeriesID {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	k := key(d)
 	id, ok := s.series[k]
 	if !ok {
