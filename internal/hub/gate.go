@@ -89,7 +89,7 @@ func (g gate) MaySpeak(p *ingest.Peer, device string) bool {
 type notes struct{ *registry.Registry }
 
 // PutStates implements ingest.Notes.
-func (n notes) PutStates(ctx context.Context, changes []ingest.StateChange) (map[int]error, error) {
+func (n notes) PutStates(ctx context.Context, changes []ingest.StateChange) (map[int]telemetry.Reject, error) {
 	own := make([]registry.StateChange, len(changes))
 	for i, c := range changes {
 		own[i] = registry.StateChange{Device: c.Device, Name: c.Name, Value: c.Value, Time: time.UnixMilli(c.Time)}

@@ -4,51 +4,78 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/songhua-io/hub/internal/telemetry"
 )
 
-// queue is where deliveries wait for the committer. Everything that waits is
-// committed together: the fsync of one is the fsync of all.
+// lane is where deliveries wait for one of the two that make them durable: the
+// committer, or the writer of notes. All that waits is made durable together:
+// the fsync of one is the fsync of all.
+type lane struct {
+	waiting []*Delivery
+	wake    chan struct{} // holds one token while waiting is not empty
+}
+
+func (l *lane) add(d *Delivery) {
+	l.waiting = append(l.waiting, d)
+	if len(l.waiting) == 1 {
+		l.wake <- struct{}{}
+	}
+}
+
+// queue is the way from the deliveries to both lanes.
 type queue struct {
 	most int
 
 	mu      sync.Mutex
-	waiting []*Delivery
-	pending int // points of waiting, or in the commit under way
+	points  lane
+	notes   lane
+	pending int // points that wait, or are in the commit under way
 	end     error
-	wake    chan struct{} // holds one token while waiting is not empty
 }
 
-func (q *queue) init(most int) { q.most, q.wake = most, make(chan struct{}, 1) }
+func (q *queue) init(most int) {
+	q.most = most
+	q.points.wake, q.notes.wake = make(chan struct{}, 1), make(chan struct{}, 1)
+}
 
-// push adds a delivery, or says why it cannot be taken.
-func (q *queue) push(d *Delivery) error {
+// push adds a delivery to the lanes that it needs and returns how many answers
+// come on its done, or says why it cannot be taken.
+func (q *queue) push(d *Delivery) (lanes int, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.end != nil {
-		return q.end
+		return 0, q.end
 	}
 	if q.pending > 0 && q.pending+len(d.write.Points) > q.most {
-		return ErrBusy
+		return 0, ErrBusy
 	}
-	q.pending += len(d.write.Points)
-	q.waiting = append(q.waiting, d)
-	if len(q.waiting) == 1 {
-		q.wake <- struct{}{}
+	if len(d.write.Points) > 0 {
+		q.pending += len(d.write.Points)
+		q.points.add(d)
+		lanes++
 	}
-	return nil
+	if len(d.changes)+len(d.units) > 0 {
+		q.notes.add(d)
+		lanes++
+	}
+	return lanes, nil
 }
 
-// take returns all that waits and leaves room in reuse's memory for the next.
-func (q *queue) take(reuse []*Delivery) []*Delivery {
+// take returns all that waits in a lane and leaves room in reuse's memory for
+// the next.
+func (q *queue) take(l *lane, reuse []*Delivery) []*Delivery {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	group := q.waiting
+	group := l.waiting
 	clear(reuse)
-	q.waiting = reuse[:0]
+	l.waiting = reuse[:0]
 	return group
 }
 
@@ -61,8 +88,18 @@ func (q *queue) committed(points int) {
 // close refuses what comes from here on with err.
 func (q *queue) close(err error) {
 	q.mu.Lock()
-	q.end = err
-	q.mu.Unlock()
+	defer q.mu.Unlock()
+	if q.end == nil {
+		q.end = err
+	}
+}
+
+// fail closes the queue and answers all that waits in a lane with err.
+func (q *queue) fail(l *lane, err error) {
+	q.close(err)
+	for _, d := range q.take(l, nil) {
+		d.done <- err
+	}
 }
 
 func (q *queue) length() int {
@@ -71,23 +108,31 @@ func (q *queue) length() int {
 	return q.pending
 }
 
-// commit waits until the delivery's points are durable and notes which were
-// refused. A delivery that has nothing to store does not wait.
+// commit waits until the delivery's points, states and units are durable and
+// notes which were refused. A delivery that has nothing to store does not wait.
 func (p *Pipeline) commit(d *Delivery) error {
-	if len(d.write.Points) == 0 && len(d.changes) == 0 && len(d.units) == 0 {
+	if len(d.write.Points)+len(d.changes)+len(d.units) == 0 {
 		return nil
 	}
-	if err := p.queue.push(d); err != nil {
+	lanes, err := p.queue.push(d)
+	if err != nil {
 		if errors.Is(err, ErrBusy) {
 			p.metrics.busy.Inc()
 		}
 		return err
 	}
-	// The committer always answers: it drains the queue before it ends.
-	if err := <-d.done; err != nil {
+	// Both always answer: they drain their lanes before they end. The delivery's
+	// memory is theirs until then.
+	for range lanes {
+		if failed := <-d.done; failed != nil {
+			err = failed
+		}
+	}
+	if err != nil {
 		return err
 	}
 	p.settle(d)
+	d.settleStates()
 	return nil
 }
 
@@ -95,7 +140,7 @@ func (p *Pipeline) commit(d *Delivery) error {
 // refusals into rejects.
 func (p *Pipeline) settle(d *Delivery) {
 	point, refusal := 0, 0
-	for i := range d.Messages {
+	for _, i := range d.open {
 		m := &d.Messages[i]
 		for ; point < len(d.samples) && int(d.samples[point]) < m.last; point++ {
 			if refusal < len(d.write.Refused) && d.write.Refused[refusal].Index == point {
@@ -116,33 +161,41 @@ func refused(d *Delivery, point int, reason telemetry.Reason) telemetry.Reject {
 	}
 }
 
-// Run commits what waits until ctx ends, then what still waits, and refuses
-// the rest with ErrClosed. It returns an error when a commit failed: nothing
-// of that group was acknowledged and the process must end.
+// Run makes durable what waits until ctx ends, then what still waits, and
+// refuses the rest with ErrClosed. It returns an error when a write failed:
+// nothing of that group was acknowledged and the process must end.
 func (p *Pipeline) Run(ctx context.Context) error {
+	both, ctx := errgroup.WithContext(ctx)
+	both.Go(func() error { return p.runCommits(ctx) })
+	both.Go(func() error { return p.runNotes(ctx) })
+	return both.Wait()
+}
+
+func (p *Pipeline) runCommits(ctx context.Context) error {
 	sweep := time.NewTicker(time.Minute)
 	defer sweep.Stop()
 	var group []*Delivery
 	var writes []*telemetry.Write
+	var err error
 	for {
 		select {
 		case <-ctx.Done():
 			p.queue.close(ErrClosed)
-			_, _, err := p.commitGroup(context.WithoutCancel(ctx), group, writes)
+			_, _, err = p.commitGroup(group, writes)
 			return err
 		case <-sweep.C:
-			p.sweep()
-		case <-p.queue.wake:
-			var err error
-			if group, writes, err = p.commitGroup(ctx, group, writes); err != nil {
+			p.sweep(p.deps.Clock())
+		case <-p.queue.points.wake:
+			if group, writes, err = p.commitGroup(group, writes); err != nil {
 				return err
 			}
 		}
+		p.holdings.giveBack()
 	}
 }
 
-func (p *Pipeline) commitGroup(ctx context.Context, reuse []*Delivery, writes []*telemetry.Write) ([]*Delivery, []*telemetry.Write, error) {
-	group := p.queue.take(reuse)
+func (p *Pipeline) commitGroup(reuse []*Delivery, writes []*telemetry.Write) ([]*Delivery, []*telemetry.Write, error) {
+	group := p.queue.take(&p.queue.points, reuse)
 	if len(group) == 0 {
 		return group, writes, nil
 	}
@@ -153,16 +206,10 @@ func (p *Pipeline) commitGroup(ctx context.Context, reuse []*Delivery, writes []
 		points += len(d.write.Points)
 		writes = append(writes, &d.write)
 	}
-	err := p.putNotes(ctx, group)
-	if err == nil {
-		err = p.deps.Store.Commit(writes)
-	}
+	err := p.deps.Store.Commit(writes)
 	if err != nil {
 		err = fmt.Errorf("commit of %d samples failed, none of them was acknowledged: %w", points, err)
-		p.queue.close(err)
-		for _, d := range p.queue.take(nil) {
-			d.done <- err
-		}
+		p.queue.fail(&p.queue.points, err)
 	}
 	p.metrics.commit.Observe(p.deps.Clock().Sub(begin).Seconds())
 	p.metrics.groups.Observe(float64(points))
@@ -176,7 +223,7 @@ func (p *Pipeline) commitGroup(ctx context.Context, reuse []*Delivery, writes []
 // Write stores points of the hub's own (its metrics, ends of series) on the
 // same way as everybody's, and returns when they are durable.
 func (p *Pipeline) Write(points []telemetry.Point) error {
-	d := &Delivery{write: telemetry.Write{Points: points}, done: make(chan error, 1)}
+	d := &Delivery{write: telemetry.Write{Points: points}, done: make(chan error, 2)}
 	return p.commit(d)
 }
 
@@ -197,6 +244,8 @@ const endsAtOnce = 1 << 18
 // device goes on to measure while it is offline. All endings share commits, so
 // that thousands of devices that drop together cost the disk as much as one.
 func (p *Pipeline) End(all ...Ending) error {
+	round := p.holdings.flights.begin()
+	defer p.holdings.flights.end(round)
 	var points []telemetry.Point
 	for _, e := range all {
 		if points = p.appendEnd(points, e); len(points) < endsAtOnce {
@@ -227,22 +276,41 @@ func (p *Pipeline) appendEnd(points []telemetry.Point, e Ending) []telemetry.Poi
 	return points
 }
 
-// sweep forgets devices that were removed, and gives back the series of those
-// that were silent for a day.
-func (p *Pipeline) sweep() {
-	idle := p.deps.Clock().Add(-24 * time.Hour).UnixMilli()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for id, s := range p.sources {
-		removed := p.deps.Directory.Device(id) == nil
-		if !removed && s.heard.Load() > idle {
+// sweep forgets devices that were removed, and releases the series of those
+// that were silent for a day. One that was never answered is not silent: its
+// first message may be under way.
+func (p *Pipeline) sweep(now time.Time) {
+	idle := now.Add(-24 * time.Hour).UnixMilli()
+	for _, s := range p.all() {
+		if p.deps.Directory.Device(s.id) == nil {
+			p.forget(s)
 			continue
 		}
-		s.mu.Lock()
-		p.release(s)
-		s.mu.Unlock()
-		if removed {
-			delete(p.sources, id)
+		if heard := s.heard.Load(); heard != 0 && heard <= idle {
+			s.mu.Lock()
+			p.release(s)
+			s.mu.Unlock()
 		}
 	}
+}
+
+// forget ends the memory of a device that was removed. Its series are released
+// before another memory of the same device can claim them.
+func (p *Pipeline) forget(s *source) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.deps.Directory.Device(s.id) != nil {
+		return // it was added again
+	}
+	s.gone = true
+	p.release(s)
+	delete(p.sources, s.id)
+}
+
+func (p *Pipeline) all() []*source {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return slices.Collect(maps.Values(p.sources))
 }

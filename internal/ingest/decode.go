@@ -11,7 +11,7 @@ import (
 
 // decode reads every message into the delivery's batch.
 func (p *Pipeline) decode(d *Delivery) {
-	for i := range d.Messages {
+	for _, i := range d.open {
 		p.decodeMessage(d, &d.Messages[i])
 	}
 }
@@ -64,7 +64,7 @@ func reasonOf(err error) telemetry.Reason {
 // identify makes sure that the device of every message is registered and in
 // use, and charges what it sent to its rate.
 func (p *Pipeline) identify(d *Delivery) {
-	for i := range d.Messages {
+	for _, i := range d.open {
 		m := &d.Messages[i]
 		switch {
 		case m.source == nil:
@@ -72,7 +72,7 @@ func (p *Pipeline) identify(d *Delivery) {
 		case m.source.device.Load().Disabled:
 			m.refuse(telemetry.StageIdentify, telemetry.ReasonDeviceDisabled, fmt.Sprintf("device %q is disabled", m.Device))
 		default:
-			m.source.tokens.Add(-int64(m.last - m.first + len(m.Rejects)))
+			m.source.tokens.Add(-int64(m.last - m.first + m.statesEnd - m.states + len(m.Rejects)))
 		}
 	}
 }
@@ -80,7 +80,7 @@ func (p *Pipeline) identify(d *Delivery) {
 // grade refuses data that this hub may not hold: important and core data need
 // a store on an encrypted volume. Art. 74(3)
 func (p *Pipeline) grade(d *Delivery) {
-	for i := range d.Messages {
+	for _, i := range d.open {
 		m := &d.Messages[i]
 		if m.source == nil {
 			continue
@@ -95,11 +95,7 @@ func (p *Pipeline) grade(d *Delivery) {
 // drop takes the points and states of a message out of the delivery.
 func (d *Delivery) drop(m *Message) {
 	m.Accepted = 0
-	for i := len(d.changes) - 1; i >= 0; i-- {
-		if &d.Messages[d.changeOf[i]] == m {
-			d.changes, d.changeOf = slices.Delete(d.changes, i, i+1), slices.Delete(d.changeOf, i, i+1)
-		}
-	}
+	d.changes = slices.DeleteFunc(d.changes, func(c change) bool { return &d.Messages[c.message] == m })
 	from, to := 0, 0
 	for i, s := range d.samples {
 		if int(s) < m.first {

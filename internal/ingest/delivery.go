@@ -17,15 +17,14 @@ type Delivery struct {
 	now   time.Time
 	batch telemetry.Batch
 	write telemetry.Write
+	open  []int32 // indexes of the messages that are taken by this call of Ingest
 	// samples[i] is the index in batch.Samples of write.Points[i].
 	samples []int32
-	changes []StateChange
-	// changeOf[i] is the index in Messages of changes[i].
-	changeOf []int32
-	units    map[string]string
-	deaths   []int32 // indexes in Messages
+	changes []change
+	units   map[string]string
+	deaths  []int32 // indexes in Messages
 
-	done chan error
+	done chan error // an answer of each lane
 }
 
 // Reset empties the delivery and keeps its memory.
@@ -65,10 +64,11 @@ func (d *Delivery) begin(now time.Time) {
 	d.now = now
 	d.batch.Reset()
 	d.write.Reset()
-	d.samples, d.changes, d.changeOf, d.deaths = d.samples[:0], d.changes[:0], d.changeOf[:0], d.deaths[:0]
+	clear(d.changes)
+	d.open, d.samples, d.changes, d.deaths = d.open[:0], d.samples[:0], d.changes[:0], d.deaths[:0]
 	clear(d.units)
 	if d.done == nil {
-		d.done = make(chan error, 1)
+		d.done = make(chan error, 2)
 	}
 }
 

@@ -44,6 +44,12 @@ type Message struct {
 	Died bool
 	Unit string
 
+	// Done says that the message may be acknowledged: Accepted and Rejects are
+	// final. Ingest leaves messages alone that are done.
+	Done bool
+	// After is when the message may be tried again, where its device was too
+	// fast: nothing of it was stored.
+	After time.Duration
 	// Accepted is the number of samples and states that are durable.
 	Accepted int
 	// Rejects are what was not stored of this message, by rising Index.
@@ -61,7 +67,8 @@ func (m *Message) Unreadable() bool {
 	return len(m.Rejects) > 0 && m.Rejects[0].Index < 0 && m.Rejects[0].Stage == telemetry.StageDecode
 }
 
-// Errors of Ingest. Each refuses the whole delivery; nothing of it was stored.
+// Errors of Ingest that refuse all of a delivery that was not done; nothing of
+// it was stored.
 var (
 	// ErrBusy: too much waits for the store. Try again after a second.
 	ErrBusy = errors.New("hub is busy: too many samples wait for the store")
@@ -69,11 +76,11 @@ var (
 	ErrClosed = errors.New("hub is shutting down")
 )
 
-// RateError refuses a delivery because its device sent more samples than it
-// may. Nothing was stored.
+// RateError holds back the messages of devices that sent more samples than they
+// may. Nothing of these was stored; the other messages of the delivery are done.
 type RateError struct {
-	Device string
-	After  time.Duration // when it may be sent again
+	Device string        // the first of them
+	After  time.Duration // when all may be tried again
 }
 
 func (e *RateError) Error() string {
@@ -84,16 +91,30 @@ func (e *RateError) Error() string {
 // accepted of them is durable. The answers stand in d.Messages. It blocks for
 // as long as the store needs: the caller's waiting is the back-pressure.
 //
-// An error means that nothing of the delivery may be acknowledged: ErrBusy, a
-// *RateError and ErrClosed leave the store as it was; any other error is a
-// failure of the store after which the process ends.
+// With an error, only messages that are Done may be acknowledged, and calling
+// again with the same delivery tries the others. A *RateError holds back those
+// of devices that were too fast, ErrBusy and ErrClosed all of them; any other
+// error is a failure of the store after which the process ends.
 func (p *Pipeline) Ingest(d *Delivery) error {
 	begin := p.deps.Clock()
 	d.begin(begin)
-	if err := p.sourcesOf(d); err != nil {
-		return err
+	round := p.holdings.flights.begin()
+	defer p.holdings.flights.end(round)
+	rate := p.open(d)
+	if len(d.open) > 0 {
+		if err := p.take(d); err != nil {
+			return err
+		}
 	}
-	at := begin
+	if rate != nil {
+		return rate
+	}
+	return nil
+}
+
+// take takes the open messages through all stages.
+func (p *Pipeline) take(d *Delivery) error {
+	at := d.now
 	for i, s := range stages {
 		s.run(p, d)
 		end := p.deps.Clock()

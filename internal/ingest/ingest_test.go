@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
@@ -27,13 +28,18 @@ import (
 type shelf struct {
 	mu      sync.Mutex
 	ids     map[string]telemetry.SeriesID
-	names   map[telemetry.SeriesID]string
+	names   map[telemetry.SeriesID]string // of ids that were not given back
+	lastID  telemetry.SeriesID
 	points  map[string]float64
 	devices map[string]*telemetry.Device
 	states  map[string]string
 	units   map[string]string
+	refuse  map[string]telemetry.Reject // states by "device/name"
+	puts    [][]ingest.StateChange      // calls of PutStates
+	noting  chan struct{}               // when set, PutStates waits for it
 	kept    []telemetry.Reject
 	forgot  int
+	noted   int // calls of PutUnits
 	commits int
 	fail    error
 	gate    chan struct{} // when set, a commit waits for it
@@ -59,7 +65,8 @@ func (s *shelf) Series(labels []telemetry.Label) telemetry.SeriesID {
 	name := fmt.Sprint(labels)
 	id, ok := s.ids[name]
 	if !ok {
-		id = telemetry.SeriesID(len(s.ids) + 1)
+		s.lastID++
+		id = s.lastID
 		s.ids[name], s.names[id] = id, name
 	}
 	return id
@@ -69,6 +76,10 @@ func (s *shelf) Forget(ids []telemetry.SeriesID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.forgot += len(ids)
+	for _, id := range ids {
+		delete(s.ids, s.names[id])
+		delete(s.names, id)
+	}
 }
 
 func (s *shelf) Commit(writes []*telemetry.Write) error {
@@ -83,7 +94,11 @@ func (s *shelf) Commit(writes []*telemetry.Write) error {
 	}
 	for _, w := range writes {
 		for i, p := range w.Points {
-			key := fmt.Sprintf("%s@%d", s.names[p.Series], p.Time)
+			name, known := s.names[p.Series]
+			if !known {
+				return fmt.Errorf("series id %d was given back", p.Series)
+			}
+			key := fmt.Sprintf("%s@%d", name, p.Time)
 			if v, ok := s.points[key]; ok && math.Float64bits(v) != math.Float64bits(p.Value) {
 				w.Refused = append(w.Refused, telemetry.Refusal{Index: i, Reason: telemetry.ReasonConflict})
 				continue
@@ -108,18 +123,35 @@ func (s *shelf) register(d *telemetry.Device) {
 	s.devices[d.ID] = d
 }
 
-func (s *shelf) PutStates(_ context.Context, changes []ingest.StateChange) (map[int]error, error) {
+func (s *shelf) remove(device string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, c := range changes {
-		s.states[c.Device+"/"+c.Name] = c.Value
+	delete(s.devices, device)
+}
+
+func (s *shelf) PutStates(_ context.Context, changes []ingest.StateChange) (map[int]telemetry.Reject, error) {
+	if s.noting != nil {
+		<-s.noting
 	}
-	return nil, s.fail
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.puts = append(s.puts, slices.Clone(changes))
+	refused := map[int]telemetry.Reject{}
+	for i, c := range changes {
+		name := c.Device + "/" + c.Name
+		if r, no := s.refuse[name]; no {
+			refused[i] = r
+			continue
+		}
+		s.states[name] = c.Value
+	}
+	return refused, s.fail
 }
 
 func (s *shelf) PutUnits(_ context.Context, units map[string]string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.noted++
 	for m, u := range units {
 		s.units[m] = u
 	}
@@ -138,9 +170,14 @@ var noon = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 // returned.
 func start(t testing.TB, cfg ingest.Config, s *shelf) (*ingest.Pipeline, func() error) {
 	t.Helper()
+	return startAt(t, cfg, s, func() time.Time { return noon })
+}
+
+func startAt(t testing.TB, cfg ingest.Config, s *shelf, clock func() time.Time) (*ingest.Pipeline, func() error) {
+	t.Helper()
 	p := ingest.New(cfg, ingest.Deps{
 		Store: s, Directory: s, Notes: s, Desk: s,
-		Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Clock: func() time.Time { return noon }, Metrics: prometheus.NewRegistry(),
+		Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Clock: clock, Metrics: prometheus.NewRegistry(),
 	})
 	return p, run(t, p)
 }
@@ -256,22 +293,21 @@ func TestSamplesWithoutATimeInOneMillisecondAreDifferentSamples(t *testing.T) {
 }
 
 func TestAllThatWaitShareOneCommit(t *testing.T) {
-	s := newShelf(soilProbe())
-	s.gate = make(chan struct{})
-	p, _ := start(t, ingest.DefaultConfig(), s)
-	var wg sync.WaitGroup
-	for i := range 50 {
-		wg.Go(func() { send(t, p, "t1", fmt.Sprintf(`{"ts": %d, "a": 1}`, noon.UnixMilli()-int64(i))) })
-	}
-	go func() {
-		for {
-			s.gate <- struct{}{}
+	synctest.Test(t, func(t *testing.T) {
+		s := newShelf(soilProbe())
+		s.gate = make(chan struct{})
+		p, _ := start(t, ingest.DefaultConfig(), s)
+		var wg sync.WaitGroup
+		for i := range 50 {
+			wg.Go(func() { send(t, p, "t1", fmt.Sprintf(`{"ts": %d, "a": 1}`, noon.UnixMilli()-int64(i))) })
 		}
-	}()
-	wg.Wait()
-	if s.commits > 40 {
-		t.Errorf("%d commits for 50 deliveries at once", s.commits)
-	}
+		synctest.Wait()
+		close(s.gate)
+		wg.Wait()
+		if s.commits > 2 {
+			t.Errorf("%d commits for 50 deliveries at once", s.commits)
+		}
+	})
 }
 
 func TestAfterAFailedCommitNothingIsAcknowledgedAndRunEnds(t *testing.T) {
@@ -342,6 +378,55 @@ func TestADeviceThatSendsTooFastIsToldWhenToGoOn(t *testing.T) {
 	}
 }
 
+func TestADeviceThatSendsTooFastHoldsBackNoOther(t *testing.T) {
+	cfg := ingest.DefaultConfig()
+	cfg.SamplesPerSecond = 10
+	other := soilProbe()
+	other.ID = "t2"
+	s := newShelf(soilProbe(), other)
+	now := noon
+	p, _ := startAt(t, cfg, s, func() time.Time { return now })
+	var lines strings.Builder
+	for i := range 30 {
+		fmt.Fprintf(&lines, "m v=%d %d\n", i, noon.UnixNano()-int64(i)*1e6)
+	}
+	send(t, p, "t1", lines.String())
+
+	var d ingest.Delivery
+	for _, device := range []string{"t2", "t1", "nobody", "t1", "t2"} {
+		d.Add(device, codec.Auto, []byte(`{"a": 1}`))
+	}
+	outcome := func() (done []bool) {
+		for _, m := range d.Messages {
+			done = append(done, m.Done)
+			if m.Done == (m.After > 0) {
+				t.Errorf("done %v, but to be tried again after %v", m.Done, m.After)
+			}
+		}
+		return done
+	}
+	var rate *ingest.RateError
+	if err := p.Ingest(&d); !errors.As(err, &rate) || rate.Device != "t1" || rate.After != d.Messages[1].After {
+		t.Fatalf("Ingest: %v", err)
+	}
+	if diff := gocmp.Diff([]bool{true, false, true, false, true}, outcome()); diff != "" {
+		t.Errorf("done (-want +got):\n%s", diff)
+	}
+	if m := d.Messages; m[0].Accepted != 1 || m[4].Accepted != 1 || m[2].Rejects[0].Reason != telemetry.ReasonUnknownDevice || m[1].Accepted+len(m[1].Rejects) != 0 {
+		t.Errorf("%+v", m)
+	}
+
+	points, kept := len(s.points), len(s.kept)
+	now = now.Add(rate.After)
+	if err := p.Ingest(&d); err != nil {
+		t.Fatalf("again: %v", err)
+	}
+	outcome()
+	if len(s.points) != points+2 || len(s.kept) != kept {
+		t.Errorf("%d points and %d rejects more than before, want 2 and none", len(s.points)-points, len(s.kept)-kept)
+	}
+}
+
 func TestAChangeOfTheRegistryReachesTheNextSample(t *testing.T) {
 	s := newShelf(soilProbe())
 	p, _ := start(t, ingest.DefaultConfig(), s)
@@ -352,6 +437,9 @@ func TestAChangeOfTheRegistryReachesTheNextSample(t *testing.T) {
 	send(t, p, "t1", `{"ts": 1764000001000, "a": 1}`)
 	if _, ok := s.points["[{__name__ a} {device t1} {kind sensor} {region 220100} {site plant-b}]@1764000001000"]; !ok {
 		t.Errorf("points %v", s.points)
+	}
+	for range 3 {
+		p.Sweep(noon)
 	}
 	if s.forgot != 1 {
 		t.Errorf("%d series given back, want 1", s.forgot)
@@ -376,7 +464,7 @@ func TestStatesAndUnitsAreNotedOnceAndLateStatesAreHistory(t *testing.T) {
 	}
 }
 
-func TestAnOfflineDeviceEndsItsSeries(t *testing.T) {
+func TestAnOfflineDeviceEndsItsSeriesWhereItsSamplesEnd(t *testing.T) {
 	s := newShelf(soilProbe())
 	p, _ := start(t, ingest.DefaultConfig(), s)
 	last := noon.Add(-time.Minute).UnixMilli()
@@ -392,6 +480,22 @@ func TestAnOfflineDeviceEndsItsSeries(t *testing.T) {
 	}
 	if ends != 2 {
 		t.Errorf("%d series ended just after their last sample, want 2: %v", ends, s.points)
+	}
+	// What it measured while it was offline comes from its spool, at any time.
+	if m := send(t, p, "t1", fmt.Sprintf(`{"ts": %d, "a": 3}`, noon.UnixMilli())); m.Accepted != 1 {
+		t.Errorf("a sample at the time of the ending: %v", m.Rejects)
+	}
+}
+
+func TestADeviceThatSentHistoryAloneEndsNothing(t *testing.T) {
+	s := newShelf(soilProbe())
+	p, _ := start(t, ingest.DefaultConfig(), s)
+	send(t, p, "t1", fmt.Sprintf(`{"ts": %d, "a": 1}`, noon.Add(-time.Hour).UnixMilli()))
+	if err := p.End(ingest.Ending{Device: "t1"}); err != nil {
+		t.Fatal(err)
+	}
+	if len(s.points) != 1 {
+		t.Errorf("points %v", s.points)
 	}
 }
 

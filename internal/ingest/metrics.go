@@ -17,6 +17,7 @@ type metrics struct {
 	commit      prometheus.Histogram
 	commitWait  prometheus.Histogram
 	groups      prometheus.Histogram
+	notes       prometheus.Histogram
 }
 
 // seconds are the buckets of everything that takes time on a sample's way:
@@ -38,10 +39,11 @@ func newMetrics(reg prometheus.Registerer, p *Pipeline) *metrics {
 	}
 	m := &metrics{
 		forged:      counter("hub_ingest_forged_tags_total", "Tags left out because the registry alone sets them."),
-		rateLimited: counter("hub_ingest_rate_limited_total", "Deliveries refused because their device sends too fast."),
+		rateLimited: counter("hub_ingest_rate_limited_total", "Deliveries of which messages were held back because their device sends too fast."),
 		busy:        counter("hub_ingest_busy_total", "Deliveries refused because too many samples waited for the store."),
 		commit:      histogram("hub_ingest_commit_seconds", "Time of one group commit, fsync included.", seconds()),
 		commitWait:  histogram("hub_ingest_commit_wait_seconds", "Time a delivery waited until it was durable.", seconds()),
+		notes:       histogram("hub_ingest_notes_seconds", "Time of one write of states and units, fsync included.", seconds()),
 		groups:      histogram("hub_ingest_commit_samples", "Samples that shared one commit.", prometheus.ExponentialBuckets(1, 8, 8)),
 	}
 	stageSeconds := prometheus.NewHistogramVec(prometheus.HistogramOpts{
@@ -70,11 +72,7 @@ func newMetrics(reg prometheus.Registerer, p *Pipeline) *metrics {
 		reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, f))
 	}
 	gauge("hub_ingest_pending_samples", "Samples that wait for the store.", func() float64 { return float64(p.queue.length()) })
-	gauge("hub_ingest_series", "Series in use by devices.", func() float64 {
-		p.seriesMu.Lock()
-		defer p.seriesMu.Unlock()
-		return float64(p.series)
-	})
+	gauge("hub_ingest_series", "Series in use by devices.", func() float64 { return float64(p.holdings.count()) })
 	gauge("hub_ingest_devices", "Devices that sent something since the hub started.", func() float64 {
 		p.mu.RLock()
 		defer p.mu.RUnlock()

@@ -15,7 +15,7 @@ import (
 )
 
 // Store is what ingest needs of a time-series engine; store.Engine states the
-// promises in full.
+// promises in full. The pipeline commits no point under an id after Forget.
 type Store interface {
 	Series(labels []telemetry.Label) telemetry.SeriesID
 	Forget(ids []telemetry.SeriesID)
@@ -25,16 +25,17 @@ type Store interface {
 
 // Directory knows the devices. Device returns the same pointer for as long as
 // nothing about the device changed, and nil for one that is not registered. It
-// is asked once per delivery and must not block.
+// must not block.
 type Directory interface {
 	Device(id string) *telemetry.Device
 }
 
 // Notes keeps what devices report besides numbers. Both calls return when it
-// is durable; they are made by the committer, with changes only. Refused names
-// by index the changes that were not taken and why.
+// is durable; they are made from one goroutine, with changes only and at most
+// one of a state. Refused names by index the changes that were not taken, with
+// reason and detail. Of a metric's units the first is kept.
 type Notes interface {
-	PutStates(ctx context.Context, changes []StateChange) (refused map[int]error, err error)
+	PutStates(ctx context.Context, changes []StateChange) (refused map[int]telemetry.Reject, err error)
 	PutUnits(ctx context.Context, units map[string]string) error
 }
 
@@ -68,21 +69,19 @@ type Deps struct {
 // Pipeline is the way of a sample. Ingest may be called from any goroutine;
 // Run owns the store's Commit.
 type Pipeline struct {
-	cfg     Config
-	deps    Deps
-	metrics *metrics
-	queue   queue
+	cfg      Config
+	deps     Deps
+	metrics  *metrics
+	queue    queue
+	holdings holdings
 
 	accepted, rejected atomic.Uint64 // since the hub started
 
-	mu      sync.RWMutex
+	mu      sync.RWMutex // taken after a source's
 	sources map[string]*source
 
-	seriesMu sync.Mutex
-	series   int // series in use by all sources, at most cfg.MaxSeries
-
 	unitMu sync.RWMutex
-	units  map[string]string // metric → unit as last noted, at most maxUnits
+	units  map[string]struct{} // metrics whose unit was noted, at most maxUnits
 }
 
 // maxUnits bounds the metrics whose unit is remembered.
@@ -90,31 +89,42 @@ const maxUnits = 100_000
 
 // New returns a pipeline. Nothing is committed until Run is called.
 func New(cfg Config, deps Deps) *Pipeline {
-	p := &Pipeline{cfg: cfg, deps: deps, sources: map[string]*source{}, units: map[string]string{}}
+	p := &Pipeline{cfg: cfg, deps: deps, sources: map[string]*source{}, units: map[string]struct{}{}}
 	p.queue.init(cfg.MaxPending)
+	p.holdings.init(deps.Store, cfg.MaxSeries)
 	p.metrics = newMetrics(deps.Metrics, p)
 	return p
 }
 
-// sourcesOf finds the source of every message and refuses the delivery when
-// one of them is over its rate. Unknown devices have none.
-func (p *Pipeline) sourcesOf(d *Delivery) error {
+// open finds the source of every message that is not done and opens those
+// whose device is not over its rate. The others are held back, which the error
+// says. Unknown devices have no source.
+func (p *Pipeline) open(d *Delivery) *RateError {
+	var rate *RateError
 	var last *source
+	var wait time.Duration
 	for i := range d.Messages {
 		m := &d.Messages[i]
+		if m.Done {
+			continue
+		}
 		if last == nil || last.id != m.Device {
-			last = p.source(m.Device)
-			if last == nil {
-				continue
-			}
-			if wait := last.overRate(d.now.UnixMilli(), p.cfg.SamplesPerSecond); wait > 0 {
-				p.metrics.rateLimited.Inc()
-				return &RateError{Device: m.Device, After: wait}
+			if last, wait = p.source(m.Device), 0; last != nil {
+				wait = last.overRate(d.now.UnixMilli(), p.cfg.SamplesPerSecond)
 			}
 		}
-		m.source = last
+		m.source, m.After = last, wait
+		if wait == 0 {
+			d.open = append(d.open, int32(i))
+			continue
+		}
+		if rate == nil {
+			rate = &RateError{Device: m.Device}
+			p.metrics.rateLimited.Inc()
+		}
+		rate.After = max(rate.After, wait)
 	}
-	return nil
+	return rate
 }
 
 // source returns the memory of a registered device, nil for an unknown one: a
@@ -140,46 +150,43 @@ func (p *Pipeline) source(id string) *source {
 		p.mu.Unlock()
 	}
 	if s.device.Load() != device {
-		p.rename(s, device)
+		p.renew(s, device)
 	}
 	return s
 }
 
-// rename takes over a device's new state. Series keep their ids unless a label
-// of theirs changed.
-func (p *Pipeline) rename(s *source, device *telemetry.Device) {
+// renew takes over a device's new state. Series keep their ids unless a label
+// of theirs changed; states are those of the device that was added last under
+// its id. The directory is asked again, so that of several deliveries at once
+// the one with the oldest state does not win.
+func (p *Pipeline) renew(s *source, device *telemetry.Device) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if newest := p.deps.Directory.Device(s.id); newest != nil {
+		device = newest
+	}
 	before := s.device.Swap(device)
 	if before == nil || before.Kind != device.Kind || before.Site != device.Site || before.Region != device.Region {
 		p.release(s)
 		s.labels = device.Labels()
 	}
-}
-
-// release gives the series of a source back. The caller holds s.mu.
-func (p *Pipeline) release(s *source) {
-	ids := s.takeSeries()
-	if len(ids) == 0 {
-		return
+	if before != nil && !before.Created.Equal(device.Created) {
+		clear(s.states)
 	}
-	p.deps.Store.Forget(ids)
-	p.seriesMu.Lock()
-	p.series -= len(ids)
-	p.seriesMu.Unlock()
 }
 
 // answer counts what became of the delivery and hands rejects to the desk.
 func (p *Pipeline) answer(d *Delivery) {
 	accepted, rejected := 0, 0
-	for i := range d.Messages {
+	for _, i := range d.open {
 		m := &d.Messages[i]
+		m.Done = true
 		accepted += m.Accepted
 		p.metrics.messages[m.Format].Inc()
 		if m.source != nil {
 			m.source.observe(d.now.UnixMilli(), m.newest, m.Accepted)
 			if m.Died {
-				d.deaths = append(d.deaths, int32(i))
+				d.deaths = append(d.deaths, i)
 			}
 		}
 		if len(m.Rejects) > 0 {
@@ -214,7 +221,5 @@ func (p *Pipeline) bury(d *Delivery) {
 // Totals returns how many samples were accepted and how many rejects there
 // were since the hub started, and how many series are in use.
 func (p *Pipeline) Totals() (accepted, rejected uint64, series int) {
-	p.seriesMu.Lock()
-	defer p.seriesMu.Unlock()
-	return p.accepted.Load(), p.rejected.Load(), p.series
+	return p.accepted.Load(), p.rejected.Load(), p.holdings.count()
 }

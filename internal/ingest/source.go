@@ -33,9 +33,10 @@ type source struct {
 	// tags as sent: senders repeat themselves, so labels are built once.
 	plain  map[string]telemetry.SeriesID
 	tagged map[string]telemetry.SeriesID
-	// ids counts how many spellings lead to a series.
+	// ids are the series that the spellings lead to.
 	ids     map[telemetry.SeriesID]struct{}
-	states  map[string]state
+	states  map[string]*state
+	gone    bool  // the device was removed: no series is claimed any more
 	stamped int64 // last time that was given to samples without one, ms
 	// A gap much longer than the period, seen once, and the time of its end.
 	outlier, outlierAt int64
@@ -43,30 +44,27 @@ type source struct {
 	key                []byte
 }
 
+// state is the newest value of a state that is durable, and when it was last
+// reported.
 type state struct {
 	value string
 	time  int64
 }
 
-// maxStates bounds the states remembered per device; the registry has the same
-// bound for what it keeps.
-const maxStates = 64
-
 func newSource(id string) *source {
 	return &source{id: id, plain: map[string]telemetry.SeriesID{}, ids: map[telemetry.SeriesID]struct{}{}}
 }
 
-// takeSeries returns all series in use and forgets them. The caller holds mu.
-func (s *source) takeSeries() []telemetry.SeriesID {
-	ids := make([]telemetry.SeriesID, 0, len(s.ids))
-	for id := range s.ids {
-		ids = append(ids, id)
+// release gives up all series of a source. The caller holds s.mu.
+func (p *Pipeline) release(s *source) {
+	if len(s.ids) == 0 {
+		return
 	}
+	p.holdings.release(s.ids)
 	clear(s.plain)
 	clear(s.ids)
 	s.tagged = nil
 	s.count.Store(0)
-	return ids
 }
 
 // seriesOf calls f for every series in use, or for those of one Sparkplug unit:
@@ -228,13 +226,7 @@ func (p *Pipeline) Seen(device string) (Seen, bool) {
 // Activity calls yield for every device that sent something since the hub
 // started, until yield returns false.
 func (p *Pipeline) Activity(yield func(device string, seen Seen) bool) {
-	p.mu.RLock()
-	all := make([]*source, 0, len(p.sources))
-	for _, s := range p.sources {
-		all = append(all, s)
-	}
-	p.mu.RUnlock()
-	for _, s := range all {
+	for _, s := range p.all() {
 		if s.heard.Load() != 0 && !yield(s.id, s.seen()) {
 			return
 		}

@@ -15,7 +15,7 @@ import (
 // validate makes a point of every sample with a finite value, a time within
 // the device's window, and a series that the device may have.
 func (p *Pipeline) validate(d *Delivery) {
-	for i := range d.Messages {
+	for _, i := range d.open {
 		m := &d.Messages[i]
 		if m.source == nil {
 			continue
@@ -23,6 +23,9 @@ func (p *Pipeline) validate(d *Delivery) {
 		m.newest = math.MinInt64
 		w := p.window(m.source.device.Load(), d.now)
 		m.source.mu.Lock()
+		if m.source.gone {
+			m.refuse(telemetry.StageIdentify, telemetry.ReasonUnknownDevice, fmt.Sprintf("device %q was removed", m.Device))
+		}
 		for k := m.first; k < m.last; k++ {
 			s := &d.batch.Samples[k]
 			if r := w.check(s); r.Reason != "" {
@@ -112,14 +115,10 @@ func (p *Pipeline) newSeries(src *source, s *telemetry.Sample) (telemetry.Series
 	if len(src.plain)+len(src.tagged) >= p.cfg.SeriesPerDevice {
 		return 0, rejectSample(s, telemetry.ReasonSeriesLimit, fmt.Sprintf("device %q has %d series, as many as it may; refused %q", src.id, p.cfg.SeriesPerDevice, clip(s.Metric)))
 	}
-	if !p.reserveSeries() {
+	id, ok := p.holdings.claim(labels, src.ids)
+	if !ok {
 		return 0, rejectSample(s, telemetry.ReasonSeriesLimit, fmt.Sprintf("the hub has %d series in use, as many as it may; refused %q of %q", p.cfg.MaxSeries, clip(s.Metric), src.id))
 	}
-	id := p.deps.Store.Series(labels)
-	if _, known := src.ids[id]; known {
-		p.unreserveSeries()
-	}
-	src.ids[id] = struct{}{}
 	src.count.Store(int64(len(src.ids)))
 	if len(s.Tags) == 0 {
 		src.plain[string(s.Metric)] = id
@@ -130,22 +129,6 @@ func (p *Pipeline) newSeries(src *source, s *telemetry.Sample) (telemetry.Series
 		src.tagged[string(appendKey(nil, s))] = id
 	}
 	return id, telemetry.Reject{}
-}
-
-func (p *Pipeline) reserveSeries() bool {
-	p.seriesMu.Lock()
-	defer p.seriesMu.Unlock()
-	if p.series >= p.cfg.MaxSeries {
-		return false
-	}
-	p.series++
-	return true
-}
-
-func (p *Pipeline) unreserveSeries() {
-	p.seriesMu.Lock()
-	p.series--
-	p.seriesMu.Unlock()
 }
 
 // labels builds the labels of a series: metric, tags, and the device's own. A
@@ -197,13 +180,17 @@ func validName(name []byte, longest int) bool {
 	return true
 }
 
-// noteUnit remembers the unit of a metric when it is another than before.
+// noteUnit collects the unit of a metric that has none yet. The first one
+// stays: senders that differ would turn it to and fro for ever.
 func (p *Pipeline) noteUnit(d *Delivery, s *telemetry.Sample) {
 	p.unitMu.RLock()
-	known, ok := p.units[string(s.Metric)]
+	_, known := p.units[string(s.Metric)]
 	n := len(p.units)
 	p.unitMu.RUnlock()
-	if known == string(s.Unit) || !ok && n >= maxUnits || len(s.Unit) > p.cfg.MaxNameBytes || !utf8.Valid(s.Unit) {
+	if known || n >= maxUnits || len(s.Unit) > p.cfg.MaxNameBytes || !utf8.Valid(s.Unit) {
+		return
+	}
+	if _, named := d.units[string(s.Metric)]; named {
 		return
 	}
 	if d.units == nil {

@@ -29,9 +29,10 @@ func (r *Registry) loadUnits(ctx context.Context) error {
 	}, "SELECT name, unit FROM metrics")
 }
 
-// PutUnits keeps the units of metrics; a later one replaces an earlier one.
-// Units that are known already cost nothing. Units beyond the bounds (100,000
-// metrics, 64 bytes) are not kept: they are descriptions, not samples.
+// PutUnits keeps the units of metrics that have none yet; others cost nothing.
+// The first unit stays, so that senders which differ do not turn it to and fro.
+// Units beyond the bounds (100,000 metrics, 64 bytes) are not kept: they are
+// descriptions, not samples.
 func (r *Registry) PutUnits(ctx context.Context, units map[string]string) error {
 	r.change.Lock()
 	defer r.change.Unlock()
@@ -41,7 +42,7 @@ func (r *Registry) PutUnits(ctx context.Context, units map[string]string) error 
 	}
 	err := r.db.Tx(ctx, func(tx *sql.Tx) error {
 		for name, unit := range news {
-			if _, err := tx.ExecContext(ctx, "INSERT INTO metrics (name, unit) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET unit = excluded.unit", name, unit); err != nil {
+			if _, err := tx.ExecContext(ctx, "INSERT INTO metrics (name, unit) VALUES (?, ?) ON CONFLICT (name) DO NOTHING", name, unit); err != nil {
 				return err
 			}
 		}
@@ -61,9 +62,8 @@ func (r *Registry) newUnits(units map[string]string) map[string]string {
 	defer r.mu.RUnlock()
 	news := map[string]string{}
 	for name, unit := range units {
-		old, known := r.units[name]
-		room := known || len(r.units)+len(news) < maxMetrics
-		if unit != old && room && len(unit) <= maxUnit && utf8.ValidString(unit) && utf8.ValidString(name) {
+		_, known := r.units[name]
+		if !known && len(r.units)+len(news) < maxMetrics && len(unit) <= maxUnit && utf8.ValidString(unit) && utf8.ValidString(name) {
 			news[name] = unit
 		}
 	}

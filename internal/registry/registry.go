@@ -36,8 +36,8 @@ type Device struct {
 	Lat, Lon *float64
 	Gateway  string
 	// Version rises with every change.
-	Version          int64
-	Created, Updated time.Time
+	Version int64
+	Updated time.Time
 }
 
 // Config says what a registry works with. All fields must be set.

@@ -382,23 +382,32 @@ func TestStatesAreBounded(t *testing.T) {
 	r := open(t, t.TempDir())
 	add(t, r, Spec{ID: "t1"})
 	var changes []StateChange
-	for i := range maxStates + 1 {
+	for i := range telemetry.MaxStates + 1 {
 		changes = append(changes, StateChange{"t1", fmt.Sprint("s", i), "x", time.Unix(1, 0)})
 	}
 	changes = append(changes,
 		StateChange{"t1", "s0", "y", time.Unix(2, 0)},
-		StateChange{"t1", "big", strings.Repeat("x", maxStateValue+1), time.Unix(1, 0)},
+		StateChange{"t1", "big", strings.Repeat("x", telemetry.MaxStateValue+1), time.Unix(1, 0)},
 		StateChange{"nobody", "s", "x", time.Unix(1, 0)})
 	refused, err := r.PutStates(t.Context(), changes)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(refused) != 3 || refused[maxStates] == nil || refused[maxStates+2] == nil || !errors.Is(refused[maxStates+3], ErrUnknown) {
-		t.Errorf("refused %v", refused)
+	reasons := map[int]telemetry.Reason{}
+	for i, r := range refused {
+		reasons[i] = r.Reason
+	}
+	want := map[int]telemetry.Reason{
+		telemetry.MaxStates:     telemetry.ReasonStateLimit,
+		telemetry.MaxStates + 2: telemetry.ReasonStateInvalid,
+		telemetry.MaxStates + 3: telemetry.ReasonUnknownDevice,
+	}
+	if diff := cmp.Diff(want, reasons); diff != "" {
+		t.Errorf("refused (-want +got):\n%s", diff)
 	}
 }
 
-func TestUnitsSurviveRestart(t *testing.T) {
+func TestTheFirstUnitStaysAndSurvivesRestart(t *testing.T) {
 	dir := t.TempDir()
 	r := open(t, dir)
 	for _, units := range []map[string]string{{"temperature": "Cel", "bytes_total": "B"}, {"temperature": "K"}, {"temperature": "K"}} {
@@ -406,7 +415,7 @@ func TestUnitsSurviveRestart(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	want := map[string]Metadata{"temperature": {Type: "gauge", Unit: "K"}, "bytes_total": {Type: "counter", Unit: "B"}}
+	want := map[string]Metadata{"temperature": {Type: "gauge", Unit: "Cel"}, "bytes_total": {Type: "counter", Unit: "B"}}
 	if diff := cmp.Diff(want, open(t, dir).Metadata()); diff != "" {
 		t.Errorf("metadata (-want +got):\n%s", diff)
 	}

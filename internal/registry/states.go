@@ -8,13 +8,11 @@ import (
 	"sync"
 	"time"
 	"unicode/utf8"
+
+	"github.com/songhua-io/hub/internal/telemetry"
 )
 
-// Bounds of what a device may report as state.
 const (
-	maxStates     = 64
-	maxStateName  = 128
-	maxStateValue = 4096
 	maxStateMarks = 1 << 20
 	// stateTimeLag is how far the stored time of an unchanged value may lie
 	// behind its last report.
@@ -95,14 +93,15 @@ func (s *stateMarks) forget(device string) {
 }
 
 // PutStates keeps what devices reported; the newest time of each name wins.
-// What it took is durable when it returns. Refused holds, by index, why a
-// change was not taken: bounds, or a device that is not registered.
-func (r *Registry) PutStates(ctx context.Context, changes []StateChange) (refused map[int]error, err error) {
-	refused = map[int]error{}
+// What it took is durable when it returns. Refused holds, by index, reason and
+// detail of a change that was not taken: bounds, or a device that is not
+// registered.
+func (r *Registry) PutStates(ctx context.Context, changes []StateChange) (refused map[int]telemetry.Reject, err error) {
+	refused = map[int]telemetry.Reject{}
 	var write []int
 	for i, c := range changes {
-		if err := r.checkState(c); err != nil {
-			refused[i] = err
+		if why := r.checkState(c); why.Reason != "" {
+			refused[i] = why
 		} else if r.states.fresh(c) {
 			write = append(write, i)
 		}
@@ -115,13 +114,13 @@ func (r *Registry) PutStates(ctx context.Context, changes []StateChange) (refuse
 	err = r.db.Tx(ctx, func(tx *sql.Tx) error {
 		for _, i := range write {
 			if r.Device(changes[i].Device) == nil {
-				refused[i] = unknown(changes[i].Device)
+				refused[i] = stateOfUnknown(changes[i])
 				continue
 			}
-			if why, err := putState(ctx, tx, changes[i]); err != nil {
+			if taken, err := putState(ctx, tx, changes[i]); err != nil {
 				return err
-			} else if why != nil {
-				refused[i] = why
+			} else if !taken {
+				refused[i] = refuseState(telemetry.ReasonStateLimit, "state %q: device %s has %d states, which is the most; report fewer names", changes[i].Name, changes[i].Device, telemetry.MaxStates)
 			}
 		}
 		return nil
@@ -130,40 +129,48 @@ func (r *Registry) PutStates(ctx context.Context, changes []StateChange) (refuse
 		return nil, fmt.Errorf("keep states: %w", err)
 	}
 	for _, i := range write {
-		if refused[i] == nil {
+		if _, no := refused[i]; !no {
 			r.states.stored(changes[i])
 		}
 	}
 	return refused, nil
 }
 
-func (r *Registry) checkState(c StateChange) error {
-	switch {
-	case r.Device(c.Device) == nil:
-		return unknown(c.Device)
-	case c.Name == "" || len(c.Name) > maxStateName || !utf8.ValidString(c.Name):
-		return fmt.Errorf("state name %.40q: it has 1 to %d bytes of UTF-8", c.Name, maxStateName)
-	case len(c.Value) > maxStateValue || !utf8.ValidString(c.Value):
-		return fmt.Errorf("state %q: value of %d bytes; at most %d bytes of UTF-8 are kept", c.Name, len(c.Value), maxStateValue)
-	}
-	return nil
+func refuseState(reason telemetry.Reason, format string, args ...any) telemetry.Reject {
+	return telemetry.Reject{Index: -1, Stage: telemetry.StageCommit, Reason: reason, Detail: fmt.Sprintf(format, args...)}
 }
 
-func putState(ctx context.Context, tx *sql.Tx, c StateChange) (why, err error) {
+func stateOfUnknown(c StateChange) telemetry.Reject {
+	return refuseState(telemetry.ReasonUnknownDevice, "state %q: %v", c.Name, unknown(c.Device))
+}
+
+// checkState is ingest's own check, for callers that make none.
+func (r *Registry) checkState(c StateChange) telemetry.Reject {
+	switch {
+	case r.Device(c.Device) == nil:
+		return stateOfUnknown(c)
+	case c.Name == "" || len(c.Name) > telemetry.MaxStateName || !utf8.ValidString(c.Name):
+		return refuseState(telemetry.ReasonStateInvalid, "state name %.40q: it has 1 to %d bytes of UTF-8", c.Name, telemetry.MaxStateName)
+	case len(c.Value) > telemetry.MaxStateValue || !utf8.ValidString(c.Value):
+		return refuseState(telemetry.ReasonStateInvalid, "state %q: value of %d bytes; at most %d bytes of UTF-8 are kept", c.Name, len(c.Value), telemetry.MaxStateValue)
+	}
+	return telemetry.Reject{}
+}
+
+// putState reports false when the device has as many states as it may.
+func putState(ctx context.Context, tx *sql.Tx, c StateChange) (bool, error) {
 	res, err := tx.ExecContext(ctx, `INSERT INTO states (device, name, value, time)
 		SELECT ?, ?, ?, ? WHERE EXISTS (SELECT 1 FROM states WHERE device = ? AND name = ?)
 			OR (SELECT count(*) FROM states WHERE device = ?) < ?
 		ON CONFLICT (device, name) DO UPDATE SET
 			value = CASE WHEN excluded.time >= time THEN excluded.value ELSE value END,
 			time = CASE WHEN excluded.time >= time THEN excluded.time ELSE time END`,
-		c.Device, c.Name, c.Value, c.Time.UnixMilli(), c.Device, c.Name, c.Device, maxStates)
+		c.Device, c.Name, c.Value, c.Time.UnixMilli(), c.Device, c.Name, c.Device, telemetry.MaxStates)
 	if err != nil {
-		return nil, err
+		return false, err
 	}
-	if n, err := res.RowsAffected(); err != nil || n > 0 {
-		return nil, err
-	}
-	return fmt.Errorf("state %q: device %s has %d states, which is the most; report fewer names", c.Name, c.Device, maxStates), nil
+	n, err := res.RowsAffected()
+	return n > 0, err
 }
 
 // States returns what is known of a device by its own reports.

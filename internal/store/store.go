@@ -19,7 +19,8 @@ type Engine interface {
 	// are committed. The labels hold __name__, are sorted by name and are not
 	// kept by the engine. The same labels give the same id until Forget.
 	Series(labels []telemetry.Label) telemetry.SeriesID
-	// Forget gives ids back. What is stored stays.
+	// Forget gives ids back. What is stored stays. A later Commit with a point
+	// under one of them may fail, so the caller makes sure that none is on its way.
 	Forget(ids []telemetry.SeriesID)
 
 	// Commit stores the points of all writes and returns when they are durable

@@ -58,6 +58,9 @@ type Device struct {
 	Period   time.Duration
 	Grade    Grade
 	Disabled bool
+	// Created is when the device was added. One that was removed and added again
+	// is another device of the same id.
+	Created time.Time
 }
 
 // Labels returns the labels that every series of the device carries besides

@@ -43,6 +43,8 @@ const (
 	ReasonMetricInvalid    Reason = "metric_invalid"
 	ReasonLabelInvalid     Reason = "label_invalid"
 	ReasonLabelLimit       Reason = "label_limit"
+	ReasonStateInvalid     Reason = "state_invalid"
+	ReasonStateLimit       Reason = "state_limit"
 	ReasonNotFinite        Reason = "not_finite"
 	ReasonTimeFuture       Reason = "time_future"
 	ReasonTimePast         Reason = "time_past"
@@ -72,6 +74,8 @@ func Reasons() []ReasonText {
 		{ReasonMetricInvalid, StageValidate, "The metric name is empty, too long, not UTF-8, or has control characters.", "指标名为空、过长、不是 UTF-8 或含控制字符。"},
 		{ReasonLabelInvalid, StageValidate, "A tag has an empty, reserved, repeated, too long or non-UTF-8 name, or a too long or non-UTF-8 value.", "标签名为空、保留、重复、过长或不是 UTF-8，或标签值过长、不是 UTF-8。"},
 		{ReasonLabelLimit, StageValidate, "The sample has more tags than a series may have.", "样本的标签数超过上限。"},
+		{ReasonStateInvalid, StageValidate, "A state has an empty, too long or non-UTF-8 name, one with control characters, or a too long or non-UTF-8 value.", "状态名为空、过长、不是 UTF-8 或含控制字符，或状态值过长、不是 UTF-8。"},
+		{ReasonStateLimit, StageValidate, "The device has as many states as it may have. Report texts under fewer names.", "设备的状态数已达上限。请减少状态名的数量。"},
 		{ReasonNotFinite, StageValidate, "The value is no finite number.", "值不是有限数。"},
 		{ReasonTimeFuture, StageValidate, "The sample's time lies too far in the future. Correct the sender's clock.", "样本时间超前过多。请校准发送方的时钟。"},
 		{ReasonTimePast, StageValidate, "The sample's time lies before what the hub keeps.", "样本时间早于枢纽的保存期限。"},

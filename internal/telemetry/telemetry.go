@@ -39,6 +39,13 @@ type State struct {
 	Time        int64 // milliseconds since the Unix epoch
 }
 
+// Bounds of what a device may report as state.
+const (
+	MaxStates     = 64   // names of one device
+	MaxStateName  = 128  // bytes
+	MaxStateValue = 4096 // bytes
+)
+
 // Batch is what one or more messages were decoded to. It is reused: Reset
 // keeps its memory. The zero value is ready.
 type Batch struct {

@@ -1,7 +1,6 @@
 package coap
 
 import (
-	"errors"
 	"sync"
 	"time"
 
@@ -139,15 +138,8 @@ func (d *Door) repeat(x *exchange, r *remembered) {
 func (b *burst) ingest(n int) {
 	b.expect(n)
 	b.timer.Reset(patience)
-	for b.collect(n) {
-		err := b.door.deps.Pipeline.Ingest(&b.delivery)
-		if rate := (*ingest.RateError)(nil); errors.As(err, &rate) {
-			b.refuse(n, rate)
-			continue
-		}
-		b.settle(err)
-		break
-	}
+	b.collect(n)
+	b.settle(b.door.deps.Pipeline.Ingest(&b.delivery))
 	b.timer.Stop()
 	b.expect(0)
 	b.delivery.Trim()
@@ -160,8 +152,8 @@ func (b *burst) expect(n int) {
 	b.mu.Unlock()
 }
 
-// collect makes a delivery of all that waits; false when nothing does.
-func (b *burst) collect(n int) bool {
+// collect makes a delivery of all that waits.
+func (b *burst) collect(n int) {
 	b.delivery.Reset()
 	b.order = b.order[:0]
 	for i := range b.exchanges[:n] {
@@ -170,26 +162,20 @@ func (b *burst) collect(n int) bool {
 			b.order = append(b.order, i)
 		}
 	}
-	return len(b.order) > 0
-}
-
-func (b *burst) refuse(n int, rate *ingest.RateError) {
-	for i := range b.exchanges[:n] {
-		if x := &b.exchanges[i]; x.waits && x.answer.code == empty && x.report.device == rate.Device {
-			x.answer = failure(rate)
-		}
-	}
 }
 
 // settle turns what became of the delivery into answers.
 func (b *burst) settle(err error) {
 	for i, k := range b.order {
-		x := &b.exchanges[k]
-		if err != nil {
+		x, m := &b.exchanges[k], &b.delivery.Messages[i]
+		switch {
+		case m.Done:
+			x.answer = outcome(m)
+		case m.After > 0:
+			x.answer = failure(&ingest.RateError{Device: m.Device, After: m.After})
+		default:
 			x.answer = failure(err)
-			continue
 		}
-		x.answer = outcome(&b.delivery.Messages[i])
 	}
 }
 

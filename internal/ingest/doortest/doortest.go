@@ -32,9 +32,10 @@ type Hub struct {
 	devices map[string]*telemetry.Device
 	secrets map[string]string // secret → device
 	peers   map[string]*peer
-	speaks  map[string]bool // "gateway device"
-	ids     map[string]telemetry.SeriesID
-	names   []string
+	speaks  map[string]bool               // "gateway device"
+	ids     map[string]telemetry.SeriesID // by labels
+	names   map[telemetry.SeriesID]series // of ids that were not given back
+	lastID  telemetry.SeriesID
 	points  map[point]float64
 	states  map[string]string
 	kept    []Kept
@@ -43,9 +44,12 @@ type Hub struct {
 	commits int
 }
 
+// series is one under an id: its labels, and its name as tests read it.
+type series struct{ labels, name string }
+
 type point struct {
-	series telemetry.SeriesID
-	time   int64
+	name string
+	time int64
 }
 
 type peer struct {
@@ -69,7 +73,7 @@ func StartOn(tb testing.TB, cfg ingest.Config, store ingest.Store) *Hub {
 	h := &Hub{
 		Metrics: prometheus.NewRegistry(), Log: Quiet(),
 		devices: map[string]*telemetry.Device{}, secrets: map[string]string{}, peers: map[string]*peer{}, speaks: map[string]bool{},
-		ids: map[string]telemetry.SeriesID{}, names: []string{""}, points: map[point]float64{}, states: map[string]string{},
+		ids: map[string]telemetry.SeriesID{}, names: map[telemetry.SeriesID]series{}, points: map[point]float64{}, states: map[string]string{},
 	}
 	if store == nil {
 		store = h
@@ -185,17 +189,26 @@ func (h *Hub) Series(labels []telemetry.Label) telemetry.SeriesID {
 			rest = append(rest, l.Name+"="+l.Value)
 		}
 	}
-	name += "{" + strings.Join(rest, ",") + "}"
-	id, ok := h.ids[name]
+	key := fmt.Sprint(labels)
+	id, ok := h.ids[key]
 	if !ok {
-		id = telemetry.SeriesID(len(h.names))
-		h.ids[name], h.names = id, append(h.names, name)
+		h.lastID++
+		id = h.lastID
+		h.ids[key], h.names[id] = id, series{key, name + "{" + strings.Join(rest, ",") + "}"}
 	}
 	return id
 }
 
-// Forget implements ingest.Store.
-func (h *Hub) Forget([]telemetry.SeriesID) {}
+// Forget implements ingest.Store. A commit of a point under one of the ids
+// fails from here on.
+func (h *Hub) Forget(ids []telemetry.SeriesID) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, id := range ids {
+		delete(h.ids, h.names[id].labels)
+		delete(h.names, id)
+	}
+}
 
 // Oldest implements ingest.Store.
 func (h *Hub) Oldest(now time.Time) time.Time { return now.Add(-400 * 24 * time.Hour) }
@@ -240,7 +253,11 @@ func (h *Hub) Commit(writes []*telemetry.Write) error {
 	}
 	for _, w := range writes {
 		for i, p := range w.Points {
-			at := point{p.Series, p.Time}
+			s, known := h.names[p.Series]
+			if !known {
+				return fmt.Errorf("a point has the series id %d, which was never given out or was given back", p.Series)
+			}
+			at := point{s.name, p.Time}
 			if v, ok := h.points[at]; ok && math.Float64bits(v) != math.Float64bits(p.Value) {
 				w.Refused = append(w.Refused, telemetry.Refusal{Index: i, Reason: telemetry.ReasonConflict})
 				continue
@@ -252,7 +269,7 @@ func (h *Hub) Commit(writes []*telemetry.Write) error {
 }
 
 // PutStates implements ingest.Notes.
-func (h *Hub) PutStates(_ context.Context, changes []ingest.StateChange) (map[int]error, error) {
+func (h *Hub) PutStates(_ context.Context, changes []ingest.StateChange) (map[int]telemetry.Reject, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, c := range changes {
@@ -290,8 +307,7 @@ func (h *Hub) Values() map[string][]float64 {
 	slices.SortFunc(at, func(a, b point) int { return int(a.time - b.time) })
 	values := map[string][]float64{}
 	for _, p := range at {
-		name := h.names[p.series]
-		values[name] = append(values[name], h.points[p])
+		values[p.name] = append(values[p.name], h.points[p])
 	}
 	return values
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strconv"
 	"time"
 
@@ -45,7 +46,7 @@ func (c *conn) ingest(b *burst) *ending {
 		if !again {
 			return c.failed(err)
 		}
-		if c.version == 5 && held+wait > c.s.cfg.MaxHold {
+		if c.version == 5 && (held+wait > c.s.cfg.MaxHold || b.partly()) {
 			c.overQuota(b, err, wait)
 			return nil
 		}
@@ -91,15 +92,23 @@ func (c *conn) pause(wait time.Duration) *ending {
 
 func sleep(d time.Duration) { <-time.After(d) }
 
-// overQuota refuses all messages of the burst that can be refused: QoS 1 and 2
-// of MQTT 5.
+// partly reports whether some messages of the burst are stored and answered
+// while others are held back: a gateway is not held for one of its devices.
+func (b *burst) partly() bool {
+	return slices.ContainsFunc(b.delivery.Messages, func(m ingest.Message) bool { return m.Done })
+}
+
+// overQuota refuses all messages of the burst that are not done and can be
+// refused: QoS 1 and 2 of MQTT 5.
 func (c *conn) overQuota(b *burst, err error, wait time.Duration) {
-	c.s.metrics.refused.WithLabelValues("quota").Add(float64(len(b.delivery.Messages)))
+	refused := 0
 	for i := range b.acks {
 		a := &b.acks[i]
-		if a.message < 0 {
+		if a.message < 0 || b.delivery.Messages[a.message].Done {
+			c.answer(b, a)
 			continue
 		}
+		refused++
 		a.message, a.code = -1, codeQuota
 		if a.qos == 0 {
 			continue
@@ -108,6 +117,7 @@ func (c *conn) overQuota(b *burst, err error, wait time.Duration) {
 		list = appendUser(list, "retry-after", strconv.Itoa(int((wait+time.Second-1)/time.Second)))
 		c.acknowledge(b, a, list)
 	}
+	c.s.metrics.refused.WithLabelValues("quota").Add(float64(refused))
 	b.acks = b.acks[:0]
 }
 
@@ -166,7 +176,7 @@ func codeOf(r telemetry.Reason) byte {
 	switch r {
 	case telemetry.ReasonNotPermitted, telemetry.ReasonForeignName, telemetry.ReasonUnknownDevice, telemetry.ReasonDeviceDisabled:
 		return codeNotAuthorized
-	case telemetry.ReasonSeriesLimit, telemetry.ReasonTooLarge, telemetry.ReasonDecompression:
+	case telemetry.ReasonSeriesLimit, telemetry.ReasonStateLimit, telemetry.ReasonTooLarge, telemetry.ReasonDecompression:
 		return codeQuota
 	case telemetry.ReasonUnsupported:
 		return codeTopicInvalid

@@ -128,7 +128,7 @@ func (m *memory) Device(id string) *telemetry.Device {
 	return nil
 }
 
-func (m *memory) PutStates(context.Context, []ingest.StateChange) (map[int]error, error) {
+func (m *memory) PutStates(context.Context, []ingest.StateChange) (map[int]telemetry.Reject, error) {
 	return nil, nil
 }
 func (m *memory) PutUnits(context.Context, map[string]string) error { return nil }
