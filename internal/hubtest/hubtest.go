@@ -90,12 +90,11 @@ func Start(t testing.TB, binary, dir string, args ...string) *Hub {
 }
 
 // Launch is Start for callers that take the error; args begin with the
-// subcommand, and their flags go before the free ports.
+// subcommand, and their flags have the last word over the free ports.
 func Launch(binary, dir string, args ...string) (*Hub, error) {
 	h := &Hub{Dir: dir, output: &tail{most: 64 << 10}, ended: make(chan struct{})}
 	_ = os.Remove(filepath.Join(dir, "hub.json"))
-	ports := []string{"--data", dir, "--http", "127.0.0.1:0", "--mqtt", "127.0.0.1:0", "--coap", "127.0.0.1:0"}
-	h.cmd = exec.Command(binary, slices.Concat(args[:1], ports, args[1:])...)
+	h.cmd = exec.Command(binary, slices.Concat(args[:1], []string{"--data", dir}, freePorts(), args[1:])...)
 	h.cmd.Stdout, h.cmd.Stderr = h.output, h.output
 	h.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := h.cmd.Start(); err != nil {
@@ -107,6 +106,15 @@ func Launch(binary, dir string, args ...string) (*Hub, error) {
 		return nil, fmt.Errorf("%w\n%s", err, h.Output())
 	}
 	return h, nil
+}
+
+// freePorts asks for any free port at every door: a door left to its default,
+// or to a config file, would meet the hub of another test on its port.
+func freePorts() (flags []string) {
+	for _, door := range []string{"http", "mqtt", "mqtts", "coap", "coaps"} {
+		flags = append(flags, "--"+door, "127.0.0.1:0")
+	}
+	return flags
 }
 
 func (h *Hub) waitReady(limit time.Duration) error {

@@ -52,7 +52,7 @@ func newSite(t *testing.T) *site {
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s.args = []string{"serve", "--config", config, "--mqtts", "127.0.0.1:0", "--coaps", "127.0.0.1:0"}
+	s.args = []string{"serve", "--config", config}
 	hubtest.Trust(t, s.files.ca)
 	s.start()
 	t.Cleanup(func() { s.Kill() })
@@ -123,6 +123,19 @@ func certificates(t *testing.T) files {
 	device.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
 	f.deviceCert, f.deviceKey = issue("agent-cert", 3, device)
 	return f
+}
+
+// TestHubsRunSideBySide: every door of a hub under test is on a port of its own,
+// also those that a config file leaves to their defaults.
+func TestHubsRunSideBySide(t *testing.T) {
+	a, b := newSite(t), newSite(t)
+	for door, at := range map[string][2]string{
+		"http": {a.HTTP, b.HTTP}, "mqtt": {a.MQTT, b.MQTT}, "mqtts": {a.MQTTS, b.MQTTS}, "coap": {a.CoAP, b.CoAP}, "coaps": {a.CoAPS, b.CoAPS},
+	} {
+		if at[0] == "" || at[0] == at[1] {
+			t.Errorf("%s is at %q and %q", door, at[0], at[1])
+		}
+	}
 }
 
 // lines is how many samples the counting source gives.
