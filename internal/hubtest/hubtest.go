@@ -17,6 +17,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -195,7 +196,7 @@ func (h *Hub) Freeze() error {
 // Thaw lets a frozen process go on.
 func (h *Hub) Thaw() error { return h.cmd.Process.Signal(syscall.SIGCONT) }
 
-// Stop sends SIGTERM and returns the exit code, or an error after 15 s.
+// Stop sends SIGTERM and returns the exit code, or an error after a minute.
 func (h *Hub) Stop() (int, error) {
 	if err := h.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return 0, err
@@ -203,8 +204,8 @@ func (h *Hub) Stop() (int, error) {
 	select {
 	case <-h.ended:
 		return h.ExitCode(), nil
-	case <-time.After(15 * time.Second):
-		return 0, fmt.Errorf("the hub did not stop within 15 s\n%s", h.Output())
+	case <-time.After(time.Minute):
+		return 0, fmt.Errorf("the hub did not stop within a minute\n%s", h.Output())
 	}
 }
 
@@ -212,17 +213,25 @@ func (h *Hub) Stop() (int, error) {
 // and reads the answer into answer unless nil. Answers of 400 and above are
 // errors with the body's text.
 func (h *Hub) Do(ctx context.Context, method, path string, body, answer any) error {
+	text, err := h.fetch(ctx, method, path, body)
+	if err != nil || answer == nil {
+		return err
+	}
+	return json.Unmarshal(text, answer)
+}
+
+func (h *Hub) fetch(ctx context.Context, method, path string, body any) ([]byte, error) {
 	var in io.Reader
 	if body != nil {
 		data, err := json.Marshal(body)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		in = bytes.NewReader(data)
 	}
 	req, err := http.NewRequestWithContext(ctx, method, h.HTTP+path, in)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	req.Header.Set("Authorization", "Bearer "+h.Token)
 	if body != nil {
@@ -230,17 +239,14 @@ func (h *Hub) Do(ctx context.Context, method, path string, body, answer any) err
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
 	if resp.StatusCode >= 400 {
-		text, _ := io.ReadAll(io.LimitReader(resp.Body, 4096))
-		return fmt.Errorf("%s %s: %s: %s", method, path, resp.Status, text)
+		return nil, fmt.Errorf("%s %s: %s: %.4096s", method, path, resp.Status, text)
 	}
-	if answer == nil {
-		return nil
-	}
-	return json.NewDecoder(resp.Body).Decode(answer)
+	return text, err
 }
 
 // AddDevice registers a device and returns its secret.
@@ -274,6 +280,31 @@ func (h *Hub) Query(ctx context.Context, promql string, at time.Time) ([]Series,
 	}
 	err := h.Do(ctx, http.MethodGet, "/prometheus/api/v1/query?"+form.Encode(), nil, &answer)
 	return answer.Data.Result, err
+}
+
+// Sum adds up the samples of one of the hub's own metrics whose labels hold
+// every one of the given texts, such as reason="conflict"; 0 when there is none.
+func (h *Hub) Sum(ctx context.Context, metric string, labels ...string) (sum float64, err error) {
+	text, err := h.fetch(ctx, http.MethodGet, "/metrics", nil)
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(text)) {
+		rest, ok := strings.CutPrefix(strings.TrimSpace(line), metric)
+		at := strings.LastIndexByte(rest, ' ')
+		if !ok || at < 0 || rest[0] != '{' && at > 0 {
+			continue
+		}
+		if slices.ContainsFunc(labels, func(l string) bool { return !strings.Contains(rest[:at], l) }) {
+			continue
+		}
+		v, err := strconv.ParseFloat(rest[at+1:], 64)
+		if err != nil {
+			return 0, fmt.Errorf("%s: %w", line, err)
+		}
+		sum += v
+	}
+	return sum, nil
 }
 
 // tail keeps the end of what is written to it.

@@ -2,16 +2,8 @@ package whole
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"fmt"
 	"log/slog"
-	"math/big"
-	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -36,24 +28,18 @@ type site struct {
 	t           *testing.T
 	binary, dir string
 	args        []string
-	files       files
+	files       hubtest.Certificates
 }
-
-type files struct{ ca, cert, key, deviceCert, deviceKey string }
 
 func newSite(t *testing.T) *site {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("runs whole programs; make test")
 	}
-	s := &site{t: t, binary: hubtest.Build(t, ""), dir: t.TempDir(), files: certificates(t)}
-	config := filepath.Join(t.TempDir(), "hub.yaml")
-	text := fmt.Sprintf("tls:\n  certificate: %s\n  key: %s\n  client_ca: %s\n", s.files.cert, s.files.key, s.files.ca)
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	s := &site{t: t, binary: hubtest.Build(t, ""), dir: t.TempDir(), files: hubtest.NewCertificates(t, "agent-cert")}
+	config := s.files.Config(t)
 	s.args = []string{"serve", "--config", config}
-	hubtest.Trust(t, s.files.ca)
+	hubtest.Trust(t, s.files.CA)
 	s.start()
 	t.Cleanup(func() { s.Kill() })
 	at, err := url.Parse(s.HTTP)
@@ -70,59 +56,6 @@ func (s *site) start() {
 	if s.Hub, err = hubtest.Launch(s.binary, s.dir, s.args...); err != nil {
 		s.t.Fatal(err)
 	}
-}
-
-// certificates makes an authority, a certificate for the hub on loopback and
-// one for the device agent-cert.
-func certificates(t *testing.T) files {
-	t.Helper()
-	dir := t.TempDir()
-	newKey := func() *ecdsa.PrivateKey {
-		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return key
-	}
-	write := func(name, kind string, der []byte) string {
-		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
-	template := func(name string, serial int64) *x509.Certificate {
-		return &x509.Certificate{
-			SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: name},
-			NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		}
-	}
-	caKey, ca := newKey(), template("test authority", 1)
-	ca.IsCA, ca.BasicConstraintsValid, ca.KeyUsage = true, true, x509.KeyUsageCertSign
-	caDER, err := x509.CreateCertificate(rand.Reader, ca, ca, caKey.Public(), caKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	issue := func(name string, serial int64, c *x509.Certificate) (cert, keyFile string) {
-		key := newKey()
-		der, err := x509.CreateCertificate(rand.Reader, c, ca, key.Public(), caKey)
-		if err != nil {
-			t.Fatal(err)
-		}
-		keyDER, err := x509.MarshalPKCS8PrivateKey(key)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return write(name+".pem", "CERTIFICATE", der), write(name+".key", "PRIVATE KEY", keyDER)
-	}
-	f := files{ca: write("ca.pem", "CERTIFICATE", caDER)}
-	server := template("hub", 2)
-	server.IPAddresses, server.ExtKeyUsage = []net.IP{net.IPv4(127, 0, 0, 1)}, []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
-	f.cert, f.key = issue("hub", 2, server)
-	device := template("agent-cert", 3)
-	device.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
-	f.deviceCert, f.deviceKey = issue("agent-cert", 3, device)
-	return f
 }
 
 // TestHubsRunSideBySide: every door of a hub under test is on a port of its own,
@@ -148,9 +81,9 @@ func TestTheAgentLosesNothingOverAnyUplink(t *testing.T) {
 	_, wsHost, _ := strings.Cut(s.HTTP, "://")
 	agents := []struct{ name, url, extra string }{
 		{"agent-mqtt", "mqtt://" + s.MQTT, ""},
-		{"agent-mqtts", "mqtts://" + s.MQTTS, "  tls: {ca: " + s.files.ca + "}\n"},
-		{"agent-cert", "mqtts://" + s.MQTTS, "  tls: {ca: " + s.files.ca + ", certificate: " + s.files.deviceCert + ", key: " + s.files.deviceKey + "}\n"},
-		{"agent-wss", "wss://" + wsHost + "/mqtt", "  tls: {ca: " + s.files.ca + "}\n"},
+		{"agent-mqtts", "mqtts://" + s.MQTTS, "  tls: {ca: " + s.files.CA + "}\n"},
+		{"agent-cert", "mqtts://" + s.MQTTS, "  tls: {ca: " + s.files.CA + ", certificate: " + s.files.DeviceCert + ", key: " + s.files.DeviceKey + "}\n"},
+		{"agent-wss", "wss://" + wsHost + "/mqtt", "  tls: {ca: " + s.files.CA + "}\n"},
 		{"agent-coap", "coap://" + s.CoAP, ""},
 		{"agent-coaps", "coaps://" + s.CoAPS, ""},
 	}
