@@ -175,7 +175,7 @@ func (h *Hub) Freeze() error {
 	if err := h.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 		return err
 	}
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		stats, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", h.PID()))
 		if err != nil {
 			return err
@@ -190,7 +190,7 @@ func (h *Hub) Freeze() error {
 			return nil
 		}
 	}
-	return errors.New("the hub was not frozen within 10 s")
+	return errors.New("the hub was not frozen within a minute")
 }
 
 // Thaw lets a frozen process go on.

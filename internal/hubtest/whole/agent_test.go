@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -71,11 +72,13 @@ func TestHubsRunSideBySide(t *testing.T) {
 	}
 }
 
-// lines is how many samples the counting source gives.
-const lines = 300
+// The counting source gives so many samples: at firstLines it waits until it may
+// go on, at lines it is done.
+const firstLines, lines = 200, 300
 
 // TestTheAgentLosesNothingOverAnyUplink kills the hub while the agent reports
-// a count, and finds every number of it afterwards.
+// a count, and finds every number of it afterwards, also of those that were
+// counted while there was no hub.
 func TestTheAgentLosesNothingOverAnyUplink(t *testing.T) {
 	s := newSite(t)
 	_, wsHost, _ := strings.Cut(s.HTTP, "://")
@@ -87,6 +90,8 @@ func TestTheAgentLosesNothingOverAnyUplink(t *testing.T) {
 		{"agent-coap", "coap://" + s.CoAP, ""},
 		{"agent-coaps", "coaps://" + s.CoAPS, ""},
 	}
+	counts := t.TempDir()
+	goOn := filepath.Join(counts, "go-on")
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, len(agents))
 	for _, a := range agents {
@@ -106,8 +111,8 @@ uplink:
     - name: count
       stream: true
       format: influx
-      command: [sh, -c, 'i=0; while [ $i -lt %d ]; do i=$((i+1)); echo "count value=$i $(date +%%s%%N)"; sleep 0.02; done; sleep 600']
-`, a.name, filepath.Join(t.TempDir(), a.name), a.url, secret, a.extra, lines)
+      command: [sh, -c, 'i=0; while [ $i -lt %d ]; do i=$((i+1)); echo "count value=$i $(date +%%s%%N)"; echo $i > %s; while [ $i -eq %d ] && [ ! -e %s ]; do sleep 0.05; done; sleep 0.02; done; sleep 600']
+`, a.name, filepath.Join(t.TempDir(), a.name), a.url, secret, a.extra, lines, filepath.Join(counts, a.name), firstLines, goOn)
 		cfg, errs := edge.ParseConfig([]byte(text))
 		if len(errs) > 0 {
 			t.Fatalf("%s: %v\n%s", a.name, errs, text)
@@ -124,7 +129,15 @@ uplink:
 	}()
 	s.until("every uplink brings the count", `count(count_over_time(count[1h])) == 6`)
 	s.Kill()
-	time.Sleep(2 * time.Second) // the count goes on without a hub
+	if err := os.WriteFile(goOn, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range agents {
+		eventually(t, 2*patience, a.name+" counts to the end without a hub", func() bool {
+			text, _ := os.ReadFile(filepath.Join(counts, a.name))
+			return strings.TrimSpace(string(text)) == strconv.Itoa(lines)
+		})
+	}
 	s.start()
 	for _, a := range agents {
 		s.until(a.name+" lost nothing", fmt.Sprintf(`sum(count_over_time(count{device=%q}[1h])) == %d`, a.name, lines))
@@ -137,7 +150,7 @@ uplink:
 func (s *site) until(what, promql string) {
 	s.t.Helper()
 	var last error
-	for end := time.Now().Add(60 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(2 * patience); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 		found, err := s.Query(s.t.Context(), promql, time.Time{})
 		if last = err; err == nil && len(found) > 0 {
 			return
