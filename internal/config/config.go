@@ -5,12 +5,11 @@ package config
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"net"
 	"os"
+	"strconv"
 	"strings"
-	"time"
 
 	"github.com/songhua-io/hub/internal/config/strict"
 	"github.com/songhua-io/hub/internal/ingest"
@@ -20,7 +19,6 @@ import (
 	"github.com/songhua-io/hub/internal/ingest/mqtt"
 	"github.com/songhua-io/hub/internal/query"
 	"github.com/songhua-io/hub/internal/store/local"
-	"github.com/songhua-io/hub/internal/telemetry"
 )
 
 //go:generate go run ./gen -root ../.. -o docs.go -package config -func docs internal/config internal/ingest internal/ingest/mqtt internal/ingest/coap internal/ingest/http internal/ingest/desk internal/query internal/store/local
@@ -148,40 +146,13 @@ func Annotated() []byte {
 	return bytes.TrimLeft(strict.Annotate(&c, docs()), "\n")
 }
 
-// Check implements strict.Checker.
+// Check implements strict.Checker; what the packages' own settings must be is
+// said by their own Check methods, which strict.Decode asks too.
 func (c Config) Check(path string) []strict.Error {
-	var errs []strict.Error
 	if c.Data == "" {
-		errs = append(errs, strict.Fault(path, "data", "is empty; name a directory that the hub may write to"))
+		return []strict.Error{strict.Fault(path, "data", "is empty; name a directory that the hub may write to")}
 	}
-	for kind := range c.Ingest.Windows {
-		if _, err := telemetry.ParseKind(kind); err != nil {
-			errs = append(errs, strict.Fault(path, "ingest.windows."+kind, "%v", err))
-		}
-	}
-	if c.Ingest.FutureSkew < 0 || c.Ingest.FutureSkew > 24*time.Hour {
-		errs = append(errs, strict.Fault(path, "ingest.future_skew", "%v is not between 0s and 24h", c.Ingest.FutureSkew))
-	}
-	errs = append(errs, checked(path, "store", c.Store.Check())...)
-	errs = append(errs, checked(path, "broker", c.Broker.Check())...)
-	errs = append(errs, checked(path, "query", c.Query.Check())...)
-	return errs
-}
-
-// checked turns a package's own joined errors into faults beneath a key.
-func checked(path, key string, err error) []strict.Error {
-	if err == nil {
-		return nil
-	}
-	var many interface{ Unwrap() []error }
-	if !errors.As(err, &many) {
-		return []strict.Error{strict.Fault(path, key, "%v", err)}
-	}
-	var errs []strict.Error
-	for _, e := range many.Unwrap() {
-		errs = append(errs, strict.Fault(path, key, "%v", e))
-	}
-	return errs
+	return nil
 }
 
 // Check implements strict.Checker.
@@ -217,7 +188,11 @@ func CheckAddress(s string) error {
 	if s == Off {
 		return nil
 	}
-	if _, _, err := net.SplitHostPort(s); err != nil {
+	_, port, err := net.SplitHostPort(s)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil {
 		return fmt.Errorf("%q is not address:port (127.0.0.1:1883, :1883 for every address, port 0 for any free one) or off", s)
 	}
 	return nil

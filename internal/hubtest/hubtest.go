@@ -17,6 +17,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -90,12 +91,11 @@ func Start(t testing.TB, binary, dir string, args ...string) *Hub {
 }
 
 // Launch is Start for callers that take the error; args begin with the
-// subcommand, and their flags go before the free ports.
+// subcommand, and their flags have the last word over the free ports.
 func Launch(binary, dir string, args ...string) (*Hub, error) {
 	h := &Hub{Dir: dir, output: &tail{most: 64 << 10}, ended: make(chan struct{})}
 	_ = os.Remove(filepath.Join(dir, "hub.json"))
-	ports := []string{"--data", dir, "--http", "127.0.0.1:0", "--mqtt", "127.0.0.1:0", "--coap", "127.0.0.1:0"}
-	h.cmd = exec.Command(binary, slices.Concat(args[:1], ports, args[1:])...)
+	h.cmd = exec.Command(binary, slices.Concat(args[:1], []string{"--data", dir}, freePorts(), args[1:])...)
 	h.cmd.Stdout, h.cmd.Stderr = h.output, h.output
 	h.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := h.cmd.Start(); err != nil {
@@ -107,6 +107,15 @@ func Launch(binary, dir string, args ...string) (*Hub, error) {
 		return nil, fmt.Errorf("%w\n%s", err, h.Output())
 	}
 	return h, nil
+}
+
+// freePorts asks for any free port at every door: a door left to its default,
+// or to a config file, would meet the hub of another test on its port.
+func freePorts() (flags []string) {
+	for _, door := range []string{"http", "mqtt", "mqtts", "coap", "coaps"} {
+		flags = append(flags, "--"+door, "127.0.0.1:0")
+	}
+	return flags
 }
 
 func (h *Hub) waitReady(limit time.Duration) error {
@@ -166,7 +175,7 @@ func (h *Hub) Freeze() error {
 	if err := h.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 		return err
 	}
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		stats, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", h.PID()))
 		if err != nil {
 			return err
@@ -181,13 +190,13 @@ func (h *Hub) Freeze() error {
 			return nil
 		}
 	}
-	return errors.New("the hub was not frozen within 10 s")
+	return errors.New("the hub was not frozen within a minute")
 }
 
 // Thaw lets a frozen process go on.
 func (h *Hub) Thaw() error { return h.cmd.Process.Signal(syscall.SIGCONT) }
 
-// Stop sends SIGTERM and returns the exit code, or an error after 15 s.
+// Stop sends SIGTERM and returns the exit code, or an error after a minute.
 func (h *Hub) Stop() (int, error) {
 	if err := h.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return 0, err
@@ -195,8 +204,8 @@ func (h *Hub) Stop() (int, error) {
 	select {
 	case <-h.ended:
 		return h.ExitCode(), nil
-	case <-time.After(15 * time.Second):
-		return 0, fmt.Errorf("the hub did not stop within 15 s\n%s", h.Output())
+	case <-time.After(time.Minute):
+		return 0, fmt.Errorf("the hub did not stop within a minute\n%s", h.Output())
 	}
 }
 
@@ -204,17 +213,25 @@ func (h *Hub) Stop() (int, error) {
 // and reads the answer into answer unless nil. Answers of 400 and above are
 // errors with the body's text.
 func (h *Hub) Do(ctx context.Context, method, path string, body, answer any) error {
+	text, err := h.fetch(ctx, method, path, body)
+	if err != nil || answer == nil {
+		return err
+	}
+	return json.Unmarshal(text, answer)
+}
+
+func (h *Hub) fetch(ctx context.Context, method, path string, body any) ([]byte, error) {
 	var in io.Reader
 	if body != nil {
 		data, err := json.Marshal(body)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		in = bytes.NewReader(data)
 	}
 	req, err := http.NewRequestWithContext(ctx, method, h.HTTP+path, in)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	req.Header.Set("Authorization", "Bearer "+h.Token)
 	if body != nil {
@@ -222,17 +239,14 @@ func (h *Hub) Do(ctx context.Context, method, path string, body, answer any) err
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
 	if resp.StatusCode >= 400 {
-		text, _ := io.ReadAll(io.LimitReader(resp.Body, 4096))
-		return fmt.Errorf("%s %s: %s: %s", method, path, resp.Status, text)
+		return nil, fmt.Errorf("%s %s: %s: %.4096s", method, path, resp.Status, text)
 	}
-	if answer == nil {
-		return nil
-	}
-	return json.NewDecoder(resp.Body).Decode(answer)
+	return text, err
 }
 
 // AddDevice registers a device and returns its secret.
@@ -266,6 +280,31 @@ func (h *Hub) Query(ctx context.Context, promql string, at time.Time) ([]Series,
 	}
 	err := h.Do(ctx, http.MethodGet, "/prometheus/api/v1/query?"+form.Encode(), nil, &answer)
 	return answer.Data.Result, err
+}
+
+// Sum adds up the samples of one of the hub's own metrics whose labels hold
+// every one of the given texts, such as reason="conflict"; 0 when there is none.
+func (h *Hub) Sum(ctx context.Context, metric string, labels ...string) (sum float64, err error) {
+	text, err := h.fetch(ctx, http.MethodGet, "/metrics", nil)
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(text)) {
+		rest, ok := strings.CutPrefix(strings.TrimSpace(line), metric)
+		at := strings.LastIndexByte(rest, ' ')
+		if !ok || at < 0 || rest[0] != '{' && at > 0 {
+			continue
+		}
+		if slices.ContainsFunc(labels, func(l string) bool { return !strings.Contains(rest[:at], l) }) {
+			continue
+		}
+		v, err := strconv.ParseFloat(rest[at+1:], 64)
+		if err != nil {
+			return 0, fmt.Errorf("%s: %w", line, err)
+		}
+		sum += v
+	}
+	return sum, nil
 }
 
 // tail keeps the end of what is written to it.

@@ -23,6 +23,8 @@ import (
 	"github.com/prometheus/prometheus/prompb"
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/util/teststorage"
+
+	"github.com/songhua-io/hub/internal/config/strict"
 )
 
 // noon is the hub's clock in these tests.
@@ -494,13 +496,13 @@ func TestTimeIsBounded(t *testing.T) {
 }
 
 func TestConfigErrorsNameTheirKeys(t *testing.T) {
-	err := Config{CORSOrigin: "("}.Check()
+	err := strict.Join(Config{CORSOrigin: "("}.Check("query"))
 	for _, key := range []string{"timeout", "max_samples", "max_series", "max_points", "max_concurrency", "max_queue", "max_request_bytes", "cors_origin"} {
-		if err == nil || !strings.Contains(err.Error(), key) {
+		if err == nil || !strings.Contains(err.Error(), "query."+key) {
 			t.Errorf("%v does not name %s", err, key)
 		}
 	}
-	if err := DefaultConfig().Check(); err != nil {
-		t.Error(err)
+	if errs := DefaultConfig().Check("query"); len(errs) > 0 {
+		t.Error(errs)
 	}
 }

@@ -6,7 +6,6 @@ package query
 
 import (
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"regexp"
@@ -17,6 +16,8 @@ import (
 	"github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/promql/parser"
 	"github.com/prometheus/prometheus/storage"
+
+	"github.com/songhua-io/hub/internal/config/strict"
 )
 
 // Config bounds what one question may cost and how many run at once.
@@ -54,29 +55,6 @@ func DefaultConfig() Config {
 		MaxRequestBytes: 1 << 20,
 		CORSOrigin:      ".*",
 	}
-}
-
-// Check returns every error of the configuration, each with its key.
-func (c Config) Check() error {
-	var errs []error
-	positive := func(key string, n int64) {
-		if n <= 0 {
-			errs = append(errs, fmt.Errorf("%s is %d; it must be at least 1", key, n))
-		}
-	}
-	if c.Timeout <= 0 {
-		errs = append(errs, fmt.Errorf("timeout is %s; it must be longer than 0s, such as 30s", c.Timeout))
-	}
-	positive("max_samples", int64(c.MaxSamples))
-	positive("max_series", int64(c.MaxSeries))
-	positive("max_points", int64(c.MaxPoints))
-	positive("max_concurrency", int64(c.MaxConcurrency))
-	positive("max_queue", int64(c.MaxQueue))
-	positive("max_request_bytes", c.MaxRequestBytes)
-	if _, err := regexp.Compile(c.CORSOrigin); err != nil {
-		errs = append(errs, fmt.Errorf("cors_origin %q is no regular expression: %w", c.CORSOrigin, err))
-	}
-	return errors.Join(errs...)
 }
 
 // Source is what the API answers from. It does not change after New.
@@ -152,8 +130,8 @@ type API struct {
 // when the configuration or the source is incomplete, or when the metrics are
 // already registered. Art. 14(1)
 func New(c Config, s Source, log *slog.Logger, reg prometheus.Registerer) (*API, error) {
-	if err := c.Check(); err != nil {
-		return nil, fmt.Errorf("query: %w", err)
+	if err := strict.Join(c.Check("query")); err != nil {
+		return nil, err
 	}
 	if s.Store == nil || s.Visible == nil {
 		return nil, errors.New("query: Source.Store and Source.Visible are required")

@@ -109,7 +109,7 @@ func syntaxError(err error) Error {
 }
 
 type decoder struct {
-	lines map[string]int // key path to line
+	lines map[string]int // key path to the line of the key, or of the list's element
 	errs  []Error
 }
 
@@ -163,6 +163,7 @@ func (d *decoder) structure(n *yaml.Node, v reflect.Value, path string) {
 		for _, f := range fields {
 			if f.key == key.Value {
 				d.value(val, f.value, join(path, f.key))
+				d.lines[join(path, f.key)] = key.Line
 				return
 			}
 		}
@@ -180,6 +181,7 @@ func (d *decoder) mapping(n *yaml.Node, v reflect.Value, path string) {
 	d.pairs(n, path, func(key, val *yaml.Node) {
 		elem := newElement(v.Type().Elem())
 		d.value(val, elem, join(path, key.Value))
+		d.lines[join(path, key.Value)] = key.Line
 		name := reflect.New(v.Type().Key()).Elem()
 		name.SetString(key.Value)
 		v.SetMapIndex(name, elem)
@@ -234,6 +236,7 @@ func newElement(t reflect.Type) reflect.Value {
 // check asks every Checker in the tree, and keeps quiet about keys that could
 // not be read or that hold some that could not.
 func (d *decoder) check(v reflect.Value, path string) {
+	unread := d.errs
 	walk(v, path, func(v reflect.Value, path string) {
 		c, ok := v.Interface().(Checker)
 		if !ok && v.CanAddr() {
@@ -243,7 +246,7 @@ func (d *decoder) check(v reflect.Value, path string) {
 			return
 		}
 		for _, e := range c.Check(path) {
-			if slices.ContainsFunc(d.errs, func(o Error) bool { return within(o.Path, e.Path) }) {
+			if slices.ContainsFunc(unread, func(o Error) bool { return within(o.Path, e.Path) }) {
 				continue
 			}
 			e.Line = d.lineOf(e.Path)

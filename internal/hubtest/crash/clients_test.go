@@ -1,74 +1,100 @@
+//lint:file-ignore SA1019 go-coap takes pion's dtls.Config and nothing newer.
+
 package crash
 
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	paho "github.com/eclipse/paho.mqtt.golang"
+	piondtls "github.com/pion/dtls/v3"
+	"github.com/plgd-dev/go-coap/v3/dtls"
 	"github.com/plgd-dev/go-coap/v3/message"
 	"github.com/plgd-dev/go-coap/v3/message/codes"
+	"github.com/plgd-dev/go-coap/v3/options"
 	"github.com/plgd-dev/go-coap/v3/udp"
+	coapclient "github.com/plgd-dev/go-coap/v3/udp/client"
 
 	"github.com/songhua-io/hub/internal/hubtest"
 )
 
-// writer is one device that publishes until its door is gone, and writes down
-// what was acknowledged.
+// patience is how long a client waits for an answer. Connections tell of a hub
+// that is gone; this bounds what nobody tells.
+const patience = 30 * time.Second
+
+// writer is one device that publishes what a feed gives, and writes down what it
+// sent and what was acknowledged.
 type writer struct {
 	device, secret string
-	door           func(ctx context.Context, w *writer, h *hubtest.Hub, metric string, base int64) error
+	door           door
 
-	mu    sync.Mutex
-	acked map[string][]span // by metric
+	mu          sync.Mutex
+	sent, acked map[string]spans // by metric
+	states      struct{ sent, acked int64 }
+	answers     int // reports acknowledged
 }
 
-// span is a run of acknowledged samples: times from first to last in
-// milliseconds, one each. The value of a sample is its time modulo 1e6.
-type span struct{ first, last int64 }
+// door publishes until the feed ends and all of it is acknowledged. It returns
+// an error when the hub, the connection or ctx ends before.
+type door func(ctx context.Context, w *writer, h *hubtest.Hub, next feed) error
 
-func value(ms int64) int64 { return ms % 1_000_000 }
-
-func (w *writer) ack(metric string, first, last int64) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	all := w.acked[metric]
-	if n := len(all); n > 0 && all[n-1].last+1 == first {
-		all[n-1].last = last
-		return
-	}
-	w.acked[metric] = append(all, span{first, last})
-}
-
-func (w *writer) count() (n int64) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, spans := range w.acked {
-		for _, s := range spans {
-			n += s.last - s.first + 1
+// take returns what is to be sent next and notes it as sent.
+func (w *writer) take(next feed, width int64) (report, bool) {
+	r, ok := next(width)
+	if ok {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.sent[r.metric] = w.sent[r.metric].with(r.span)
+		if r.state {
+			w.states.sent = max(w.states.sent, r.last)
 		}
 	}
-	return n
+	return r, ok
+}
+
+func (w *writer) ack(r report) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.acked[r.metric] = w.acked[r.metric].with(r.span)
+	if r.state {
+		w.states.acked = max(w.states.acked, r.last)
+	}
+	w.answers++
+}
+
+func (w *writer) answered() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.answers
 }
 
 // newWriters registers devices for every door.
-func newWriters(t *testing.T, h *hubtest.Hub) []*writer {
+func newWriters(t *testing.T, h *hubtest.Hub, trust *tls.Config) []*writer {
 	t.Helper()
+	mqtt := func(h *hubtest.Hub) string { return "tcp://" + h.MQTT }
+	mqtts := func(h *hubtest.Hub) string { return "ssl://" + h.MQTTS }
+	wss := func(h *hubtest.Hub) string { return "wss" + strings.TrimPrefix(h.HTTP, "https") + "/mqtt" }
 	var all []*writer
 	for _, kind := range []struct {
 		name  string
 		count int
-		door  func(context.Context, *writer, *hubtest.Hub, string, int64) error
-	}{{"mqtt", 4, publishMQTT}, {"coap", 4, publishCoAP}, {"http", 2, publishHTTP}} {
+		door  door
+	}{
+		{"mqtt", 2, publishMQTT(mqtt, nil)}, {"mqtts", 1, publishMQTT(mqtts, trust)}, {"wss", 1, publishMQTT(wss, trust)},
+		{"coap", 2, publishCoAP(dialUDP)}, {"coaps", 2, publishCoAP(dialDTLS)}, {"https", 2, publishHTTP},
+	} {
 		for i := range kind.count {
 			id := fmt.Sprintf("%s-%d", kind.name, i)
-			all = append(all, &writer{device: id, secret: h.AddDevice(t, id, "sensor"), door: kind.door, acked: map[string][]span{}})
+			all = append(all, &writer{device: id, secret: h.AddDevice(t, id, "sensor"), door: kind.door, sent: map[string]spans{}, acked: map[string]spans{}})
 		}
 	}
 	return all
@@ -77,96 +103,123 @@ func newWriters(t *testing.T, h *hubtest.Hub) []*writer {
 // inFlight is how many messages an MQTT writer has unacknowledged.
 const inFlight = 64
 
-func publishMQTT(ctx context.Context, w *writer, h *hubtest.Hub, metric string, base int64) error {
-	ctx, lost := context.WithCancel(ctx) // tokens of a lost connection never end
-	defer lost()
-	client := paho.NewClient(paho.NewClientOptions().AddBroker("tcp://" + h.MQTT).SetClientID(w.device).
-		SetUsername(w.device).SetPassword(w.secret).SetAutoReconnect(false).SetCleanSession(true).SetConnectTimeout(2 * time.Second).SetWriteTimeout(time.Second).
-		SetConnectionLostHandler(func(paho.Client, error) { lost() }))
-	if token := client.Connect(); token.Wait() && token.Error() != nil {
-		return token.Error()
-	}
-	defer client.Disconnect(0)
-	type sent struct {
-		at    int64
-		token paho.Token
-	}
-	waiting := make(chan sent, inFlight)
-	done := make(chan error, 1)
-	go func() {
-		for s := range waiting {
-			select {
-			case <-s.token.Done():
-				if s.token.Error() != nil {
-					done <- s.token.Error()
+func publishMQTT(address func(*hubtest.Hub) string, trust *tls.Config) door {
+	return func(ctx context.Context, w *writer, h *hubtest.Hub, next feed) error {
+		ctx, lost := context.WithCancel(ctx) // tokens of a lost connection never end
+		defer lost()
+		client := paho.NewClient(paho.NewClientOptions().AddBroker(address(h)).SetTLSConfig(trust).SetClientID(w.device).
+			SetUsername(w.device).SetPassword(w.secret).SetAutoReconnect(false).SetCleanSession(true).SetConnectTimeout(patience).SetWriteTimeout(patience).
+			SetConnectionLostHandler(func(paho.Client, error) { lost() }))
+		if token := client.Connect(); token.Wait() && token.Error() != nil {
+			return token.Error()
+		}
+		defer client.Disconnect(0)
+		type flight struct {
+			report
+			token paho.Token
+		}
+		waiting, done := make(chan flight, inFlight), make(chan error, 1)
+		go func() {
+			for f := range waiting {
+				select {
+				case <-f.token.Done():
+					if f.token.Error() != nil {
+						done <- f.token.Error()
+						return
+					}
+					w.ack(f.report)
+				case <-ctx.Done():
+					done <- ctx.Err()
 					return
 				}
-				w.ack(metric, s.at, s.at)
-			case <-ctx.Done():
-				done <- ctx.Err()
-				return
 			}
-		}
-	}()
-	defer close(waiting)
-	for at := base; ; at++ {
-		body := fmt.Appendf(nil, `{"ts":%d,%q:%d}`, at, metric, value(at))
-		token := client.Publish("devices/"+w.device+"/telemetry/json", 1, false, body)
-		select {
-		case waiting <- sent{at, token}:
-		case err := <-done:
-			return err
+			done <- nil
+		}()
+		for {
+			r, ok := w.take(next, 1)
+			if !ok {
+				close(waiting)
+				return <-done
+			}
+			token := client.Publish("devices/"+w.device+"/telemetry/json", 1, false, r.json())
+			select {
+			case waiting <- flight{r, token}:
+			case err := <-done:
+				return err
+			}
 		}
 	}
 }
 
-func publishCoAP(ctx context.Context, w *writer, h *hubtest.Hub, metric string, base int64) error {
-	client, err := udp.Dial(h.CoAP)
+func dialUDP(_ *writer, h *hubtest.Hub) (*coapclient.Conn, error) {
+	return udp.Dial(h.CoAP, options.WithErrors(func(error) {}))
+}
+
+func dialDTLS(w *writer, h *hubtest.Hub) (*coapclient.Conn, error) {
+	return dtls.Dial(h.CoAPS, &piondtls.Config{
+		PSK: func([]byte) ([]byte, error) { return []byte(w.secret), nil }, PSKIdentityHint: []byte(w.device),
+		CipherSuites: []piondtls.CipherSuiteID{piondtls.TLS_PSK_WITH_AES_128_CCM_8},
+	}, options.WithErrors(func(error) {}))
+}
+
+func publishCoAP(dial func(*writer, *hubtest.Hub) (*coapclient.Conn, error)) door {
+	return func(ctx context.Context, w *writer, h *hubtest.Hub, next feed) error {
+		client, err := dial(w, h)
+		if err != nil {
+			return err
+		}
+		defer client.Close()
+		for {
+			r, ok := w.take(next, 1)
+			if !ok {
+				return nil
+			}
+			request, cancel := context.WithTimeout(ctx, patience)
+			resp, err := client.Post(request, "/devices/"+w.device+"/telemetry", message.AppJSON, bytes.NewReader(r.json()),
+				message.Option{ID: message.URIQuery, Value: []byte("token=" + w.secret)})
+			cancel()
+			if err != nil {
+				return err
+			}
+			if resp.Code() != codes.Changed {
+				return fmt.Errorf("CoAP answered %v", resp.Code())
+			}
+			w.ack(r)
+		}
+	}
+}
+
+func publishHTTP(ctx context.Context, w *writer, h *hubtest.Hub, next feed) error {
+	for {
+		r, ok := w.take(next, 20)
+		if !ok {
+			return nil
+		}
+		if err := post(ctx, w, h, r); err != nil {
+			return err
+		}
+		w.ack(r)
+	}
+}
+
+func post(ctx context.Context, w *writer, h *hubtest.Hub, r report) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, h.HTTP+"/api/v1/devices/"+w.device+"/telemetry/influx", bytes.NewReader(r.lines()))
 	if err != nil {
 		return err
 	}
-	defer client.Close()
-	for at := base; ; at++ {
-		request, cancel := context.WithTimeout(ctx, 2*time.Second)
-		body := fmt.Appendf(nil, `{"ts":%d,%q:%d}`, at, metric, value(at))
-		resp, err := client.Post(request, "/devices/"+w.device+"/telemetry", message.AppJSON, bytes.NewReader(body),
-			message.Option{ID: message.URIQuery, Value: []byte("token=" + w.secret)})
-		cancel()
-		if err != nil {
-			return err
-		}
-		if resp.Code() != codes.Changed {
-			return fmt.Errorf("CoAP answered %v", resp.Code())
-		}
-		w.ack(metric, at, at)
+	req.Header.Set("Authorization", "Bearer "+w.secret)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
 	}
-}
-
-func publishHTTP(ctx context.Context, w *writer, h *hubtest.Hub, metric string, base int64) error {
-	const lines = 20
-	for at := base; ; at += lines {
-		var body bytes.Buffer
-		for k := range int64(lines) {
-			fmt.Fprintf(&body, "%s value=%d %d\n", metric, value(at+k), (at+k)*1e6)
-		}
-		req, err := http.NewRequestWithContext(ctx, http.MethodPost, h.HTTP+"/api/v1/devices/"+w.device+"/telemetry/influx", &body)
-		if err != nil {
-			return err
-		}
-		req.Header.Set("Authorization", "Bearer "+w.secret)
-		resp, err := http.DefaultClient.Do(req)
-		if err != nil {
-			return err
-		}
-		text, err := io.ReadAll(resp.Body)
-		resp.Body.Close()
-		if err != nil {
-			return err
-		}
-		var answer struct{ Accepted int }
-		if resp.StatusCode != http.StatusOK || json.Unmarshal(text, &answer) != nil || answer.Accepted != lines {
-			return fmt.Errorf("HTTP answered %s: %s", resp.Status, text)
-		}
-		w.ack(metric, at, at+lines-1)
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return err
 	}
+	var answer struct{ Accepted int64 }
+	if resp.StatusCode != http.StatusOK || json.Unmarshal(text, &answer) != nil || answer.Accepted != r.values() {
+		return fmt.Errorf("HTTP answered %s: %s", resp.Status, text)
+	}
+	return nil
 }

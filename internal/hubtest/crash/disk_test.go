@@ -47,6 +47,18 @@ func newDisk(t *testing.T, mib int) (*disk, error) {
 	return d, nil
 }
 
+// needDisk is newDisk for tests that cannot do without. A container seldom has
+// loop devices, also in CI: what can be shown without them is shown by
+// TestAFailedFsyncIsTheEnd.
+func needDisk(t *testing.T, mib int) *disk {
+	t.Helper()
+	d, err := newDisk(t, mib)
+	if err != nil {
+		t.Skipf("no disk that can be broken: %v", err)
+	}
+	return d
+}
+
 func (d *disk) mount() error { return sh("mount", "-o", "loop", d.image, d.at) }
 
 // cut takes the power away: the file system drops everything that was not made

@@ -2,19 +2,12 @@ package whole
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"fmt"
 	"log/slog"
-	"math/big"
-	"net"
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -36,24 +29,18 @@ type site struct {
 	t           *testing.T
 	binary, dir string
 	args        []string
-	files       files
+	files       hubtest.Certificates
 }
-
-type files struct{ ca, cert, key, deviceCert, deviceKey string }
 
 func newSite(t *testing.T) *site {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("runs whole programs; make test")
 	}
-	s := &site{t: t, binary: hubtest.Build(t, ""), dir: t.TempDir(), files: certificates(t)}
-	config := filepath.Join(t.TempDir(), "hub.yaml")
-	text := fmt.Sprintf("tls:\n  certificate: %s\n  key: %s\n  client_ca: %s\n", s.files.cert, s.files.key, s.files.ca)
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	s.args = []string{"serve", "--config", config, "--mqtts", "127.0.0.1:0", "--coaps", "127.0.0.1:0"}
-	hubtest.Trust(t, s.files.ca)
+	s := &site{t: t, binary: hubtest.Build(t, ""), dir: t.TempDir(), files: hubtest.NewCertificates(t, "agent-cert")}
+	config := s.files.Config(t)
+	s.args = []string{"serve", "--config", config}
+	hubtest.Trust(t, s.files.CA)
 	s.start()
 	t.Cleanup(func() { s.Kill() })
 	at, err := url.Parse(s.HTTP)
@@ -72,75 +59,39 @@ func (s *site) start() {
 	}
 }
 
-// certificates makes an authority, a certificate for the hub on loopback and
-// one for the device agent-cert.
-func certificates(t *testing.T) files {
-	t.Helper()
-	dir := t.TempDir()
-	newKey := func() *ecdsa.PrivateKey {
-		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return key
-	}
-	write := func(name, kind string, der []byte) string {
-		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
-	template := func(name string, serial int64) *x509.Certificate {
-		return &x509.Certificate{
-			SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: name},
-			NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+// TestHubsRunSideBySide: every door of a hub under test is on a port of its own,
+// also those that a config file leaves to their defaults.
+func TestHubsRunSideBySide(t *testing.T) {
+	a, b := newSite(t), newSite(t)
+	for door, at := range map[string][2]string{
+		"http": {a.HTTP, b.HTTP}, "mqtt": {a.MQTT, b.MQTT}, "mqtts": {a.MQTTS, b.MQTTS}, "coap": {a.CoAP, b.CoAP}, "coaps": {a.CoAPS, b.CoAPS},
+	} {
+		if at[0] == "" || at[0] == at[1] {
+			t.Errorf("%s is at %q and %q", door, at[0], at[1])
 		}
 	}
-	caKey, ca := newKey(), template("test authority", 1)
-	ca.IsCA, ca.BasicConstraintsValid, ca.KeyUsage = true, true, x509.KeyUsageCertSign
-	caDER, err := x509.CreateCertificate(rand.Reader, ca, ca, caKey.Public(), caKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	issue := func(name string, serial int64, c *x509.Certificate) (cert, keyFile string) {
-		key := newKey()
-		der, err := x509.CreateCertificate(rand.Reader, c, ca, key.Public(), caKey)
-		if err != nil {
-			t.Fatal(err)
-		}
-		keyDER, err := x509.MarshalPKCS8PrivateKey(key)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return write(name+".pem", "CERTIFICATE", der), write(name+".key", "PRIVATE KEY", keyDER)
-	}
-	f := files{ca: write("ca.pem", "CERTIFICATE", caDER)}
-	server := template("hub", 2)
-	server.IPAddresses, server.ExtKeyUsage = []net.IP{net.IPv4(127, 0, 0, 1)}, []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
-	f.cert, f.key = issue("hub", 2, server)
-	device := template("agent-cert", 3)
-	device.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
-	f.deviceCert, f.deviceKey = issue("agent-cert", 3, device)
-	return f
 }
 
-// lines is how many samples the counting source gives.
-const lines = 300
+// The counting source gives so many samples: at firstLines it waits until it may
+// go on, at lines it is done.
+const firstLines, lines = 200, 300
 
 // TestTheAgentLosesNothingOverAnyUplink kills the hub while the agent reports
-// a count, and finds every number of it afterwards.
+// a count, and finds every number of it afterwards, also of those that were
+// counted while there was no hub.
 func TestTheAgentLosesNothingOverAnyUplink(t *testing.T) {
 	s := newSite(t)
 	_, wsHost, _ := strings.Cut(s.HTTP, "://")
 	agents := []struct{ name, url, extra string }{
 		{"agent-mqtt", "mqtt://" + s.MQTT, ""},
-		{"agent-mqtts", "mqtts://" + s.MQTTS, "  tls: {ca: " + s.files.ca + "}\n"},
-		{"agent-cert", "mqtts://" + s.MQTTS, "  tls: {ca: " + s.files.ca + ", certificate: " + s.files.deviceCert + ", key: " + s.files.deviceKey + "}\n"},
-		{"agent-wss", "wss://" + wsHost + "/mqtt", "  tls: {ca: " + s.files.ca + "}\n"},
+		{"agent-mqtts", "mqtts://" + s.MQTTS, "  tls: {ca: " + s.files.CA + "}\n"},
+		{"agent-cert", "mqtts://" + s.MQTTS, "  tls: {ca: " + s.files.CA + ", certificate: " + s.files.DeviceCert + ", key: " + s.files.DeviceKey + "}\n"},
+		{"agent-wss", "wss://" + wsHost + "/mqtt", "  tls: {ca: " + s.files.CA + "}\n"},
 		{"agent-coap", "coap://" + s.CoAP, ""},
 		{"agent-coaps", "coaps://" + s.CoAPS, ""},
 	}
+	counts := t.TempDir()
+	goOn := filepath.Join(counts, "go-on")
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, len(agents))
 	for _, a := range agents {
@@ -160,8 +111,8 @@ uplink:
     - name: count
       stream: true
       format: influx
-      command: [sh, -c, 'i=0; while [ $i -lt %d ]; do i=$((i+1)); echo "count value=$i $(date +%%s%%N)"; sleep 0.02; done; sleep 600']
-`, a.name, filepath.Join(t.TempDir(), a.name), a.url, secret, a.extra, lines)
+      command: [sh, -c, 'i=0; while [ $i -lt %d ]; do i=$((i+1)); echo "count value=$i $(date +%%s%%N)"; echo $i > %s; while [ $i -eq %d ] && [ ! -e %s ]; do sleep 0.05; done; sleep 0.02; done; sleep 600']
+`, a.name, filepath.Join(t.TempDir(), a.name), a.url, secret, a.extra, lines, filepath.Join(counts, a.name), firstLines, goOn)
 		cfg, errs := edge.ParseConfig([]byte(text))
 		if len(errs) > 0 {
 			t.Fatalf("%s: %v\n%s", a.name, errs, text)
@@ -178,7 +129,15 @@ uplink:
 	}()
 	s.until("every uplink brings the count", `count(count_over_time(count[1h])) == 6`)
 	s.Kill()
-	time.Sleep(2 * time.Second) // the count goes on without a hub
+	if err := os.WriteFile(goOn, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range agents {
+		eventually(t, 2*patience, a.name+" counts to the end without a hub", func() bool {
+			text, _ := os.ReadFile(filepath.Join(counts, a.name))
+			return strings.TrimSpace(string(text)) == strconv.Itoa(lines)
+		})
+	}
 	s.start()
 	for _, a := range agents {
 		s.until(a.name+" lost nothing", fmt.Sprintf(`sum(count_over_time(count{device=%q}[1h])) == %d`, a.name, lines))
@@ -191,7 +150,7 @@ uplink:
 func (s *site) until(what, promql string) {
 	s.t.Helper()
 	var last error
-	for end := time.Now().Add(60 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(2 * patience); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 		found, err := s.Query(s.t.Context(), promql, time.Time{})
 		if last = err; err == nil && len(found) > 0 {
 			return

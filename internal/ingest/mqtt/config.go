@@ -1,8 +1,10 @@
 package mqtt
 
 import (
-	"fmt"
+	"slices"
 	"time"
+
+	"github.com/songhua-io/hub/internal/config/strict"
 )
 
 // Config bounds what strangers and devices may ask of the MQTT doors.
@@ -61,19 +63,19 @@ const (
 	maxListed     = 50 // rejects listed in one message on the rejects topic
 )
 
-// Check reports the first bound that makes no sense.
-func (c Config) Check() error {
-	switch {
-	case c.MaxPacketBytes < 1<<10 || c.MaxPacketBytes > mostPacket:
-		return fmt.Errorf("max_packet_bytes %d: use %d to %d", c.MaxPacketBytes, 1<<10, mostPacket)
-	case c.ReceiveMaximum < 1 || c.ReceiveMaximum > 65535:
-		return fmt.Errorf("receive_maximum %d: use 1 to 65535", c.ReceiveMaximum)
-	case c.MaxKeepAlive < time.Second || c.MaxKeepAlive > 65535*time.Second:
-		return fmt.Errorf("max_keep_alive %s: use 1s to 18h12m15s", c.MaxKeepAlive)
-	case c.ConnectTimeout <= 0:
-		return fmt.Errorf("connect_timeout %s: it must be above 0", c.ConnectTimeout)
-	case c.MaxConnections < 1 || c.MaxConnectionsPerAddress < 1:
-		return fmt.Errorf("max_connections %d and max_connections_per_address %d: both must be above 0", c.MaxConnections, c.MaxConnectionsPerAddress)
-	}
-	return nil
+// Check returns every bound that makes no sense.
+func (c Config) Check(path string) []strict.Error {
+	return slices.Concat(
+		strict.Between(path, "max_packet_bytes", c.MaxPacketBytes, 1<<10, mostPacket),
+		strict.AtLeast(path, "max_connections", c.MaxConnections, 1),
+		strict.AtLeast(path, "max_connections_per_address", c.MaxConnectionsPerAddress, 1),
+		strict.AtLeast(path, "connect_timeout", c.ConnectTimeout, time.Millisecond),
+		strict.Between(path, "max_keep_alive", c.MaxKeepAlive, time.Second, 65535*time.Second),
+		strict.Between(path, "receive_maximum", c.ReceiveMaximum, 1, 65535),
+		strict.AtLeast(path, "max_subscriptions", c.MaxSubscriptions, 0),
+		strict.AtLeast(path, "max_retained_bytes", c.MaxRetainedBytes, 0),
+		strict.AtLeast(path, "max_queue_bytes", c.MaxQueueBytes, 1<<10),
+		strict.AtLeast(path, "max_unfolded_bytes", c.MaxUnfoldedBytes, 1<<10),
+		strict.AtLeast(path, "max_hold", c.MaxHold, 0),
+	)
 }

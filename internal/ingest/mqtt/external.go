@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,6 +19,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/songhua-io/hub/internal/codec"
+	"github.com/songhua-io/hub/internal/config/strict"
 	"github.com/songhua-io/hub/internal/ingest"
 	"github.com/songhua-io/hub/internal/telemetry"
 )
@@ -50,22 +53,31 @@ func DefaultExternalConfig() ExternalConfig {
 	return ExternalConfig{ClientID: "hub", Group: "hub", Sessions: 2}
 }
 
-// Check reports the first setting that makes no sense.
-func (c ExternalConfig) Check() error {
-	switch {
-	case len(c.Brokers) == 0:
-		return nil
-	case c.ClientID == "":
-		return errors.New("client_id is empty: without a lasting name, messages are lost when the hub restarts")
-	case c.Group == "" || strings.ContainsAny(c.Group, "/+#"):
-		return fmt.Errorf("group %q: one level of a topic, without wildcards", c.Group)
-	case c.Sessions < 1 || c.Sessions > 64:
-		return fmt.Errorf("sessions %d: use 1 to 64", c.Sessions)
-	case (c.CertFile == "") != (c.KeyFile == ""):
-		return errors.New("cert_file and key_file go together")
+// Check returns every setting that makes no sense.
+func (c ExternalConfig) Check(path string) []strict.Error {
+	errs := strict.Between(path, "sessions", c.Sessions, 1, 64)
+	fault := func(key, format string, args ...any) {
+		errs = append(errs, strict.Fault(path, key, format, args...))
 	}
-	return nil
+	for i, broker := range c.Brokers {
+		if u, err := url.Parse(broker); err != nil || u.Hostname() == "" || !slices.Contains(brokerSchemes[:], u.Scheme) {
+			fault(fmt.Sprintf("brokers[%d]", i), "%q is no address of a broker; write %s followed by ://host:port", broker, strings.Join(brokerSchemes[:], ", "))
+		}
+	}
+	if c.ClientID == "" {
+		fault("client_id", "is empty; without a lasting name, messages are lost when the hub restarts, so give one such as hub")
+	}
+	if c.Group == "" || strings.ContainsAny(c.Group, "/+#") {
+		fault("group", "%q is not one level of a topic; write a name without /, + and #", c.Group)
+	}
+	if (c.CertFile == "") != (c.KeyFile == "") {
+		fault("", "cert_file and key_file go together; one of them is missing")
+	}
+	return errs
 }
+
+// brokerSchemes are the transports of the client library.
+var brokerSchemes = [...]string{"tcp", "mqtt", "ssl", "tls", "mqtts", "ws", "wss"}
 
 // External takes the telemetry of all devices from a broker. A message is
 // acknowledged to the broker after it is durable; the broker sends again what
@@ -88,7 +100,7 @@ type externalMetrics struct {
 // NewExternal reads the files that the config names. Only Ingest, Log and
 // Metrics of deps are used.
 func NewExternal(cfg ExternalConfig, deps Deps) (*External, error) {
-	if err := cfg.Check(); err != nil {
+	if err := strict.Join(cfg.Check("broker")); err != nil {
 		return nil, fmt.Errorf("external broker: %w", err)
 	}
 	x := &External{cfg: cfg, ingest: deps.Ingest, log: deps.Log, metrics: &externalMetrics{

@@ -18,6 +18,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/songhua-io/hub/internal/config/strict"
 	"github.com/songhua-io/hub/internal/ingest"
 )
 
@@ -62,7 +63,7 @@ type session struct{ device, client string }
 
 // New returns a server. Connections are watched, and ended, by Run. Art. 14(2)
 func New(cfg Config, deps Deps) (*Server, error) {
-	if err := cfg.Check(); err != nil {
+	if err := strict.Join(cfg.Check("mqtt")); err != nil {
 		return nil, err
 	}
 	s := &Server{

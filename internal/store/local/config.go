@@ -1,9 +1,10 @@
 package local
 
 import (
-	"errors"
-	"fmt"
+	"slices"
 	"time"
+
+	"github.com/songhua-io/hub/internal/config/strict"
 )
 
 // Config says where series are kept and for how long.
@@ -33,16 +34,10 @@ func DefaultConfig() Config {
 }
 
 // Check returns every fault of the configuration.
-func (c Config) Check() error {
-	var faults []error
-	if c.Retention < day {
-		faults = append(faults, fmt.Errorf("retention is %v; keep at least 24h", c.Retention))
-	}
-	if c.OutOfOrderWindow < time.Hour || c.OutOfOrderWindow > c.Retention {
-		faults = append(faults, fmt.Errorf("out_of_order_window is %v; choose 1h up to retention (%v)", c.OutOfOrderWindow, c.Retention))
-	}
-	if c.MaxBytes < 0 {
-		faults = append(faults, fmt.Errorf("max_bytes is %d; 0 means no bound, otherwise it is positive", c.MaxBytes))
-	}
-	return errors.Join(faults...)
+func (c Config) Check(path string) []strict.Error {
+	return slices.Concat(
+		strict.AtLeast(path, "retention", c.Retention, day),
+		strict.AtLeast(path, "max_bytes", c.MaxBytes, 0),
+		strict.Between(path, "out_of_order_window", c.OutOfOrderWindow, time.Hour, max(time.Hour, c.Retention)),
+	)
 }

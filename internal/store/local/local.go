@@ -24,6 +24,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/prometheus/storage"
 
+	"github.com/songhua-io/hub/internal/config/strict"
 	"github.com/songhua-io/hub/internal/store"
 	"github.com/songhua-io/hub/internal/telemetry"
 )
@@ -65,8 +66,8 @@ func open(ctx context.Context, cfg Config, log *slog.Logger, reg prometheus.Regi
 	if cfg.Dir == "" {
 		return nil, errors.New("the store has no directory")
 	}
-	if err := cfg.Check(); err != nil {
-		return nil, fmt.Errorf("store: %w", err)
+	if err := strict.Join(cfg.Check("store")); err != nil {
+		return nil, err
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
