@@ -3,6 +3,8 @@
 package http
 
 import (
+	"errors"
+	"fmt"
 	"log/slog"
 	nethttp "net/http"
 	"sync"
@@ -26,11 +28,36 @@ type Config struct {
 	MaxMemory int64 `yaml:"max_memory"`
 	// MaxDevices is how many devices a gateway may speak for in one request.
 	MaxDevices int `yaml:"max_devices"`
+	// MaxConnections is how many connections of any kind the HTTP door may have open at once, MQTT over WebSocket among them.
+	MaxConnections int `yaml:"max_connections"`
+	// MaxConnectionsPerAddress is how many of them may come from one IPv4 address or IPv6 /64 network. It is high because a
+	// reverse proxy is one address; lower it where devices have their own.
+	MaxConnectionsPerAddress int `yaml:"max_connections_per_address"`
 }
 
 // DefaultConfig returns the bounds of a hub without a config file.
 func DefaultConfig() Config {
-	return Config{MaxBody: 8 << 20, MaxDecoded: 32 << 20, MaxRatio: 100, MaxMemory: 256 << 20, MaxDevices: 1000}
+	return Config{
+		MaxBody: 8 << 20, MaxDecoded: 32 << 20, MaxRatio: 100, MaxMemory: 256 << 20, MaxDevices: 1000,
+		MaxConnections: 10_000, MaxConnectionsPerAddress: 5_000,
+	}
+}
+
+// Check returns every error of the configuration, each with its key.
+func (c Config) Check() error {
+	var errs []error
+	for _, bound := range []struct {
+		key string
+		n   int64
+	}{
+		{"max_body", int64(c.MaxBody)}, {"max_decoded", int64(c.MaxDecoded)}, {"max_ratio", int64(c.MaxRatio)}, {"max_memory", c.MaxMemory},
+		{"max_devices", int64(c.MaxDevices)}, {"max_connections", int64(c.MaxConnections)}, {"max_connections_per_address", int64(c.MaxConnectionsPerAddress)},
+	} {
+		if bound.n < 1 {
+			errs = append(errs, fmt.Errorf("%s is %d; it must be at least 1", bound.key, bound.n))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // Deps are what the door works with. All are required.
