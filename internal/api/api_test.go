@@ -26,11 +26,14 @@ import (
 )
 
 // desk holds rejects in a list.
-type desk struct{ entries []RejectEntry }
+type desk struct {
+	entries []RejectEntry
+	fail    error // of Replay, after all but the last
+}
 
 func (d *desk) matching(f RejectFilter) (all []RejectEntry) {
 	for _, e := range d.entries {
-		if (f.Device == "" || f.Device == e.Device) && (f.Sees == nil || f.Sees(e.Device)) {
+		if (f.ID == "" || f.ID == e.ID) && (f.Device == "" || f.Device == e.Device) && (f.Sees == nil || f.Sees(e.Device)) {
 			all = append(all, e)
 		}
 	}
@@ -38,10 +41,26 @@ func (d *desk) matching(f RejectFilter) (all []RejectEntry) {
 }
 
 func (d *desk) List(_ context.Context, q RejectQuery) (RejectPage, error) {
-	return RejectPage{Entries: d.matching(q.RejectFilter)}, nil
+	if q.ID == "no-id" || q.Cursor == "no-id" {
+		return RejectPage{}, fmt.Errorf("%w: no-id", ErrNoReject)
+	}
+	found := d.matching(q.RejectFilter)
+	for i := range found {
+		if !q.Payloads {
+			found[i].Payload = nil
+		}
+	}
+	return RejectPage{Entries: found}, nil
 }
-func (d *desk) Replay(_ context.Context, f RejectFilter) (int, error) { return len(d.matching(f)), nil }
-func (d *desk) Drop(_ context.Context, f RejectFilter) (int, error)   { return len(d.matching(f)), nil }
+
+func (d *desk) Replay(_ context.Context, f RejectFilter) (int, error) {
+	if d.fail != nil {
+		return len(d.matching(f)) - 1, d.fail
+	}
+	return len(d.matching(f)), nil
+}
+
+func (d *desk) Drop(_ context.Context, f RejectFilter) (int, error) { return len(d.matching(f)), nil }
 
 type quiet struct{}
 

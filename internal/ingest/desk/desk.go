@@ -40,6 +40,21 @@ func DefaultConfig() Config {
 	return Config{MaxEntries: 100_000, MaxBytes: 256 << 20, MaxAge: 30 * 24 * time.Hour}
 }
 
+// Check returns every error of the configuration, each with its key.
+func (c Config) Check() error {
+	var errs []error
+	if c.MaxEntries < 1 {
+		errs = append(errs, fmt.Errorf("max_entries is %d; it must be at least 1", c.MaxEntries))
+	}
+	if c.MaxBytes < maxPayload {
+		errs = append(errs, fmt.Errorf("max_bytes is %d; it must be at least %d, the size of one message", c.MaxBytes, maxPayload))
+	}
+	if c.MaxAge <= 0 {
+		errs = append(errs, fmt.Errorf("max_age is %s; it must be longer than 0s, such as 720h", c.MaxAge))
+	}
+	return errors.Join(errs...)
+}
+
 const (
 	// maxPayload is how much of a message is kept; a longer one is cut and
 	// cannot be sent through the pipeline again.
@@ -77,9 +92,9 @@ type Desk struct {
 	waitingBytes int
 
 	replay sync.Mutex
-	// replayed is the first byte of the payload that is being sent through the
-	// pipeline again: its entry is here already.
-	replayed atomic.Pointer[byte]
+	// replayed are the first bytes of the payloads that are being sent through
+	// the pipeline again: their entries are here already. The map is only read.
+	replayed atomic.Pointer[map[*byte]bool]
 }
 
 // Open opens or creates the desk in the file at path. Its directory must exist.
@@ -105,7 +120,7 @@ func (d *Desk) Close() error { return errors.Join(d.write(), d.db.Close()) }
 // Keep notes a rejected message. It does not block: what comes faster than it
 // can be written is counted in hub_desk_overflow_total and let go.
 func (d *Desk) Keep(at time.Time, m *ingest.Message) {
-	if len(m.Payload) > 0 && &m.Payload[0] == d.replayed.Load() {
+	if here := d.replayed.Load(); here != nil && len(m.Payload) > 0 && (*here)[&m.Payload[0]] {
 		return
 	}
 	size := min(len(m.Payload), maxPayload)
