@@ -162,7 +162,7 @@ func (a *API) result(r *request, q promql.Query, res *promql.Result, limit int) 
 // of each device for its own time.
 func (a *API) options(r *request) (storage.Queryable, promql.QueryOpts, error) {
 	back := lookback(a.source.Periods)
-	from := storage.Queryable(held{a.store, a.source.Periods, back})
+	from := storage.Queryable(held{a.store, a.source.Periods, a.long, back})
 	if s := r.FormValue("lookback_delta"); s != "" {
 		d, err := parseDuration(s)
 		if err != nil {

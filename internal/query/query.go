@@ -147,7 +147,8 @@ type BuildInfo struct {
 type API struct {
 	config  Config
 	source  Source
-	store   storage.Queryable  // confined to the scope of the request's context
+	store   confined // to the scope of the request's context
+	long    *longOnes
 	engine  promql.QueryEngine // of questions within their share of the samples
 	large   promql.QueryEngine // of the one that leased the rest
 	samples *samples
@@ -183,6 +184,7 @@ func New(c Config, s Source, log *slog.Logger, reg prometheus.Registerer) (*API,
 		parser: parser.NewParser(parser.Options{}),
 		gate:   newGate(c.MaxConcurrency, c.MaxQueue, m),
 		store:  confined{s.Store, c.MaxSeries},
+		long:   &longOnes{periods: s.Periods},
 	}
 	if a.now == nil {
 		a.now = time.Now
