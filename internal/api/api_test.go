@@ -76,13 +76,14 @@ type hub struct {
 	tokens   *access.Tokens
 	desk     *desk
 	ready    error
+	metrics  *prometheus.Registry
 	token    string // of role admin
 }
 
 func start(t testing.TB, beside ...Beside) *hub {
 	t.Helper()
 	dir := t.TempDir()
-	h := &hub{TB: t, desk: &desk{}}
+	h := &hub{TB: t, desk: &desk{}, metrics: prometheus.NewRegistry()}
 	check := func(err error) {
 		t.Helper()
 		if err != nil {
@@ -104,7 +105,7 @@ func start(t testing.TB, beside ...Beside) *hub {
 	h.token = h.roleToken("root", access.Admin, "")
 	h.api, err = New(Deps{Registry: h.registry, Presence: h.presence, Tokens: h.tokens, Audit: audit.Log{DB: db}, Desk: h.desk,
 		Answers: records.Answers{DB: db, Now: time.Now}, Sealer: sealer, Rates: func() Rates { return Rates{SamplesPerSecond: 1.5} },
-		Ready: func() error { return h.ready }, Version: "test", Log: log, Now: time.Now, Beside: beside})
+		Ready: func() error { return h.ready }, Version: "test", Log: log, Now: time.Now, Metrics: h.metrics, Beside: beside})
 	check(err)
 	h.server = httptest.NewServer(h.api)
 	t.Cleanup(func() { h.server.Close(); db.Close() })

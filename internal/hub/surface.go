@@ -55,7 +55,7 @@ func (h *hub) surface() (http.Handler, error) {
 	return api.New(api.Deps{
 		Registry: h.registry, Presence: h.presence, Tokens: h.tokens, Audit: h.audit, Desk: h.rejects(),
 		Answers: records.Answers{DB: h.records, Now: h.clock}, Sealer: h.sealer, Rates: rates.now, Ready: h.ready,
-		Version: h.options.Version, Log: h.log, Now: h.clock, Beside: beside,
+		Version: h.options.Version, Log: h.log, Now: h.clock, Metrics: h.metrics, Beside: beside,
 	})
 }
 
