@@ -36,7 +36,7 @@ var ErrNoReject = errors.New("no such reject")
 type Later struct {
 	Err     error
 	After   time.Duration // when to try again
-	Closing bool          // the hub stops; else it is busy
+	Closing bool          // the hub stops, or the time is over (503); else it is busy (429)
 }
 
 func (e *Later) Error() string { return e.Err.Error() }
@@ -172,6 +172,10 @@ type rejectAct struct {
 	}
 }
 
+// actTime is how long one request may replay or drop: those who ask wait for
+// two minutes.
+const actTime = 90 * time.Second
+
 type countOut struct {
 	Body struct {
 		Count int `json:"count" doc:"how many messages were stored or dropped"`
@@ -193,7 +197,9 @@ func (a *API) act(ctx context.Context, in *rejectAct, verb string, do func(conte
 	if err := a.Audit.Add(ctx, a.entry(ctx, access.WriteRejects, "rejects: "+verb, region(ctx), nil, in.Body)); err != nil {
 		return nil, err
 	}
-	n, err := do(ctx, a.filter(ctx, in.Body.RejectWhich))
+	limited, cancel := context.WithTimeout(ctx, actTime)
+	defer cancel()
+	n, err := do(limited, a.filter(ctx, in.Body.RejectWhich))
 	if err != nil {
 		return nil, a.stopped(err, verb, n)
 	}
@@ -207,7 +213,9 @@ func (a *API) stopped(err error, verb string, n int) error {
 	p := newProblem(http.StatusInternalServerError, fmt.Sprintf("%s stopped after %d messages: the hub's log says why; what was done stays done", verb, n))
 	p.Count = &n
 	var later *Later
-	if !errors.As(err, &later) {
+	if errors.Is(err, context.DeadlineExceeded) {
+		later = &Later{Err: fmt.Errorf("there is more than can be done in %v", actTime), Closing: true}
+	} else if !errors.As(err, &later) {
 		a.Log.Error("request failed", "error", fmt.Errorf("%s rejects: %w", verb, err))
 		return p
 	}

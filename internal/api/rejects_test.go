@@ -1,7 +1,9 @@
 package api
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -46,6 +48,7 @@ func TestAnUnfinishedReplayTellsHowFarItCame(t *testing.T) {
 	}{
 		{"rate or queue", &Later{Err: busy, After: 1500 * time.Millisecond}, 429, "2"},
 		{"shutdown", &Later{Err: busy, After: 10 * time.Second, Closing: true}, 503, "10"},
+		{"its time", fmt.Errorf("replay: %w", context.DeadlineExceeded), 503, "1"},
 		{"its own failure", busy, 500, ""},
 	} {
 		h.desk.fail = c.err
