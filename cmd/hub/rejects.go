@@ -74,6 +74,9 @@ func rejectsList(r *remote) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if r.json {
+				asked = append(asked, "payload", "true")
+			}
 			all, err := client.Pages[map[string]any](cmd.Context(), hub, rejectsPath, query(asked...), limit)
 			if err != nil {
 				return err

@@ -185,3 +185,19 @@ func TestCallersAreFound(t *testing.T) {
 		}
 	}
 }
+
+func TestAFullDiskShutsNobodyOut(t *testing.T) {
+	tokens := openTokens(t, t.TempDir(), time.Now)
+	_, secret, err := tokens.Create(t.Context(), Token{Name: "grafana", Role: Reader})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := tokens.db.Close(); err != nil { // takes nothing from here on
+		t.Fatal(err)
+	}
+	for range 2 {
+		if k, err := tokens.Find(t.Context(), secret); err != nil || k.Name != "grafana" {
+			t.Errorf("found %+v, %v", k, err)
+		}
+	}
+}

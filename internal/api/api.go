@@ -13,6 +13,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/audit"
@@ -37,6 +38,7 @@ type Deps struct {
 	Version string
 	Log     *slog.Logger
 	Now     func() time.Time
+	Metrics prometheus.Registerer
 	// Beside are the paths that other packages answer.
 	Beside []Beside
 }
@@ -83,7 +85,7 @@ type Route struct {
 // New returns the surface with everything that routes.go lists.
 func New(d Deps) (*API, error) {
 	a := &API{Deps: d, mux: http.NewServeMux(), flying: flight{names: map[string]bool{}}}
-	a.huma = humago.New(a.mux, huma.Config{
+	a.huma = humago.New(newMeasured(a.mux, d.Metrics), huma.Config{
 		OpenAPI: &huma.OpenAPI{
 			OpenAPI:    "3.1.0",
 			Info:       &huma.Info{Title: "Songhua Hub", Version: d.Version},

@@ -26,11 +26,14 @@ import (
 )
 
 // desk holds rejects in a list.
-type desk struct{ entries []RejectEntry }
+type desk struct {
+	entries []RejectEntry
+	fail    error // of Replay, after all but the last
+}
 
 func (d *desk) matching(f RejectFilter) (all []RejectEntry) {
 	for _, e := range d.entries {
-		if (f.Device == "" || f.Device == e.Device) && (f.Sees == nil || f.Sees(e.Device)) {
+		if (f.ID == "" || f.ID == e.ID) && (f.Device == "" || f.Device == e.Device) && (f.Sees == nil || f.Sees(e.Device)) {
 			all = append(all, e)
 		}
 	}
@@ -38,10 +41,26 @@ func (d *desk) matching(f RejectFilter) (all []RejectEntry) {
 }
 
 func (d *desk) List(_ context.Context, q RejectQuery) (RejectPage, error) {
-	return RejectPage{Entries: d.matching(q.RejectFilter)}, nil
+	if q.ID == "no-id" || q.Cursor == "no-id" {
+		return RejectPage{}, fmt.Errorf("%w: no-id", ErrNoReject)
+	}
+	found := d.matching(q.RejectFilter)
+	for i := range found {
+		if !q.Payloads {
+			found[i].Payload = nil
+		}
+	}
+	return RejectPage{Entries: found}, nil
 }
-func (d *desk) Replay(_ context.Context, f RejectFilter) (int, error) { return len(d.matching(f)), nil }
-func (d *desk) Drop(_ context.Context, f RejectFilter) (int, error)   { return len(d.matching(f)), nil }
+
+func (d *desk) Replay(_ context.Context, f RejectFilter) (int, error) {
+	if d.fail != nil {
+		return len(d.matching(f)) - 1, d.fail
+	}
+	return len(d.matching(f)), nil
+}
+
+func (d *desk) Drop(_ context.Context, f RejectFilter) (int, error) { return len(d.matching(f)), nil }
 
 type quiet struct{}
 
@@ -57,13 +76,14 @@ type hub struct {
 	tokens   *access.Tokens
 	desk     *desk
 	ready    error
+	metrics  *prometheus.Registry
 	token    string // of role admin
 }
 
 func start(t testing.TB, beside ...Beside) *hub {
 	t.Helper()
 	dir := t.TempDir()
-	h := &hub{TB: t, desk: &desk{}}
+	h := &hub{TB: t, desk: &desk{}, metrics: prometheus.NewRegistry()}
 	check := func(err error) {
 		t.Helper()
 		if err != nil {
@@ -78,14 +98,14 @@ func start(t testing.TB, beside ...Beside) *hub {
 	h.registry, err = registry.Open(t.Context(), registry.Config{Records: db, Sealer: sealer, Log: log, Now: time.Now})
 	check(err)
 	h.presence, err = registry.NewPresence(t.Context(), registry.PresenceConfig{Registry: h.registry, Records: db, Activity: quiet{},
-		On: func(registry.Transition) {}, Log: log, Now: time.Now, Metrics: prometheus.NewRegistry()})
+		On: func([]registry.Transition) {}, Log: log, Now: time.Now, Metrics: prometheus.NewRegistry()})
 	check(err)
 	h.tokens, err = access.OpenTokens(t.Context(), db, time.Now)
 	check(err)
 	h.token = h.roleToken("root", access.Admin, "")
 	h.api, err = New(Deps{Registry: h.registry, Presence: h.presence, Tokens: h.tokens, Audit: audit.Log{DB: db}, Desk: h.desk,
 		Answers: records.Answers{DB: db, Now: time.Now}, Sealer: sealer, Rates: func() Rates { return Rates{SamplesPerSecond: 1.5} },
-		Ready: func() error { return h.ready }, Version: "test", Log: log, Now: time.Now, Beside: beside})
+		Ready: func() error { return h.ready }, Version: "test", Log: log, Now: time.Now, Metrics: h.metrics, Beside: beside})
 	check(err)
 	h.server = httptest.NewServer(h.api)
 	t.Cleanup(func() { h.server.Close(); db.Close() })

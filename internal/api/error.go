@@ -17,6 +17,8 @@ import (
 type problem struct {
 	huma.ErrorModel
 	Text *text `json:"text,omitempty"`
+	// Count is how many were done before the problem, where that is known.
+	Count *int `json:"count,omitempty"`
 }
 
 type text struct {
@@ -44,12 +46,15 @@ var statusOf = [...]struct {
 // problemOf turns an error of the owners of things into an answer. What is of
 // no kind is the hub's own failure: the log has it, the caller a number.
 func (a *API) problemOf(err error) error {
+	var headed huma.HeadersError
 	var ours *problem
 	var invalid *registry.Invalid
 	var batch *registry.BatchError
 	switch {
 	case err == nil:
 		return nil
+	case errors.As(err, &headed):
+		return err
 	case errors.As(err, &ours):
 		return ours
 	case errors.As(err, &batch):

@@ -13,11 +13,13 @@ type Paging struct {
 	Cursor string `query:"cursor" maxLength:"512" doc:"next_cursor of the page before"`
 }
 
+const badCursor = "cursor is none that this hub gave; leave it out to begin anew"
+
 // after returns the key behind which the page begins.
 func (p Paging) after() (string, error) {
 	key, err := base64.RawURLEncoding.DecodeString(p.Cursor)
 	if err != nil {
-		return "", fault("query.cursor", p.Cursor, "cursor is none that this hub gave; leave it out to begin anew")
+		return "", fault("query.cursor", p.Cursor, badCursor)
 	}
 	return string(key), nil
 }
@@ -30,7 +32,7 @@ func (p Paging) before() (int64, error) {
 	}
 	n, err := strconv.ParseInt(key, 10, 64)
 	if err != nil || n < 1 {
-		return 0, fault("query.cursor", p.Cursor, "cursor is none that this hub gave; leave it out to begin anew")
+		return 0, fault("query.cursor", p.Cursor, badCursor)
 	}
 	return n, nil
 }

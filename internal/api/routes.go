@@ -29,6 +29,7 @@ func (a *API) list() {
 	on(a, get, "/api/v1/regions", access.ReadSites, "列出使用中的行政区划代码", "List the division codes in use", a.listRegions)
 
 	on(a, get, "/api/v1/rejects", access.ReadRejects, "列出未入库的消息及原因", "List what was not stored, and why", a.listRejects)
+	on(a, get, "/api/v1/rejects/{id}", access.ReadRejects, "查看一条未入库的消息及其内容", "Show a rejected message with what it holds", a.getReject)
 	on(a, post, "/api/v1/rejects:replay", access.WriteRejects, "重新处理未入库的消息", "Try rejected messages again", a.replayRejects)
 	on(a, post, "/api/v1/rejects:drop", access.WriteRejects, "丢弃未入库的消息", "Drop rejected messages", a.dropRejects)
 

@@ -106,13 +106,22 @@ func (h *hub) openCoAP(ctx context.Context, trust *tls.Config) error {
 }
 
 // Time a stranger may take at the HTTP door: to send a header, to send a body,
-// and between two requests. Answers take as long as queries may.
+// from the header until the answer is read, and between two requests. Answers
+// to queries have a deadline of their own, by their size.
 const (
 	headerTimeout = 10 * time.Second
 	bodyTimeout   = 60 * time.Second
+	answerTimeout = 2 * time.Minute
 	idleTimeout   = 2 * time.Minute
 	maxHeader     = 32 << 10
 )
+
+func (h *hub) newServer(surface http.Handler) *http.Server {
+	return &http.Server{
+		Handler: surface, ReadHeaderTimeout: headerTimeout, ReadTimeout: bodyTimeout, WriteTimeout: answerTimeout, IdleTimeout: idleTimeout,
+		MaxHeaderBytes: maxHeader, ErrorLog: quiet(h.log),
+	}
+}
 
 func (h *hub) openHTTP(ctx context.Context, trust *tls.Config) error {
 	surface, err := h.surface()
@@ -123,15 +132,13 @@ func (h *hub) openHTTP(ctx context.Context, trust *tls.Config) error {
 	if err != nil {
 		return err
 	}
+	l = newLimit(l, h.cfg.HTTP.MaxConnections, h.cfg.HTTP.MaxConnectionsPerAddress, h.metrics)
 	h.at.HTTP = "http://" + l.Addr().String()
 	if trust != nil {
 		h.at.HTTP = "https://" + l.Addr().String()
 		l = tls.NewListener(l, trust)
 	}
-	server := &http.Server{
-		Handler: surface, ReadHeaderTimeout: headerTimeout, ReadTimeout: bodyTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
-		ErrorLog: quiet(h.log),
-	}
+	server := h.newServer(surface)
 	h.stack.start("http", func(ctx context.Context) error {
 		failed := make(chan error, 1)
 		go func() { failed <- server.Serve(l) }()

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/ingest"
+	"github.com/songhua-io/hub/internal/query"
 	"github.com/songhua-io/hub/internal/registry"
 	"github.com/songhua-io/hub/internal/telemetry"
 )
@@ -133,6 +135,7 @@ type periods struct {
 
 	mu      sync.Mutex
 	longest time.Duration
+	long    []string // devices with a period beyond query.LongPeriod
 	asOf    time.Time
 }
 
@@ -149,22 +152,43 @@ func (p *periods) Period(device string) (time.Duration, bool) {
 	return learned, learned > 0
 }
 
-// MaxPeriod implements query.Periods. Looking at every device costs
-// milliseconds with 100,000 of them, so the answer is up to ten seconds old.
+// MaxPeriod implements query.Periods.
 func (p *periods) MaxPeriod() time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if now := p.clock(); now.Sub(p.asOf) > 10*time.Second {
-		p.longest, p.asOf = 0, now
-		after, more := "", true
-		for more {
-			var page []*registry.Device
-			page, more = p.registry.List(registry.Filter{}, after, 1000)
-			for _, d := range page {
-				period, _ := p.Period(d.ID)
-				p.longest, after = max(p.longest, period), d.ID
+	p.refresh()
+	return p.longest
+}
+
+// LongPeriods implements query.Periods.
+func (p *periods) LongPeriods() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.refresh()
+	return p.long
+}
+
+// refresh looks at every device, which costs milliseconds with 100,000 of them:
+// what it finds is up to ten seconds old. p.mu is held.
+func (p *periods) refresh() {
+	now := p.clock()
+	if now.Sub(p.asOf) <= 10*time.Second {
+		return
+	}
+	p.longest, p.asOf = 0, now
+	var long []string
+	after, more := "", true
+	for more {
+		var page []*registry.Device
+		page, more = p.registry.List(registry.Filter{}, after, 1000)
+		for _, d := range page {
+			period, _ := p.Period(d.ID)
+			if p.longest, after = max(p.longest, period), d.ID; period > query.LongPeriod {
+				long = append(long, d.ID)
 			}
 		}
 	}
-	return p.longest
+	if !slices.Equal(long, p.long) {
+		p.long = long
+	}
 }

@@ -3,16 +3,19 @@ package hub
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log"
 	"log/slog"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/api"
 	"github.com/songhua-io/hub/internal/config/strict"
+	"github.com/songhua-io/hub/internal/ingest"
 	"github.com/songhua-io/hub/internal/ingest/desk"
 	ingesthttp "github.com/songhua-io/hub/internal/ingest/http"
 	"github.com/songhua-io/hub/internal/query"
@@ -51,8 +54,8 @@ func (h *hub) surface() (http.Handler, error) {
 	}
 	return api.New(api.Deps{
 		Registry: h.registry, Presence: h.presence, Tokens: h.tokens, Audit: h.audit, Desk: h.rejects(),
-		Answers: records.Answers{DB: h.records, Now: h.clock}, Sealer: h.sealer, Rates: rates.now, Ready: func() error { return nil },
-		Version: h.options.Version, Log: h.log, Now: h.clock, Beside: beside,
+		Answers: records.Answers{DB: h.records, Now: h.clock}, Sealer: h.sealer, Rates: rates.now, Ready: h.ready,
+		Version: h.options.Version, Log: h.log, Now: h.clock, Metrics: h.metrics, Beside: beside,
 	})
 }
 
@@ -134,16 +137,19 @@ type rejects struct{ *hub }
 
 func chosen(f api.RejectFilter) desk.Filter {
 	return desk.Filter{
-		Device: f.Device, Stage: telemetry.Stage(f.Stage), Reason: telemetry.Reason(f.Reason), Since: f.Since, Until: f.Until, Sees: f.Sees,
+		ID: f.ID, Device: f.Device, Stage: telemetry.Stage(f.Stage), Reason: telemetry.Reason(f.Reason), Since: f.Since, Until: f.Until, Sees: f.Sees,
 	}
 }
 
 // List implements api.Desk.
 func (r rejects) List(ctx context.Context, q api.RejectQuery) (api.RejectPage, error) {
-	page, err := r.desk.List(ctx, desk.Query{Filter: chosen(q.RejectFilter), Limit: q.Limit, Cursor: q.Cursor})
+	page, err := r.desk.List(ctx, desk.Query{Filter: chosen(q.RejectFilter), Limit: q.Limit, Cursor: q.Cursor, Payloads: q.Payloads})
+	if errors.Is(err, desk.ErrID) {
+		err = fmt.Errorf("%w: %w", api.ErrNoReject, err)
+	}
 	out := api.RejectPage{Next: page.Next}
 	for _, e := range page.Entries {
-		entry := api.RejectEntry{ID: e.ID, At: e.Time, Device: e.Device, Format: e.Format.String(), Payload: e.Payload, Count: e.RejectCount}
+		entry := api.RejectEntry{ID: e.ID, At: e.Time, Device: e.Device, Format: e.Format.String(), Size: e.Size, Payload: e.Payload, Count: e.RejectCount}
 		if len(e.Rejects) > 0 {
 			first := e.Rejects[0]
 			entry.Stage, entry.Reason, entry.Detail, entry.Index = string(first.Stage), string(first.Reason), first.Detail, first.Index
@@ -155,7 +161,17 @@ func (r rejects) List(ctx context.Context, q api.RejectQuery) (api.RejectPage, e
 
 // Replay implements api.Desk.
 func (r rejects) Replay(ctx context.Context, f api.RejectFilter) (int, error) {
-	return r.desk.Replay(ctx, chosen(f), r.pipeline.Ingest)
+	n, err := r.desk.Replay(ctx, chosen(f), r.pipeline.Ingest)
+	var rate *ingest.RateError
+	switch {
+	case errors.As(err, &rate):
+		err = &api.Later{Err: rate, After: rate.After}
+	case errors.Is(err, ingest.ErrBusy):
+		err = &api.Later{Err: ingest.ErrBusy, After: time.Second}
+	case errors.Is(err, ingest.ErrClosed):
+		err = &api.Later{Err: ingest.ErrClosed, After: 10 * time.Second, Closing: true}
+	}
+	return n, err
 }
 
 // Drop implements api.Desk.

@@ -13,7 +13,7 @@ type answer struct {
 	data    any
 	notes   annotations.Annotations
 	failure *failure
-	// done, if set, is called when the data has been written.
+	// done, if set, is called when the data has been encoded.
 	done func()
 }
 
@@ -25,7 +25,7 @@ var errTruncated = errors.New("results truncated due to limit")
 // shown is how many warnings and infos an answer lists.
 const shown = 10
 
-func (a *API) answer(w http.ResponseWriter, r *request, ans answer) {
+func (a *API) answer(w *reply, r *request, ans answer) {
 	if ans.done != nil {
 		defer ans.done()
 	}
@@ -33,51 +33,59 @@ func (a *API) answer(w http.ResponseWriter, r *request, ans answer) {
 	case ans.failure != nil:
 		a.fail(w, ans.failure)
 	case ans.data == nil:
-		w.WriteHeader(http.StatusNoContent)
+		w.code = http.StatusNoContent
 	default:
 		a.succeed(w, r, ans)
 	}
 }
 
-func (a *API) succeed(w http.ResponseWriter, r *request, ans answer) {
-	b, err := appendData([]byte(`{"status":"success","data":`), ans.data)
-	if err != nil {
+func (a *API) succeed(w *reply, r *request, ans answer) {
+	w.header().Set("Content-Type", "application/json")
+	w.b = append(w.b, `{"status":"success","data":`...)
+	if err := appendData(&w.body, ans.data); err != nil {
 		a.fail(w, &failure{internal, err})
 		return
 	}
 	warnings, infos := ans.notes.AsStrings(r.FormValue("query"), shown, shown)
-	b = appendNotes(b, `,"warnings":`, warnings)
-	b = appendNotes(b, `,"infos":`, infos)
-	w.Header().Set("Content-Type", "application/json")
-	a.write(w, append(b, '}'))
+	w.b = appendNotes(w.b, `,"warnings":`, warnings)
+	w.b = appendNotes(w.b, `,"infos":`, infos)
+	w.b = append(w.b, '}')
+	if w.failure != nil {
+		a.fail(w, w.failure)
+	}
 }
 
 func appendNotes(b []byte, key string, notes []string) []byte {
 	if len(notes) == 0 {
 		return b
 	}
-	return appendList(append(b, key...), notes, appendEscaped)
+	b = append(append(b, key...), '[')
+	for i, note := range notes {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = appendEscaped(b, note)
+	}
+	return append(b, ']')
 }
 
-func (a *API) fail(w http.ResponseWriter, f *failure) {
+// fail answers with a failure alone, whatever was collected before.
+func (a *API) fail(w *reply, f *failure) {
+	a.count(f)
+	w.drop()
+	w.b = append(append(w.b, `{"status":"error","errorType":"`...), f.kind.name...)
+	w.b = append(appendEscaped(append(w.b, `","error":`...), f.err.Error()), '}')
+	h := w.header()
+	h.Set("Content-Type", "application/json")
+	if f.kind == busy || f.kind == full {
+		h.Set("Retry-After", "1")
+	}
+	w.code = f.kind.code
+}
+
+func (a *API) count(f *failure) {
 	a.metrics.failures.WithLabelValues(f.kind.name).Inc()
 	if limit := f.limit(); limit != "" {
 		a.metrics.limited.WithLabelValues(limit).Inc()
-	}
-	b := append([]byte(`{"status":"error","errorType":"`), f.kind.name...)
-	b = appendEscaped(append(b, `","error":`...), f.err.Error())
-	h := w.Header()
-	h.Set("Content-Type", "application/json")
-	if f.kind == busy {
-		h.Set("Retry-After", "1")
-	}
-	w.WriteHeader(f.kind.code)
-	a.write(w, append(b, '}'))
-}
-
-// write sends the body. Who has gone away cannot be told, so the log is.
-func (a *API) write(w http.ResponseWriter, b []byte) {
-	if _, err := w.Write(b); err != nil {
-		a.log.Debug("query answer not sent", "err", err)
 	}
 }

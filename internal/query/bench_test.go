@@ -34,6 +34,8 @@ func (farm) Period(device string) (time.Duration, bool) {
 
 func (farm) MaxPeriod() time.Duration { return time.Hour }
 
+func (farm) LongPeriods() []string { return nil }
+
 func (f farm) fill(b *testing.B) storage.Storage {
 	db := teststorage.New(b, func(o *tsdb.Options) { o.OutOfOrderTimeWindow = 24 * time.Hour.Milliseconds() })
 	for from := 0; from < 10_000; from += 500 {
@@ -72,7 +74,7 @@ func BenchmarkQuery(b *testing.B) {
 		back time.Duration
 	}{
 		{"plain", confined{db, 1_000_000}, plainHold},
-		{"held", held{confined{db, 1_000_000}, farm{}, lookback(farm{})}, lookback(farm{})},
+		{"held", held{confined{db, 1_000_000}, farm{}, &longOnes{periods: farm{}}, lookback(farm{})}, lookback(farm{})},
 	}
 	for _, q := range []struct {
 		name, expr string

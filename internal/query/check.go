@@ -13,6 +13,7 @@ func (c Config) Check(path string) []strict.Error {
 	errs := slices.Concat(
 		strict.AtLeast(path, "timeout", c.Timeout, time.Millisecond),
 		strict.AtLeast(path, "max_samples", c.MaxSamples, 1),
+		strict.AtLeast(path, "max_answer_bytes", c.MaxAnswerBytes, 1),
 		strict.AtLeast(path, "max_series", c.MaxSeries, 1),
 		strict.AtLeast(path, "max_points", c.MaxPoints, 1),
 		strict.AtLeast(path, "max_concurrency", c.MaxConcurrency, 1),

@@ -22,8 +22,8 @@ func (a *API) query(r *request) answer {
 	if err != nil {
 		return fails(badParameter(err, "time"))
 	}
-	return a.evaluate(r, limit, func(ctx context.Context, from storage.Queryable, o promql.QueryOpts) (promql.Query, error) {
-		return a.engine.NewInstantQuery(ctx, from, o, r.FormValue("query"), at)
+	return a.evaluate(r, limit, func(ctx context.Context, e promql.QueryEngine, from storage.Queryable, o promql.QueryOpts) (promql.Query, error) {
+		return e.NewInstantQuery(ctx, from, o, r.FormValue("query"), at)
 	})
 }
 
@@ -37,8 +37,8 @@ func (a *API) queryRange(r *request) answer {
 	if f != nil {
 		return fails(f)
 	}
-	return a.evaluate(r, limit, func(ctx context.Context, from storage.Queryable, o promql.QueryOpts) (promql.Query, error) {
-		return a.engine.NewRangeQuery(ctx, from, o, r.FormValue("query"), start, end, step)
+	return a.evaluate(r, limit, func(ctx context.Context, e promql.QueryEngine, from storage.Queryable, o promql.QueryOpts) (promql.Query, error) {
+		return e.NewRangeQuery(ctx, from, o, r.FormValue("query"), start, end, step)
 	})
 }
 
@@ -79,7 +79,7 @@ func (a *API) tooManyPoints() error {
 }
 
 // build makes the query of a request over what its caller may see.
-type build func(context.Context, storage.Queryable, promql.QueryOpts) (promql.Query, error)
+type build func(context.Context, promql.QueryEngine, storage.Queryable, promql.QueryOpts) (promql.Query, error)
 
 // evaluate runs a query and cuts its result at limit; 0 is no limit.
 func (a *API) evaluate(r *request, limit int, build build) answer {
@@ -97,17 +97,49 @@ func (a *API) evaluate(r *request, limit int, build build) answer {
 	if err != nil {
 		return fails(bad(err))
 	}
-	q, err := build(ctx, from, opts)
+	q, res, f := a.execute(ctx, r, build, from, opts)
+	if f != nil {
+		return fails(f)
+	}
+	a.metrics.samples.Add(float64(q.Stats().Samples.SamplesRead))
+	return a.result(r, q, res, limit)
+}
+
+// execute runs a query within its share of the memory, and once more with the
+// rest when that is too little: an engine cannot be given more on the way. What
+// is done twice is at most a share.
+func (a *API) execute(ctx context.Context, r *request, build build, from storage.Queryable, opts promql.QueryOpts) (promql.Query, *promql.Result, *failure) {
+	q, res, f := run(ctx, a.engine, build, from, opts)
+	if f == nil || !tooManySamples(f.err) {
+		return q, res, f
+	}
+	if f := a.lease(ctx, r); f != nil {
+		return nil, nil, f
+	}
+	return run(ctx, a.large, build, from, opts)
+}
+
+func run(ctx context.Context, e promql.QueryEngine, build build, from storage.Queryable, opts promql.QueryOpts) (promql.Query, *promql.Result, *failure) {
+	q, err := build(ctx, e, from, opts)
 	if err != nil {
-		return fails(badParameter(err, "query"))
+		return nil, nil, badParameter(err, "query")
 	}
 	res := q.Exec(ctx)
 	if res.Err != nil {
 		q.Close()
-		return fails(failed(res.Err))
+		return nil, nil, failed(res.Err)
 	}
-	a.metrics.samples.Add(float64(q.Stats().Samples.SamplesRead))
-	return a.result(r, q, res, limit)
+	return q, res, nil
+}
+
+// lease waits for the memory that one question at a time may have beyond its
+// share; it is given back with the turn.
+func (a *API) lease(ctx context.Context, r *request) *failure {
+	free, f := a.samples.take(ctx)
+	if f == nil {
+		r.held = append(r.held, free)
+	}
+	return f
 }
 
 func (a *API) result(r *request, q promql.Query, res *promql.Result, limit int) answer {
@@ -130,7 +162,7 @@ func (a *API) result(r *request, q promql.Query, res *promql.Result, limit int) 
 // of each device for its own time.
 func (a *API) options(r *request) (storage.Queryable, promql.QueryOpts, error) {
 	back := lookback(a.source.Periods)
-	from := storage.Queryable(held{a.store, a.source.Periods, back})
+	from := storage.Queryable(held{a.store, a.source.Periods, a.long, back})
 	if s := r.FormValue("lookback_delta"); s != "" {
 		d, err := parseDuration(s)
 		if err != nil {

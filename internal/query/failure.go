@@ -16,7 +16,7 @@ type kind struct {
 }
 
 // The kinds of failures. Names and codes are those of Prometheus, except that
-// it knows neither denied nor busy and tooLarge.
+// it knows neither denied nor busy, full and tooLarge.
 var (
 	badData  = kind{"bad_data", http.StatusBadRequest}
 	execute  = kind{"execution", http.StatusUnprocessableEntity}
@@ -26,6 +26,7 @@ var (
 	internal = kind{"internal", http.StatusInternalServerError}
 	denied   = kind{"forbidden", http.StatusForbidden}
 	busy     = kind{"unavailable", http.StatusTooManyRequests}
+	full     = kind{"unavailable", http.StatusServiceUnavailable}
 	tooLarge = kind{"bad_data", http.StatusRequestEntityTooLarge}
 )
 
@@ -69,8 +70,8 @@ func failed(err error) *failure {
 // limit names the bound that a failure met; empty when it met none.
 func (f *failure) limit() string {
 	var (
-		samples promql.ErrTooManySamples
-		series  errTooManySeries
+		series errTooManySeries
+		answer errAnswerTooLarge
 	)
 	switch {
 	case errors.Is(f.err, errQueueFull):
@@ -79,7 +80,9 @@ func (f *failure) limit() string {
 		return limitTime
 	case f.kind == tooLarge:
 		return limitBody
-	case errors.As(f.err, &samples), errors.Is(f.err, errTooManySamples):
+	case errors.As(f.err, &answer), errors.Is(f.err, errNoRoom):
+		return limitAnswer
+	case tooManySamples(f.err), errors.Is(f.err, errTooManySamples):
 		return limitSamples
 	case errors.As(f.err, &series):
 		return limitSeries

@@ -27,7 +27,7 @@ var (
 	errWaited    = errors.New("query timed out in query queue")
 )
 
-// enter waits for a turn; leave must be called when the question is answered.
+// enter waits for a turn; leave must be called when the answer lies in memory.
 func (g *gate) enter(ctx context.Context) (leave func(), err *failure) {
 	select {
 	case g.slots <- struct{}{}:
@@ -67,10 +67,11 @@ type metrics struct {
 	failures         *prometheus.CounterVec
 	limited          *prometheus.CounterVec
 	samples          prometheus.Counter
+	unsent           prometheus.Counter
 	running, waiting prometheus.Gauge
 }
 
-func newMetrics(reg prometheus.Registerer) (*metrics, error) {
+func newMetrics(reg prometheus.Registerer, memory *answers) (*metrics, error) {
 	m := &metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "hub_query_requests_total", Help: "Requests to the Prometheus API, by endpoint and status code."}, []string{"endpoint", "code"}),
@@ -80,18 +81,23 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		failures: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "hub_query_failures_total", Help: "Requests that failed, by the kind of error in the answer."}, []string{"kind"}),
 		limited: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "hub_query_limited_total", Help: "Requests that met a bound: queue, time, samples, series, points or body."}, []string{"limit"}),
+			Name: "hub_query_limited_total", Help: "Requests that met a bound: queue, time, samples, series, points, body or answer."}, []string{"limit"}),
 		samples: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "hub_query_samples_total", Help: "Samples that PromQL queries read."}),
+		unsent: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "hub_query_unsent_total", Help: "Answers whose caller went away or took too long to read them."}),
 		running: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "hub_query_running_queries", Help: "Questions that read the store."}),
 		waiting: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "hub_query_waiting_queries", Help: "Questions that wait for their turn."}),
 	}
-	for _, limit := range []string{limitQueue, limitTime, limitSamples, limitSeries, limitPoints, limitBody} {
+	for _, limit := range []string{limitQueue, limitTime, limitSamples, limitSeries, limitPoints, limitBody, limitAnswer} {
 		m.limited.WithLabelValues(limit)
 	}
-	for _, c := range []prometheus.Collector{m.requests, m.duration, m.failures, m.limited, m.samples, m.running, m.waiting} {
+	held := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "hub_query_answer_bytes", Help: "Memory that answers take until they are sent; bounded by query.max_answer_bytes."},
+		func() float64 { return float64(memory.taken.Load()) })
+	for _, c := range []prometheus.Collector{m.requests, m.duration, m.failures, m.limited, m.samples, m.unsent, m.running, m.waiting, held} {
 		if err := reg.Register(c); err != nil {
 			return nil, fmt.Errorf("query: metrics: %w", err)
 		}
@@ -107,4 +113,5 @@ const (
 	limitSeries  = "series"
 	limitPoints  = "points"
 	limitBody    = "body"
+	limitAnswer  = "answer"
 )

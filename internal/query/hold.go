@@ -2,6 +2,11 @@ package query
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
@@ -16,7 +21,14 @@ type Periods interface {
 	Period(device string) (period time.Duration, ok bool)
 	// MaxPeriod returns the longest period of any device; 0 when none is known.
 	MaxPeriod() time.Duration
+	// LongPeriods returns the devices whose period is longer than LongPeriod:
+	// the same slice until one comes or goes. It is only read.
+	LongPeriods() []string
 }
+
+// LongPeriod is up to where all series are looked at over the look-back that
+// their devices' periods need; devices with a longer one are looked up by name.
+const LongPeriod = 10 * time.Hour
 
 // OwnJob is the label job of the series that the hub itself writes.
 const OwnJob = "hub"
@@ -25,9 +37,11 @@ const (
 	// plainHold is for how long a value holds of which no period is known:
 	// PromQL's own rule.
 	plainHold = 5 * time.Minute
-	// maxHold bounds how far an instant selector looks back: two and a half
-	// periods of a device that reports every ten hours.
-	maxHold = 25 * time.Hour
+	// slowHold is how far an instant selector looks back for all series.
+	slowHold = LongPeriod / 2 * 5
+	// maxHold is how far it looks back for those of devices with a long period:
+	// two and a half times the 31 days that the registry takes at most.
+	maxHold = 31 * 24 * time.Hour / 2 * 5
 )
 
 // hold is for how long a value stands when its device reports every period.
@@ -48,42 +62,63 @@ func lookback(p Periods) time.Duration {
 // which nothing came for longer than the hold of its device. PromQL never lets
 // range selectors see stale markers, so they read the store as it is.
 //
-// A series without a known period holds five minutes. Such series and those of
-// fast devices are selected over their own short window rather than over the
-// lookback of the slowest device, which may be three hundred times as long.
+// A series without a known period holds five minutes. Series are selected in
+// bands of their holds, each over its own window rather than over the look-back
+// of the slowest device, which may be twenty thousand times as long: the
+// window decides how many blocks are searched. Devices with a period beyond
+// LongPeriod are few, and named to the index: what the others have in the
+// months before is not touched.
 type held struct {
-	storage.Queryable
+	confined
 	periods  Periods
+	long     *longOnes
 	lookback time.Duration // that of the query
 }
 
 func (h held) Querier(mint, maxt int64) (storage.Querier, error) {
-	q, err := h.Queryable.Querier(mint, maxt)
+	q, err := h.confined.Querier(mint, maxt)
 	if err != nil {
 		return nil, err
 	}
-	return &heldQuerier{q, h.periods, h.lookback.Milliseconds()}, nil
+	return &heldQuerier{confinedQuerier: q.(*confinedQuerier), held: h, lookback: h.lookback.Milliseconds()}, nil
 }
 
 type heldQuerier struct {
-	storage.Querier
-	periods  Periods
+	*confinedQuerier
+	held     held
 	lookback int64
+	windows  []storage.Querier // over single windows
+}
+
+func (q *heldQuerier) Close() error {
+	var errs []error
+	for _, w := range q.windows {
+		errs = append(errs, w.Close())
+	}
+	return errors.Join(append(errs, q.confinedQuerier.Close())...)
+}
+
+// within selects over a window alone: a querier searches all blocks of its own
+// range, whatever the hints say.
+func (q *heldQuerier) within(ctx context.Context, sorted bool, hints *storage.SelectHints, ms ...*labels.Matcher) storage.SeriesSet {
+	w, err := q.held.Queryable.Querier(hints.Start, hints.End)
+	if err != nil {
+		return storage.ErrSeriesSet(err)
+	}
+	q.windows = append(q.windows, w)
+	return (&confinedQuerier{w, q.budget}).Select(ctx, sorted, hints, ms...)
 }
 
 func (q *heldQuerier) Select(ctx context.Context, sorted bool, hints *storage.SelectHints, ms ...*labels.Matcher) storage.SeriesSet {
-	if hints == nil || hints.Range > 0 {
-		return q.Querier.Select(ctx, sorted, hints, ms...)
+	switch {
+	case hints == nil:
+		return q.confinedQuerier.Select(ctx, sorted, hints, ms...)
+	case hints.Range > 0:
+		return q.within(ctx, sorted, hints, ms...)
 	}
-	speeds := []speed{fast, slow}
-	if q.lookback <= plainHold.Milliseconds() {
-		speeds = speeds[:1]
-	} else if device, ok := soleDevice(ms); ok && speedOf(q.hold(device)) == fast {
-		speeds = speeds[:1]
-	}
-	sets := make([]storage.SeriesSet, len(speeds))
-	for i, s := range speeds {
-		sets[i] = q.selectSpeed(ctx, sorted, *hints, s, ms)
+	var sets []storage.SeriesSet
+	for _, b := range q.bands(ms) {
+		sets = append(sets, q.selectBand(ctx, sorted, *hints, b, ms))
 	}
 	switch {
 	case len(sets) == 1:
@@ -94,21 +129,43 @@ func (q *heldQuerier) Select(ctx context.Context, sorted bool, hints *storage.Se
 	return &chainedSet{sets: sets}
 }
 
-// selectSpeed selects the series of one speed over the window that matters to
+// bands are those in which the matchers may find series. What the hub itself
+// writes is always fast.
+func (q *heldQuerier) bands(ms []*labels.Matcher) []band {
+	slowest := bandOf(q.lookback)
+	if device, ok := soleDevice(ms); ok {
+		if b := bandOf(q.hold(device)); b != fast {
+			return []band{fast, b}
+		}
+		slowest = fast
+	}
+	return []band{fast, slow, long}[:slowest+1]
+}
+
+// selectBand selects the series of one band over the window that matters to
 // them. PromQL's hints begin one lookback, less a millisecond, before the first
 // instant that is evaluated.
-func (q *heldQuerier) selectSpeed(ctx context.Context, sorted bool, hints storage.SelectHints, s speed, ms []*labels.Matcher) storage.SeriesSet {
-	if s == fast {
+func (q *heldQuerier) selectBand(ctx context.Context, sorted bool, hints storage.SelectHints, b band, ms []*labels.Matcher) storage.SeriesSet {
+	switch b {
+	case fast:
 		hints.Start += q.lookback - plainHold.Milliseconds()
+	case slow:
+		hints.Start += max(0, q.lookback-slowHold.Milliseconds())
+	case long:
+		m, err := q.held.long.matcher()
+		if err != nil {
+			return storage.ErrSeriesSet(err)
+		}
+		ms = append(ms[:len(ms):len(ms)], m)
 	}
-	return &heldSet{SeriesSet: q.Querier.Select(ctx, sorted, &hints, ms...), querier: q, speed: s, until: hints.End}
+	return &heldSet{SeriesSet: q.within(ctx, sorted, &hints, ms...), querier: q, band: b, until: hints.End}
 }
 
 // hold returns for how many milliseconds the values of a device stand; never
 // longer than the query looks back.
 func (q *heldQuerier) hold(device string) int64 {
-	if device != "" && q.periods != nil {
-		if period, ok := q.periods.Period(device); ok && period > 0 {
+	if device != "" && q.held.periods != nil {
+		if period, ok := q.held.periods.Period(device); ok && period > 0 {
 			return min(hold(min(period, maxHold)).Milliseconds(), q.lookback)
 		}
 	}
@@ -125,15 +182,53 @@ func (q *heldQuerier) holdOf(l labels.Labels) int64 {
 	return q.hold(device)
 }
 
-// speed parts series by whether their hold fits into five minutes.
-type speed bool
+// band parts series by how long they hold.
+type band int
 
 const (
-	fast speed = false
-	slow speed = true
+	fast band = iota // up to five minutes
+	slow             // up to slowHold
+	long
 )
 
-func speedOf(hold int64) speed { return hold > plainHold.Milliseconds() }
+func bandOf(hold int64) band {
+	switch {
+	case hold <= plainHold.Milliseconds():
+		return fast
+	case hold <= slowHold.Milliseconds():
+		return slow
+	}
+	return long
+}
+
+// longOnes names the devices with long periods to the index.
+type longOnes struct {
+	periods Periods
+
+	mu   sync.Mutex
+	of   []string
+	made *labels.Matcher // for of; making it costs more than a query
+}
+
+func (l *longOnes) matcher() (*labels.Matcher, error) {
+	devices := l.periods.LongPeriods()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if same := len(l.of) == len(devices) && (len(devices) == 0 || &l.of[0] == &devices[0]); same && l.made != nil {
+		return l.made, nil
+	}
+	quoted := make([]string, len(devices))
+	for i, d := range devices {
+		quoted[i] = regexp.QuoteMeta(d)
+	}
+	// Without devices it matches what has none, which is in no band but fast.
+	m, err := labels.NewMatcher(labels.MatchRegexp, "device", strings.Join(quoted, "|"))
+	if err != nil {
+		return nil, fmt.Errorf("devices with long periods: %w", err)
+	}
+	l.of, l.made = devices, m
+	return m, nil
+}
 
 // soleDevice returns the only device that the matchers let through, if they
 // name one.
@@ -146,11 +241,11 @@ func soleDevice(ms []*labels.Matcher) (string, bool) {
 	return "", false
 }
 
-// heldSet passes on the series of one speed, each with its end marked.
+// heldSet passes on the series of one band, each with its end marked.
 type heldSet struct {
 	storage.SeriesSet
 	querier *heldQuerier
-	speed   speed
+	band    band
 	until   int64
 	current storage.Series
 	made    []heldSeries // allocated by the hundred: there is one for each series
@@ -160,7 +255,7 @@ func (s *heldSet) Next() bool {
 	for s.SeriesSet.Next() {
 		series := s.SeriesSet.At()
 		hold := s.querier.holdOf(series.Labels())
-		if speedOf(hold) != s.speed {
+		if bandOf(hold) != s.band {
 			continue
 		}
 		s.current = series

@@ -33,6 +33,15 @@ func (d declared) MaxPeriod() time.Duration {
 	return slices.Max(append(slices.Collect(maps.Values(d)), 0))
 }
 
+func (d declared) LongPeriods() (all []string) {
+	for device, p := range d {
+		if p > LongPeriod {
+			all = append(all, device)
+		}
+	}
+	return all
+}
+
 // heldEngine evaluates everything the way /query does: over what the caller may
 // see, held for the devices' periods.
 type heldEngine struct {
@@ -48,7 +57,7 @@ func (q scopedQuery) Exec(ctx context.Context) *promql.Result {
 }
 
 func (e heldEngine) over(q storage.Queryable) storage.Queryable {
-	return held{confined{q, 1000}, e.periods, e.lookback}
+	return held{confined{q, 1000}, e.periods, &longOnes{periods: e.periods}, e.lookback}
 }
 
 func (e heldEngine) opts() promql.QueryOpts {
@@ -122,16 +131,90 @@ eval range from 3560s to 3650s step 10s v{device="air"}
 `)
 }
 
-func TestSlowDevicesAreHeldForTheirDayAndNoLonger(t *testing.T) {
-	play(t, fleet, `
+func TestEveryAcceptedPeriodHoldsTwoAndAHalfTimes(t *testing.T) {
+	play(t, declared{"well": 24 * time.Hour, "meter.a": 31 * 24 * time.Hour, "air": 10 * time.Second}, `
 load 1d
 	level{device="well"} 7 8
+	level{device="meter.a"} 1 _
+	level{device="stranger"} 3 3
 
-# two and a half days would be 60 h, but nobody looks back further than 25 h
-eval instant at 2939m level
+eval instant at 1d level
 	level{device="well"} 8
-eval instant at 2940m level
+	level{device="meter.a"} 1
+	level{device="stranger"} 3
+# two and a half days after the last value
+eval instant at 5039m level
+	level{device="well"} 8
+	level{device="meter.a"} 1
+eval instant at 5040m level
+	level{device="meter.a"} 1
+eval instant at 5040m level{device="well"}
+eval instant at 111599m level{device="meter.a"}
+	level{device="meter.a"} 1
+eval instant at 111599m sum by (device) (level)
+	{device="meter.a"} 1
+eval instant at 111600m level
 `)
+}
+
+// TestHistoryIsSearchedForLongPeriodsAlone watches what windows are opened, and
+// with which devices the longest is searched.
+func TestHistoryIsSearchedForLongPeriodsAlone(t *testing.T) {
+	periods := declared{"well": 24 * time.Hour, "soil": time.Hour, "air": 10 * time.Second}
+	for _, c := range []struct {
+		expr string
+		want []string
+	}{
+		{"v", []string{"5m0s", "25h0m0s", "60h0m0s well"}},
+		{`v{device="air"}`, []string{"5m0s"}},
+		{`v{device="soil"}`, []string{"5m0s", "25h0m0s"}},
+		{`v{device="well"}`, []string{"5m0s", "60h0m0s well"}},
+		{"rate(v[10m])", []string{"10m0s"}},
+		{`rate(v[10m]) + on() v{device="air"}`, []string{"10m0s", "5m0s"}},
+	} {
+		var seen []string
+		watched := watch{teststorage.New(t), &seen}
+		e := newHeldEngine(t, periods)
+		q, err := e.NewInstantQuery(t.Context(), watched, nil, c.expr, noon)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if res := q.Exec(t.Context()); res.Err != nil {
+			t.Fatal(res.Err)
+		}
+		q.Close()
+		if diff := cmp.Diff(c.want, seen); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", c.expr, diff)
+		}
+	}
+}
+
+// watch notes every Select: the range of its querier, and the devices it names.
+type watch struct {
+	storage.Queryable
+	seen *[]string
+}
+
+func (w watch) Querier(mint, maxt int64) (storage.Querier, error) {
+	q, err := w.Queryable.Querier(mint, maxt)
+	return watchedQuerier{q, time.Duration(maxt-mint+1) * time.Millisecond, w.seen}, err
+}
+
+type watchedQuerier struct {
+	storage.Querier
+	window time.Duration
+	seen   *[]string
+}
+
+func (q watchedQuerier) Select(ctx context.Context, sorted bool, hints *storage.SelectHints, ms ...*labels.Matcher) storage.SeriesSet {
+	note := q.window.String()
+	for _, m := range ms {
+		if m.Name == "device" && m.Type == labels.MatchRegexp {
+			note += " " + m.Value
+		}
+	}
+	*q.seen = append(*q.seen, note)
+	return q.Querier.Select(ctx, sorted, hints, ms...)
 }
 
 func TestUnknownPeriodsKeepTheFiveMinuteRule(t *testing.T) {
@@ -257,8 +340,8 @@ eval instant at 4h h
 // TestHeldValuesByDefinition compares with what holding means, over random
 // series, ranges and steps.
 func TestHeldValuesByDefinition(t *testing.T) {
-	devices := []string{"air", "soil", "minute", "stranger", "well"}
-	periods := declared{"air": 10 * time.Second, "soil": time.Hour, "minute": time.Minute, "well": 9 * time.Hour}
+	devices := []string{"air", "soil", "minute", "stranger", "well", "tank"}
+	periods := declared{"air": 10 * time.Second, "soil": time.Hour, "minute": time.Minute, "well": 9 * time.Hour, "tank": 20 * time.Hour}
 	rapid.Check(t, func(rt *rapid.T) {
 		engine := newHeldEngine(t, periods)
 		db, err := teststorage.NewWithError(lateWindow)
@@ -348,7 +431,7 @@ func TestLookbackReachesTheSlowestDeviceWithinBounds(t *testing.T) {
 		slowest, want time.Duration
 	}{
 		{0, 5 * time.Minute}, {time.Minute, 5 * time.Minute}, {2 * time.Minute, 5 * time.Minute},
-		{time.Hour, 150 * time.Minute}, {10 * time.Hour, 25 * time.Hour}, {24 * time.Hour, 25 * time.Hour}, {math.MaxInt64, 25 * time.Hour},
+		{time.Hour, 150 * time.Minute}, {10 * time.Hour, 25 * time.Hour}, {24 * time.Hour, 60 * time.Hour}, {math.MaxInt64, 1860 * time.Hour},
 	} {
 		if got := lookback(declared{"d": c.slowest}); got != c.want {
 			t.Errorf("devices report every %s: lookback %s, want %s", c.slowest, got, c.want)
@@ -357,14 +440,14 @@ func TestLookbackReachesTheSlowestDeviceWithinBounds(t *testing.T) {
 }
 
 // TestOfficialSuite runs Prometheus' own acceptance tests through the store as
-// queries see it, first with no period known, then with a lookback of 25 hours
+// queries see it, first with no period known, then with a lookback of 50 hours
 // in which every series must still end after its five minutes.
 func TestOfficialSuite(t *testing.T) {
 	t.Run("no_periods", func(t *testing.T) {
 		promqltest.RunBuiltinTests(t, newHeldEngine(t, nil))
 	})
 	t.Run("wide_lookback", func(t *testing.T) {
-		promqltest.RunBuiltinTests(withoutExtended{t}, newHeldEngine(t, declared{"elsewhere": 10 * time.Hour}))
+		promqltest.RunBuiltinTests(withoutExtended{t}, newHeldEngine(t, declared{"elsewhere": 20 * time.Hour}))
 	})
 }
 

@@ -21,54 +21,64 @@ type queryResult struct {
 
 // appendData appends data as Prometheus writes it, byte for byte. Samples and
 // lists of labels may be millions, so they are written by hand.
-func appendData(b []byte, data any) ([]byte, error) {
+func appendData(w *body, data any) error {
 	switch d := data.(type) {
 	case queryResult:
-		return appendValue(b, d)
+		return appendValue(w, d)
 	case []labels.Labels:
-		return appendList(b, d, appendLabels), nil
+		appendList(w, d, appendLabels)
+		return nil
 	case []string:
-		return appendList(b, d, appendEscaped), nil
+		appendList(w, d, appendEscaped)
+		return nil
 	}
-	j, err := json.Marshal(data)
-	return append(b, j...), err
+	return appendJSON(w, data)
 }
 
-func appendValue(b []byte, v queryResult) ([]byte, error) {
-	b = append(b, `{"resultType":`...)
-	b = appendEscaped(b, string(v.result.Type()))
-	b = append(b, `,"result":`...)
+func appendJSON(w *body, data any) error {
+	j, err := json.Marshal(data)
+	w.b = append(w.b, j...)
+	w.seal()
+	return err
+}
+
+func appendValue(w *body, v queryResult) error {
+	w.b = append(w.b, `{"resultType":`...)
+	w.b = appendEscaped(w.b, string(v.result.Type()))
+	w.b = append(w.b, `,"result":`...)
 	switch r := v.result.(type) {
 	case promql.Vector:
-		b = appendList(b, r, appendSample)
+		appendList(w, r, appendSample)
 	case promql.Matrix:
-		b = appendList(b, r, appendSeries)
+		appendMatrix(w, r)
 	default: // a scalar or a string
-		j, err := json.Marshal(r)
-		if err != nil {
-			return b, err
+		if err := appendJSON(w, r); err != nil {
+			return err
 		}
-		b = append(b, j...)
 	}
 	if v.stats != nil {
-		j, err := json.Marshal(v.stats)
-		if err != nil {
-			return b, err
+		w.b = append(w.b, `,"stats":`...)
+		if err := appendJSON(w, v.stats); err != nil {
+			return err
 		}
-		b = append(append(b, `,"stats":`...), j...)
 	}
-	return append(b, '}'), nil
+	w.b = append(w.b, '}')
+	return nil
 }
 
-func appendList[T any](b []byte, list []T, one func([]byte, T) []byte) []byte {
-	b = append(b, '[')
+// appendList ends early when there is no room for more.
+func appendList[T any](w *body, list []T, one func([]byte, T) []byte) {
+	w.b = append(w.b, '[')
 	for i := range list {
 		if i > 0 {
-			b = append(b, ',')
+			w.b = append(w.b, ',')
 		}
-		b = one(b, list[i])
+		w.b = one(w.b, list[i])
+		if !w.seal() {
+			return
+		}
 	}
-	return append(b, ']')
+	w.b = append(w.b, ']')
 }
 
 func appendSample(b []byte, s promql.Sample) []byte {
@@ -84,18 +94,31 @@ func appendSample(b []byte, s promql.Sample) []byte {
 	return append(b, '}')
 }
 
-func appendSeries(b []byte, s promql.Series) []byte {
-	b = append(b, `{"metric":`...)
-	b = appendLabels(b, s.Metric)
+func appendMatrix(w *body, m promql.Matrix) {
+	w.b = append(w.b, '[')
+	for i := range m {
+		if i > 0 {
+			w.b = append(w.b, ',')
+		}
+		if appendSeries(w, &m[i]); w.failure != nil {
+			return
+		}
+	}
+	w.b = append(w.b, ']')
+}
+
+func appendSeries(w *body, s *promql.Series) {
+	w.b = append(w.b, `{"metric":`...)
+	w.b = appendLabels(w.b, s.Metric)
 	if len(s.Floats) > 0 {
-		b = append(b, `,"values":`...)
-		b = appendList(b, s.Floats, appendPoint)
+		w.b = append(w.b, `,"values":`...)
+		appendList(w, s.Floats, appendPoint)
 	}
 	if len(s.Histograms) > 0 {
-		b = append(b, `,"histograms":`...)
-		b = appendList(b, s.Histograms, appendHistogramPoint)
+		w.b = append(w.b, `,"histograms":`...)
+		appendList(w, s.Histograms, appendHistogramPoint)
 	}
-	return append(b, '}')
+	w.b = append(w.b, '}')
 }
 
 func appendPoint(b []byte, p promql.FPoint) []byte {

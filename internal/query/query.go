@@ -24,8 +24,15 @@ import (
 type Config struct {
 	// Timeout ends a question that runs or waits longer (503).
 	Timeout time.Duration `yaml:"timeout"`
-	// MaxSamples is how many samples one query may hold in memory, 16 bytes each (422).
+	// MaxSamples is how many samples all running questions together may hold in
+	// memory, 16 bytes each besides their labels. Half of them are shared out
+	// evenly; one question at a time may have the rest, others that need more
+	// than their share wait for it (503), and one that needs more than there is
+	// is refused (422).
 	MaxSamples int `yaml:"max_samples"`
+	// MaxAnswerBytes is how many bytes of answers may wait in memory until their
+	// readers took them: 503 when others take it, 422 when one alone has more.
+	MaxAnswerBytes int64 `yaml:"max_answer_bytes"`
 	// MaxSeries is how many series one question may touch, counted per selector (422).
 	MaxSeries int `yaml:"max_series"`
 	// MaxPoints is how many points a range query may ask for per series (400).
@@ -43,11 +50,13 @@ type Config struct {
 	CORSOrigin string `yaml:"cors_origin"`
 }
 
-// DefaultConfig is for a hub of a county: two cores and half a gigabyte.
+// DefaultConfig is for a hub of a county, with two cores: samples take 160 MB
+// at most, and answers 64 MiB.
 func DefaultConfig() Config {
 	return Config{
 		Timeout:         30 * time.Second,
 		MaxSamples:      10_000_000,
+		MaxAnswerBytes:  64 << 20,
 		MaxSeries:       500_000,
 		MaxPoints:       11_000,
 		MaxConcurrency:  8,
@@ -115,8 +124,12 @@ type BuildInfo struct {
 type API struct {
 	config  Config
 	source  Source
-	store   storage.Queryable // confined to the scope of the request's context
-	engine  promql.QueryEngine
+	store   confined // to the scope of the request's context
+	long    *longOnes
+	engine  promql.QueryEngine // of questions within their share of the samples
+	large   promql.QueryEngine // of the one that leased the rest
+	samples *samples
+	answers *answers
 	parser  parser.Parser
 	now     func() time.Time
 	log     *slog.Logger
@@ -124,6 +137,8 @@ type API struct {
 	metrics *metrics
 	origin  *regexp.Regexp // nil when no foreign origin may read
 	zippers sync.Pool      // of *gzip.Writer
+	// patience is how long a reader may take before its speed counts.
+	patience time.Duration
 }
 
 // New returns the API over a source, its metrics registered with reg. It fails
@@ -136,15 +151,17 @@ func New(c Config, s Source, log *slog.Logger, reg prometheus.Registerer) (*API,
 	if s.Store == nil || s.Visible == nil {
 		return nil, errors.New("query: Source.Store and Source.Visible are required")
 	}
-	m, err := newMetrics(reg)
+	memory := &answers{max: c.MaxAnswerBytes}
+	m, err := newMetrics(reg, memory)
 	if err != nil {
 		return nil, err
 	}
 	a := &API{
-		config: c, source: s, log: log, now: s.Clock, metrics: m,
+		config: c, source: s, log: log, now: s.Clock, metrics: m, samples: newSamples(c), answers: memory, patience: patience,
 		parser: parser.NewParser(parser.Options{}),
 		gate:   newGate(c.MaxConcurrency, c.MaxQueue, m),
 		store:  confined{s.Store, c.MaxSeries},
+		long:   &longOnes{periods: s.Periods},
 	}
 	if a.now == nil {
 		a.now = time.Now
@@ -152,15 +169,19 @@ func New(c Config, s Source, log *slog.Logger, reg prometheus.Registerer) (*API,
 	if c.CORSOrigin != "" {
 		a.origin = regexp.MustCompile("^(?:" + c.CORSOrigin + ")$")
 	}
-	a.engine = promql.NewEngine(promql.EngineOpts{
-		Logger:                   log,
-		MaxSamples:               c.MaxSamples,
-		Timeout:                  c.Timeout,
+	a.engine, a.large = a.newEngine(a.samples.share), a.newEngine(a.samples.most)
+	return a, nil
+}
+
+func (a *API) newEngine(samples int) promql.QueryEngine {
+	return promql.NewEngine(promql.EngineOpts{
+		Logger:                   a.log,
+		MaxSamples:               samples,
+		Timeout:                  a.config.Timeout,
 		LookbackDelta:            plainHold,
 		NoStepSubqueryIntervalFn: func(int64) int64 { return time.Minute.Milliseconds() },
 		EnableAtModifier:         true,
 		EnableNegativeOffset:     true,
 		Parser:                   a.parser,
 	})
-	return a, nil
 }

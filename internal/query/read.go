@@ -20,14 +20,16 @@ const maxReadQueries = 64
 
 // read answers remote read with raw samples (response type SAMPLES), in
 // snappy-compressed protobuf. Errors are plain text, as Prometheus' are.
-func (a *API) read(w http.ResponseWriter, r *request) {
+func (a *API) read(w *reply, r *request) {
 	req, f := a.readRequest(r)
 	if f != nil {
 		a.failRead(w, f)
 		return
 	}
 	resp := prompb.ReadResponse{Results: make([]*prompb.QueryResult, len(req.Queries))}
-	budget := &readBudget{series: seriesBudget{max: a.config.MaxSeries}, samples: a.config.MaxSamples}
+	budget := &readBudget{series: seriesBudget{max: a.config.MaxSeries}, samples: a.samples.share, more: func() (int, *failure) {
+		return a.samples.most - a.samples.share, a.lease(r.Context(), r)
+	}}
 	for i, q := range req.Queries {
 		res, err := a.readQuery(r.Context(), q, budget)
 		if err != nil {
@@ -41,17 +43,22 @@ func (a *API) read(w http.ResponseWriter, r *request) {
 		a.failRead(w, &failure{internal, err})
 		return
 	}
-	w.Header().Set("Content-Type", "application/x-protobuf")
-	w.Header().Set("Content-Encoding", "snappy")
-	a.write(w, snappy.Encode(nil, b))
+	w.header().Set("Content-Type", "application/x-protobuf")
+	w.header().Set("Content-Encoding", "snappy")
+	w.gzip = false // it is compressed
+	w.b = snappy.Encode(nil, b)
+	if !w.seal() {
+		a.failRead(w, w.failure)
+	}
 }
 
-func (a *API) failRead(w http.ResponseWriter, f *failure) {
-	a.metrics.failures.WithLabelValues(f.kind.name).Inc()
-	if limit := f.limit(); limit != "" {
-		a.metrics.limited.WithLabelValues(limit).Inc()
-	}
-	http.Error(w, f.err.Error(), f.kind.code)
+func (a *API) failRead(w *reply, f *failure) {
+	a.count(f)
+	w.drop()
+	w.header().Del("Content-Encoding")
+	w.header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.code = f.kind.code
+	w.b = append(append(w.b, f.err.Error()...), '\n')
 }
 
 func (a *API) readRequest(r *request) (*prompb.ReadRequest, *failure) {
@@ -90,16 +97,26 @@ func (a *API) readRequest(r *request) (*prompb.ReadRequest, *failure) {
 type readBudget struct {
 	series  seriesBudget
 	samples int
+	// more waits for further samples, once.
+	more func() (int, *failure)
 }
 
 // errTooManySamples is what a remote read gets that takes more samples than it may.
 var errTooManySamples = errors.New("remote read takes more samples than query.max_samples; narrow its time or selectors, or raise the limit")
 
 func (b *readBudget) sample() error {
-	if b.samples--; b.samples < 0 {
+	if b.samples--; b.samples >= 0 {
+		return nil
+	}
+	if b.more == nil {
 		return errTooManySamples
 	}
-	return nil
+	more, f := b.more()
+	if b.more = nil; f != nil {
+		return f.err
+	}
+	b.samples += more
+	return b.sample()
 }
 
 func (a *API) readQuery(ctx context.Context, q *prompb.Query, budget *readBudget) (*prompb.QueryResult, error) {

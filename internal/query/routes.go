@@ -58,14 +58,14 @@ var endpoints = [...]endpoint{
 func (a *API) Handler(more ...Route) http.Handler {
 	mux := http.NewServeMux()
 	for _, e := range endpoints {
-		h := a.serve(e.path, e.reads, func(w http.ResponseWriter, r *request) { a.answer(w, r, e.respond(a, r)) })
+		h := a.serve(e.path, e.reads, func(w *reply, r *request) { a.answer(w, r, e.respond(a, r)) })
 		mux.Handle("GET "+root+e.path, h)
 		if e.post {
 			mux.Handle("POST "+root+e.path, h)
 		}
 	}
 	for path, find := range searches() {
-		h := a.serve(path, true, func(w http.ResponseWriter, r *request) { a.search(w, r, find) })
+		h := a.serve(path, true, func(w *reply, r *request) { a.search(w, r, find) })
 		mux.Handle("GET "+root+path, h)
 		mux.Handle("POST "+root+path, h)
 	}
@@ -89,49 +89,66 @@ func (a *API) Handler(more ...Route) http.Handler {
 type request struct {
 	*http.Request
 	formErr error
+	// held are given back when the question is answered: its turn, and memory
+	// beyond its share.
+	held []func()
 }
 
-// serve wraps what all endpoints have in common: origin, compression, scope,
-// body size, turn, time and metrics.
-func (a *API) serve(path string, reads bool, h func(http.ResponseWriter, *request)) http.Handler {
+func (r *request) leave() {
+	for _, free := range r.held {
+		free()
+	}
+}
+
+// serve wraps what all endpoints have in common: origin, scope, body size,
+// turn, time and metrics. The answer is sent when the turn is given back.
+func (a *API) serve(path string, reads bool, h func(*reply, *request)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		began := time.Now()
-		c := compress(w, r, &a.zippers)
+		c := a.newReply(w, r)
 		defer func() {
-			c.close()
 			a.metrics.duration.WithLabelValues(path).Observe(time.Since(began).Seconds())
 			a.metrics.requests.WithLabelValues(path, strconv.Itoa(c.code)).Inc()
 		}()
-		a.allowOrigin(c, r)
-		ctx, cancel := context.WithTimeout(r.Context(), a.config.Timeout)
-		defer cancel()
-		req, leave, f := a.admit(ctx, c, r, reads)
-		if f != nil {
-			a.answer(c, req, answer{failure: f})
-			return
-		}
-		defer leave()
-		h(c, req)
+		a.allowOrigin(w, r)
+		a.collect(c, w, r, reads, h)
+		c.send()
 	})
 }
 
+// collect answers into memory.
+func (a *API) collect(c *reply, w http.ResponseWriter, r *http.Request, reads bool, h func(*reply, *request)) {
+	ctx, cancel := context.WithTimeout(r.Context(), a.config.Timeout)
+	defer cancel()
+	req, f := a.admit(ctx, w, r, reads)
+	defer req.leave()
+	if f != nil {
+		a.answer(c, req, answer{failure: f})
+		return
+	}
+	h(c, req)
+}
+
 // admit finds out what the caller may see, reads the form and takes a turn.
-func (a *API) admit(ctx context.Context, w http.ResponseWriter, r *http.Request, reads bool) (*request, func(), *failure) {
+func (a *API) admit(ctx context.Context, w http.ResponseWriter, r *http.Request, reads bool) (*request, *failure) {
 	scope, ok := a.source.Visible(r)
 	if !ok {
-		return &request{Request: r}, nil, &failure{denied, errNotVisible}
+		return &request{Request: r}, &failure{denied, errNotVisible}
 	}
 	req := &request{Request: r.WithContext(withScope(ctx, scope))}
 	req.Body = http.MaxBytesReader(w, r.Body, a.config.MaxRequestBytes)
 	req.formErr = req.ParseForm()
 	if long, ok := errors.AsType[*http.MaxBytesError](req.formErr); ok {
-		return req, nil, &failure{tooLarge, fmt.Errorf("the request body has more than %d bytes; shorten it, or raise query.max_request_bytes", long.Limit)}
+		return req, &failure{tooLarge, fmt.Errorf("the request body has more than %d bytes; shorten it, or raise query.max_request_bytes", long.Limit)}
 	}
 	if !reads {
-		return req, func() {}, nil
+		return req, nil
 	}
 	leave, f := a.gate.enter(req.Context())
-	return req, leave, f
+	if f == nil {
+		req.held = append(req.held, leave)
+	}
+	return req, f
 }
 
 var errNotVisible = errors.New("nothing here may be seen with this token; it needs the role reader, operator or admin")

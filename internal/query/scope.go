@@ -52,12 +52,12 @@ func (c confined) Querier(mint, maxt int64) (storage.Querier, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &confinedQuerier{Querier: q, budget: seriesBudget{max: c.maxSeries}}, nil
+	return &confinedQuerier{q, &seriesBudget{max: c.maxSeries}}, nil
 }
 
 type confinedQuerier struct {
 	storage.Querier
-	budget seriesBudget
+	budget *seriesBudget
 }
 
 func (q *confinedQuerier) Select(ctx context.Context, sorted bool, hints *storage.SelectHints, ms ...*labels.Matcher) storage.SeriesSet {
@@ -65,7 +65,7 @@ func (q *confinedQuerier) Select(ctx context.Context, sorted bool, hints *storag
 	if err != nil {
 		return storage.ErrSeriesSet(err)
 	}
-	return &boundedSet{q.Querier.Select(ctx, sorted, hints, ms...), &q.budget}
+	return &boundedSet{q.Querier.Select(ctx, sorted, hints, ms...), q.budget}
 }
 
 func (q *confinedQuerier) LabelValues(ctx context.Context, name string, hints *storage.LabelHints, ms ...*labels.Matcher) ([]string, annotations.Annotations, error) {

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"strconv"
 	"time"
@@ -75,7 +74,7 @@ func searches() map[string]searchKind {
 
 // search answers in lines of JSON: batches of results, then a line that tells
 // how it went.
-func (a *API) search(w http.ResponseWriter, r *request, k searchKind) {
+func (a *API) search(w *reply, r *request, k searchKind) {
 	s, err := a.searching(r, k)
 	if err != nil {
 		a.fail(w, bad(err))
@@ -94,7 +93,13 @@ func (a *API) search(w http.ResponseWriter, r *request, k searchKind) {
 	}
 	s.hints.Limit = oneMore(s.limit)
 	found := storage.ApplySearchHints(values, &s.hints)
-	a.stream(w, s, k.key, found, notes)
+	if err := a.lines(w, s, k.key, found, notes); err != nil {
+		f := w.failure
+		if f == nil {
+			f = &failure{internal, err}
+		}
+		a.fail(w, f)
+	}
 }
 
 // found is one result, with the fields of all kinds of search. Name and value
@@ -118,8 +123,9 @@ type foundAll struct {
 	HasMore bool   `json:"has_more"`
 }
 
-func (a *API) stream(w http.ResponseWriter, s *searching, key string, results []storage.SearchResult, notes annotations.Annotations) {
-	w.Header().Set("Content-Type", "application/x-ndjson; charset=utf-8")
+// lines writes batches of results and how it went, each on a line.
+func (a *API) lines(w *reply, s *searching, key string, results []storage.SearchResult, notes annotations.Annotations) error {
+	w.header().Set("Content-Type", "application/x-ndjson; charset=utf-8")
 	more := len(results) > s.limit
 	results = results[:min(len(results), s.limit)]
 	var known map[string][]Metadata
@@ -127,18 +133,29 @@ func (a *API) stream(w http.ResponseWriter, s *searching, key string, results []
 		known = a.source.Metadata()
 	}
 	batch := foundBatch{Warnings: warnings(notes)}
-	first := true
+	if len(results) == 0 {
+		batch.Results = []found{}
+		if err := line(w, batch); err != nil {
+			return err
+		}
+	}
 	for part := range slices.Chunk(results, s.batch) {
 		batch.Results = a.results(part, s, key, known)
-		if !a.line(w, batch) {
-			return
+		if err := line(w, batch); err != nil {
+			return err
 		}
-		batch.Warnings, first = nil, false
+		batch.Warnings = nil
 	}
-	if first && !a.line(w, foundBatch{Results: []found{}, Warnings: batch.Warnings}) {
-		return
+	return line(w, foundAll{"success", more})
+}
+
+func line(w *reply, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
 	}
-	a.line(w, foundAll{"success", more})
+	_, err = w.Write(append(b, '\n'))
+	return err
 }
 
 func warnings(notes annotations.Annotations) []string {
@@ -166,22 +183,6 @@ func (a *API) results(part []storage.SearchResult, s *searching, key string, kno
 		}
 	}
 	return all
-}
-
-// line writes one line and sends it; false when the caller has gone.
-func (a *API) line(w http.ResponseWriter, v any) bool {
-	b, err := json.Marshal(v)
-	if err != nil {
-		a.log.Error("search result not encoded", "err", err)
-		return false
-	}
-	if _, err := w.Write(append(b, '\n')); err != nil {
-		return false
-	}
-	if f, ok := w.(http.Flusher); ok {
-		f.Flush()
-	}
-	return true
 }
 
 // searching reads the parameters of a search.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -54,6 +55,7 @@ type Presence struct {
 	PresenceConfig
 	metrics presenceMetrics
 	wake    chan struct{}
+	failed  atomic.Pointer[error] // of the last write to the database
 
 	mu      sync.Mutex // guards all below
 	tracks  map[string]*follow
@@ -212,6 +214,7 @@ func (p *Presence) finish(ctx context.Context) error {
 // failing keeps the hub running while the database cannot be written: what
 // waits is tried again with the next tick.
 func (p *Presence) failing(err error) {
+	p.failed.Store(&err)
 	if err != nil {
 		p.metrics.failures.Inc()
 		p.Log.Error("presence is not written down", "error", err)

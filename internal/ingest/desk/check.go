@@ -11,7 +11,7 @@ import (
 func (c Config) Check(path string) []strict.Error {
 	return slices.Concat(
 		strict.AtLeast(path, "max_entries", c.MaxEntries, 1),
-		strict.AtLeast(path, "max_bytes", c.MaxBytes, 1<<10),
+		strict.AtLeast(path, "max_bytes", c.MaxBytes, maxPayload),
 		strict.AtLeast(path, "max_age", c.MaxAge, time.Second),
 	)
 }

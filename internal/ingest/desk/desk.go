@@ -77,9 +77,9 @@ type Desk struct {
 	waitingBytes int
 
 	replay sync.Mutex
-	// replayed is the first byte of the payload that is being sent through the
-	// pipeline again: its entry is here already.
-	replayed atomic.Pointer[byte]
+	// replayed are the first bytes of the payloads that are being sent through
+	// the pipeline again: their entries are here already. The map is only read.
+	replayed atomic.Pointer[map[*byte]bool]
 }
 
 // Open opens or creates the desk in the file at path. Its directory must exist.
@@ -105,7 +105,7 @@ func (d *Desk) Close() error { return errors.Join(d.write(), d.db.Close()) }
 // Keep notes a rejected message. It does not block: what comes faster than it
 // can be written is counted in hub_desk_overflow_total and let go.
 func (d *Desk) Keep(at time.Time, m *ingest.Message) {
-	if len(m.Payload) > 0 && &m.Payload[0] == d.replayed.Load() {
+	if here := d.replayed.Load(); here != nil && len(m.Payload) > 0 && (*here)[&m.Payload[0]] {
 		return
 	}
 	size := min(len(m.Payload), maxPayload)

@@ -55,7 +55,7 @@ func (r *room) keep(device, payload string, reasons ...telemetry.Reason) {
 func (r *room) payloads(t *testing.T, f desk.Filter) []string {
 	t.Helper()
 	var all []string
-	q := desk.Query{Filter: f, Limit: 2}
+	q := desk.Query{Filter: f, Limit: 2, Payloads: true}
 	for {
 		page, err := r.List(t.Context(), q)
 		if err != nil {
@@ -147,7 +147,7 @@ func TestTheOldestGoFirst(t *testing.T) {
 func TestLongPayloadsAreCutAndOverflowIsCounted(t *testing.T) {
 	r := open(t, filepath.Join(t.TempDir(), "desk.db"), desk.DefaultConfig())
 	r.keep("a", strings.Repeat("x", 100_000), telemetry.ReasonMalformed)
-	page, err := r.List(t.Context(), desk.Query{})
+	page, err := r.List(t.Context(), desk.Query{Payloads: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -263,5 +263,86 @@ func TestRunWritesWithoutBeingAsked(t *testing.T) {
 	again := open(t, path, desk.DefaultConfig())
 	if got := again.payloads(t, desk.Filter{}); len(got) != 1 {
 		t.Errorf("kept %v", got)
+	}
+}
+
+func TestAnEntryWithoutItsMessageIsListedAndNotReplayed(t *testing.T) {
+	r := open(t, filepath.Join(t.TempDir(), "desk.db"), desk.DefaultConfig())
+	r.keep("a", "", telemetry.ReasonTooLarge)
+	page, err := r.List(t.Context(), desk.Query{Limit: 10})
+	if err != nil || len(page.Entries) != 1 || page.Entries[0].Replayable {
+		t.Fatalf("listed %+v, %v", page.Entries, err)
+	}
+	fed := func(*ingest.Delivery) error { t.Error("an empty message was fed to the pipeline"); return nil }
+	if n, err := r.Replay(t.Context(), desk.Filter{}, fed); n != 0 || err != nil {
+		t.Errorf("replayed %d, %v", n, err)
+	}
+}
+
+// TestReplayGoesInBatches sends a thousand entries in a few commits, stops in
+// the middle and tells how far it came.
+func TestReplayGoesInBatches(t *testing.T) {
+	r := open(t, filepath.Join(t.TempDir(), "desk.db"), desk.DefaultConfig())
+	const all = 1000
+	for i := range all {
+		r.keep("a", fmt.Sprintf(`{"ts":%d,"v":1}`, i+1), telemetry.ReasonUnknownDevice)
+	}
+	fed, calls := []string{}, 0
+	stopped := errors.New("stop")
+	feed := func(d *ingest.Delivery) error {
+		if calls++; calls == 3 {
+			return stopped
+		}
+		for _, m := range d.Messages {
+			fed = append(fed, string(m.Payload))
+		}
+		return nil
+	}
+	n, err := r.Replay(t.Context(), desk.Filter{}, feed)
+	if !errors.Is(err, stopped) || n == 0 || n != len(fed) || n >= all {
+		t.Fatalf("replayed %d of %d fed: %v", n, len(fed), err)
+	}
+	if left := len(r.payloads(t, desk.Filter{})); left != all-n {
+		t.Errorf("%d left after %d of %d", left, n, all)
+	}
+	m, err := r.Replay(t.Context(), desk.Filter{}, feed)
+	if err != nil || n+m != all || calls > 8 {
+		t.Errorf("replayed %d and %d in %d calls: %v", n, m, calls, err)
+	}
+	for i, payload := range fed {
+		if want := fmt.Sprintf(`{"ts":%d,"v":1}`, i+1); payload != want {
+			t.Fatalf("message %d is %s: the oldest goes first, each once", i, payload)
+		}
+	}
+}
+
+func TestAPageOfPayloadsIsBounded(t *testing.T) {
+	r := open(t, filepath.Join(t.TempDir(), "desk.db"), desk.DefaultConfig())
+	for i := range 50 {
+		r.keep("a", strings.Repeat("x", 60_000)+fmt.Sprint(i), telemetry.ReasonMalformed)
+	}
+	page, err := r.List(t.Context(), desk.Query{Limit: 1000})
+	if err != nil || len(page.Entries) != 50 || page.Entries[0].Payload != nil || page.Entries[0].Size < 60_000 {
+		t.Fatalf("without payloads: %d entries, %v", len(page.Entries), err)
+	}
+	seen, pages := 0, 0
+	for q := (desk.Query{Limit: 1000, Payloads: true}); ; q.Cursor = page.Next {
+		if page, err = r.List(t.Context(), q); err != nil {
+			t.Fatal(err)
+		}
+		pages++
+		size := 0
+		for _, e := range page.Entries {
+			size += len(e.Payload)
+		}
+		if seen += len(page.Entries); size > 1<<20 {
+			t.Errorf("a page holds %d bytes", size)
+		}
+		if page.Next == "" {
+			break
+		}
+	}
+	if seen != 50 || pages != 3 {
+		t.Errorf("%d entries on %d pages", seen, pages)
 	}
 }

@@ -1,16 +1,15 @@
 package desk
 
 import (
+	"bytes"
 	"context"
-	"encoding/hex"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/fxamacker/cbor/v2"
 	bolt "go.etcd.io/bbolt"
 
-	"github.com/songhua-io/hub/internal/codec"
-	"github.com/songhua-io/hub/internal/ingest"
 	"github.com/songhua-io/hub/internal/telemetry"
 )
 
@@ -32,7 +31,13 @@ type Query struct {
 	Limit int
 	// Cursor is Page.Next of the page before; empty for the first.
 	Cursor string
+	// Payloads asks for the payloads as well. A page holds at most 1 MiB of them
+	// then, and at least one entry.
+	Payloads bool
 }
+
+// maxPagePayloads bounds the bytes of payloads in a page.
+const maxPagePayloads = 1 << 20
 
 // Page holds entries, the newest first.
 type Page struct {
@@ -48,12 +53,18 @@ func (d *Desk) List(ctx context.Context, q Query) (Page, error) {
 	}
 	limit = min(limit, 1000)
 	var page Page
+	total := 0
 	err := d.scan(ctx, q.Filter, q.Cursor, func(tx *bolt.Tx, k, h []byte) (bool, error) {
-		if len(page.Entries) == limit {
-			page.Next = page.Entries[limit-1].ID
+		var payload []byte
+		if q.Payloads {
+			payload = tx.Bucket(payloads).Get(k)
+		}
+		total += len(payload)
+		if n := len(page.Entries); n == limit || n > 0 && total > maxPagePayloads {
+			page.Next = page.Entries[n-1].ID
 			return false, nil
 		}
-		e, err := entry(k, h, tx.Bucket(payloads).Get(k))
+		e, err := entry(k, h, payload)
 		page.Entries = append(page.Entries, e)
 		return true, err
 	})
@@ -83,84 +94,6 @@ func (d *Desk) Drop(ctx context.Context, f Filter) (int, error) {
 		err = ctx.Err()
 	}
 	return dropped, err
-}
-
-// Replay sends what the filter chooses through ingest again, the oldest first,
-// with the time at which it came for samples without one. What is accepted
-// whole leaves the desk and is counted in n; what is rejected again stays, with
-// the reasons of this time. Entries that are not replayable are left alone. An
-// error of ingest (busy, rate) ends the replay; what was sent until then is done.
-func (d *Desk) Replay(ctx context.Context, f Filter, feed func(*ingest.Delivery) error) (n int, err error) {
-	d.replay.Lock()
-	defer d.replay.Unlock()
-	keys, err := d.choose(ctx, f)
-	if err != nil {
-		return 0, err
-	}
-	for i := len(keys) - 1; i >= 0; i-- {
-		if err := ctx.Err(); err != nil {
-			return n, err
-		}
-		accepted, err := d.replayOne(keys[i], feed)
-		if err != nil {
-			return n, fmt.Errorf("replay entry %x: %w", keys[i], err)
-		}
-		if accepted {
-			n++
-		}
-	}
-	return n, nil
-}
-
-func (d *Desk) replayOne(k []byte, feed func(*ingest.Delivery) error) (bool, error) {
-	var e Entry
-	err := d.db.View(func(tx *bolt.Tx) (err error) {
-		if h := tx.Bucket(headers).Get(k); h != nil {
-			e, err = entry(k, h, tx.Bucket(payloads).Get(k))
-		}
-		return err
-	})
-	if err != nil || !e.Replayable || len(e.Payload) == 0 {
-		return false, err
-	}
-	var delivery ingest.Delivery
-	m := delivery.Add(e.Device, e.Format, e.Payload)
-	m.Decode = func(b *telemetry.Batch, in codec.Input) error {
-		in.Now = e.Time.UnixMilli()
-		return codec.Decode(b, e.Format, in)
-	}
-	d.replayed.Store(&e.Payload[0])
-	err = feed(&delivery)
-	d.replayed.Store(nil)
-	if err != nil {
-		return false, err
-	}
-	m = &delivery.Messages[0]
-	return len(m.Rejects) == 0, d.update(func(tx *bolt.Tx) error {
-		if len(m.Rejects) == 0 {
-			return d.remove(tx, k)
-		}
-		return d.rejectedAgain(tx, k, m.Rejects)
-	})
-}
-
-// rejectedAgain notes the reasons of the last try.
-func (d *Desk) rejectedAgain(tx *bolt.Tx, k []byte, rejects []telemetry.Reject) error {
-	before := tx.Bucket(headers).Get(k)
-	if before == nil {
-		return nil
-	}
-	var h header
-	if err := cbor.Unmarshal(before, &h); err != nil {
-		return err
-	}
-	h.Rejects, h.Count = rejects[:min(len(rejects), maxRejects)], len(rejects)
-	after, err := cbor.Marshal(&h)
-	if err != nil {
-		return err
-	}
-	d.bytes.Add(int64(len(after) - len(before)))
-	return tx.Bucket(headers).Put(k, after)
 }
 
 // update runs a transaction; when it fails the counters are taken from disk.
@@ -240,17 +173,17 @@ func (f *Filter) bounds(cursor string) (first, end []byte, err error) {
 		}
 	}
 	if f.ID != "" {
-		if _, err := parseID(f.ID); err != nil {
+		k, err := parseID(f.ID)
+		if err != nil {
 			return nil, nil, err
 		}
+		// One key: what is outside of the other bounds stays outside.
+		first, end = slices.MaxFunc([][]byte{first, k[:]}, bytes.Compare), slices.MinFunc([][]byte{end, append(k[:], 0)}, bytes.Compare)
 	}
 	return first, end, nil
 }
 
 func (f *Filter) chooses(k, value []byte) (bool, error) {
-	if f.ID != "" && f.ID != hex.EncodeToString(k) {
-		return false, nil
-	}
 	if f.Device == "" && f.Reason == "" && f.Stage == "" && f.Sees == nil {
 		return true, nil
 	}

@@ -3,6 +3,7 @@ package desk
 import (
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"time"
 
@@ -38,13 +39,13 @@ type Entry struct {
 	Time    time.Time // when it came
 	Device  string
 	Format  codec.Format
-	Payload []byte // the first 64 KiB
+	Payload []byte // the first 64 KiB; of List only when asked for
 	Size    int    // bytes of the whole message
 	// Rejects are the first hundred of RejectCount.
 	Rejects     []telemetry.Reject
 	RejectCount int
-	// Replayable is false when the payload was cut, or when it cannot be read
-	// apart from the connection on which it came.
+	// Replayable is false when the payload was cut or never kept, or when it
+	// cannot be read apart from the connection on which it came.
 	Replayable bool
 }
 
@@ -62,10 +63,13 @@ func keyAt(ms int64, sequence uint64) key {
 	return k
 }
 
+// ErrID is what Filter.ID and Query.Cursor get that cannot be one.
+var ErrID = errors.New("is no id of the desk")
+
 func parseID(id string) (key, error) {
 	var k key
 	if b, err := hex.DecodeString(id); err != nil || copy(k[:], b) != len(k) || len(b) != len(k) {
-		return k, fmt.Errorf("%q is no id of the desk; take one from a list", id)
+		return k, fmt.Errorf("%q %w; take one from a list", id, ErrID)
 	}
 	return k, nil
 }
@@ -159,6 +163,6 @@ func entry(k, value, payload []byte) (Entry, error) {
 	}
 	return Entry{
 		ID: hex.EncodeToString(k), Time: time.UnixMilli(h.Time), Device: h.Device, Format: codec.Format(h.Format),
-		Payload: append([]byte(nil), payload...), Size: h.Size, Rejects: h.Rejects, RejectCount: h.Count, Replayable: !h.Cut && !h.Fixed,
+		Payload: append([]byte(nil), payload...), Size: h.Size, Rejects: h.Rejects, RejectCount: h.Count, Replayable: h.Size > 0 && !h.Cut && !h.Fixed,
 	}, nil
 }

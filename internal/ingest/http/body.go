@@ -6,9 +6,12 @@ import (
 	"io"
 	nethttp "net/http"
 	"strings"
+	"time"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/songhua-io/hub/internal/telemetry"
 )
 
 // keep is the largest buffer in bytes that stays with a request for the next.
@@ -36,19 +39,19 @@ func (r *request) payload() ([]byte, *failure) {
 	case "zstd":
 		return r.unzstd()
 	}
-	return nil, fail(nethttp.StatusUnsupportedMediaType, "Content-Encoding %q is not read here; send gzip, zstd or none", clip(encoding))
+	return nil, refuse(nethttp.StatusUnsupportedMediaType, telemetry.ReasonUnsupported, "Content-Encoding %q is not read here; send gzip, zstd or none", clip(encoding))
 }
 
 // readBody reads the body as sent, within the door's bounds.
 func (r *request) readBody() *failure {
 	limit := r.door.cfg.MaxBody
 	if r.r.ContentLength > int64(limit) {
-		return fail(nethttp.StatusRequestEntityTooLarge, "the body has %d bytes; at most %d are allowed, send smaller batches", r.r.ContentLength, limit)
+		return refuse(nethttp.StatusRequestEntityTooLarge, telemetry.ReasonTooLarge, "the body has %d bytes; at most %d are allowed, send smaller batches", r.r.ContentLength, limit)
 	}
 	var fault *failure
 	r.body, fault = r.readAll(r.r.Body, r.body[:0], limit, max(r.r.ContentLength, 0))
 	if fault == errFull {
-		return fail(nethttp.StatusRequestEntityTooLarge, "the body has more than %d bytes; send smaller batches", limit)
+		return refuse(nethttp.StatusRequestEntityTooLarge, telemetry.ReasonTooLarge, "the body has more than %d bytes; send smaller batches", limit)
 	}
 	return fault
 }
@@ -91,7 +94,7 @@ func (r *request) reserve(n int) *failure {
 	}
 	if r.door.memory.Add(int64(n)) > r.door.cfg.MaxMemory {
 		r.door.memory.Add(-int64(n))
-		return &failure{status: nethttp.StatusServiceUnavailable, detail: "too many large bodies are being read; send it again", after: 1e9}
+		return &failure{status: nethttp.StatusTooManyRequests, detail: "too many large bodies are being read; send it again", after: time.Second}
 	}
 	r.reserved += int64(n)
 	return nil
@@ -106,7 +109,7 @@ func (r *request) gunzip() ([]byte, *failure) {
 		err = r.unpack.gzip.Reset(&r.unpack.sent)
 	}
 	if err != nil {
-		return nil, fail(nethttp.StatusBadRequest, "the body is not gzip as Content-Encoding says: %v", err)
+		return nil, refuse(nethttp.StatusBadRequest, telemetry.ReasonMalformed, "the body is not gzip as Content-Encoding says: %v", err)
 	}
 	return r.unfold(r.unpack.gzip)
 }
@@ -122,7 +125,7 @@ func (r *request) unzstd() ([]byte, *failure) {
 		err = r.unpack.zstd.Reset(&r.unpack.sent)
 	}
 	if err != nil {
-		return nil, fail(nethttp.StatusBadRequest, "the body is not zstd as Content-Encoding says: %v", err)
+		return nil, refuse(nethttp.StatusBadRequest, telemetry.ReasonMalformed, "the body is not zstd as Content-Encoding says: %v", err)
 	}
 	return r.unfold(r.unpack.zstd)
 }
@@ -132,8 +135,11 @@ func (r *request) unfold(src io.Reader) ([]byte, *failure) {
 	limit := min(r.door.cfg.MaxDecoded, max(keep, len(r.body)*r.door.cfg.MaxRatio))
 	var fault *failure
 	r.unfolded, fault = r.readAll(src, r.unfolded[:0], limit, 0)
-	if fault == errFull {
-		return nil, fail(nethttp.StatusRequestEntityTooLarge, "the compressed body of %d bytes unfolds to more than %d; send smaller batches or leave it uncompressed", len(r.body), limit)
+	switch {
+	case fault == errFull:
+		return nil, refuse(nethttp.StatusRequestEntityTooLarge, telemetry.ReasonDecompression, "the compressed body of %d bytes unfolds to more than %d; send smaller batches or leave it uncompressed", len(r.body), limit)
+	case fault != nil && fault.status == nethttp.StatusBadRequest:
+		fault.reason = telemetry.ReasonMalformed // it came whole
 	}
 	return r.unfolded, fault
 }

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/songhua-io/hub/internal/codec"
+	"github.com/songhua-io/hub/internal/telemetry"
 )
 
 // otlp takes metrics by OTLP over HTTP. Points that were not stored are told
@@ -50,7 +51,7 @@ func (r *request) otlpExport() *failure {
 	case "application/json":
 		f = codec.OTLPJSON
 	default:
-		return fail(nethttp.StatusUnsupportedMediaType, "Content-Type %q is not OTLP; send application/x-protobuf or application/json", clip(full))
+		return refuse(nethttp.StatusUnsupportedMediaType, telemetry.ReasonUnsupported, "Content-Type %q is not OTLP; send application/x-protobuf or application/json", clip(full))
 	}
 	payload, fault := r.payload()
 	if fault != nil {

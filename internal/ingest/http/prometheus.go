@@ -6,14 +6,25 @@ import (
 	"strings"
 
 	"github.com/songhua-io/hub/internal/codec"
+	"github.com/songhua-io/hub/internal/telemetry"
 )
 
 // remoteWrite takes Prometheus remote write 1.0 and 2.0. What is not stored of
 // a request answers 400 or 422, which Prometheus does not send again.
 func (r *request) remoteWrite() {
-	version, fault := r.remoteWriteVersion()
-	if fault == nil {
+	r.delivery.Reset()
+	fault := r.authenticate("Bearer")
+	version, unread := r.remoteWriteVersion()
+	switch {
+	case fault != nil:
+	case unread != nil:
+		fault = unread
+	default:
 		fault = r.remoteWritten(version)
+	}
+	if fault != nil && fault.status == nethttp.StatusTooManyRequests {
+		// Prometheus gives up what is answered 429 unless it is told otherwise.
+		fault.status = nethttp.StatusServiceUnavailable
 	}
 	if version == codec.RemoteWrite2 {
 		accepted := 0
@@ -34,12 +45,8 @@ func (r *request) remoteWrite() {
 }
 
 func (r *request) remoteWritten(version codec.Format) *failure {
-	r.delivery.Reset()
-	if fault := r.authenticate("Bearer"); fault != nil {
-		return fault
-	}
 	if enc := r.r.Header.Get("Content-Encoding"); enc != "" && !strings.EqualFold(enc, "snappy") {
-		return fail(nethttp.StatusUnsupportedMediaType, "Content-Encoding %q is not read here; remote write is compressed with snappy", clip(enc))
+		return refuse(nethttp.StatusUnsupportedMediaType, telemetry.ReasonUnsupported, "Content-Encoding %q is not read here; remote write is compressed with snappy", clip(enc))
 	}
 	// The codec unfolds snappy itself: the size stands in front and is checked.
 	if fault := r.readBody(); fault != nil {
@@ -58,7 +65,7 @@ func (r *request) remoteWriteVersion() (codec.Format, *failure) {
 	switch strings.TrimSpace(media) {
 	case "", "application/x-protobuf":
 	default:
-		return codec.RemoteWrite, fail(nethttp.StatusUnsupportedMediaType, "Content-Type %q is not remote write; send application/x-protobuf", clip(full))
+		return codec.RemoteWrite, refuse(nethttp.StatusUnsupportedMediaType, telemetry.ReasonUnsupported, "Content-Type %q is not remote write; send application/x-protobuf", clip(full))
 	}
 	for param := range strings.SplitSeq(params, ";") {
 		name, value, _ := strings.Cut(strings.TrimSpace(param), "=")
@@ -71,7 +78,7 @@ func (r *request) remoteWriteVersion() (codec.Format, *failure) {
 		case "io.prometheus.write.v2.Request":
 			return codec.RemoteWrite2, nil
 		}
-		return codec.RemoteWrite, fail(nethttp.StatusUnsupportedMediaType, "proto %q is not read here; send prometheus.WriteRequest or io.prometheus.write.v2.Request", clip(value))
+		return codec.RemoteWrite, refuse(nethttp.StatusUnsupportedMediaType, telemetry.ReasonUnsupported, "proto %q is not read here; send prometheus.WriteRequest or io.prometheus.write.v2.Request", clip(value))
 	}
 	return codec.RemoteWrite, nil
 }

@@ -38,12 +38,22 @@ type failure struct {
 	status int
 	detail string
 	after  time.Duration // Retry-After; 0 is none
+	// reason is set where the door itself refused the message: it becomes a
+	// reject of its device.
+	reason telemetry.Reason
 	// rejects are what of the request was not stored, when it could be read.
 	rejects []telemetry.Reject
 }
 
 func fail(status int, format string, args ...any) *failure {
 	return &failure{status: status, detail: fmt.Sprintf(format, args...)}
+}
+
+// refuse is a failure that is a reject.
+func refuse(status int, reason telemetry.Reason, format string, args ...any) *failure {
+	f := fail(status, format, args...)
+	f.reason = reason
+	return f
 }
 
 func (d *Door) handler(route string, style errorStyle, serve func(*request)) nethttp.Handler {
@@ -154,26 +164,42 @@ func (r *request) speakFor(device string) *failure {
 	return fail(nethttp.StatusForbidden, "device %q may not send telemetry of %q; send to its own path, or make it a gateway of that device", r.peer.Device.ID, clip(device))
 }
 
+// device is the one that the path names, else the sender. The sender is known.
+func (r *request) device() string {
+	if id := r.r.PathValue("id"); id != "" {
+		return id
+	}
+	return r.peer.Device.ID
+}
+
 func (r *request) format() (codec.Format, *failure) {
 	full := r.r.Header.Get("Content-Type")
 	media, _, _ := strings.Cut(full, ";")
 	f, ok := codec.FromMediaType(strings.TrimSpace(media))
 	if !ok {
-		return f, fail(nethttp.StatusUnsupportedMediaType, "Content-Type %q is not read here; send application/senml+json, application/senml+cbor, application/json or text/plain (line protocol)", clip(full))
+		return f, refuse(nethttp.StatusUnsupportedMediaType, telemetry.ReasonUnsupported, "Content-Type %q is not read here; send application/senml+json, application/senml+cbor, application/json or text/plain (line protocol)", clip(full))
 	}
 	return f, nil
 }
 
 func (r *request) unknownFormat() {
-	r.fail(fail(nethttp.StatusUnsupportedMediaType, "format %q is not read here; use senml, senml-cbor, json or influx as the last part of the path", clip(r.r.PathValue("format"))))
+	r.unread("format %q is not read here; use senml, senml-cbor, json or influx as the last part of the path", clip(r.r.PathValue("format")))
 }
 
 func (r *request) v2x() {
-	if fault := r.authenticate("Bearer"); fault != nil {
-		r.fail(fault)
-		return
+	r.unread("V2X frames are not read by this hub; send measured values to /api/v1/devices/%s/telemetry", clip(r.r.PathValue("id")))
+}
+
+// unread refuses a message of a kind that the hub does not read.
+func (r *request) unread(format string, args ...any) {
+	fault := r.authenticate("Bearer")
+	if fault == nil {
+		fault = r.speakFor(r.r.PathValue("id"))
 	}
-	r.fail(fail(nethttp.StatusUnsupportedMediaType, "V2X frames are not read by this hub; send measured values to /api/v1/devices/%s/telemetry", clip(r.r.PathValue("id"))))
+	if fault == nil {
+		fault = refuse(nethttp.StatusUnsupportedMediaType, telemetry.ReasonUnsupported, format, args...)
+	}
+	r.fail(fault)
 }
 
 // ingest takes the delivery through the pipeline.
@@ -186,7 +212,9 @@ func (r *request) ingest() *failure {
 	switch {
 	case errors.As(err, &rate):
 		return &failure{status: nethttp.StatusTooManyRequests, detail: err.Error(), after: rate.After}
-	case errors.Is(err, ingest.ErrBusy), errors.Is(err, ingest.ErrClosed):
+	case errors.Is(err, ingest.ErrBusy):
+		return &failure{status: nethttp.StatusTooManyRequests, detail: err.Error() + "; nothing of the request was stored, send it again", after: time.Second}
+	case errors.Is(err, ingest.ErrClosed):
 		return &failure{status: nethttp.StatusServiceUnavailable, detail: err.Error() + "; nothing of the request was stored, send it again", after: time.Second}
 	}
 	return &failure{status: nethttp.StatusServiceUnavailable, detail: "the store failed; nothing of the request was stored, send it again", after: 10 * time.Second}
@@ -222,6 +250,9 @@ func refusal(m *ingest.Message) *failure {
 
 // fail answers with a failure in the manner of the route.
 func (r *request) fail(f *failure) {
+	if f.reason != "" {
+		r.door.deps.Pipeline.Refuse(r.device(), f.reason, f.detail)
+	}
 	if f.after > 0 {
 		r.w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(f.after.Seconds()))))
 	}

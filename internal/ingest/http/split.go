@@ -53,7 +53,7 @@ func (r *request) part(device []byte) (*part, *failure) {
 		return &s.parts[i], nil
 	}
 	if len(s.of) >= r.door.cfg.MaxDevices {
-		return nil, fail(nethttp.StatusRequestEntityTooLarge, "the request speaks for more than %d devices; send smaller batches", r.door.cfg.MaxDevices)
+		return nil, refuse(nethttp.StatusRequestEntityTooLarge, telemetry.ReasonTooLarge, "the request speaks for more than %d devices; send smaller batches", r.door.cfg.MaxDevices)
 	}
 	if s.of == nil {
 		s.of = map[string]int{}
