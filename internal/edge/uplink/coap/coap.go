@@ -51,9 +51,11 @@ const (
 
 // Link is a session with a hub.
 type Link struct {
-	url    *url.URL
-	id     uplink.Identity
-	log    *slog.Logger
+	url *url.URL
+	id  uplink.Identity
+	log *slog.Logger
+	// unpack is never closed: sends may outlast Run, and a decoder without a
+	// stream has no goroutine that would need an end.
 	unpack *zstd.Decoder
 
 	mu   sync.Mutex
@@ -86,7 +88,6 @@ func New(address *url.URL, id uplink.Identity, log *slog.Logger) (*Link, error) 
 
 // Run keeps the link up until the context ends.
 func (l *Link) Run(ctx context.Context, up func(bool)) error {
-	defer l.unpack.Close()
 	session := func(ctx context.Context) error { return l.session(ctx, up) }
 	return uplink.Reconnect(ctx, session, func(err error, in time.Duration) {
 		l.log.Warn("uplink_lost", "url", l.url.Redacted(), "error", err, "retry_in", in.Round(time.Millisecond))

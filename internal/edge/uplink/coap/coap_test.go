@@ -101,8 +101,15 @@ func (h *hub) secure(t *testing.T, secret string) *url.URL {
 	return &url.URL{Scheme: "coaps", Host: l.Addr().String()}
 }
 
-// connect runs a link until it is up.
+// connect returns a link that is up until the test ends.
 func connect(t *testing.T, address *url.URL, secret string) *Link {
+	t.Helper()
+	l, _ := run(t, address, secret)
+	return l
+}
+
+// run returns a link that is up until stop is called, which waits for its end.
+func run(t *testing.T, address *url.URL, secret string) (l *Link, stop func()) {
 	t.Helper()
 	l, err := New(address, uplink.Identity{Device: "rsu-7", Secret: secret}, slog.New(slog.NewTextHandler(t.Output(), nil)))
 	if err != nil {
@@ -111,18 +118,19 @@ func connect(t *testing.T, address *url.URL, secret string) *Link {
 	ctx, cancel := context.WithCancel(context.Background())
 	ups, ended := make(chan bool, 16), make(chan error, 1)
 	go func() { ended <- l.Run(ctx, func(up bool) { ups <- up }) }()
-	t.Cleanup(func() {
+	stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
 	})
+	t.Cleanup(stop)
 	select {
 	case <-ups:
-	case <-time.After(20 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Fatal("the link does not come up")
 	}
-	return l
+	return l, stop
 }
 
 func TestAMessageIsSentInBlocks(t *testing.T) {
@@ -161,6 +169,41 @@ func TestAMessageIsSentInBlocks(t *testing.T) {
 				t.Error(h.path)
 			}
 		})
+	}
+}
+
+func TestAStopUnderABacklogRefusesNothing(t *testing.T) {
+	h := &hub{t: t, code: codes.Changed}
+	l, stop := run(t, h.plain(t), "s")
+	pack, err := zstd.NewWriter(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// What takes long to unpack, so that the stop comes while sends do.
+	m := uplink.Message{Suffix: "telemetry/senml-cbor", Payload: pack.EncodeAll(make([]byte, 4<<20), nil), Zstd: true}
+	ctx, cancel := context.WithCancel(t.Context())
+	const backlog = 64
+	begun, results := make(chan struct{}, backlog), make(chan error, backlog)
+	for range backlog {
+		go func() {
+			begun <- struct{}{}
+			results <- l.Send(ctx, m)
+		}()
+	}
+	for range backlog {
+		<-begun
+	}
+	cancel()
+	stop()
+	for range backlog {
+		select {
+		case err := <-results:
+			if errors.As(err, new(*uplink.Refused)) {
+				t.Error("a good message was given up: ", err)
+			}
+		case <-time.After(30 * time.Second):
+			t.Fatal("a send does not end")
+		}
 	}
 }
 
