@@ -219,8 +219,9 @@ func TestALossIsReportedToTheHub(t *testing.T) {
 		t.Fatal(err)
 	}
 	block := append([]byte{0, byte(len(suffixJSON))}, suffixJSON+`{"old": 1, "pad": "`+strings.Repeat("x", 1<<19)+`"}`...)
-	for i := range 40 {
-		if _, err := s.Append(spool.Block{Samples: 3, From: int64(1000 * i), To: int64(1000*i + 500), Data: block}); err != nil {
+	began := time.Now().Add(-time.Hour).UnixMilli()
+	for i := range int64(40) {
+		if _, err := s.Append(spool.Block{Samples: 3, From: began + 1000*i, To: began + 1000*i + 500, Data: block}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -228,7 +229,15 @@ func TestALossIsReportedToTheHub(t *testing.T) {
 	if lost == 0 || len(s.Losses()) == 0 {
 		t.Fatal("nothing is lost yet")
 	}
-	last := s.Losses()[len(s.Losses())-1]
+	// Two blocks of one time: what the hub refuses of them stands apart.
+	for range 2 {
+		if err := s.Refuse(spool.Block{Seq: 1000 + uint64(len(s.Losses())), Samples: 7, From: began, To: began + 500}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	losses := s.Losses()
+	last := losses[len(losses)-1]
+	lost = s.Stats().LostSamples
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -238,8 +247,26 @@ func TestALossIsReportedToTheHub(t *testing.T) {
 	until(t, "the sum and the last loss arrive", func() bool {
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		want := fmt.Sprintf(`{"from":%d,"to":%d,"blocks":%d,"samples":%d,"reason":"full"}`, last.From, last.To, last.Blocks, last.Samples)
+		want := fmt.Sprintf(`{"from":%d,"to":%d,"blocks":%d,"samples":%d,"reason":%q}`, last.From, last.To, last.Blocks, last.Samples, last.Reason)
 		return h.states["edge_loss"] == want && h.samples[fmt.Sprintf("edge_spool_lost_samples_total %d", lost)] > 0
+	})
+	until(t, "every loss arrives", func() bool {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		times := map[int64]bool{}
+		for _, l := range losses {
+			at := l.To
+			for times[at] {
+				at++
+			}
+			times[at] = true
+			n, there := h.points[fmt.Sprintf("edge_loss_samples %s @%d", l.Reason, at)]
+			from := h.points[fmt.Sprintf("edge_loss_from_seconds %s @%d", l.Reason, at)]
+			if !there || n != float64(l.Samples) || l.From != 0 && from != float64(l.From)/1000 {
+				return false
+			}
+		}
+		return true
 	})
 }
 

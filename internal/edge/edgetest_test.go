@@ -114,7 +114,8 @@ type hub struct {
 	unpack *zstd.Decoder
 
 	mu      sync.Mutex
-	samples map[string]int // "metric value" to how often it arrived
+	samples map[string]int     // "metric value" to how often it arrived
+	points  map[string]float64 // "metric first-tag-value @time" to value
 	states  map[string]string
 	raw     [][]byte
 }
@@ -125,7 +126,7 @@ func (b *broker) hub(device string) *hub {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	h := &hub{t: b.t, unpack: unpack, samples: map[string]int{}, states: map[string]string{}}
+	h := &hub{t: b.t, unpack: unpack, samples: map[string]int{}, points: map[string]float64{}, states: map[string]string{}}
 	opts := paho.NewClientOptions().AddBroker(strings.Replace(b.url(), "mqtt", "tcp", 1)).SetClientID("hub").SetCleanSession(false)
 	opts.SetAutoReconnect(true).SetMaxReconnectInterval(200 * time.Millisecond).SetConnectRetry(true).SetConnectRetryInterval(50 * time.Millisecond)
 	opts.SetDefaultPublishHandler(func(_ paho.Client, m paho.Message) { h.take(device, m) })
@@ -175,6 +176,9 @@ func (h *hub) decode(device string, format codec.Format, payload []byte) {
 	}
 	for _, s := range b.Samples {
 		h.samples[fmt.Sprintf("%s %g", s.Metric, s.Value)]++
+		if len(s.Tags) > 0 {
+			h.points[fmt.Sprintf("%s %s @%d", s.Metric, s.Tags[0].Value, s.Time)] = s.Value
+		}
 	}
 	for _, s := range b.States {
 		h.states[string(s.Name)] = string(s.Value)
