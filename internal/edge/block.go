@@ -20,9 +20,6 @@ const (
 
 	// blockSamples bounds the samples of one message.
 	blockSamples = 1000
-	// maxPayload bounds one message before compression, well below the 256 KiB
-	// that the hub reads by default: it ends the connection of a larger one.
-	maxPayload = 128 << 10
 	// minCompress is the payload from which compression pays.
 	minCompress = 256
 
@@ -32,6 +29,7 @@ const (
 // encoder turns records into blocks for the spool. A block is one flag byte,
 // the length of the topic suffix, the suffix, and the payload.
 type encoder struct {
+	limit int // of a message before compression, in bytes
 	zstd *zstd.Encoder // nil when nothing is to be compressed
 	cbor []byte
 	// samples are those of the records being encoded, so that the records of
@@ -39,8 +37,8 @@ type encoder struct {
 	samples []telemetry.Sample
 }
 
-func newEncoder(compress bool) (*encoder, error) {
-	e := &encoder{}
+func newEncoder(limit int, compress bool) (*encoder, error) {
+	e := &encoder{limit: limit}
 	if !compress {
 		return e, nil
 	}
@@ -79,7 +77,7 @@ func (e *encoder) blocks(records []source.Record) ([]spool.Block, error) {
 // appendSamples makes one block, or several when long tags make it too large.
 func (e *encoder) appendSamples(out []spool.Block, samples []telemetry.Sample) []spool.Block {
 	e.cbor = codec.AppendSenMLCBOR(e.cbor[:0], samples)
-	if half := len(samples) / 2; len(e.cbor) > maxPayload && half > 0 {
+	if half := len(samples) / 2; len(e.cbor) > e.limit && half > 0 {
 		return e.appendSamples(e.appendSamples(out, samples[:half]), samples[half:])
 	}
 	b := spool.Block{Samples: uint32(len(samples)), From: samples[0].Time, To: samples[0].Time}

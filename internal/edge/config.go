@@ -58,6 +58,10 @@ type UplinkConfig struct {
 	TLS uplink.TLS `yaml:"tls"`
 	// Window is how many messages may wait for the hub's acknowledgement.
 	Window int `yaml:"window"`
+	// MaxMessage bounds one message, from 512B to 512KiB. The hub ends the
+	// connection of a packet larger than its mqtt.max_packet_bytes, so stay 256B
+	// below that; what cannot be sent in parts is counted as lost.
+	MaxMessage strict.Bytes `yaml:"max_message"`
 	// Compress packs messages by zstd, on disk and where the transport carries it.
 	Compress bool `yaml:"compress"`
 	// BackfillRate bounds what is sent a second of the time that the hub could
@@ -79,7 +83,7 @@ func DefaultConfig() Config {
 		Data:           "/var/lib/edge-agent",
 		StatusInterval: time.Minute,
 		Log:            LogConfig{Level: "info", Format: "text"},
-		Uplink:         UplinkConfig{URL: "mqtt://127.0.0.1:1883", Window: 16, Compress: true, BackfillRate: 1 << 20},
+		Uplink:         UplinkConfig{URL: "mqtt://127.0.0.1:1883", Window: 16, MaxMessage: 128 << 10, Compress: true, BackfillRate: 1 << 20},
 		Spool:          SpoolConfig{MaxSize: 256 << 20, MaxAge: 30 * 24 * time.Hour},
 		Sources:        defaultSources(),
 	}
@@ -160,8 +164,18 @@ func (c UplinkConfig) Check(path string) (errs []strict.Error) {
 	if c.Window < 1 || c.Window > 1000 {
 		fault("window", "%d is not from 1 to 1000", c.Window)
 	}
+	if c.MaxMessage < minMessage || c.MaxMessage > maxMessage {
+		fault("max_message", "%s is not from %s to %s", c.MaxMessage, strict.Bytes(minMessage), strict.Bytes(maxMessage))
+	}
 	return errs
 }
+
+const (
+	// minMessage leaves room for the topic in the smallest packet that a hub can
+	// be told to read, 1 KiB.
+	minMessage = 512
+	maxMessage = 512 << 10
+)
 
 func schemes() []string { return append(mqtt.Schemes(), coap.Schemes()...) }
 

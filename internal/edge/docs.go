@@ -29,6 +29,7 @@ func configDocs() map[string]string {
 		"github.com/songhua-io/hub/internal/edge.SpoolConfig.MaxSize":                 "max_size is the disk space; when it is used up the oldest goes and is counted as lost.",
 		"github.com/songhua-io/hub/internal/edge.UplinkConfig.BackfillRate":           "backfill_rate bounds what is sent a second of the time that the hub could\nnot be reached, so that it does not crowd out the present; 0 means no bound.",
 		"github.com/songhua-io/hub/internal/edge.UplinkConfig.Compress":               "compress packs messages by zstd, on disk and where the transport carries it.",
+		"github.com/songhua-io/hub/internal/edge.UplinkConfig.MaxMessage":             "max_message bounds one message, from 512B to 512KiB. The hub ends the\nconnection of a packet larger than its mqtt.max_packet_bytes, so stay 256B\nbelow that; what cannot be sent in parts is counted as lost.",
 		"github.com/songhua-io/hub/internal/edge.UplinkConfig.Secret":                 "secret is the device's secret, as `hub device add` printed it.",
 		"github.com/songhua-io/hub/internal/edge.UplinkConfig.SecretFile":             "secret_file is a file that holds the secret; better than the secret itself.",
 		"github.com/songhua-io/hub/internal/edge.UplinkConfig.TLS":                    "tls is the trust of mqtts and wss, and the certificate that may stand for the secret.",

@@ -48,11 +48,12 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger, now func() time.Time
 	if err != nil {
 		return err
 	}
-	for _, n := range cfg.Sources.list(env{cfg.Device, cfg.Data, log, now}) {
-		a.sources = append(a.sources, source.Supervise(n.name, n.source, log, now))
+	limit := int(cfg.Uplink.MaxMessage)
+	for _, n := range cfg.Sources.list(env{cfg.Device, cfg.Data, limit, log, now}) {
+		a.sources = append(a.sources, source.Supervise(n.name, n.source, limit, log, now))
 	}
 	report := &self{agent: a, interval: cfg.StatusInterval, started: now()}
-	supervised := append(a.sources[:len(a.sources):len(a.sources)], source.Supervise("self", report, log, now))
+	supervised := append(a.sources[:len(a.sources):len(a.sources)], source.Supervise("self", report, limit, log, now))
 	put := source.Tagged(a.batcher.put, cfg.Tags)
 
 	// Sources stop first, so that what they hold reaches the spool; the batcher
@@ -69,7 +70,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger, now func() time.Time
 	}
 	g.Go(func() error {
 		running.Wait()
-		close(a.batcher.in)
+		close(a.batcher.done)
 		return nil
 	})
 	g.Go(func() error {
@@ -104,7 +105,11 @@ func open(cfg Config, log *slog.Logger, now func() time.Time) (*agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	enc, err := newEncoder(cfg.Uplink.Compress)
+	enc, err := newEncoder(int(cfg.Uplink.MaxMessage), cfg.Uplink.Compress)
+	if err != nil {
+		return nil, err
+	}
+	split, err := newSplitter(cfg.Device)
 	if err != nil {
 		return nil, err
 	}
@@ -114,8 +119,11 @@ func open(cfg Config, log *slog.Logger, now func() time.Time) (*agent, error) {
 	}
 	return &agent{
 		now: now, log: log, spool: sp,
-		batcher: newBatcher(sp, enc, log),
-		outbox:  &outbox{spool: sp, link: link, log: log, window: cfg.Uplink.Window, backfill: float64(cfg.Uplink.BackfillRate)},
+		batcher: newBatcher(sp, enc),
+		outbox: &outbox{
+			spool: sp, link: link, split: split, log: log, suspects: suspects{},
+			limit: int(cfg.Uplink.MaxMessage), window: cfg.Uplink.Window, backfill: float64(cfg.Uplink.BackfillRate),
+		},
 	}, nil
 }
 

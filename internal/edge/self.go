@@ -43,6 +43,7 @@ func (s *self) read() source.Record {
 		r.Add("edge_source_up", "1", up, "source", st.Name)
 		r.Add("edge_source_samples_total", "1", float64(st.Samples), "source", st.Name)
 		r.Add("edge_source_failures_total", "1", float64(st.Failures), "source", st.Name)
+		r.Add("edge_source_dropped_total", "1", float64(st.Dropped), "source", st.Name)
 		if !st.Last.IsZero() {
 			r.Add("edge_source_age_seconds", "s", now.Sub(st.Last).Seconds(), "source", st.Name)
 		}

@@ -23,6 +23,9 @@ type Record struct {
 	// Faults are the parts that could not be read while the rest could: a dead
 	// unit of a bus, a line that is no telemetry. They are shown, not stored.
 	Faults []error
+	// Dropped counts what the source was given since its last record and could
+	// not keep, such as datagrams that came too fast.
+	Dropped uint64
 }
 
 // Raw is a message for the topic devices/{id}/<Suffix>.
@@ -32,8 +35,10 @@ type Raw struct {
 }
 
 // Put keeps a record. When it returns nil the record is on disk and will reach
-// the hub; on an error it is not kept, and the source does not acknowledge it
-// to its own sender. The record's bytes are not used after Put returned.
+// the hub, but for parts that are too large for any message: they become faults
+// and are counted, and a source that can tell its sender asks [Fit] before. On
+// an error the record is not kept, and the source does not acknowledge it to its
+// own sender. The record's bytes are not used after Put returned.
 type Put func(context.Context, Record) error
 
 // Source reads until the context ends or it fails. The supervisor starts it

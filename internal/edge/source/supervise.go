@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 )
@@ -21,6 +22,7 @@ const (
 type Supervisor struct {
 	name   string
 	source Source
+	limit  int // of a message, in bytes
 	log    *slog.Logger
 	now    func() time.Time
 
@@ -36,15 +38,19 @@ type Status struct {
 	// Samples and Messages count what was kept since the start, Failures how
 	// often the source or a part of it failed.
 	Samples, Messages, Failures uint64
+	// Dropped counts what the source could not keep, and what of its records is
+	// too large for any message.
+	Dropped uint64
 	// Last is when it last gave a record; zero when it never did.
 	Last time.Time
 	// Err is the last failure, kept after a recovery; nil when there was none.
 	Err error
 }
 
-// Supervise returns a supervisor of the source; Run starts it.
-func Supervise(name string, s Source, log *slog.Logger, now func() time.Time) *Supervisor {
-	return &Supervisor{name: name, source: s, log: log.With("source", name), now: now, status: Status{Name: name}}
+// Supervise returns a supervisor of the source; Run starts it. limit bounds what
+// goes into one message, in bytes.
+func Supervise(name string, s Source, limit int, log *slog.Logger, now func() time.Time) *Supervisor {
+	return &Supervisor{name: name, source: s, limit: limit, log: log.With("source", name), now: now, status: Status{Name: name}}
 }
 
 // Status returns how the source is at this moment.
@@ -93,9 +99,12 @@ func (s *Supervisor) attempt(ctx context.Context, put Put) (err error) {
 		}
 	}()
 	err = s.source.Run(ctx, func(ctx context.Context, r Record) error {
+		r, large := Fit(r, s.limit)
 		if err := put(ctx, r); err != nil {
 			return err
 		}
+		r.Dropped += uint64(len(large))
+		r.Faults = slices.Concat(r.Faults, large)
 		s.kept(r)
 		return nil
 	})
@@ -111,6 +120,7 @@ func (s *Supervisor) kept(r Record) {
 	was := s.status
 	s.status.Up = fault == nil
 	s.status.Samples += uint64(len(r.Samples))
+	s.status.Dropped += r.Dropped
 	s.status.Messages++
 	s.status.Last = s.now()
 	if fault != nil {

@@ -14,6 +14,8 @@ import (
 	"github.com/songhua-io/hub/internal/telemetry"
 )
 
+const noLimit = 1 << 20
+
 func never(error) bool { return false }
 
 func keep(context.Context, Record) error { return nil }
@@ -31,7 +33,7 @@ func TestASourceThatFailsIsStartedAgainWithGrowingPauses(t *testing.T) {
 				panic("a bug of one source")
 			}
 			return errors.New("no answer")
-		}), slog.New(slog.DiscardHandler), time.Now)
+		}), noLimit, slog.New(slog.DiscardHandler), time.Now)
 		if err := s.Run(ctx, keep, never); err != nil {
 			t.Fatal(err)
 		}
@@ -64,7 +66,7 @@ func TestASourceIsUpWhenAllOfItIs(t *testing.T) {
 					return nil
 				}
 			}
-		}), slog.New(slog.DiscardHandler), time.Now)
+		}), noLimit, slog.New(slog.DiscardHandler), time.Now)
 		done := make(chan error)
 		go func() { done <- s.Run(ctx, keep, never) }()
 		step := func(r Record, up bool) {
@@ -91,7 +93,7 @@ func TestASourceIsUpWhenAllOfItIs(t *testing.T) {
 
 func TestAnErrorThatConcernsTheAgentEndsIt(t *testing.T) {
 	broken := errors.New("the disk is gone")
-	s := Supervise("any", Func(func(ctx context.Context, put Put) error { return put(ctx, Record{}) }), slog.New(slog.DiscardHandler), time.Now)
+	s := Supervise("any", Func(func(ctx context.Context, put Put) error { return put(ctx, Record{}) }), noLimit, slog.New(slog.DiscardHandler), time.Now)
 	put := func(context.Context, Record) error { return broken }
 	if err := s.Run(t.Context(), put, func(err error) bool { return errors.Is(err, broken) }); !errors.Is(err, broken) {
 		t.Error(err)

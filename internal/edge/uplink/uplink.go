@@ -27,8 +27,8 @@ type Message struct {
 // Link carries messages to the hub. Run keeps it connected until the context
 // ends and calls up with true and false as the connection comes and goes. Send
 // may be called by several goroutines; it returns nil when the hub acknowledged
-// the message, a *[Refused] when the hub will never take it, a *[Later] when it
-// asks for a pause, and any other error when the message is to be sent again
+// the message, a *[TooLarge] when it may take the message in parts, a *[Refused]
+// when it never will, a *[Later] when it asks for a pause, and any other error when the message is to be sent again
 // once the link is up.
 type Link interface {
 	Run(ctx context.Context, up func(bool)) error
@@ -42,6 +42,11 @@ var ErrDown = errors.New("not connected to the hub")
 type Refused struct{ Detail string }
 
 func (e *Refused) Error() string { return "the hub refused the message: " + e.Detail }
+
+// TooLarge says that the hub takes no message of this size.
+type TooLarge struct{ Detail string }
+
+func (e *TooLarge) Error() string { return "the message is too large: " + e.Detail }
 
 // Later says that the hub asks to be left alone for a while.
 type Later struct{ After time.Duration }

@@ -17,7 +17,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/klauspost/compress/zstd"
 	"github.com/pion/dtls/v3"
 	coapdtls "github.com/plgd-dev/go-coap/v3/dtls"
 	"github.com/plgd-dev/go-coap/v3/message"
@@ -42,8 +41,6 @@ const (
 	nstart        = 8
 	ackTimeout    = 2 * time.Second
 	maxRetransmit = 4
-	// maxUnpacked bounds a message after decompression.
-	maxUnpacked = 8 << 20
 	// defaultPause is the pause when the hub names none (Max-Age, RFC 7252
 	// section 5.10.5).
 	defaultPause = time.Minute
@@ -54,9 +51,8 @@ type Link struct {
 	url *url.URL
 	id  uplink.Identity
 	log *slog.Logger
-	// unpack is never closed: sends may outlast Run, and a decoder without a
-	// stream has no goroutine that would need an end.
-	unpack *zstd.Decoder
+	// unpack is needed because CoAP names no content coding.
+	unpack *uplink.Unpacker
 
 	mu   sync.Mutex
 	conn *client.Conn // nil while down
@@ -79,7 +75,7 @@ func CheckURL(u *url.URL) error {
 
 // New returns a link to an address such as coaps://hub.example:5684.
 func New(address *url.URL, id uplink.Identity, log *slog.Logger) (*Link, error) {
-	unpack, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxUnpacked), zstd.WithDecoderLowmem(true))
+	unpack, err := uplink.NewUnpacker()
 	if err != nil {
 		return nil, err
 	}
@@ -204,12 +200,9 @@ func (l *Link) Send(ctx context.Context, m uplink.Message) error {
 	if conn == nil {
 		return uplink.ErrDown
 	}
-	if m.Zstd {
-		plain, err := l.unpack.DecodeAll(m.Payload, nil)
-		if err != nil {
-			return &uplink.Refused{Detail: "the block cannot be unpacked: " + err.Error()}
-		}
-		m.Payload = plain
+	m, err := l.unpack.Unpack(m)
+	if err != nil {
+		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
@@ -258,7 +251,9 @@ func verdict(resp *pool.Message) error {
 		return nil
 	case codes.TooManyRequests, codes.ServiceUnavailable:
 		return &uplink.Later{After: maxAge(resp)}
-	case codes.BadRequest, codes.BadOption, codes.RequestEntityTooLarge, codes.UnsupportedMediaType:
+	case codes.RequestEntityTooLarge:
+		return &uplink.TooLarge{Detail: detail(resp)}
+	case codes.BadRequest, codes.BadOption, codes.UnsupportedMediaType:
 		return &uplink.Refused{Detail: detail(resp)}
 	}
 	return fmt.Errorf("the hub answered %s", detail(resp))

@@ -223,6 +223,10 @@ func TestAnswersAreToldApart(t *testing.T) {
 		t.Error(e)
 	}
 	h.answer(codes.RequestEntityTooLarge)
+	if e := (*uplink.TooLarge)(nil); !errors.As(send(), &e) || !strings.Contains(e.Detail, "because") {
+		t.Error(e)
+	}
+	h.answer(codes.UnsupportedMediaType)
 	if e := (*uplink.Refused)(nil); !errors.As(send(), &e) || !strings.Contains(e.Detail, "because") {
 		t.Error(e)
 	}
