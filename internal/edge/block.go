@@ -29,9 +29,9 @@ const (
 // encoder turns records into blocks for the spool. A block is one flag byte,
 // the length of the topic suffix, the suffix, and the payload.
 type encoder struct {
-	limit int // of a message before compression, in bytes
-	zstd *zstd.Encoder // nil when nothing is to be compressed
-	cbor []byte
+	limit int           // of a message before compression, in bytes
+	zstd  *zstd.Encoder // nil when nothing is to be compressed
+	cbor  []byte
 	// samples are those of the records being encoded, so that the records of
 	// one moment share messages.
 	samples []telemetry.Sample
