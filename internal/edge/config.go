@@ -11,6 +11,7 @@ import (
 	"github.com/songhua-io/hub/internal/config/strict"
 	"github.com/songhua-io/hub/internal/edge/source"
 	"github.com/songhua-io/hub/internal/edge/spool"
+	"github.com/songhua-io/hub/internal/edge/trust"
 	"github.com/songhua-io/hub/internal/edge/uplink"
 	"github.com/songhua-io/hub/internal/edge/uplink/coap"
 	"github.com/songhua-io/hub/internal/edge/uplink/mqtt"
@@ -55,7 +56,7 @@ type UplinkConfig struct {
 	// SecretFile is a file that holds the secret; better than the secret itself.
 	SecretFile string `yaml:"secret_file"`
 	// TLS is the trust of mqtts and wss, and the certificate that may stand for the secret.
-	TLS uplink.TLS `yaml:"tls"`
+	TLS trust.TLS `yaml:"tls"`
 	// Window is how many messages may wait for the hub's acknowledgement.
 	Window int `yaml:"window"`
 	// MaxMessage bounds one message, from 512B to 512KiB. The hub ends the
@@ -157,9 +158,6 @@ func (c UplinkConfig) Check(path string) (errs []strict.Error) {
 	}
 	if c.Secret == "" && c.SecretFile == "" && c.TLS.Certificate == "" {
 		fault("secret_file", "is empty; name the file that holds the device's secret (`hub device add` prints it), or a tls.certificate")
-	}
-	if (c.TLS.Certificate == "") != (c.TLS.Key == "") {
-		fault("tls.certificate", "and tls.key go together; give both or none")
 	}
 	if c.Window < 1 || c.Window > 1000 {
 		fault("window", "%d is not from 1 to 1000", c.Window)

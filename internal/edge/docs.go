@@ -72,6 +72,7 @@ func configDocs() map[string]string {
 		"github.com/songhua-io/hub/internal/edge/source/mqtt.Config.Format":           "format is how the payloads are written: auto, senml, senml-cbor, json or influx.",
 		"github.com/songhua-io/hub/internal/edge/source/mqtt.Config.Levels":           "levels makes tags of levels of the topic: {room: 2} takes the second one.",
 		"github.com/songhua-io/hub/internal/edge/source/mqtt.Config.Password":         "password is the user's password.",
+		"github.com/songhua-io/hub/internal/edge/source/mqtt.Config.TLS":              "tls is the trust of mqtts, and a certificate for the broker.",
 		"github.com/songhua-io/hub/internal/edge/source/mqtt.Config.TopicTag":         "topic_tag is the tag that holds the topic; empty means none.",
 		"github.com/songhua-io/hub/internal/edge/source/mqtt.Config.Topics":           "topics are the filters to subscribe to.",
 		"github.com/songhua-io/hub/internal/edge/source/mqtt.Config.URL":              "url is the broker: mqtt://host:1883 or mqtts://host:8883.",
@@ -106,9 +107,9 @@ func configDocs() map[string]string {
 		"github.com/songhua-io/hub/internal/edge/source/udp.Config.From":              "from are the addresses or networks whose datagrams are taken; empty means all.",
 		"github.com/songhua-io/hub/internal/edge/source/udp.Config.Listen":            "listen is the address and port to take datagrams on.",
 		"github.com/songhua-io/hub/internal/edge/source/udp.Config.Topic":             "topic is what follows devices/{id}/ in the topic of the hub.",
-		"github.com/songhua-io/hub/internal/edge/uplink.TLS.CA":                       "ca is a PEM file of the authorities that may sign the hub's certificate;\nempty means those of the system.",
-		"github.com/songhua-io/hub/internal/edge/uplink.TLS.Certificate":              "certificate is a PEM file of the agent's certificate, whose common name is the device id.",
-		"github.com/songhua-io/hub/internal/edge/uplink.TLS.Key":                      "key is a PEM file of the certificate's key.",
-		"github.com/songhua-io/hub/internal/edge/uplink.TLS.ServerName":               "server_name is the name that the hub's certificate must have; empty means\nthe host of the URL.",
+		"github.com/songhua-io/hub/internal/edge/trust.TLS.CA":                        "ca is a PEM file of the authorities that may sign the server's\ncertificate; empty means those of the system.",
+		"github.com/songhua-io/hub/internal/edge/trust.TLS.Certificate":               "certificate is a PEM file of the agent's certificate, whose common name a\nhub takes for the device id.",
+		"github.com/songhua-io/hub/internal/edge/trust.TLS.Key":                       "key is a PEM file of the certificate's key.",
+		"github.com/songhua-io/hub/internal/edge/trust.TLS.ServerName":                "server_name is the name that the server's certificate must have; empty\nmeans the host of the URL.",
 	}
 }

@@ -7,7 +7,7 @@
 //	self   ─┘   (blocks,   (disk,    └─ history ─┘   (window,  (MQTT or
 //	            one fsync)  bounds)                   rates)    CoAP)
 //
-//go:generate go run ../config/gen -root ../.. -o docs.go -package edge internal/edge internal/edge/source internal/edge/source/host internal/edge/source/gpu internal/edge/source/scrape internal/edge/source/snmp internal/edge/source/modbus internal/edge/source/command internal/edge/source/file internal/edge/source/mqtt internal/edge/source/udp internal/edge/source/push internal/edge/uplink
+//go:generate go run ../config/gen -root ../.. -o docs.go -package edge internal/edge internal/edge/source internal/edge/source/host internal/edge/source/gpu internal/edge/source/scrape internal/edge/source/snmp internal/edge/source/modbus internal/edge/source/command internal/edge/source/file internal/edge/source/mqtt internal/edge/source/udp internal/edge/source/push internal/edge/trust
 package edge
 
 import (

@@ -310,7 +310,7 @@ func TestTheCommentsOfTheConfigAreGenerated(t *testing.T) {
 	for _, d := range []string{"host", "gpu", "scrape", "snmp", "modbus", "command", "file", "mqtt", "udp", "push"} {
 		dirs = append(dirs, "internal/edge/source/"+d)
 	}
-	want, err := structdoc.Generate(structdoc.Options{Package: "edge", Func: "configDocs", Root: "../..", Module: "github.com/songhua-io/hub", Dirs: append(dirs, "internal/edge/uplink")})
+	want, err := structdoc.Generate(structdoc.Options{Package: "edge", Func: "configDocs", Root: "../..", Module: "github.com/songhua-io/hub", Dirs: append(dirs, "internal/edge/trust")})
 	if err != nil {
 		t.Fatal(err)
 	}

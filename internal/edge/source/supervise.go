@@ -5,16 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
-)
 
-const (
-	firstBackoff = time.Second
-	maxBackoff   = time.Minute
+	"github.com/songhua-io/hub/internal/edge/backoff"
 )
 
 // Supervisor keeps one source running: it starts it again after a failure with
@@ -63,7 +59,7 @@ func (s *Supervisor) Status() Status {
 // Run runs the source until the context ends. It returns early, with fatal's
 // error, only when fatal says that an error concerns the whole agent.
 func (s *Supervisor) Run(ctx context.Context, put Put, fatal func(error) bool) error {
-	pause := firstBackoff
+	var pause backoff.Backoff
 	for {
 		kept := s.Status().Messages
 		err := s.attempt(ctx, put)
@@ -74,17 +70,14 @@ func (s *Supervisor) Run(ctx context.Context, put Put, fatal func(error) bool) e
 			return fmt.Errorf("source %s: %w", s.name, err)
 		}
 		if s.Status().Messages > kept {
-			pause = firstBackoff
+			pause.Reset()
 		}
-		wait := pause/2 + rand.N(pause)
+		wait := pause.Next()
 		s.failed(err)
 		s.log.Warn("source_failed", "error", err, "retry_in", wait.Round(time.Millisecond))
-		select {
-		case <-ctx.Done():
+		if !backoff.Sleep(ctx, wait) {
 			return nil
-		case <-time.After(wait):
 		}
-		pause = min(2*pause, maxBackoff)
 	}
 }
 

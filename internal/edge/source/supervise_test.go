@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/songhua-io/hub/internal/edge/backoff"
 	"github.com/songhua-io/hub/internal/telemetry"
 )
 
@@ -37,12 +38,12 @@ func TestASourceThatFailsIsStartedAgainWithGrowingPauses(t *testing.T) {
 		if err := s.Run(ctx, keep, never); err != nil {
 			t.Fatal(err)
 		}
-		pause := firstBackoff
+		pause := backoff.First
 		for i := 1; i < len(starts); i++ {
 			if d := starts[i].Sub(starts[i-1]); d < pause/2 || d > pause*3/2 {
 				t.Errorf("pause %d is %s, want about %s", i, d, pause)
 			}
-			pause = min(2*pause, maxBackoff)
+			pause = min(2*pause, backoff.Most)
 		}
 		st := s.Status()
 		if st.Up || st.Failures != 11 || st.Err == nil {

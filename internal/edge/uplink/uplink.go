@@ -4,13 +4,12 @@ package uplink
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"os"
 	"time"
+
+	"github.com/songhua-io/hub/internal/edge/backoff"
+	"github.com/songhua-io/hub/internal/edge/trust"
 )
 
 // Message is one message of the agent's device.
@@ -56,58 +55,16 @@ func (e *Later) Error() string { return fmt.Sprintf("the hub asks for a pause of
 // Identity is who the agent is towards the hub.
 type Identity struct {
 	Device, Secret string
-	TLS            TLS
+	TLS            trust.TLS
 }
 
-// TLS is the trust and the certificate of a connection.
-type TLS struct {
-	// CA is a PEM file of the authorities that may sign the hub's certificate;
-	// empty means those of the system.
-	CA string `yaml:"ca"`
-	// Certificate is a PEM file of the agent's certificate, whose common name is the device id.
-	Certificate string `yaml:"certificate"`
-	// Key is a PEM file of the certificate's key.
-	Key string `yaml:"key"`
-	// ServerName is the name that the hub's certificate must have; empty means
-	// the host of the URL.
-	ServerName string `yaml:"server_name"`
-}
+// stable is how long a connection lasts that counts as a good one.
+const stable = 30 * time.Second
 
-// Load reads the files.
-func (t TLS) Load() (*tls.Config, error) {
-	cfg := &tls.Config{ServerName: t.ServerName, MinVersion: tls.VersionTLS12}
-	if t.CA != "" {
-		pem, err := os.ReadFile(t.CA)
-		if err != nil {
-			return nil, fmt.Errorf("uplink.tls.ca: %w", err)
-		}
-		cfg.RootCAs = x509.NewCertPool()
-		if !cfg.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("uplink.tls.ca: %s holds no PEM certificate", t.CA)
-		}
-	}
-	if t.Certificate != "" {
-		pair, err := tls.LoadX509KeyPair(t.Certificate, t.Key)
-		if err != nil {
-			return nil, fmt.Errorf("uplink.tls.certificate: %w", err)
-		}
-		cfg.Certificates = []tls.Certificate{pair}
-	}
-	return cfg, nil
-}
-
-const (
-	firstPause = time.Second
-	maxPause   = time.Minute
-	// stable is how long a connection lasts that counts as a good one.
-	stable = 30 * time.Second
-)
-
-// Reconnect calls session again and again until the context ends. Pauses double
-// up to a minute and are jittered, so that a fleet does not come back at once;
-// after a session that lasted they begin small again.
+// Reconnect calls session again and again until the context ends. Pauses grow,
+// and begin small again after a session that lasted.
 func Reconnect(ctx context.Context, session func(context.Context) error, failed func(err error, retryIn time.Duration)) error {
-	pause := firstPause
+	var pause backoff.Backoff
 	for {
 		began := time.Now()
 		err := session(ctx)
@@ -115,15 +72,12 @@ func Reconnect(ctx context.Context, session func(context.Context) error, failed 
 			return nil
 		}
 		if time.Since(began) > stable {
-			pause = firstPause
+			pause.Reset()
 		}
-		wait := pause/2 + rand.N(pause)
+		wait := pause.Next()
 		failed(err, wait)
-		select {
-		case <-ctx.Done():
+		if !backoff.Sleep(ctx, wait) {
 			return nil
-		case <-time.After(wait):
 		}
-		pause = min(2*pause, maxPause)
 	}
 }

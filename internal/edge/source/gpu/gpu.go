@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/songhua-io/hub/internal/config/strict"
+	"github.com/songhua-io/hub/internal/edge/backoff"
 	"github.com/songhua-io/hub/internal/edge/source"
 	"github.com/songhua-io/hub/internal/edge/source/program"
 	"github.com/songhua-io/hub/internal/edge/source/scrape"
@@ -97,10 +98,8 @@ func New(cfg Config, now func() time.Time) source.Source {
 			if err := put(ctx, source.Record{}); err != nil {
 				return err
 			}
-			select {
-			case <-ctx.Done():
+			if !backoff.Sleep(ctx, lookAgain) {
 				return nil
-			case <-time.After(lookAgain):
 			}
 		}
 	})
