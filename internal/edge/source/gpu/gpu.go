@@ -226,7 +226,7 @@ func runExporter(ctx context.Context, cfg Config, now func() time.Time, put sour
 		}
 		at := now()
 		r := source.At(at)
-		err = scrape.Parse(body, at.UnixMilli(), func(s telemetry.Sample) { addMetric(r, s) })
+		r.Faults, err = scrape.Parse(body, at.UnixMilli(), func(s telemetry.Sample) { addMetric(r, s) })
 		return r.Record, err
 	})
 }
