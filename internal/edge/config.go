@@ -22,7 +22,8 @@ import (
 type Config struct {
 	// Device is the id under which the hub knows this agent.
 	Device string `yaml:"device"`
-	// Data is the directory of the spool; it is made when absent. One agent uses it.
+	// Data is the directory of the spool; it is made when absent. One agent uses
+	// it. The default is the StateDirectory of the systemd unit.
 	Data string `yaml:"data"`
 	// Tags are added to every sample of every source.
 	Tags map[string]string `yaml:"tags"`
@@ -54,6 +55,8 @@ type UplinkConfig struct {
 	// Secret is the device's secret, as `hub device add` printed it.
 	Secret string `yaml:"secret"`
 	// SecretFile is a file that holds the secret; better than the secret itself.
+	// Here and in the files of tls ${CREDENTIALS_DIRECTORY} stands for where
+	// systemd puts what LoadCredential names: ${CREDENTIALS_DIRECTORY}/secret.
 	SecretFile string `yaml:"secret_file"`
 	// TLS is the trust of mqtts and wss, and the certificate that may stand for the secret.
 	TLS trust.TLS `yaml:"tls"`
@@ -81,7 +84,7 @@ type SpoolConfig struct {
 // DefaultConfig reads this machine and sends it to a hub on it.
 func DefaultConfig() Config {
 	return Config{
-		Data:           "/var/lib/edge-agent",
+		Data:           "/var/lib/songhua-edge-agent",
 		StatusInterval: time.Minute,
 		Log:            LogConfig{Level: "info", Format: "text"},
 		Uplink:         UplinkConfig{URL: "mqtt://127.0.0.1:1883", Window: 16, MaxMessage: 128 << 10, Compress: true, BackfillRate: 1 << 20},
@@ -180,15 +183,36 @@ func schemes() []string { return append(mqtt.Schemes(), coap.Schemes()...) }
 // identity reads the secret.
 func (c Config) identity() (uplink.Identity, error) {
 	id := uplink.Identity{Device: c.Device, Secret: c.Uplink.Secret, TLS: c.Uplink.TLS}
-	if c.Uplink.SecretFile == "" {
+	file := c.Uplink.SecretFile
+	for key, path := range map[string]*string{"secret_file": &file, "tls.ca": &id.TLS.CA, "tls.certificate": &id.TLS.Certificate, "tls.key": &id.TLS.Key} {
+		var err error
+		if *path, err = withCredentials(*path); err != nil {
+			return id, fmt.Errorf("uplink.%s: %w", key, err)
+		}
+	}
+	if file == "" {
 		return id, nil
 	}
-	secret, err := os.ReadFile(c.Uplink.SecretFile)
+	secret, err := os.ReadFile(file)
 	if err != nil {
 		return id, fmt.Errorf("uplink.secret_file: %w", err)
 	}
 	if id.Secret = strings.TrimSpace(string(secret)); id.Secret == "" {
-		return id, fmt.Errorf("uplink.secret_file: %s is empty; write the secret that `hub device add` printed into it", c.Uplink.SecretFile)
+		return id, fmt.Errorf("uplink.secret_file: %s is empty; write the secret that `hub device add` printed into it", file)
 	}
 	return id, nil
+}
+
+// withCredentials fills in where systemd put the credentials of the service.
+func withCredentials(path string) (string, error) {
+	const name = "CREDENTIALS_DIRECTORY"
+	before, after, found := strings.Cut(path, "${"+name+"}")
+	if !found {
+		return path, nil
+	}
+	dir, set := os.LookupEnv(name)
+	if !set {
+		return "", fmt.Errorf("%s: %s is not set; run the agent as a systemd service with LoadCredential, or write the whole path", path, name)
+	}
+	return before + dir + after, nil
 }

@@ -5,7 +5,7 @@ package edge
 // configDocs maps the fields of the config structs to their comments.
 func configDocs() map[string]string {
 	return map[string]string{
-		"github.com/songhua-io/hub/internal/edge.Config.Data":                         "data is the directory of the spool; it is made when absent. One agent uses it.",
+		"github.com/songhua-io/hub/internal/edge.Config.Data":                         "data is the directory of the spool; it is made when absent. One agent uses\nit. The default is the StateDirectory of the systemd unit.",
 		"github.com/songhua-io/hub/internal/edge.Config.Device":                       "device is the id under which the hub knows this agent.",
 		"github.com/songhua-io/hub/internal/edge.Config.Log":                          "log says what is written to standard error.",
 		"github.com/songhua-io/hub/internal/edge.Config.Sources":                      "sources are what the agent reads.",
@@ -31,7 +31,7 @@ func configDocs() map[string]string {
 		"github.com/songhua-io/hub/internal/edge.UplinkConfig.Compress":               "compress packs messages by zstd, on disk and where the transport carries it.",
 		"github.com/songhua-io/hub/internal/edge.UplinkConfig.MaxMessage":             "max_message bounds one message, from 512B to 512KiB. The hub ends the\nconnection of a packet larger than its mqtt.max_packet_bytes, so stay 256B\nbelow that; what cannot be sent in parts is counted as lost.",
 		"github.com/songhua-io/hub/internal/edge.UplinkConfig.Secret":                 "secret is the device's secret, as `hub device add` printed it.",
-		"github.com/songhua-io/hub/internal/edge.UplinkConfig.SecretFile":             "secret_file is a file that holds the secret; better than the secret itself.",
+		"github.com/songhua-io/hub/internal/edge.UplinkConfig.SecretFile":             "secret_file is a file that holds the secret; better than the secret itself.\nHere and in the files of tls ${CREDENTIALS_DIRECTORY} stands for where\nsystemd puts what LoadCredential names: ${CREDENTIALS_DIRECTORY}/secret.",
 		"github.com/songhua-io/hub/internal/edge.UplinkConfig.TLS":                    "tls is the trust of mqtts and wss, and the certificate that may stand for the secret.",
 		"github.com/songhua-io/hub/internal/edge.UplinkConfig.URL":                    "url is mqtt://host:1883, mqtts://host:8883, ws://host:8080/mqtt,\nwss://…, coap://host:5683 (loopback only) or coaps://host:5684.",
 		"github.com/songhua-io/hub/internal/edge.UplinkConfig.Window":                 "window is how many messages may wait for the hub's acknowledgement.",

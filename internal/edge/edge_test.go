@@ -305,6 +305,27 @@ func TestTheDefaultConfigReadsBackToItself(t *testing.T) {
 	}
 }
 
+func TestTheSecretIsReadFromTheCredentialsOfTheService(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(dir+"/secret", []byte("from systemd\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg := DefaultConfig()
+	cfg.Uplink.SecretFile, cfg.Uplink.TLS.CA = "${CREDENTIALS_DIRECTORY}/secret", "${CREDENTIALS_DIRECTORY}/ca"
+	t.Setenv("CREDENTIALS_DIRECTORY", "") // so that it comes back
+	if err := os.Unsetenv("CREDENTIALS_DIRECTORY"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := cfg.identity(); err == nil || !strings.Contains(err.Error(), "LoadCredential") {
+		t.Error(err)
+	}
+	t.Setenv("CREDENTIALS_DIRECTORY", dir)
+	id, err := cfg.identity()
+	if err != nil || id.Secret != "from systemd" || id.TLS.CA != dir+"/ca" {
+		t.Errorf("%+v, %v", id, err)
+	}
+}
+
 func TestTheCommentsOfTheConfigAreGenerated(t *testing.T) {
 	dirs := []string{"internal/edge", "internal/edge/source"}
 	for _, d := range []string{"host", "gpu", "scrape", "snmp", "modbus", "command", "file", "mqtt", "udp", "push"} {
