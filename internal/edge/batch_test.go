@@ -61,7 +61,7 @@ func TestNoMessageIsLargerThanTheHubReads(t *testing.T) {
 		if !ok {
 			break
 		}
-		m, err := message(block.Data)
+		m, err := message(block)
 		if err != nil || len(m.Payload) > maxPayload {
 			t.Errorf("%d B: %v", len(m.Payload), err)
 		}

@@ -108,10 +108,11 @@ func (e *encoder) block(suffix string, payload []byte, b spool.Block) spool.Bloc
 }
 
 // message reads a block back.
-func message(data []byte) (uplink.Message, error) {
+func message(b spool.Block) (uplink.Message, error) {
+	data := b.Data
 	if len(data) < 2 || len(data) < 2+int(data[1]) || data[0]&^blockZstd != 0 {
 		return uplink.Message{}, fmt.Errorf("a block of %d B has no known head; it was written by another version", len(data))
 	}
 	end := 2 + int(data[1])
-	return uplink.Message{Suffix: string(data[2:end]), Payload: data[end:], Zstd: data[0]&blockZstd != 0}, nil
+	return uplink.Message{Suffix: string(data[2:end]), Payload: data[end:], Zstd: data[0]&blockZstd != 0, Samples: b.Samples}, nil
 }

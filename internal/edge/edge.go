@@ -37,6 +37,7 @@ type agent struct {
 	spool   *spool.Spool
 	batcher *batcher
 	outbox  *outbox
+	rejects *rejects
 	sources []*source.Supervisor
 }
 
@@ -101,7 +102,8 @@ func SpoolDir(cfg Config) string { return filepath.Join(cfg.Data, "spool") }
 
 // open builds everything but the sources.
 func open(cfg Config, log *slog.Logger, now func() time.Time) (*agent, error) {
-	link, err := newLink(cfg, log)
+	told := newRejects(log)
+	link, err := newLink(cfg, log, told.add)
 	if err != nil {
 		return nil, err
 	}
@@ -118,7 +120,7 @@ func open(cfg Config, log *slog.Logger, now func() time.Time) (*agent, error) {
 		return nil, err
 	}
 	return &agent{
-		now: now, log: log, spool: sp,
+		now: now, log: log, spool: sp, rejects: told,
 		batcher: newBatcher(sp, enc),
 		outbox: &outbox{
 			spool: sp, link: link, split: split, log: log, suspects: suspects{},
@@ -127,7 +129,7 @@ func open(cfg Config, log *slog.Logger, now func() time.Time) (*agent, error) {
 	}, nil
 }
 
-func newLink(cfg Config, log *slog.Logger) (uplink.Link, error) {
+func newLink(cfg Config, log *slog.Logger, told func(uplink.Rejects)) (uplink.Link, error) {
 	address, err := url.Parse(cfg.Uplink.URL)
 	if err != nil {
 		return nil, fmt.Errorf("uplink.url: %w", err)
@@ -137,7 +139,7 @@ func newLink(cfg Config, log *slog.Logger) (uplink.Link, error) {
 		return nil, err
 	}
 	if slices.Contains(coap.Schemes(), address.Scheme) {
-		return coap.New(address, id, log)
+		return coap.New(address, id, log, told)
 	}
-	return mqtt.New(address, id, log), nil
+	return mqtt.New(address, id, log, told), nil
 }

@@ -2,8 +2,10 @@ package edge
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -213,7 +215,7 @@ func TestFramesAreHandedOnAsTheyAre(t *testing.T) {
 func TestALossIsReportedToTheHub(t *testing.T) {
 	b := startBroker(t)
 	cfg := testConfig(t, "mqtt://127.0.0.1:1") // nobody
-	cfg.Spool.MaxSize = spool.MinBytes
+	cfg.Spool.MaxSize, cfg.Uplink.MaxMessage = spool.MinBytes, 1<<20
 	s, err := spool.Open(spool.Config{Dir: SpoolDir(cfg), MaxBytes: spool.MinBytes}, testLog(t), time.Now)
 	if err != nil {
 		t.Fatal(err)
@@ -268,6 +270,35 @@ func TestALossIsReportedToTheHub(t *testing.T) {
 		}
 		return true
 	})
+}
+
+func TestRejectsAreCountedAndSaidOnce(t *testing.T) {
+	b := startBroker(t)
+	h := b.hub("rsu-7")
+	cfg := testConfig(t, b.url())
+	cfg.StatusInterval = 200 * time.Millisecond
+	var said bytes.Buffer
+	log := slog.New(slog.NewTextHandler(&said, nil))
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- Run(ctx, cfg, log, time.Now) }()
+	until(t, "the agent is connected", func() bool { return h.has("edge_rejected_samples_total") })
+	for range 2 {
+		wait(t, h.client.Publish("devices/rsu-7/rejects", 1, false, `{"topic":"devices/rsu-7/telemetry","accepted":1,"rejected_total":4,"rejected":[{"index":0,"stage":"validate","reason":"time_future","detail":"2099"}]}`))
+	}
+	until(t, "the rejects are counted", func() bool {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		return h.samples["edge_rejected_samples_total 8"] > 0
+	})
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if n := strings.Count(said.String(), "msg=samples_rejected stage=validate reason=time_future detail=2099"); n != 1 {
+		t.Errorf("said %d times:\n%s", n, said.String())
+	}
 }
 
 func TestADrainSendsWhatWaitsAndEnds(t *testing.T) {

@@ -163,11 +163,11 @@ func (o *outbox) charge(now time.Time, n int) {
 }
 
 func (o *outbox) send(ctx context.Context, b spool.Block, n sizes) (uint32, error) {
-	m, err := message(b.Data)
+	m, err := message(b)
 	if err != nil {
 		return b.Samples, &uplink.Refused{Detail: err.Error()}
 	}
-	return o.split.send(ctx, o.link, piece{m, b.Samples}, n)
+	return o.split.send(ctx, o.link, m, n)
 }
 
 // settle tells the spool what became of a block.

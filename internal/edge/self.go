@@ -54,6 +54,7 @@ func (s *self) read() source.Record {
 	r.Add("edge_spool_lost_samples_total", "1", float64(sp.LostSamples))
 	r.Add("edge_spool_lost_blocks_total", "1", float64(sp.LostBlocks))
 	r.Add("edge_refused_samples_total", "1", float64(a.batcher.refused.Load()))
+	r.Add("edge_rejected_samples_total", "1", float64(a.rejects.count()))
 	r.Add("edge_uplink_connections_total", "1", float64(a.outbox.connections.Load()))
 	r.Add("edge_uplink_messages_total", "1", float64(a.outbox.delivered.Load()))
 	r.Add("edge_uptime_seconds", "s", now.Sub(s.started).Seconds())

@@ -23,34 +23,28 @@ func newSplitter(device string) (*splitter, error) {
 	return &splitter{device, unpack}, err
 }
 
-// piece is a message with samples of a block.
-type piece struct {
-	uplink.Message
-	samples uint32
-}
-
 // sizes are how large a message may be, in bytes: wanted as long as it can be
 // split, most in any case.
 type sizes struct{ wanted, most int }
 
-// send delivers a piece in messages of the sizes, and returns how many samples
-// were refused: with a *[uplink.Refused] those, with another error the piece is
-// to be sent again, and what of it had arrived arrives twice.
-func (s *splitter) send(ctx context.Context, link uplink.Link, p piece, n sizes) (uint32, error) {
+// send delivers a message in parts of the sizes, and returns how many samples
+// were refused: with a *[uplink.Refused] those, with another error the message
+// is to be sent again, and what of it had arrived arrives twice.
+func (s *splitter) send(ctx context.Context, link uplink.Link, m uplink.Message, n sizes) (uint32, error) {
 	large := (*uplink.TooLarge)(nil)
-	err := try(ctx, link, p, n.wanted)
+	err := try(ctx, link, m, n.wanted)
 	if !errors.As(err, &large) {
-		return p.samples, err
+		return m.Samples, err
 	}
-	halves, err := s.halve(p)
+	halves, err := s.halve(m)
 	if err != nil {
-		return p.samples, err
+		return m.Samples, err
 	}
 	if halves == nil {
-		if err = try(ctx, link, p, n.most); errors.As(err, &large) {
+		if err = try(ctx, link, m, n.most); errors.As(err, &large) {
 			err = &uplink.Refused{Detail: large.Error()}
 		}
-		return p.samples, err
+		return m.Samples, err
 	}
 	lost, refused := uint32(0), (*uplink.Refused)(nil)
 	for _, h := range halves {
@@ -58,7 +52,7 @@ func (s *splitter) send(ctx context.Context, link uplink.Link, p piece, n sizes)
 		if errors.As(err, &refused) {
 			lost += k
 		} else if err != nil {
-			return p.samples, err
+			return m.Samples, err
 		}
 	}
 	if refused != nil {
@@ -67,20 +61,20 @@ func (s *splitter) send(ctx context.Context, link uplink.Link, p piece, n sizes)
 	return 0, nil
 }
 
-func try(ctx context.Context, link uplink.Link, p piece, limit int) error {
-	if n := len(p.Payload); n > limit {
+func try(ctx context.Context, link uplink.Link, m uplink.Message, limit int) error {
+	if n := len(m.Payload); n > limit {
 		return &uplink.TooLarge{Detail: fmt.Sprintf("%d B, at most %d are sent (uplink.max_message)", n, limit)}
 	}
-	return link.Send(ctx, p.Message)
+	return link.Send(ctx, m)
 }
 
 // halve returns nothing for what cannot be divided: a single sample, or what
 // holds no samples of ours.
-func (s *splitter) halve(p piece) ([]piece, error) {
-	if p.Suffix != suffixSenMLCBOR || p.samples < 2 {
+func (s *splitter) halve(m uplink.Message) ([]uplink.Message, error) {
+	if m.Suffix != suffixSenMLCBOR || m.Samples < 2 {
 		return nil, nil
 	}
-	m, err := s.unpack.Unpack(p.Message)
+	m, err := s.unpack.Unpack(m)
 	if err != nil {
 		return nil, err
 	}
@@ -93,9 +87,9 @@ func (s *splitter) halve(p piece) ([]piece, error) {
 	if half == 0 {
 		return nil, nil
 	}
-	var halves []piece
+	var halves []uplink.Message
 	for _, part := range [][]telemetry.Sample{b.Samples[:half], b.Samples[half:]} {
-		halves = append(halves, piece{uplink.Message{Suffix: p.Suffix, Payload: codec.AppendSenMLCBOR(nil, part)}, uint32(len(part))})
+		halves = append(halves, uplink.Message{Suffix: m.Suffix, Payload: codec.AppendSenMLCBOR(nil, part), Samples: uint32(len(part))})
 	}
 	return halves, nil
 }

@@ -70,6 +70,7 @@ func Metrics() []Metric {
 		{"edge", "edge_loss_samples", "1", "gauge", "reason", "samples of one loss, at the time of the last sample lost; the sum over a time is what was lost in it", "一次丢失的样本数，时间为其中最后一个样本的时间；某时段内之和即该时段的丢失量"},
 		{"edge", "edge_loss_from_seconds", "s", "gauge", "reason", "time of the first sample of that loss, in seconds since the Unix epoch; absent when not known", "该次丢失中第一个样本的时间（Unix 秒），未知时不上报"},
 		{"edge", "edge_refused_samples_total", "1", "counter", "", "samples that the disk did not take, since the agent started", "代理启动以来因磁盘无法写入而未保存的样本数"},
+		{"edge", "edge_rejected_samples_total", "1", "counter", "", "samples that reached the hub and were not stored, since the agent started; the log names each reason once", "代理启动以来送达枢纽但被拒收的样本数；每种原因在日志中记录一次"},
 		{"edge", "edge_uplink_connections_total", "1", "counter", "", "connections to the hub since the agent started", "代理启动以来与枢纽建立的连接数"},
 		{"edge", "edge_uplink_messages_total", "1", "counter", "", "messages that the hub acknowledged since the agent started", "代理启动以来枢纽已确认的消息数"},
 		{"edge", "edge_uptime_seconds", "s", "gauge", "", "time since the agent started", "代理运行时长"},

@@ -25,5 +25,6 @@ func (u *Unpacker) Unpack(m Message) (Message, error) {
 	if err != nil {
 		return m, &Refused{Detail: "the block cannot be unpacked: " + err.Error()}
 	}
-	return Message{Suffix: m.Suffix, Payload: plain}, nil
+	m.Payload, m.Zstd = plain, false
+	return m, nil
 }

@@ -21,6 +21,9 @@ type Message struct {
 	// Zstd says that the payload is compressed. A link whose protocol cannot
 	// carry that sends it unpacked.
 	Zstd bool
+	// Samples is how many samples of ours are in it; 0 in what is handed on as
+	// it is.
+	Samples uint32
 }
 
 // Link carries messages to the hub. Run keeps it connected until the context

@@ -41,6 +41,8 @@ const (
 	nstart        = 8
 	ackTimeout    = 2 * time.Second
 	maxRetransmit = 4
+	// maxAnswer bounds what is read of an answer.
+	maxAnswer = 64 << 10
 	// defaultPause is the pause when the hub names none (Max-Age, RFC 7252
 	// section 5.10.5).
 	defaultPause = time.Minute
@@ -51,6 +53,8 @@ type Link struct {
 	url *url.URL
 	id  uplink.Identity
 	log *slog.Logger
+	// told hears of the rejects.
+	told func(uplink.Rejects)
 	// unpack is needed because CoAP names no content coding.
 	unpack *uplink.Unpacker
 
@@ -73,13 +77,14 @@ func CheckURL(u *url.URL) error {
 	return fmt.Errorf("%q would send the secret in clear text; write coaps://%s", u, u.Hostname())
 }
 
-// New returns a link to an address such as coaps://hub.example:5684.
-func New(address *url.URL, id uplink.Identity, log *slog.Logger) (*Link, error) {
+// New returns a link to an address such as coaps://hub.example:5684. It calls
+// told, from any goroutine, with what the hub tells of rejects.
+func New(address *url.URL, id uplink.Identity, log *slog.Logger, told func(uplink.Rejects)) (*Link, error) {
 	unpack, err := uplink.NewUnpacker()
 	if err != nil {
 		return nil, err
 	}
-	return &Link{url: address, id: id, log: log, unpack: unpack}, nil
+	return &Link{url: address, id: id, log: log, told: told, unpack: unpack}, nil
 }
 
 // Run keeps the link up until the context ends.
@@ -214,7 +219,29 @@ func (l *Link) Send(ctx context.Context, m uplink.Message) error {
 		return err
 	}
 	defer conn.ReleaseMessage(resp)
-	return verdict(resp)
+	if err := verdict(resp); err != nil {
+		return err
+	}
+	l.tell(resp, m.Samples)
+	return nil
+}
+
+// tell hands on the rejects of a message that was taken in part; a message that
+// was stored whole has no body in its answer.
+func (l *Link) tell(resp *pool.Message, samples uint32) {
+	if resp.Body() == nil {
+		return
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body(), maxAnswer))
+	if err != nil || len(body) == 0 {
+		return
+	}
+	r, err := uplink.ParseRejects(body, samples)
+	if err != nil {
+		l.log.Warn("rejects_unreadable", "error", err)
+		return
+	}
+	l.told(r)
 }
 
 // path is where a suffix goes: CoAP names the format by a number.

@@ -32,6 +32,7 @@ type hub struct {
 	t    *testing.T
 	mu   sync.Mutex
 	code codes.Code
+	says string
 	opts message.Options
 
 	path, query string
@@ -53,7 +54,7 @@ func (h *hub) ServeCOAP(w mux.ResponseWriter, r *mux.Message) {
 			h.t.Error(err)
 		}
 	}
-	if err := w.SetResponse(h.code, message.TextPlain, bytes.NewReader([]byte("because")), h.opts...); err != nil {
+	if err := w.SetResponse(h.code, message.TextPlain, bytes.NewReader([]byte(h.says)), h.opts...); err != nil {
 		h.t.Error(err)
 	}
 }
@@ -61,7 +62,7 @@ func (h *hub) ServeCOAP(w mux.ResponseWriter, r *mux.Message) {
 func (h *hub) answer(code codes.Code, opts ...message.Option) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.code, h.opts = code, opts
+	h.code, h.says, h.opts = code, "because", opts
 }
 
 func (h *hub) plain(t *testing.T) *url.URL {
@@ -111,7 +112,7 @@ func connect(t *testing.T, address *url.URL, secret string) *Link {
 // run returns a link that is up until stop is called, which waits for its end.
 func run(t *testing.T, address *url.URL, secret string) (l *Link, stop func()) {
 	t.Helper()
-	l, err := New(address, uplink.Identity{Device: "rsu-7", Secret: secret}, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	l, err := New(address, uplink.Identity{Device: "rsu-7", Secret: secret}, slog.New(slog.NewTextHandler(t.Output(), nil)), func(r uplink.Rejects) { t.Errorf("rejects that nobody told of: %+v", r) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -204,6 +205,19 @@ func TestAStopUnderABacklogRefusesNothing(t *testing.T) {
 		case <-time.After(30 * time.Second):
 			t.Fatal("a send does not end")
 		}
+	}
+}
+
+func TestRejectsOfAMessageAreTold(t *testing.T) {
+	h := &hub{t: t, code: codes.Changed, says: `{"accepted":7,"rejected":[{"index":1,"stage":"validate","reason":"time_past","detail":"1970"}]}`}
+	l := connect(t, h.plain(t), "s")
+	var got uplink.Rejects
+	l.told = func(r uplink.Rejects) { got = r }
+	if err := l.Send(t.Context(), uplink.Message{Suffix: "telemetry/json", Payload: []byte("{}"), Samples: 10}); err != nil {
+		t.Fatal(err)
+	}
+	if got.Total != 3 || len(got.Listed) != 1 || got.Listed[0] != (uplink.Reject{Stage: "validate", Reason: "time_past", Detail: "1970"}) {
+		t.Errorf("%+v", got)
 	}
 }
 
