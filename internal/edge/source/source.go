@@ -7,6 +7,7 @@ package source
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"time"
 
@@ -171,22 +172,26 @@ func Tagged(put Put, tags map[string]string) Put {
 	if len(tags) == 0 {
 		return put
 	}
-	names := make([]string, 0, len(tags))
-	for n := range tags {
-		names = append(names, n)
+	var list []telemetry.Tag
+	for _, n := range slices.Sorted(maps.Keys(tags)) {
+		list = append(list, telemetry.Tag{Name: []byte(n), Value: []byte(tags[n])})
 	}
-	slices.Sort(names)
 	return func(ctx context.Context, r Record) error {
 		for i := range r.Samples {
-			s := &r.Samples[i]
-			own := s.Tags
-			s.Tags = slices.Clone(own)
-			for _, n := range names {
-				if !slices.ContainsFunc(own, func(t telemetry.Tag) bool { return string(t.Name) == n }) {
-					s.Tags = append(s.Tags, telemetry.Tag{Name: []byte(n), Value: []byte(tags[n])})
-				}
-			}
+			AddTags(&r.Samples[i], list)
 		}
 		return put(ctx, r)
+	}
+}
+
+// AddTags adds tags to a sample in a list of its own; those that the sample has
+// stay.
+func AddTags(s *telemetry.Sample, tags []telemetry.Tag) {
+	own := s.Tags
+	s.Tags = slices.Clone(own)
+	for _, t := range tags {
+		if !slices.ContainsFunc(own, func(o telemetry.Tag) bool { return string(o.Name) == string(t.Name) }) {
+			s.Tags = append(s.Tags, t)
+		}
 	}
 }

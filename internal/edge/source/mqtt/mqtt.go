@@ -213,7 +213,7 @@ func (s *session) record(messages []paho.Message) source.Record {
 	for i, m := range messages {
 		tags := s.tags(m.Topic())
 		for j := from; j < ends[i]; j++ {
-			r.Samples[j].Tags = append(slices.Clone(r.Samples[j].Tags), tags...)
+			source.AddTags(&r.Samples[j], tags)
 		}
 		from = ends[i]
 	}
