@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/songhua-io/hub/internal/edge"
 )
 
 func read(t *testing.T, file string, into any) {
@@ -142,6 +144,39 @@ func TestUnitsAreValid(t *testing.T) {
 		if out, err := exec.Command("systemd-analyze", "verify", "--man=no", copied).CombinedOutput(); err != nil || bytes.Contains(out, []byte(filepath.Base(file))) {
 			t.Errorf("%s: %v\n%s", file, err, out)
 		}
+	}
+}
+
+// TestTheAgentsUnitFitsItsSampleConfig: everything else is read-only to the
+// unit.
+func TestTheAgentsUnitFitsItsSampleConfig(t *testing.T) {
+	unit, err := os.ReadFile("systemd/songhua-edge-agent.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	setting := func(key string) string {
+		found := regexp.MustCompile(`(?m)^` + key + `=(.*)$`).FindSubmatch(unit)
+		if found == nil {
+			t.Fatalf("the unit has no %s", key)
+		}
+		return string(found[1])
+	}
+	sample, err := os.ReadFile("config/edge-agent.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg, faults := edge.ParseConfig(sample)
+	for _, f := range faults { // what only the operator can know
+		if f.Path != "device" && f.Path != "uplink.secret_file" {
+			t.Error(f)
+		}
+	}
+	if want := "/var/lib/" + setting("StateDirectory"); cfg.Data != want {
+		t.Errorf("data is %s, and the unit may write to %s only", cfg.Data, want)
+	}
+	credential, _, _ := strings.Cut(setting("LoadCredential"), ":")
+	if path := "${CREDENTIALS_DIRECTORY}/" + credential; !bytes.Contains(sample, []byte(path)) || !bytes.Contains(unit, []byte(path)) {
+		t.Errorf("the unit and the sample do not both say secret_file: %s", path)
 	}
 }
 

@@ -15,7 +15,7 @@ func newCheck() *cobra.Command {
 	return &cobra.Command{
 		Use:     "check FILE",
 		Short:   "Show every error of a config file",
-		Example: "  edge-agent check /etc/edge-agent/agent.yaml",
+		Example: "  edge-agent check /etc/songhua/edge-agent.yaml",
 		Args:    exactly(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			if _, err := loadConfig(args[0]); err != nil {

@@ -16,7 +16,7 @@ func newRun() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "run --config FILE",
 		Short:   "Read the sources and send to the hub until a signal comes",
-		Example: "  edge-agent run --config /etc/edge-agent/agent.yaml",
+		Example: "  edge-agent run --config /etc/songhua/edge-agent.yaml",
 		Args:    exactly(0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, err := loadConfig(file)

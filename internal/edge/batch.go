@@ -2,14 +2,12 @@ package edge
 
 import (
 	"context"
-	"log/slog"
-	"slices"
+	"errors"
 	"sync/atomic"
 	"time"
 
 	"github.com/songhua-io/hub/internal/edge/source"
 	"github.com/songhua-io/hub/internal/edge/spool"
-	"github.com/songhua-io/hub/internal/telemetry"
 )
 
 // linger is how long the first record of a block waits for others.
@@ -21,9 +19,9 @@ type batcher struct {
 	spool   *spool.Spool
 	encoder *encoder
 	in      chan *waiting
-	log     *slog.Logger
-	// refused counts samples that the spool did not take, and what is too large
-	// for a message.
+	// done is closed by the sources' owner once they ended.
+	done chan struct{}
+	// refused counts samples that the spool did not take.
 	refused atomic.Uint64
 }
 
@@ -33,52 +31,37 @@ type waiting struct {
 	done   chan error
 }
 
-func newBatcher(s *spool.Spool, e *encoder, log *slog.Logger) *batcher {
-	return &batcher{spool: s, encoder: e, in: make(chan *waiting), log: log}
+func newBatcher(s *spool.Spool, e *encoder) *batcher {
+	return &batcher{spool: s, encoder: e, in: make(chan *waiting), done: make(chan struct{})}
 }
+
+// errEnded is returned to what puts a record after all sources ended.
+var errEnded = errors.New("the agent has ended")
 
 // put is the [source.Put] of every source.
 func (b *batcher) put(ctx context.Context, r source.Record) error {
-	w := &waiting{b.fitting(r), make(chan error, 1)}
+	w := &waiting{r, make(chan error, 1)}
 	select {
 	case b.in <- w:
 		return <-w.done
 	case <-ctx.Done():
 		return ctx.Err()
+	case <-b.done:
+		return errEnded
 	}
 }
 
-// fitting leaves out what would make a message that the hub does not read: it
-// would never be acknowledged and hold up everything behind it.
-func (b *batcher) fitting(r source.Record) source.Record {
-	large := func(what string, n int) bool {
-		if n <= maxPayload {
-			return false
-		}
-		b.refused.Add(1)
-		b.log.Error("message_too_large", "what", what, "bytes", n, "limit", maxPayload)
-		return true
-	}
-	r.States = slices.DeleteFunc(slices.Clone(r.States), func(s telemetry.State) bool {
-		return large("state", len(s.Name)+len(s.Value))
-	})
-	r.Raws = slices.DeleteFunc(slices.Clone(r.Raws), func(raw source.Raw) bool { return large(raw.Suffix, len(raw.Payload)) })
-	r.Samples = slices.DeleteFunc(slices.Clone(r.Samples), func(s telemetry.Sample) bool {
-		n := len(s.Metric) + len(s.Unit)
-		for _, t := range s.Tags {
-			n += len(t.Name) + len(t.Value)
-		}
-		return large("sample", n)
-	})
-	return r
-}
-
-// run works until the input is closed, which its sources' owner does once they
-// ended.
+// run works until done is closed. Whoever it took a record from has its answer
+// by then.
 func (b *batcher) run() {
 	var group []*waiting
-	for first := range b.in {
-		group = b.collect(append(group[:0], first))
+	for {
+		select {
+		case first := <-b.in:
+			group = b.collect(append(group[:0], first))
+		case <-b.done:
+			return
+		}
 		err := b.flush(group)
 		for _, w := range group {
 			if err != nil {
@@ -96,10 +79,7 @@ func (b *batcher) collect(group []*waiting) []*waiting {
 	samples := len(group[0].record.Samples)
 	for samples < blockSamples && len(group) < blockSamples {
 		select {
-		case w, ok := <-b.in:
-			if !ok {
-				return group
-			}
+		case w := <-b.in:
 			group = append(group, w)
 			samples += len(w.record.Samples)
 		case <-timer.C:

@@ -2,6 +2,9 @@ package edge
 
 import (
 	"bytes"
+	"context"
+	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -10,17 +13,19 @@ import (
 	"github.com/songhua-io/hub/internal/telemetry"
 )
 
+const maxPayload = 128 << 10
+
 func TestNoMessageIsLargerThanTheHubReads(t *testing.T) {
 	s, err := spool.Open(spool.Config{Dir: t.TempDir(), MaxBytes: spool.MinBytes}, testLog(t), time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	enc, err := newEncoder(false)
+	enc, err := newEncoder(maxPayload, false)
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := newBatcher(s, enc, testLog(t))
+	b := newBatcher(s, enc)
 	ended := make(chan struct{})
 	go func() { defer close(ended); b.run() }()
 	long := func(n int) []byte { return bytes.Repeat([]byte("x"), n) }
@@ -32,10 +37,20 @@ func TestNoMessageIsLargerThanTheHubReads(t *testing.T) {
 	for i := range samples {
 		r.Samples = append(r.Samples, telemetry.Sample{Metric: []byte("m"), Tags: []telemetry.Tag{{Name: []byte("t"), Value: long(1000)}}, Time: int64(i + 1), Value: 1})
 	}
-	if err := b.put(t.Context(), r); err != nil {
+	// As it is put, by the supervisor of a source that goes on afterwards.
+	sup := source.Supervise("any", source.Func(func(ctx context.Context, put source.Put) error {
+		if err := put(ctx, r); err != nil {
+			t.Error(err)
+		}
+		return errEnded
+	}), maxPayload, testLog(t), time.Now)
+	if err := sup.Run(t.Context(), b.put, func(err error) bool { return errors.Is(err, errEnded) }); !errors.Is(err, errEnded) {
 		t.Fatal(err)
 	}
-	close(b.in)
+	if st := sup.Status(); st.Dropped != 2 || st.Err == nil || !strings.Contains(st.Err.Error(), "uplink.max_message") || len(r.States) != 2 {
+		t.Errorf("%+v", st)
+	}
+	close(b.done)
 	<-ended
 	kept, others := uint32(0), 0
 	for {
@@ -46,7 +61,7 @@ func TestNoMessageIsLargerThanTheHubReads(t *testing.T) {
 		if !ok {
 			break
 		}
-		m, err := message(block.Data)
+		m, err := message(block)
 		if err != nil || len(m.Payload) > maxPayload {
 			t.Errorf("%d B: %v", len(m.Payload), err)
 		}
@@ -54,7 +69,16 @@ func TestNoMessageIsLargerThanTheHubReads(t *testing.T) {
 			others++
 		}
 	}
-	if kept != samples || others != 2 || b.refused.Load() != 2 {
-		t.Errorf("%d samples and %d others kept, %d refused", kept, others, b.refused.Load())
+	if kept != samples || others != 2 {
+		t.Errorf("%d samples and %d others kept", kept, others)
+	}
+}
+
+func TestWhatComesAfterTheEndIsNotKept(t *testing.T) {
+	b := newBatcher(nil, nil)
+	close(b.done)
+	b.run()
+	if err := b.put(context.WithoutCancel(t.Context()), source.Record{}); !errors.Is(err, errEnded) {
+		t.Error(err)
 	}
 }

@@ -20,9 +20,6 @@ const (
 
 	// blockSamples bounds the samples of one message.
 	blockSamples = 1000
-	// maxPayload bounds one message before compression, well below the 256 KiB
-	// that the hub reads by default: it ends the connection of a larger one.
-	maxPayload = 128 << 10
 	// minCompress is the payload from which compression pays.
 	minCompress = 256
 
@@ -32,15 +29,16 @@ const (
 // encoder turns records into blocks for the spool. A block is one flag byte,
 // the length of the topic suffix, the suffix, and the payload.
 type encoder struct {
-	zstd *zstd.Encoder // nil when nothing is to be compressed
-	cbor []byte
+	limit int           // of a message before compression, in bytes
+	zstd  *zstd.Encoder // nil when nothing is to be compressed
+	cbor  []byte
 	// samples are those of the records being encoded, so that the records of
 	// one moment share messages.
 	samples []telemetry.Sample
 }
 
-func newEncoder(compress bool) (*encoder, error) {
-	e := &encoder{}
+func newEncoder(limit int, compress bool) (*encoder, error) {
+	e := &encoder{limit: limit}
 	if !compress {
 		return e, nil
 	}
@@ -79,7 +77,7 @@ func (e *encoder) blocks(records []source.Record) ([]spool.Block, error) {
 // appendSamples makes one block, or several when long tags make it too large.
 func (e *encoder) appendSamples(out []spool.Block, samples []telemetry.Sample) []spool.Block {
 	e.cbor = codec.AppendSenMLCBOR(e.cbor[:0], samples)
-	if half := len(samples) / 2; len(e.cbor) > maxPayload && half > 0 {
+	if half := len(samples) / 2; len(e.cbor) > e.limit && half > 0 {
 		return e.appendSamples(e.appendSamples(out, samples[:half]), samples[half:])
 	}
 	b := spool.Block{Samples: uint32(len(samples)), From: samples[0].Time, To: samples[0].Time}
@@ -110,10 +108,11 @@ func (e *encoder) block(suffix string, payload []byte, b spool.Block) spool.Bloc
 }
 
 // message reads a block back.
-func message(data []byte) (uplink.Message, error) {
+func message(b spool.Block) (uplink.Message, error) {
+	data := b.Data
 	if len(data) < 2 || len(data) < 2+int(data[1]) || data[0]&^blockZstd != 0 {
 		return uplink.Message{}, fmt.Errorf("a block of %d B has no known head; it was written by another version", len(data))
 	}
 	end := 2 + int(data[1])
-	return uplink.Message{Suffix: string(data[2:end]), Payload: data[end:], Zstd: data[0]&blockZstd != 0}, nil
+	return uplink.Message{Suffix: string(data[2:end]), Payload: data[end:], Zstd: data[0]&blockZstd != 0, Samples: b.Samples}, nil
 }

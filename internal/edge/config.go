@@ -11,6 +11,7 @@ import (
 	"github.com/songhua-io/hub/internal/config/strict"
 	"github.com/songhua-io/hub/internal/edge/source"
 	"github.com/songhua-io/hub/internal/edge/spool"
+	"github.com/songhua-io/hub/internal/edge/trust"
 	"github.com/songhua-io/hub/internal/edge/uplink"
 	"github.com/songhua-io/hub/internal/edge/uplink/coap"
 	"github.com/songhua-io/hub/internal/edge/uplink/mqtt"
@@ -21,7 +22,8 @@ import (
 type Config struct {
 	// Device is the id under which the hub knows this agent.
 	Device string `yaml:"device"`
-	// Data is the directory of the spool; it is made when absent. One agent uses it.
+	// Data is the directory of the spool; it is made when absent. One agent uses
+	// it. The default is the StateDirectory of the systemd unit.
 	Data string `yaml:"data"`
 	// Tags are added to every sample of every source.
 	Tags map[string]string `yaml:"tags"`
@@ -53,11 +55,17 @@ type UplinkConfig struct {
 	// Secret is the device's secret, as `hub device add` printed it.
 	Secret string `yaml:"secret"`
 	// SecretFile is a file that holds the secret; better than the secret itself.
+	// Here and in the files of tls ${CREDENTIALS_DIRECTORY} stands for where
+	// systemd puts what LoadCredential names: ${CREDENTIALS_DIRECTORY}/secret.
 	SecretFile string `yaml:"secret_file"`
 	// TLS is the trust of mqtts and wss, and the certificate that may stand for the secret.
-	TLS uplink.TLS `yaml:"tls"`
+	TLS trust.TLS `yaml:"tls"`
 	// Window is how many messages may wait for the hub's acknowledgement.
 	Window int `yaml:"window"`
+	// MaxMessage bounds one message, from 512B to 512KiB. The hub ends the
+	// connection of a packet larger than its mqtt.max_packet_bytes, so stay 256B
+	// below that; what cannot be sent in parts is counted as lost.
+	MaxMessage strict.Bytes `yaml:"max_message"`
 	// Compress packs messages by zstd, on disk and where the transport carries it.
 	Compress bool `yaml:"compress"`
 	// BackfillRate bounds what is sent a second of the time that the hub could
@@ -76,10 +84,10 @@ type SpoolConfig struct {
 // DefaultConfig reads this machine and sends it to a hub on it.
 func DefaultConfig() Config {
 	return Config{
-		Data:           "/var/lib/edge-agent",
+		Data:           "/var/lib/songhua-edge-agent",
 		StatusInterval: time.Minute,
 		Log:            LogConfig{Level: "info", Format: "text"},
-		Uplink:         UplinkConfig{URL: "mqtt://127.0.0.1:1883", Window: 16, Compress: true, BackfillRate: 1 << 20},
+		Uplink:         UplinkConfig{URL: "mqtt://127.0.0.1:1883", Window: 16, MaxMessage: 128 << 10, Compress: true, BackfillRate: 1 << 20},
 		Spool:          SpoolConfig{MaxSize: 256 << 20, MaxAge: 30 * 24 * time.Hour},
 		Sources:        defaultSources(),
 	}
@@ -154,29 +162,57 @@ func (c UplinkConfig) Check(path string) (errs []strict.Error) {
 	if c.Secret == "" && c.SecretFile == "" && c.TLS.Certificate == "" {
 		fault("secret_file", "is empty; name the file that holds the device's secret (`hub device add` prints it), or a tls.certificate")
 	}
-	if (c.TLS.Certificate == "") != (c.TLS.Key == "") {
-		fault("tls.certificate", "and tls.key go together; give both or none")
-	}
 	if c.Window < 1 || c.Window > 1000 {
 		fault("window", "%d is not from 1 to 1000", c.Window)
 	}
+	if c.MaxMessage < minMessage || c.MaxMessage > maxMessage {
+		fault("max_message", "%s is not from %s to %s", c.MaxMessage, strict.Bytes(minMessage), strict.Bytes(maxMessage))
+	}
 	return errs
 }
+
+const (
+	// minMessage leaves room for the topic in the smallest packet that a hub can
+	// be told to read, 1 KiB.
+	minMessage = 512
+	maxMessage = 512 << 10
+)
 
 func schemes() []string { return append(mqtt.Schemes(), coap.Schemes()...) }
 
 // identity reads the secret.
 func (c Config) identity() (uplink.Identity, error) {
 	id := uplink.Identity{Device: c.Device, Secret: c.Uplink.Secret, TLS: c.Uplink.TLS}
-	if c.Uplink.SecretFile == "" {
+	file := c.Uplink.SecretFile
+	for key, path := range map[string]*string{"secret_file": &file, "tls.ca": &id.TLS.CA, "tls.certificate": &id.TLS.Certificate, "tls.key": &id.TLS.Key} {
+		var err error
+		if *path, err = withCredentials(*path); err != nil {
+			return id, fmt.Errorf("uplink.%s: %w", key, err)
+		}
+	}
+	if file == "" {
 		return id, nil
 	}
-	secret, err := os.ReadFile(c.Uplink.SecretFile)
+	secret, err := os.ReadFile(file)
 	if err != nil {
 		return id, fmt.Errorf("uplink.secret_file: %w", err)
 	}
 	if id.Secret = strings.TrimSpace(string(secret)); id.Secret == "" {
-		return id, fmt.Errorf("uplink.secret_file: %s is empty; write the secret that `hub device add` printed into it", c.Uplink.SecretFile)
+		return id, fmt.Errorf("uplink.secret_file: %s is empty; write the secret that `hub device add` printed into it", file)
 	}
 	return id, nil
+}
+
+// withCredentials fills in where systemd put the credentials of the service.
+func withCredentials(path string) (string, error) {
+	const name = "CREDENTIALS_DIRECTORY"
+	before, after, found := strings.Cut(path, "${"+name+"}")
+	if !found {
+		return path, nil
+	}
+	dir, set := os.LookupEnv(name)
+	if !set {
+		return "", fmt.Errorf("%s: %s is not set; run the agent as a systemd service with LoadCredential, or write the whole path", path, name)
+	}
+	return before + dir + after, nil
 }

@@ -5,7 +5,7 @@ package edge
 // configDocs maps the fields of the config structs to their comments.
 func configDocs() map[string]string {
 	return map[string]string{
-		"github.com/songhua-io/hub/internal/edge.Config.Data":                         "data is the directory of the spool; it is made when absent. One agent uses it.",
+		"github.com/songhua-io/hub/internal/edge.Config.Data":                         "data is the directory of the spool; it is made when absent. One agent uses\nit. The default is the StateDirectory of the systemd unit.",
 		"github.com/songhua-io/hub/internal/edge.Config.Device":                       "device is the id under which the hub knows this agent.",
 		"github.com/songhua-io/hub/internal/edge.Config.Log":                          "log says what is written to standard error.",
 		"github.com/songhua-io/hub/internal/edge.Config.Sources":                      "sources are what the agent reads.",
@@ -29,8 +29,9 @@ func configDocs() map[string]string {
 		"github.com/songhua-io/hub/internal/edge.SpoolConfig.MaxSize":                 "max_size is the disk space; when it is used up the oldest goes and is counted as lost.",
 		"github.com/songhua-io/hub/internal/edge.UplinkConfig.BackfillRate":           "backfill_rate bounds what is sent a second of the time that the hub could\nnot be reached, so that it does not crowd out the present; 0 means no bound.",
 		"github.com/songhua-io/hub/internal/edge.UplinkConfig.Compress":               "compress packs messages by zstd, on disk and where the transport carries it.",
+		"github.com/songhua-io/hub/internal/edge.UplinkConfig.MaxMessage":             "max_message bounds one message, from 512B to 512KiB. The hub ends the\nconnection of a packet larger than its mqtt.max_packet_bytes, so stay 256B\nbelow that; what cannot be sent in parts is counted as lost.",
 		"github.com/songhua-io/hub/internal/edge.UplinkConfig.Secret":                 "secret is the device's secret, as `hub device add` printed it.",
-		"github.com/songhua-io/hub/internal/edge.UplinkConfig.SecretFile":             "secret_file is a file that holds the secret; better than the secret itself.",
+		"github.com/songhua-io/hub/internal/edge.UplinkConfig.SecretFile":             "secret_file is a file that holds the secret; better than the secret itself.\nHere and in the files of tls ${CREDENTIALS_DIRECTORY} stands for where\nsystemd puts what LoadCredential names: ${CREDENTIALS_DIRECTORY}/secret.",
 		"github.com/songhua-io/hub/internal/edge.UplinkConfig.TLS":                    "tls is the trust of mqtts and wss, and the certificate that may stand for the secret.",
 		"github.com/songhua-io/hub/internal/edge.UplinkConfig.URL":                    "url is mqtt://host:1883, mqtts://host:8883, ws://host:8080/mqtt,\nwss://…, coap://host:5683 (loopback only) or coaps://host:5684.",
 		"github.com/songhua-io/hub/internal/edge.UplinkConfig.Window":                 "window is how many messages may wait for the hub's acknowledgement.",
@@ -71,6 +72,7 @@ func configDocs() map[string]string {
 		"github.com/songhua-io/hub/internal/edge/source/mqtt.Config.Format":           "format is how the payloads are written: auto, senml, senml-cbor, json or influx.",
 		"github.com/songhua-io/hub/internal/edge/source/mqtt.Config.Levels":           "levels makes tags of levels of the topic: {room: 2} takes the second one.",
 		"github.com/songhua-io/hub/internal/edge/source/mqtt.Config.Password":         "password is the user's password.",
+		"github.com/songhua-io/hub/internal/edge/source/mqtt.Config.TLS":              "tls is the trust of mqtts, and a certificate for the broker.",
 		"github.com/songhua-io/hub/internal/edge/source/mqtt.Config.TopicTag":         "topic_tag is the tag that holds the topic; empty means none.",
 		"github.com/songhua-io/hub/internal/edge/source/mqtt.Config.Topics":           "topics are the filters to subscribe to.",
 		"github.com/songhua-io/hub/internal/edge/source/mqtt.Config.URL":              "url is the broker: mqtt://host:1883 or mqtts://host:8883.",
@@ -105,9 +107,9 @@ func configDocs() map[string]string {
 		"github.com/songhua-io/hub/internal/edge/source/udp.Config.From":              "from are the addresses or networks whose datagrams are taken; empty means all.",
 		"github.com/songhua-io/hub/internal/edge/source/udp.Config.Listen":            "listen is the address and port to take datagrams on.",
 		"github.com/songhua-io/hub/internal/edge/source/udp.Config.Topic":             "topic is what follows devices/{id}/ in the topic of the hub.",
-		"github.com/songhua-io/hub/internal/edge/uplink.TLS.CA":                       "ca is a PEM file of the authorities that may sign the hub's certificate;\nempty means those of the system.",
-		"github.com/songhua-io/hub/internal/edge/uplink.TLS.Certificate":              "certificate is a PEM file of the agent's certificate, whose common name is the device id.",
-		"github.com/songhua-io/hub/internal/edge/uplink.TLS.Key":                      "key is a PEM file of the certificate's key.",
-		"github.com/songhua-io/hub/internal/edge/uplink.TLS.ServerName":               "server_name is the name that the hub's certificate must have; empty means\nthe host of the URL.",
+		"github.com/songhua-io/hub/internal/edge/trust.TLS.CA":                        "ca is a PEM file of the authorities that may sign the server's\ncertificate; empty means those of the system.",
+		"github.com/songhua-io/hub/internal/edge/trust.TLS.Certificate":               "certificate is a PEM file of the agent's certificate, whose common name a\nhub takes for the device id.",
+		"github.com/songhua-io/hub/internal/edge/trust.TLS.Key":                       "key is a PEM file of the certificate's key.",
+		"github.com/songhua-io/hub/internal/edge/trust.TLS.ServerName":                "server_name is the name that the server's certificate must have; empty\nmeans the host of the URL.",
 	}
 }

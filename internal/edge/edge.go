@@ -7,7 +7,7 @@
 //	self   ─┘   (blocks,   (disk,    └─ history ─┘   (window,  (MQTT or
 //	            one fsync)  bounds)                   rates)    CoAP)
 //
-//go:generate go run ../config/gen -root ../.. -o docs.go -package edge internal/edge internal/edge/source internal/edge/source/host internal/edge/source/gpu internal/edge/source/scrape internal/edge/source/snmp internal/edge/source/modbus internal/edge/source/command internal/edge/source/file internal/edge/source/mqtt internal/edge/source/udp internal/edge/source/push internal/edge/uplink
+//go:generate go run ../config/gen -root ../.. -o docs.go -package edge internal/edge internal/edge/source internal/edge/source/host internal/edge/source/gpu internal/edge/source/scrape internal/edge/source/snmp internal/edge/source/modbus internal/edge/source/command internal/edge/source/file internal/edge/source/mqtt internal/edge/source/udp internal/edge/source/push internal/edge/trust
 package edge
 
 import (
@@ -37,6 +37,7 @@ type agent struct {
 	spool   *spool.Spool
 	batcher *batcher
 	outbox  *outbox
+	rejects *rejects
 	sources []*source.Supervisor
 }
 
@@ -48,11 +49,12 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger, now func() time.Time
 	if err != nil {
 		return err
 	}
-	for _, n := range cfg.Sources.list(env{cfg.Device, cfg.Data, log, now}) {
-		a.sources = append(a.sources, source.Supervise(n.name, n.source, log, now))
+	limit := int(cfg.Uplink.MaxMessage)
+	for _, n := range cfg.Sources.list(env{cfg.Device, cfg.Data, limit, log, now}) {
+		a.sources = append(a.sources, source.Supervise(n.name, n.source, limit, log, now))
 	}
 	report := &self{agent: a, interval: cfg.StatusInterval, started: now()}
-	supervised := append(a.sources[:len(a.sources):len(a.sources)], source.Supervise("self", report, log, now))
+	supervised := append(a.sources[:len(a.sources):len(a.sources)], source.Supervise("self", report, limit, log, now))
 	put := source.Tagged(a.batcher.put, cfg.Tags)
 
 	// Sources stop first, so that what they hold reaches the spool; the batcher
@@ -69,7 +71,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger, now func() time.Time
 	}
 	g.Go(func() error {
 		running.Wait()
-		close(a.batcher.in)
+		close(a.batcher.done)
 		return nil
 	})
 	g.Go(func() error {
@@ -100,11 +102,16 @@ func SpoolDir(cfg Config) string { return filepath.Join(cfg.Data, "spool") }
 
 // open builds everything but the sources.
 func open(cfg Config, log *slog.Logger, now func() time.Time) (*agent, error) {
-	link, err := newLink(cfg, log)
+	told := newRejects(log)
+	link, err := newLink(cfg, log, told.add)
 	if err != nil {
 		return nil, err
 	}
-	enc, err := newEncoder(cfg.Uplink.Compress)
+	enc, err := newEncoder(int(cfg.Uplink.MaxMessage), cfg.Uplink.Compress)
+	if err != nil {
+		return nil, err
+	}
+	split, err := newSplitter(cfg.Device)
 	if err != nil {
 		return nil, err
 	}
@@ -113,13 +120,16 @@ func open(cfg Config, log *slog.Logger, now func() time.Time) (*agent, error) {
 		return nil, err
 	}
 	return &agent{
-		now: now, log: log, spool: sp,
-		batcher: newBatcher(sp, enc, log),
-		outbox:  &outbox{spool: sp, link: link, log: log, window: cfg.Uplink.Window, backfill: float64(cfg.Uplink.BackfillRate)},
+		now: now, log: log, spool: sp, rejects: told,
+		batcher: newBatcher(sp, enc),
+		outbox: &outbox{
+			spool: sp, link: link, split: split, log: log, suspects: suspects{},
+			limit: int(cfg.Uplink.MaxMessage), window: cfg.Uplink.Window, backfill: float64(cfg.Uplink.BackfillRate),
+		},
 	}, nil
 }
 
-func newLink(cfg Config, log *slog.Logger) (uplink.Link, error) {
+func newLink(cfg Config, log *slog.Logger, told func(uplink.Rejects)) (uplink.Link, error) {
 	address, err := url.Parse(cfg.Uplink.URL)
 	if err != nil {
 		return nil, fmt.Errorf("uplink.url: %w", err)
@@ -129,7 +139,7 @@ func newLink(cfg Config, log *slog.Logger) (uplink.Link, error) {
 		return nil, err
 	}
 	if slices.Contains(coap.Schemes(), address.Scheme) {
-		return coap.New(address, id, log)
+		return coap.New(address, id, log, told)
 	}
-	return mqtt.New(address, id, log), nil
+	return mqtt.New(address, id, log, told), nil
 }

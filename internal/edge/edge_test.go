@@ -2,8 +2,10 @@ package edge
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -213,14 +215,15 @@ func TestFramesAreHandedOnAsTheyAre(t *testing.T) {
 func TestALossIsReportedToTheHub(t *testing.T) {
 	b := startBroker(t)
 	cfg := testConfig(t, "mqtt://127.0.0.1:1") // nobody
-	cfg.Spool.MaxSize = spool.MinBytes
+	cfg.Spool.MaxSize, cfg.Uplink.MaxMessage = spool.MinBytes, 1<<20
 	s, err := spool.Open(spool.Config{Dir: SpoolDir(cfg), MaxBytes: spool.MinBytes}, testLog(t), time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
 	block := append([]byte{0, byte(len(suffixJSON))}, suffixJSON+`{"old": 1, "pad": "`+strings.Repeat("x", 1<<19)+`"}`...)
-	for i := range 40 {
-		if _, err := s.Append(spool.Block{Samples: 3, From: int64(1000 * i), To: int64(1000*i + 500), Data: block}); err != nil {
+	began := time.Now().Add(-time.Hour).UnixMilli()
+	for i := range int64(40) {
+		if _, err := s.Append(spool.Block{Samples: 3, From: began + 1000*i, To: began + 1000*i + 500, Data: block}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -228,7 +231,15 @@ func TestALossIsReportedToTheHub(t *testing.T) {
 	if lost == 0 || len(s.Losses()) == 0 {
 		t.Fatal("nothing is lost yet")
 	}
-	last := s.Losses()[len(s.Losses())-1]
+	// Two blocks of one time: what the hub refuses of them stands apart.
+	for range 2 {
+		if err := s.Refuse(spool.Block{Seq: 1000 + uint64(len(s.Losses())), Samples: 7, From: began, To: began + 500}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	losses := s.Losses()
+	last := losses[len(losses)-1]
+	lost = s.Stats().LostSamples
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -238,9 +249,56 @@ func TestALossIsReportedToTheHub(t *testing.T) {
 	until(t, "the sum and the last loss arrive", func() bool {
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		want := fmt.Sprintf(`{"from":%d,"to":%d,"blocks":%d,"samples":%d,"reason":"full"}`, last.From, last.To, last.Blocks, last.Samples)
+		want := fmt.Sprintf(`{"from":%d,"to":%d,"blocks":%d,"samples":%d,"reason":%q}`, last.From, last.To, last.Blocks, last.Samples, last.Reason)
 		return h.states["edge_loss"] == want && h.samples[fmt.Sprintf("edge_spool_lost_samples_total %d", lost)] > 0
 	})
+	until(t, "every loss arrives", func() bool {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		times := map[int64]bool{}
+		for _, l := range losses {
+			at := l.To
+			for times[at] {
+				at++
+			}
+			times[at] = true
+			n, there := h.points[fmt.Sprintf("edge_loss_samples %s @%d", l.Reason, at)]
+			from := h.points[fmt.Sprintf("edge_loss_from_seconds %s @%d", l.Reason, at)]
+			if !there || n != float64(l.Samples) || l.From != 0 && from != float64(l.From)/1000 {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+func TestRejectsAreCountedAndSaidOnce(t *testing.T) {
+	b := startBroker(t)
+	h := b.hub("rsu-7")
+	cfg := testConfig(t, b.url())
+	cfg.StatusInterval = 200 * time.Millisecond
+	var said bytes.Buffer
+	log := slog.New(slog.NewTextHandler(&said, nil))
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- Run(ctx, cfg, log, time.Now) }()
+	until(t, "the agent is connected", func() bool { return h.has("edge_rejected_samples_total") })
+	for range 2 {
+		wait(t, h.client.Publish("devices/rsu-7/rejects", 1, false, `{"topic":"devices/rsu-7/telemetry","accepted":1,"rejected_total":4,"rejected":[{"index":0,"stage":"validate","reason":"time_future","detail":"2099"}]}`))
+	}
+	until(t, "the rejects are counted", func() bool {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		return h.samples["edge_rejected_samples_total 8"] > 0
+	})
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if n := strings.Count(said.String(), "msg=samples_rejected stage=validate reason=time_future detail=2099"); n != 1 {
+		t.Errorf("said %d times:\n%s", n, said.String())
+	}
 }
 
 func TestADrainSendsWhatWaitsAndEnds(t *testing.T) {
@@ -278,12 +336,33 @@ func TestTheDefaultConfigReadsBackToItself(t *testing.T) {
 	}
 }
 
+func TestTheSecretIsReadFromTheCredentialsOfTheService(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(dir+"/secret", []byte("from systemd\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg := DefaultConfig()
+	cfg.Uplink.SecretFile, cfg.Uplink.TLS.CA = "${CREDENTIALS_DIRECTORY}/secret", "${CREDENTIALS_DIRECTORY}/ca"
+	t.Setenv("CREDENTIALS_DIRECTORY", "") // so that it comes back
+	if err := os.Unsetenv("CREDENTIALS_DIRECTORY"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := cfg.identity(); err == nil || !strings.Contains(err.Error(), "LoadCredential") {
+		t.Error(err)
+	}
+	t.Setenv("CREDENTIALS_DIRECTORY", dir)
+	id, err := cfg.identity()
+	if err != nil || id.Secret != "from systemd" || id.TLS.CA != dir+"/ca" {
+		t.Errorf("%+v, %v", id, err)
+	}
+}
+
 func TestTheCommentsOfTheConfigAreGenerated(t *testing.T) {
 	dirs := []string{"internal/edge", "internal/edge/source"}
 	for _, d := range []string{"host", "gpu", "scrape", "snmp", "modbus", "command", "file", "mqtt", "udp", "push"} {
 		dirs = append(dirs, "internal/edge/source/"+d)
 	}
-	want, err := structdoc.Generate(structdoc.Options{Package: "edge", Func: "configDocs", Root: "../..", Module: "github.com/songhua-io/hub", Dirs: append(dirs, "internal/edge/uplink")})
+	want, err := structdoc.Generate(structdoc.Options{Package: "edge", Func: "configDocs", Root: "../..", Module: "github.com/songhua-io/hub", Dirs: append(dirs, "internal/edge/trust")})
 	if err != nil {
 		t.Fatal(err)
 	}

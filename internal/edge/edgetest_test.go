@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -70,14 +71,21 @@ func startBroker(t *testing.T) *broker {
 	return b
 }
 
+// freePort is a port that nobody has, below the range from which the kernel
+// gives them out: whatever asks for any port meanwhile is given another.
 func freePort(t *testing.T) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		port := 10_000 + rand.IntN(20_000)
+		if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+			if err := l.Close(); err != nil {
+				t.Fatal(err)
+			}
+			return port
+		}
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	t.Fatal("no port is free")
+	return 0
 }
 
 func (b *broker) start() {
@@ -114,28 +122,26 @@ type hub struct {
 	unpack *zstd.Decoder
 
 	mu      sync.Mutex
-	samples map[string]int // "metric value" to how often it arrived
+	samples map[string]int     // "metric value" to how often it arrived
+	points  map[string]float64 // "metric first-tag-value @time" to value
 	states  map[string]string
 	raw     [][]byte
 }
 
 func (b *broker) hub(device string) *hub {
 	b.t.Helper()
-	unpack, err := zstd.NewReader(nil)
+	unpack, err := zstd.NewReader(nil) // never closed: messages may come until the process ends
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	h := &hub{t: b.t, unpack: unpack, samples: map[string]int{}, states: map[string]string{}}
+	h := &hub{t: b.t, unpack: unpack, samples: map[string]int{}, points: map[string]float64{}, states: map[string]string{}}
 	opts := paho.NewClientOptions().AddBroker(strings.Replace(b.url(), "mqtt", "tcp", 1)).SetClientID("hub").SetCleanSession(false)
 	opts.SetAutoReconnect(true).SetMaxReconnectInterval(200 * time.Millisecond).SetConnectRetry(true).SetConnectRetryInterval(50 * time.Millisecond)
 	opts.SetDefaultPublishHandler(func(_ paho.Client, m paho.Message) { h.take(device, m) })
 	h.client = paho.NewClient(opts)
 	wait(b.t, h.client.Connect())
 	wait(b.t, h.client.Subscribe("devices/"+device+"/#", 1, nil))
-	b.t.Cleanup(func() {
-		h.client.Disconnect(50)
-		unpack.Close()
-	})
+	b.t.Cleanup(func() { h.client.Disconnect(50) })
 	return h
 }
 
@@ -175,6 +181,9 @@ func (h *hub) decode(device string, format codec.Format, payload []byte) {
 	}
 	for _, s := range b.Samples {
 		h.samples[fmt.Sprintf("%s %g", s.Metric, s.Value)]++
+		if len(s.Tags) > 0 {
+			h.points[fmt.Sprintf("%s %s @%d", s.Metric, s.Tags[0].Value, s.Time)] = s.Value
+		}
 	}
 	for _, s := range b.States {
 		h.states[string(s.Name)] = string(s.Value)

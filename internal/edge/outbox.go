@@ -26,7 +26,9 @@ const (
 type outbox struct {
 	spool  *spool.Spool
 	link   uplink.Link
+	split  *splitter
 	log    *slog.Logger
+	limit  int // of a message, in bytes
 	window int
 	// backfill bounds history in bytes a second; 0 means no bound.
 	backfill float64
@@ -40,9 +42,11 @@ type outbox struct {
 	history   int       // of inFlight
 	resume    time.Time // nothing is sent before
 	historyAt time.Time // no history is sent before
+	suspects  suspects
 }
 
-// result is what became of a message.
+// result is what became of a block. With a *[uplink.Refused] its samples are
+// those refused.
 type result struct {
 	block spool.Block
 	lane  spool.Lane
@@ -142,7 +146,12 @@ func (o *outbox) fill(ctx context.Context, results chan<- result) (time.Duration
 		if lane == spool.History {
 			o.history++
 		}
-		go func() { results <- result{b, lane, o.send(ctx, b)} }()
+		n := o.suspects.sizes(b.Seq, o.limit)
+		go func() {
+			var err error
+			b.Samples, err = o.send(ctx, b, n)
+			results <- result{b, lane, err}
+		}()
 	}
 	return time.Hour, nil
 }
@@ -153,12 +162,12 @@ func (o *outbox) charge(now time.Time, n int) {
 	}
 }
 
-func (o *outbox) send(ctx context.Context, b spool.Block) error {
-	m, err := message(b.Data)
+func (o *outbox) send(ctx context.Context, b spool.Block, n sizes) (uint32, error) {
+	m, err := message(b)
 	if err != nil {
-		return &uplink.Refused{Detail: err.Error()}
+		return b.Samples, &uplink.Refused{Detail: err.Error()}
 	}
-	return o.link.Send(ctx, m)
+	return o.split.send(ctx, o.link, m, n)
 }
 
 // settle tells the spool what became of a block.
@@ -170,17 +179,30 @@ func (o *outbox) settle(r result) error {
 	switch {
 	case r.err == nil:
 		o.delivered.Add(1)
+		delete(o.suspects, r.block.Seq)
 		return o.spool.Ack(r.block.Seq)
 	case errors.As(r.err, &refused):
-		o.log.Error("message_refused", "detail", refused.Detail, "samples", r.block.Samples)
-		return o.spool.Refuse(r.block)
+		return o.refuse(r.block, refused.Detail)
 	case errors.As(r.err, &later):
 		o.resume = time.Now().Add(later.After)
 		o.log.Warn("hub_asks_for_pause", "pause", later.After)
 	case !errors.Is(r.err, context.Canceled):
 		o.resume = time.Now().Add(retryPause)
 		o.log.Debug("message_failed", "error", fmt.Sprint(r.err))
+		if errors.Is(r.err, uplink.ErrDown) {
+			break // it was not under way
+		}
+		o.suspects.lost(r.block.Seq, o.delivered.Load())
+		if o.suspects.hopeless(r.block.Seq) {
+			return o.refuse(r.block, fmt.Sprintf("%d connections ended with it: %v", o.suspects[r.block.Seq].losses, r.err))
+		}
 	}
 	o.spool.Release(r.block.Seq)
 	return nil
+}
+
+func (o *outbox) refuse(b spool.Block, why string) error {
+	o.log.Error("message_refused", "detail", why, "samples", b.Samples)
+	delete(o.suspects, b.Seq)
+	return o.spool.Refuse(b)
 }

@@ -51,6 +51,7 @@ func defaultSources() Sources {
 type env struct {
 	device string
 	data   string
+	limit  int // of a message, in bytes
 	log    *slog.Logger
 	now    func() time.Time
 }
@@ -82,8 +83,8 @@ func (s Sources) kinds(e env) []kind {
 		several("exec", s.Exec, func(c command.Config) source.Common { return c.Common }, func(c command.Config) source.Source { return command.New(c, e.device, e.now) }),
 		several("file", s.File, func(c file.Config) source.Common { return c.Common }, func(c file.Config) source.Source { return file.New(c, e.device, e.data, e.now) }),
 		several("mqtt", s.MQTT, func(c mqtt.Config) source.Common { return c.Common }, func(c mqtt.Config) source.Source { return mqtt.New(c, e.device, e.now) }),
-		several("udp", s.UDP, func(c udp.Config) source.Common { return c.Common }, func(c udp.Config) source.Source { return udp.New(c) }),
-		several("http", s.HTTP, func(c push.Config) source.Common { return c.Common }, func(c push.Config) source.Source { return push.New(c, e.device, e.log, e.now) }),
+		several("udp", s.UDP, func(c udp.Config) source.Common { return c.Common }, func(c udp.Config) source.Source { return udp.New(c, e.log) }),
+		several("http", s.HTTP, func(c push.Config) source.Common { return c.Common }, func(c push.Config) source.Source { return push.New(c, e.device, e.limit, e.log, e.now) }),
 	}
 }
 

@@ -26,11 +26,11 @@ prometheus、snmp、modbus、exec、file、mqtt、http 等数据源的指标由�
 	b.WriteString(`
 ## State
 
-` + "`edge_loss`" + ` is a string, not a series: the last entry of the loss ledger as JSON, ` + "`{\"from\": ms, \"to\": ms, \"blocks\": n, \"samples\": n, \"reason\": \"…\"}`" + `.
+` + "`edge_loss`" + ` is a string, not a series: the last entry of the loss ledger as JSON (every entry is in edge_loss_samples), ` + "`{\"from\": ms, \"to\": ms, \"blocks\": n, \"samples\": n, \"reason\": \"…\"}`" + `.
 Times are milliseconds since the Unix epoch, 0 when not known. Reasons: full (the size bound of the spool), disk_full, age (its age bound),
 damaged (the disk gave back something else), refused (the hub will never take it).
 
-` + "`edge_loss`" + ` 是字符串状态而非时间序列：丢失台账的最近一条，JSON 格式。时间为 Unix 毫秒，未知为 0。原因：full（缓存达到容量上限）、disk_full（磁盘已满）、age（超过保存时限）、damaged（磁盘数据损坏）、refused（枢纽拒收）。
+` + "`edge_loss`" + ` 是字符串状态而非时间序列：丢失台账的最近一条，JSON 格式（全部条目见 edge_loss_samples）。时间为 Unix 毫秒，未知为 0。原因：full（缓存达到容量上限）、disk_full（磁盘已满）、age（超过保存时限）、damaged（磁盘数据损坏）、refused（枢纽拒收）。
 `)
 	return []byte(b.String())
 }

@@ -7,6 +7,7 @@ package source
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"time"
 
@@ -23,6 +24,9 @@ type Record struct {
 	// Faults are the parts that could not be read while the rest could: a dead
 	// unit of a bus, a line that is no telemetry. They are shown, not stored.
 	Faults []error
+	// Dropped counts what the source was given since its last record and could
+	// not keep, such as datagrams that came too fast.
+	Dropped uint64
 }
 
 // Raw is a message for the topic devices/{id}/<Suffix>.
@@ -32,8 +36,10 @@ type Raw struct {
 }
 
 // Put keeps a record. When it returns nil the record is on disk and will reach
-// the hub; on an error it is not kept, and the source does not acknowledge it
-// to its own sender. The record's bytes are not used after Put returned.
+// the hub, but for parts that are too large for any message: they become faults
+// and are counted, and a source that can tell its sender asks [Fit] before. On
+// an error the record is not kept, and the source does not acknowledge it to its
+// own sender. The record's bytes are not used after Put returned.
 type Put func(context.Context, Record) error
 
 // Source reads until the context ends or it fails. The supervisor starts it
@@ -166,22 +172,26 @@ func Tagged(put Put, tags map[string]string) Put {
 	if len(tags) == 0 {
 		return put
 	}
-	names := make([]string, 0, len(tags))
-	for n := range tags {
-		names = append(names, n)
+	var list []telemetry.Tag
+	for _, n := range slices.Sorted(maps.Keys(tags)) {
+		list = append(list, telemetry.Tag{Name: []byte(n), Value: []byte(tags[n])})
 	}
-	slices.Sort(names)
 	return func(ctx context.Context, r Record) error {
 		for i := range r.Samples {
-			s := &r.Samples[i]
-			own := s.Tags
-			s.Tags = slices.Clone(own)
-			for _, n := range names {
-				if !slices.ContainsFunc(own, func(t telemetry.Tag) bool { return string(t.Name) == n }) {
-					s.Tags = append(s.Tags, telemetry.Tag{Name: []byte(n), Value: []byte(tags[n])})
-				}
-			}
+			AddTags(&r.Samples[i], list)
 		}
 		return put(ctx, r)
+	}
+}
+
+// AddTags adds tags to a sample in a list of its own; those that the sample has
+// stay.
+func AddTags(s *telemetry.Sample, tags []telemetry.Tag) {
+	own := s.Tags
+	s.Tags = slices.Clone(own)
+	for _, t := range tags {
+		if !slices.ContainsFunc(own, func(o telemetry.Tag) bool { return string(o.Name) == string(t.Name) }) {
+			s.Tags = append(s.Tags, t)
+		}
 	}
 }

@@ -5,15 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
-)
 
-const (
-	firstBackoff = time.Second
-	maxBackoff   = time.Minute
+	"github.com/songhua-io/hub/internal/edge/backoff"
 )
 
 // Supervisor keeps one source running: it starts it again after a failure with
@@ -21,6 +18,7 @@ const (
 type Supervisor struct {
 	name   string
 	source Source
+	limit  int // of a message, in bytes
 	log    *slog.Logger
 	now    func() time.Time
 
@@ -36,15 +34,19 @@ type Status struct {
 	// Samples and Messages count what was kept since the start, Failures how
 	// often the source or a part of it failed.
 	Samples, Messages, Failures uint64
+	// Dropped counts what the source could not keep, and what of its records is
+	// too large for any message.
+	Dropped uint64
 	// Last is when it last gave a record; zero when it never did.
 	Last time.Time
 	// Err is the last failure, kept after a recovery; nil when there was none.
 	Err error
 }
 
-// Supervise returns a supervisor of the source; Run starts it.
-func Supervise(name string, s Source, log *slog.Logger, now func() time.Time) *Supervisor {
-	return &Supervisor{name: name, source: s, log: log.With("source", name), now: now, status: Status{Name: name}}
+// Supervise returns a supervisor of the source; Run starts it. limit bounds what
+// goes into one message, in bytes.
+func Supervise(name string, s Source, limit int, log *slog.Logger, now func() time.Time) *Supervisor {
+	return &Supervisor{name: name, source: s, limit: limit, log: log.With("source", name), now: now, status: Status{Name: name}}
 }
 
 // Status returns how the source is at this moment.
@@ -57,7 +59,7 @@ func (s *Supervisor) Status() Status {
 // Run runs the source until the context ends. It returns early, with fatal's
 // error, only when fatal says that an error concerns the whole agent.
 func (s *Supervisor) Run(ctx context.Context, put Put, fatal func(error) bool) error {
-	pause := firstBackoff
+	var pause backoff.Backoff
 	for {
 		kept := s.Status().Messages
 		err := s.attempt(ctx, put)
@@ -68,17 +70,14 @@ func (s *Supervisor) Run(ctx context.Context, put Put, fatal func(error) bool) e
 			return fmt.Errorf("source %s: %w", s.name, err)
 		}
 		if s.Status().Messages > kept {
-			pause = firstBackoff
+			pause.Reset()
 		}
-		wait := pause/2 + rand.N(pause)
+		wait := pause.Next()
 		s.failed(err)
 		s.log.Warn("source_failed", "error", err, "retry_in", wait.Round(time.Millisecond))
-		select {
-		case <-ctx.Done():
+		if !backoff.Sleep(ctx, wait) {
 			return nil
-		case <-time.After(wait):
 		}
-		pause = min(2*pause, maxBackoff)
 	}
 }
 
@@ -93,9 +92,12 @@ func (s *Supervisor) attempt(ctx context.Context, put Put) (err error) {
 		}
 	}()
 	err = s.source.Run(ctx, func(ctx context.Context, r Record) error {
+		r, large := Fit(r, s.limit)
 		if err := put(ctx, r); err != nil {
 			return err
 		}
+		r.Dropped += uint64(len(large))
+		r.Faults = slices.Concat(r.Faults, large)
 		s.kept(r)
 		return nil
 	})
@@ -111,6 +113,7 @@ func (s *Supervisor) kept(r Record) {
 	was := s.status
 	s.status.Up = fault == nil
 	s.status.Samples += uint64(len(r.Samples))
+	s.status.Dropped += r.Dropped
 	s.status.Messages++
 	s.status.Last = s.now()
 	if fault != nil {

@@ -11,8 +11,11 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/songhua-io/hub/internal/edge/backoff"
 	"github.com/songhua-io/hub/internal/telemetry"
 )
+
+const noLimit = 1 << 20
 
 func never(error) bool { return false }
 
@@ -31,16 +34,16 @@ func TestASourceThatFailsIsStartedAgainWithGrowingPauses(t *testing.T) {
 				panic("a bug of one source")
 			}
 			return errors.New("no answer")
-		}), slog.New(slog.DiscardHandler), time.Now)
+		}), noLimit, slog.New(slog.DiscardHandler), time.Now)
 		if err := s.Run(ctx, keep, never); err != nil {
 			t.Fatal(err)
 		}
-		pause := firstBackoff
+		pause := backoff.First
 		for i := 1; i < len(starts); i++ {
 			if d := starts[i].Sub(starts[i-1]); d < pause/2 || d > pause*3/2 {
 				t.Errorf("pause %d is %s, want about %s", i, d, pause)
 			}
-			pause = min(2*pause, maxBackoff)
+			pause = min(2*pause, backoff.Most)
 		}
 		st := s.Status()
 		if st.Up || st.Failures != 11 || st.Err == nil {
@@ -64,7 +67,7 @@ func TestASourceIsUpWhenAllOfItIs(t *testing.T) {
 					return nil
 				}
 			}
-		}), slog.New(slog.DiscardHandler), time.Now)
+		}), noLimit, slog.New(slog.DiscardHandler), time.Now)
 		done := make(chan error)
 		go func() { done <- s.Run(ctx, keep, never) }()
 		step := func(r Record, up bool) {
@@ -91,7 +94,7 @@ func TestASourceIsUpWhenAllOfItIs(t *testing.T) {
 
 func TestAnErrorThatConcernsTheAgentEndsIt(t *testing.T) {
 	broken := errors.New("the disk is gone")
-	s := Supervise("any", Func(func(ctx context.Context, put Put) error { return put(ctx, Record{}) }), slog.New(slog.DiscardHandler), time.Now)
+	s := Supervise("any", Func(func(ctx context.Context, put Put) error { return put(ctx, Record{}) }), noLimit, slog.New(slog.DiscardHandler), time.Now)
 	put := func(context.Context, Record) error { return broken }
 	if err := s.Run(t.Context(), put, func(err error) bool { return errors.Is(err, broken) }); !errors.Is(err, broken) {
 		t.Error(err)

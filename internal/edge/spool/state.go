@@ -127,7 +127,7 @@ const lossBytes = 8 + 1 + 4*8
 func parseState(b []byte) (done ranges, books ledger, err error) {
 	short := errors.New("the checksum is right, the length is not; the file was written by another version")
 	le := binary.LittleEndian
-	if len(b) < 4 || len(b) < 4+int(le.Uint32(b))*16+28 {
+	if len(b) < 4 || uint64(len(b)) < 4+uint64(le.Uint32(b))*16+28 {
 		return nil, ledger{}, short
 	}
 	n, b := le.Uint32(b), b[4:]
@@ -137,7 +137,7 @@ func parseState(b []byte) (done ranges, books ledger, err error) {
 	}
 	books = ledger{blocks: le.Uint64(b), samples: le.Uint64(b[8:]), nextID: le.Uint64(b[16:])}
 	n, b = le.Uint32(b[24:]), b[28:]
-	if len(b) < int(n)*lossBytes {
+	if uint64(len(b)) < uint64(n)*lossBytes {
 		return nil, ledger{}, short
 	}
 	for range n {

@@ -72,13 +72,38 @@ func TestHubsRunSideBySide(t *testing.T) {
 	}
 }
 
-// The counting source gives so many samples: at firstLines it waits until it may
-// go on, at lines it is done.
-const firstLines, lines = 200, 300
+// counter is a program that counts, a sample each time, until it is told to
+// stop, and then says how far it came.
+type counter struct{ at, stop string }
 
-// TestTheAgentLosesNothingOverAnyUplink kills the hub while the agent reports
-// a count, and finds every number of it afterwards, also of those that were
-// counted while there was no hub.
+func newCounter(t *testing.T) counter {
+	dir := t.TempDir()
+	return counter{filepath.Join(dir, "at"), filepath.Join(dir, "stop")}
+}
+
+func (c counter) script() string {
+	return fmt.Sprintf(`i=0; while [ ! -e %s ]; do i=$((i+1)); echo "count value=$i $(date +%%s%%N)"; echo $i > %s; sleep 0.02; done; echo "counted value=$i"; sleep 600`, c.stop, c.at)
+}
+
+// reach waits until the program counted to n, which it does without a hub.
+func (c counter) reach(t *testing.T, n int) {
+	t.Helper()
+	for end := time.Now().Add(60 * time.Second); c.now() < n; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("the count stands at %d, never at %d", c.now(), n)
+		}
+	}
+}
+
+func (c counter) now() (n int) {
+	if text, err := os.ReadFile(c.at); err == nil {
+		n, _ = strconv.Atoi(strings.TrimSpace(string(text))) // empty while it is written
+	}
+	return n
+}
+
+// TestTheAgentLosesNothingOverAnyUplink kills the hub while the agents report
+// a count, and finds every number of it afterwards.
 func TestTheAgentLosesNothingOverAnyUplink(t *testing.T) {
 	s := newSite(t)
 	_, wsHost, _ := strings.Cut(s.HTTP, "://")
@@ -90,11 +115,11 @@ func TestTheAgentLosesNothingOverAnyUplink(t *testing.T) {
 		{"agent-coap", "coap://" + s.CoAP, ""},
 		{"agent-coaps", "coaps://" + s.CoAPS, ""},
 	}
-	counts := t.TempDir()
-	goOn := filepath.Join(counts, "go-on")
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, len(agents))
-	for _, a := range agents {
+	counters := make([]counter, len(agents))
+	for i, a := range agents {
+		counters[i] = newCounter(t)
 		secret := s.AddDevice(t, a.name, "gateway")
 		if a.name == "agent-cert" {
 			secret = `""`
@@ -111,8 +136,8 @@ uplink:
     - name: count
       stream: true
       format: influx
-      command: [sh, -c, 'i=0; while [ $i -lt %d ]; do i=$((i+1)); echo "count value=$i $(date +%%s%%N)"; echo $i > %s; while [ $i -eq %d ] && [ ! -e %s ]; do sleep 0.05; done; sleep 0.02; done; sleep 600']
-`, a.name, filepath.Join(t.TempDir(), a.name), a.url, secret, a.extra, lines, filepath.Join(counts, a.name), firstLines, goOn)
+      command: [sh, -c, '%s']
+`, a.name, filepath.Join(t.TempDir(), a.name), a.url, secret, a.extra, counters[i].script())
 		cfg, errs := edge.ParseConfig([]byte(text))
 		if len(errs) > 0 {
 			t.Fatalf("%s: %v\n%s", a.name, errs, text)
@@ -129,20 +154,18 @@ uplink:
 	}()
 	s.until("every uplink brings the count", `count(count_over_time(count[1h])) == 6`)
 	s.Kill()
-	if err := os.WriteFile(goOn, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for _, a := range agents {
-		eventually(t, 2*patience, a.name+" counts to the end without a hub", func() bool {
-			text, _ := os.ReadFile(filepath.Join(counts, a.name))
-			return strings.TrimSpace(string(text)) == strconv.Itoa(lines)
-		})
+	for _, c := range counters { // nobody stopped it: it is not at its end
+		c.reach(t, c.now()+100)
 	}
 	s.start()
-	for _, a := range agents {
-		s.until(a.name+" lost nothing", fmt.Sprintf(`sum(count_over_time(count{device=%q}[1h])) == %d`, a.name, lines))
-		s.until(a.name+" reports its host", fmt.Sprintf(`host_uptime_seconds{device=%q} > 0`, a.name))
-		s.until(a.name+" has an empty loss ledger", fmt.Sprintf(`edge_spool_lost_samples_total{device=%q} == 0`, a.name))
+	for i, a := range agents {
+		s.until(a.name+" is back", fmt.Sprintf(`last_over_time(count{device=%q}[1h]) > %d`, a.name, counters[i].now()))
+		if err := os.WriteFile(counters[i].stop, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s.until(a.name+" lost nothing", fmt.Sprintf(`sum(count_over_time(count{device=%q}[1h])) == sum(last_over_time(counted{device=%q}[1h])) > 100`, a.name, a.name))
+		s.until(a.name+" reports its host", fmt.Sprintf(`last_over_time(host_uptime_seconds{device=%q}[1h]) > 0`, a.name))
+		s.until(a.name+" has an empty loss ledger", fmt.Sprintf(`last_over_time(edge_spool_lost_samples_total{device=%q}[1h]) == 0`, a.name))
 	}
 }
 
@@ -150,7 +173,7 @@ uplink:
 func (s *site) until(what, promql string) {
 	s.t.Helper()
 	var last error
-	for end := time.Now().Add(2 * patience); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(120 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 		found, err := s.Query(s.t.Context(), promql, time.Time{})
 		if last = err; err == nil && len(found) > 0 {
 			return

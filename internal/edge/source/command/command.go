@@ -11,11 +11,11 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"strings"
 	"time"
 
 	"github.com/songhua-io/hub/internal/config/strict"
 	"github.com/songhua-io/hub/internal/edge/source"
+	"github.com/songhua-io/hub/internal/edge/source/program"
 )
 
 // Config is one program.
@@ -79,20 +79,20 @@ func runOnce(ctx context.Context, cfg Config) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, cfg.Timeout)
 	defer cancel()
 	cmd := build(ctx, cfg)
-	stdout, stderr := &bounded{limit: maxOutput}, &bounded{limit: maxStderr}
+	defer program.End(cmd)
+	stdout, stderr := program.NewHead(maxOutput), program.NewHead(maxStderr)
 	cmd.Stdout, cmd.Stderr = stdout, stderr
 	if err := cmd.Run(); err != nil {
 		return nil, failure(ctx, cfg, err, stderr)
 	}
-	if stdout.over {
+	if stdout.Over() {
 		return nil, fmt.Errorf("%s printed more than %d B", cfg.Command[0], maxOutput)
 	}
-	return stdout.kept.Bytes(), nil
+	return stdout.Bytes(), nil
 }
 
 func build(ctx context.Context, cfg Config) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, cfg.Command[0], cfg.Command[1:]...)
-	cmd.WaitDelay = time.Second
+	cmd := program.Command(ctx, cfg.Command[0], cfg.Command[1:]...)
 	cmd.Env = os.Environ()
 	for k, v := range cfg.Env {
 		cmd.Env = append(cmd.Env, k+"="+v)
@@ -100,11 +100,11 @@ func build(ctx context.Context, cfg Config) *exec.Cmd {
 	return cmd
 }
 
-func failure(ctx context.Context, cfg Config, err error, stderr *bounded) error {
+func failure(ctx context.Context, cfg Config, err error, stderr *program.Head) error {
 	if ctx.Err() == context.DeadlineExceeded {
 		err = fmt.Errorf("did not end within %s", cfg.Timeout)
 	}
-	if said := strings.TrimSpace(stderr.kept.String()); said != "" {
+	if said := bytes.TrimSpace(stderr.Bytes()); len(said) > 0 {
 		return fmt.Errorf("%s: %w: %s", cfg.Command[0], err, said)
 	}
 	return fmt.Errorf("%s: %w", cfg.Command[0], err)
@@ -115,7 +115,8 @@ func stream(ctx context.Context, cfg Config, decoder *source.Decoder, put source
 	running, stop := context.WithCancel(ctx)
 	defer stop()
 	cmd := build(running, cfg)
-	stderr := &bounded{limit: maxStderr}
+	defer program.End(cmd)
+	stderr := program.NewHead(maxStderr)
 	cmd.Stderr = stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -165,19 +166,4 @@ func complete(in *bufio.Reader) []byte {
 		return nil
 	}
 	return text
-}
-
-// bounded keeps the first bytes that are written, and takes the rest away. The
-// buffer is no embedded field: its ReadFrom would pass the bound by.
-type bounded struct {
-	kept  bytes.Buffer
-	limit int
-	over  bool
-}
-
-func (b *bounded) Write(p []byte) (int, error) {
-	n := min(len(p), b.limit-b.kept.Len())
-	b.over = b.over || n < len(p)
-	b.kept.Write(p[:n])
-	return len(p), nil
 }

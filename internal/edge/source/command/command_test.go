@@ -3,6 +3,7 @@ package command
 import (
 	"context"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -86,5 +87,29 @@ func TestTheEndOfAStreamIsAFailure(t *testing.T) {
 	got, err := collect(t, cfg, 99)
 	if err == nil || !strings.Contains(err.Error(), "broken pipe") || len(got) != 1 {
 		t.Error(got, err)
+	}
+}
+
+func TestNothingOfAProgramOutlivesItsSource(t *testing.T) {
+	for _, streams := range []bool{false, true} {
+		cfg := config("sleep 600 >/dev/null 2>&1 & echo m v=$!")
+		cfg.Stream = streams
+		got, _ := collect(t, cfg, 1)
+		if len(got) != 1 {
+			t.Fatal(got)
+		}
+		var pid float64
+		if _, err := fmt.Sscanf(got[0], "m_v %g", &pid); err != nil {
+			t.Fatal(err)
+		}
+		for deadline := time.Now().Add(30 * time.Second); ; <-time.After(10 * time.Millisecond) {
+			stat, err := os.ReadFile(fmt.Sprintf("/proc/%.0f/stat", pid))
+			if err != nil || strings.Contains(string(stat), ") Z") { // nobody waits for it
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("process %.0f runs still", pid)
+			}
+		}
 	}
 }

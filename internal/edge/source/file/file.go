@@ -1,7 +1,8 @@
 // Package file follows a file to which some program adds lines of telemetry.
 // Its place in the file is written down once the lines are in the spool, so a
 // restart neither skips nor repeats what was read; a rotated file is read to
-// its end before the new one begins.
+// its end before the new one begins, also when it was rotated while the agent
+// was not there, as long as it lies beside the new one.
 package file
 
 import (
@@ -85,7 +86,11 @@ type place struct {
 	Device uint64 `json:"device"`
 	Inode  uint64 `json:"inode"`
 	Offset int64  `json:"offset"`
+	// Skip says that the offset is inside a line that is too long to be read.
+	Skip bool `json:"skip,omitempty"`
 }
+
+func (p place) sameFile(o place) bool { return p.Device == o.Device && p.Inode == o.Inode }
 
 type follower struct {
 	cfg     Config
@@ -101,7 +106,7 @@ type follower struct {
 // one to its end, with a last line that has no end, and goes on with the new.
 func (f *follower) follow(ctx context.Context) error {
 	if f.file == nil {
-		if err := f.open(); err != nil {
+		if err := f.resume(ctx); err != nil {
 			return err
 		}
 	}
@@ -110,7 +115,7 @@ func (f *follower) follow(ctx context.Context) error {
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		rotated := err != nil || now.Device != f.at.Device || now.Inode != f.at.Inode
+		rotated := err != nil || !now.sameFile(f.at)
 		if err := f.readAll(ctx, rotated); err != nil {
 			return err
 		}
@@ -118,14 +123,61 @@ func (f *follower) follow(ctx context.Context) error {
 			return nil
 		}
 		f.close()
-		if err := f.open(); err != nil {
+		if err := f.begin(false); err != nil {
 			return err
 		}
 	}
 }
 
-// open opens the file at the place where reading ended, or anew.
-func (f *follower) open() error {
+// resume opens the file in which reading ended, there or beside the path, or
+// begins with the one at the path.
+func (f *follower) resume(ctx context.Context) error {
+	last, known, err := f.load()
+	if err != nil {
+		return err
+	}
+	if !known || last.Inode == 0 {
+		return f.begin(!known && f.cfg.From == "end")
+	}
+	path, err := f.find(last)
+	if err != nil {
+		return err
+	}
+	if path == "" {
+		lost := fmt.Errorf("%s was replaced and the file before it is gone: what it held behind byte %d was not read", f.cfg.Path, last.Offset)
+		if err := f.put(ctx, source.Record{Faults: []error{lost}}); err != nil {
+			return err
+		}
+		return f.begin(false)
+	}
+	if f.file, err = os.Open(path); err != nil {
+		return err
+	}
+	f.at = last
+	return nil
+}
+
+// find returns where the file of the place is; empty when it is gone.
+func (f *follower) find(p place) (string, error) {
+	if now, err := identify(f.cfg.Path); err == nil && now.sameFile(p) {
+		return f.cfg.Path, nil
+	}
+	dir := filepath.Dir(f.cfg.Path)
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return "", err
+	}
+	for _, e := range entries {
+		info, err := e.Info()
+		if err == nil && info.Mode().IsRegular() && identity(info).sameFile(p) {
+			return filepath.Join(dir, e.Name()), nil
+		}
+	}
+	return "", nil
+}
+
+// begin opens the file at the path that was not read before.
+func (f *follower) begin(atEnd bool) error {
 	file, err := os.Open(f.cfg.Path)
 	if err != nil {
 		return err
@@ -134,15 +186,8 @@ func (f *follower) open() error {
 	if err != nil {
 		return errors.Join(err, file.Close())
 	}
-	last, known, err := f.load()
-	if err != nil {
-		return errors.Join(err, file.Close())
-	}
 	f.file, f.at = file, identity(info)
-	switch {
-	case known && last.Device == f.at.Device && last.Inode == f.at.Inode && last.Offset <= info.Size():
-		f.at.Offset = last.Offset
-	case !known && f.cfg.From == "end":
+	if atEnd {
 		f.at.Offset = info.Size()
 	}
 	return f.save()
@@ -156,7 +201,7 @@ func (f *follower) readAll(ctx context.Context, last bool) error {
 		return err
 	}
 	if info.Size() < f.at.Offset {
-		f.at.Offset = 0
+		f.at.Offset, f.at.Skip = 0, false
 	}
 	buf := make([]byte, min(chunk, info.Size()-f.at.Offset+1))
 	for {
@@ -164,25 +209,45 @@ func (f *follower) readAll(ctx context.Context, last bool) error {
 		if err != nil && err != io.EOF {
 			return err
 		}
-		text := buf[:n]
-		whole := bytes.LastIndexByte(text, '\n') + 1
-		switch {
-		case last && err == io.EOF:
-			whole = n
-		case whole == 0 && n == chunk:
-			return fmt.Errorf("%s: the line at byte %d is longer than %d B", f.cfg.Path, f.at.Offset, chunk)
-		}
-		if whole == 0 {
+		r, used := f.take(buf[:n], last && err == io.EOF)
+		if used == 0 {
 			return nil
 		}
-		if err := f.put(ctx, f.decoder.Lines(text[:whole])); err != nil {
+		if err := f.put(ctx, r); err != nil {
 			return err
 		}
-		f.at.Offset += int64(whole)
+		f.at.Offset += int64(used)
 		if err := f.save(); err != nil {
 			return err
 		}
 	}
+}
+
+// take reads the whole lines of the text, all of it at the end of a file, and
+// returns how much that was. A line longer than a chunk is a fault, and left
+// out.
+func (f *follower) take(text []byte, end bool) (source.Record, int) {
+	if f.at.Skip {
+		i := bytes.IndexByte(text, '\n') + 1
+		if i == 0 && !end {
+			return source.Record{}, len(text)
+		}
+		f.at.Skip = false
+		if i == 0 {
+			i = len(text)
+		}
+		return source.Record{}, i
+	}
+	whole := bytes.LastIndexByte(text, '\n') + 1
+	switch {
+	case end:
+		whole = len(text)
+	case whole == 0 && len(text) == chunk:
+		f.at.Skip = true
+		long := fmt.Errorf("%s: the line at byte %d is longer than %d B and is left out", f.cfg.Path, f.at.Offset, chunk)
+		return source.Record{Faults: []error{long}, Dropped: 1}, len(text)
+	}
+	return f.decoder.Lines(text[:whole]), whole
 }
 
 func (f *follower) close() {
@@ -201,19 +266,27 @@ func (f *follower) load() (p place, known bool, err error) {
 		return place{}, false, err
 	}
 	if err := json.Unmarshal(data, &p); err != nil {
-		return place{}, false, nil // torn by a power loss: lines are read again, none is skipped
+		return place{}, true, nil // torn: the file is read again, none of it is skipped
 	}
 	return p, true, nil
 }
 
-// save writes the place by way of another file, so that a crash leaves the old
-// or the new one.
+// save writes the place by way of another file, so that a power loss leaves the
+// old or the new one, whole.
 func (f *follower) save() error {
 	data, err := json.Marshal(f.at)
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(f.place+".new", data, 0o600); err != nil {
+	next, err := os.OpenFile(f.place+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = next.Write(data)
+	if err == nil {
+		err = next.Sync()
+	}
+	if err := errors.Join(err, next.Close()); err != nil {
 		return err
 	}
 	return os.Rename(f.place+".new", f.place)

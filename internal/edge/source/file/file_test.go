@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -29,6 +30,9 @@ func newTail(t *testing.T, dir, from string) *tail {
 		put: func(_ context.Context, r source.Record) error {
 			for _, s := range r.Samples {
 				x.got = append(x.got, fmt.Sprintf("%s %g", s.Metric, s.Value))
+			}
+			for _, f := range r.Faults {
+				x.got = append(x.got, "fault: "+f.Error())
 			}
 			return nil
 		},
@@ -105,4 +109,63 @@ func TestAFileThatIsAway(t *testing.T) {
 	if err := x.f.follow(t.Context()); !os.IsNotExist(err) {
 		t.Error(err)
 	}
+}
+
+func TestAFileThatWasRotatedWhileNobodyLooked(t *testing.T) {
+	for _, name := range []string{"log.1", "older"} {
+		dir := t.TempDir()
+		x := newTail(t, dir, "start")
+		x.write("m v=1\n")
+		x.expect("m_v 1")
+		x.write("m v=2\nm v=3")
+		if err := os.Rename(x.path, filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+		x.write("m v=4\n")
+		y := newTail(t, dir, "end")
+		y.expect("m_v 2", "m_v 3", "m_v 4")
+		y.expect()
+		z := newTail(t, dir, "end")
+		z.expect()
+	}
+}
+
+func TestAFileThatIsGoneWithItsEndIsAFault(t *testing.T) {
+	dir := t.TempDir()
+	x := newTail(t, dir, "start")
+	x.write("m v=1\n")
+	x.expect("m_v 1")
+	x.write("m v=2\n")
+	if err := os.Rename(x.path, filepath.Join(t.TempDir(), "elsewhere")); err != nil {
+		t.Fatal(err)
+	}
+	x.write("m v=3\n")
+	y := newTail(t, dir, "end")
+	y.expect(fmt.Sprintf("fault: %s was replaced and the file before it is gone: what it held behind byte 6 was not read", x.path), "m_v 3")
+	y.expect()
+}
+
+func TestATornPlaceSkipsNothing(t *testing.T) {
+	for _, torn := range []string{"", "{\"device\": 1, \"ino", "null"} {
+		x := newTail(t, t.TempDir(), "end")
+		x.write("m v=1\n")
+		if err := os.WriteFile(x.f.place, []byte(torn), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		x.expect("m_v 1")
+	}
+}
+
+func TestALineThatIsTooLongIsLeftOut(t *testing.T) {
+	dir := t.TempDir()
+	x := newTail(t, dir, "start")
+	x.write("m v=1\n" + strings.Repeat("x", 2*chunk))
+	fault := fmt.Sprintf("fault: %s: the line at byte 6 is longer than %d B and is left out", x.path, chunk)
+	x.expect("m_v 1", fault)
+	x.write("yyy")
+	y := newTail(t, dir, "start") // a restart in the middle of it
+	y.expect()
+	y.write("\nm v=2\n")
+	y.expect("m_v 2")
+	y.expect()
 }

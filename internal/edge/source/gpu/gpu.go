@@ -5,9 +5,11 @@ package gpu
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os/exec"
 	"strconv"
@@ -15,7 +17,9 @@ import (
 	"time"
 
 	"github.com/songhua-io/hub/internal/config/strict"
+	"github.com/songhua-io/hub/internal/edge/backoff"
 	"github.com/songhua-io/hub/internal/edge/source"
+	"github.com/songhua-io/hub/internal/edge/source/program"
 	"github.com/songhua-io/hub/internal/edge/source/scrape"
 	"github.com/songhua-io/hub/internal/telemetry"
 )
@@ -59,7 +63,7 @@ type column struct {
 	smi, exporter float64
 }
 
-// columns is what is asked for besides index, name and uuid.
+// columns is what is asked for besides index and name.
 func columns() []column {
 	const mib = 1 << 20
 	return []column{
@@ -76,37 +80,61 @@ func columns() []column {
 	}
 }
 
+// lookAgain is how long a machine without accelerators is left alone.
+const lookAgain = time.Hour
+
 // New returns the source.
 func New(cfg Config, now func() time.Time) source.Source {
+	reader := &reader{cfg: cfg, now: now}
 	return source.Func(func(ctx context.Context, put source.Put) error {
 		put = source.Tagged(put, cfg.Tags)
 		if cfg.DCGM != "" {
 			return runExporter(ctx, cfg, now, put)
 		}
-		program, err := exec.LookPath(cfg.Command)
-		if errors.Is(err, exec.ErrNotFound) {
+		for {
+			if err := reader.run(ctx, put); !errors.Is(err, errNone) {
+				return err
+			}
 			if err := put(ctx, source.Record{}); err != nil {
 				return err
 			}
-			<-ctx.Done()
-			return nil
+			if !backoff.Sleep(ctx, lookAgain) {
+				return nil
+			}
 		}
-		if err != nil {
-			return err
-		}
-		return runProgram(ctx, program, cfg, now, put)
 	})
 }
 
-// runProgram reads the lines of nvidia-smi, one for each accelerator and
-// interval. The lines of one interval come in one burst and share its time.
-func runProgram(ctx context.Context, program string, cfg Config, now func() time.Time, put source.Put) error {
-	ctx, stop := context.WithCancel(ctx)
+// reader reads from nvidia-smi.
+type reader struct {
+	cfg Config
+	now func() time.Time
+	// seen says that there were accelerators: that they are gone is a failure.
+	seen bool
+}
+
+var (
+	// errNone says that the machine has no accelerators, or none that can be used.
+	errNone  = errors.New("no accelerators")
+	errEnded = errors.New("no more lines")
+)
+
+// run reads the lines of nvidia-smi, one for each accelerator and interval. The
+// lines of one interval come in one burst and share its time.
+func (g *reader) run(ctx context.Context, put source.Put) error {
+	path, err := exec.LookPath(g.cfg.Command)
+	if errors.Is(err, exec.ErrNotFound) && !g.seen {
+		return errNone
+	}
+	if err != nil {
+		return err
+	}
+	running, stop := context.WithCancel(ctx)
 	defer stop()
-	cmd := exec.CommandContext(ctx, program, arguments(cfg.Interval.Interval)...)
-	cmd.WaitDelay = time.Second
-	var complaint strings.Builder
-	cmd.Stderr = &limited{&complaint, 1 << 10}
+	cmd := program.Command(running, path, arguments(g.cfg.Interval.Interval)...)
+	defer program.End(cmd)
+	complaint := program.NewHead(1 << 10)
+	cmd.Stderr = complaint
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return err
@@ -114,41 +142,40 @@ func runProgram(ctx context.Context, program string, cfg Config, now func() time
 	if err := cmd.Start(); err != nil {
 		return err
 	}
+	err = g.lines(ctx, out, complaint, put)
+	stop()
+	ended := cmd.Wait()
+	switch {
+	case err != nil:
+		return err
+	case !g.seen && unusable(cmd.ProcessState.ExitCode()):
+		return errNone
+	}
+	return fmt.Errorf("%s ended: %w: %s", path, errors.Join(ended, errEnded), bytes.TrimSpace(complaint.Bytes()))
+}
+
+// unusable reports whether nvidia-smi ended because there is no accelerator (6)
+// or no driver of one (9): machines from images for both kinds are such.
+func unusable(exit int) bool { return exit == 6 || exit == 9 }
+
+// lines puts the lines. Those before the first one of values say why there is
+// none, and nvidia-smi prints them here.
+func (g *reader) lines(ctx context.Context, out io.Reader, complaint io.Writer, put source.Put) error {
 	lines := bufio.NewScanner(out)
 	for lines.Scan() {
-		r := source.At(now())
-		r.Fault(addLine(r, lines.Text()))
+		r := source.At(g.now())
+		err := addLine(r, lines.Text())
+		if err != nil && !g.seen {
+			fmt.Fprintln(complaint, lines.Text())
+			continue
+		}
+		g.seen = true
+		r.Fault(err)
 		if err := put(ctx, r.Record); err != nil {
-			stop()
-			return errors.Join(err, ignoreKill(cmd.Wait()))
+			return err
 		}
 	}
-	stop()
-	err = cmd.Wait()
-	return fmt.Errorf("%s ended: %w: %s", program, errors.Join(err, lines.Err(), errEnded), strings.TrimSpace(complaint.String()))
-}
-
-var errEnded = errors.New("no more lines")
-
-// ignoreKill drops the error of a program that was stopped on purpose.
-func ignoreKill(err error) error {
-	if e := (*exec.ExitError)(nil); errors.As(err, &e) {
-		return nil
-	}
-	return err
-}
-
-// limited keeps the first bytes that are written.
-type limited struct {
-	to   *strings.Builder
-	left int
-}
-
-func (l *limited) Write(p []byte) (int, error) {
-	n := min(len(p), l.left)
-	l.to.Write(p[:n])
-	l.left -= n
-	return len(p), nil
+	return lines.Err()
 }
 
 func arguments(interval time.Duration) []string {
@@ -199,7 +226,7 @@ func runExporter(ctx context.Context, cfg Config, now func() time.Time, put sour
 		}
 		at := now()
 		r := source.At(at)
-		err = scrape.Parse(body, at.UnixMilli(), func(s telemetry.Sample) { addMetric(r, s) })
+		r.Faults, err = scrape.Parse(body, at.UnixMilli(), func(s telemetry.Sample) { addMetric(r, s) })
 		return r.Record, err
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -16,8 +17,8 @@ import (
 	"github.com/songhua-io/hub/internal/edge/source"
 )
 
-// program writes a script that stands in for nvidia-smi.
-func program(t *testing.T, script string) string {
+// nvidiaSmi writes a script that stands in for nvidia-smi.
+func nvidiaSmi(t *testing.T, script string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "nvidia-smi")
 	if err := os.WriteFile(path, []byte("#!/bin/sh\n"+script), 0o700); err != nil {
@@ -52,7 +53,7 @@ func collect(t *testing.T, cfg Config, n int) (out []string, err error) {
 
 func TestNvidiaSmiIsReadInItsLoop(t *testing.T) {
 	cfg := DefaultConfig()
-	cfg.Command = program(t, `case "$*" in *--loop-ms=10000*) ;; *) echo "wrong arguments $*" >&2; exit 1;; esac
+	cfg.Command = nvidiaSmi(t, `case "$*" in *--loop-ms=10000*) ;; *) echo "wrong arguments $*" >&2; exit 1;; esac
 echo "0, NVIDIA A100, 87, 40, 20480, 40960, 61, 250.50, 400.00, 1410, [N/A]"
 echo "1, NVIDIA A100, 0, 0, 3, 40960, 33, [Not Supported], 400.00, 210, [N/A]"
 exec sleep 60
@@ -89,11 +90,57 @@ func TestAMachineWithoutAcceleratorsIsSilent(t *testing.T) {
 	}
 }
 
+func TestAcceleratorsThatCannotBeUsedAreNoneUntilTheyCan(t *testing.T) {
+	for _, why := range []string{"echo No devices were found; exit 6", "echo NVIDIA-SMI has failed because it could not communicate with the NVIDIA driver; exit 9"} {
+		synctest.Test(t, func(t *testing.T) {
+			cfg := DefaultConfig()
+			ready := filepath.Join(t.TempDir(), "ready")
+			cfg.Command = nvidiaSmi(t, "[ -e "+ready+" ] || { "+why+"; }\necho 0, NVIDIA A100, 87\n")
+			began, records := time.Now(), 0
+			err := New(cfg, time.Now).Run(t.Context(), func(_ context.Context, r source.Record) error {
+				if len(r.Faults) > 0 {
+					t.Error(r.Faults)
+				}
+				if records++; records == 3 {
+					return os.WriteFile(ready, nil, 0o600)
+				}
+				if len(r.Samples) > 0 && time.Since(began) < 3*time.Hour {
+					t.Errorf("looked again after %s", time.Since(began)/3)
+				}
+				return nil
+			})
+			if err == nil || records != 4 {
+				t.Errorf("%d records: %v", records, err)
+			}
+		})
+	}
+}
+
+func TestAcceleratorsThatAreGoneAreAFailure(t *testing.T) {
+	cfg := DefaultConfig()
+	cfg.Command = nvidiaSmi(t, "echo 0, NVIDIA A100, 87; echo no driver any more; exit 9\n")
+	got, err := collect(t, cfg, 9)
+	if err == nil || len(got) != 2 || !strings.Contains(got[1], "no driver any more") {
+		t.Error(got, err)
+	}
+}
+
+func FuzzLine(f *testing.F) {
+	f.Add("0, NVIDIA A100, 87, 40, 20480, 40960, 61, 250.50, 400.00, 1410, [N/A]")
+	f.Add("No devices were found")
+	f.Fuzz(func(t *testing.T, line string) {
+		r := source.At(time.Now())
+		if err := addLine(r, line); err != nil && len(r.Samples) > 0 {
+			t.Error("values of a line that is none")
+		}
+	})
+}
+
 func TestAProgramThatFailsSaysWhy(t *testing.T) {
 	cfg := DefaultConfig()
-	cfg.Command = program(t, "echo 'NVIDIA-SMI has failed because it could not communicate with the driver' >&2; exit 9\n")
+	cfg.Command = nvidiaSmi(t, "echo 'NVIDIA-SMI has failed because it could not allocate' >&2; exit 15\n")
 	_, err := collect(t, cfg, 1)
-	if err == nil || !strings.Contains(err.Error(), "could not communicate with the driver") {
+	if err == nil || !strings.Contains(err.Error(), "could not allocate") {
 		t.Error(err)
 	}
 }

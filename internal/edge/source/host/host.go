@@ -4,7 +4,6 @@ package host
 
 import (
 	"context"
-	"path"
 	"slices"
 	"strings"
 	"time"
@@ -20,6 +19,7 @@ import (
 
 	"github.com/songhua-io/hub/internal/config/strict"
 	"github.com/songhua-io/hub/internal/edge/source"
+	"github.com/songhua-io/hub/internal/edge/source/pattern"
 )
 
 // Config says what to read.
@@ -54,17 +54,12 @@ func (c Config) Check(path string) []strict.Error {
 	errs := append(c.CheckInterval(path), c.CheckTags(path)...)
 	for key, list := range map[string][]string{"ignore_interfaces": c.IgnoreInterfaces, "ignore_disks": c.IgnoreDisks} {
 		for _, p := range list {
-			if !validPattern(p) {
+			if !pattern.Valid(p) {
 				errs = append(errs, strict.Fault(path, key, "%q is no pattern; write letters, * and ?", p))
 			}
 		}
 	}
 	return errs
-}
-
-func validPattern(p string) bool {
-	_, err := path.Match(p, "")
-	return err == nil
 }
 
 // New returns the source.
@@ -225,7 +220,7 @@ func (h *host) readDisks(ctx context.Context, r *source.Reading) error {
 		return err
 	}
 	for name, d := range disks {
-		if ignored(name, h.cfg.IgnoreDisks) {
+		if pattern.Any(h.cfg.IgnoreDisks, name) {
 			continue
 		}
 		r.Add("host_disk_read_bytes_total", "By", float64(d.ReadBytes), "disk", name)
@@ -243,7 +238,7 @@ func (h *host) readNetwork(ctx context.Context, r *source.Reading) error {
 		return err
 	}
 	for _, n := range nics {
-		if ignored(n.Name, h.cfg.IgnoreInterfaces) {
+		if pattern.Any(h.cfg.IgnoreInterfaces, n.Name) {
 			continue
 		}
 		for metric, v := range map[string]uint64{
@@ -290,11 +285,4 @@ func readProcesses(ctx context.Context, r *source.Reading) error {
 	}
 	r.Add("host_processes", "1", float64(len(pids)))
 	return nil
-}
-
-func ignored(name string, patterns []string) bool {
-	return slices.ContainsFunc(patterns, func(p string) bool {
-		ok, err := path.Match(p, name)
-		return ok && err == nil
-	})
 }

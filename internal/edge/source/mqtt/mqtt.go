@@ -15,6 +15,7 @@ import (
 
 	"github.com/songhua-io/hub/internal/config/strict"
 	"github.com/songhua-io/hub/internal/edge/source"
+	"github.com/songhua-io/hub/internal/edge/trust"
 	"github.com/songhua-io/hub/internal/telemetry"
 )
 
@@ -30,6 +31,8 @@ type Config struct {
 	Username string `yaml:"username"`
 	// Password is the user's password.
 	Password string `yaml:"password"`
+	// TLS is the trust of mqtts, and a certificate for the broker.
+	TLS trust.TLS `yaml:"tls"`
 	// Topics are the filters to subscribe to.
 	Topics []string `yaml:"topics"`
 	// Format is how the payloads are written: auto, senml, senml-cbor, json or influx.
@@ -93,9 +96,16 @@ type session struct {
 
 func (s *session) run(ctx context.Context, device string) error {
 	ctx, cancel := context.WithCancel(ctx)
-	client := paho.NewClient(s.options(ctx, device))
-	defer client.Disconnect(100)
-	defer cancel() // before Disconnect, which waits for the handler
+	defer cancel()
+	opts, err := s.options(ctx, device)
+	if err != nil {
+		return err
+	}
+	client := paho.NewClient(opts)
+	defer func() {
+		cancel() // Disconnect waits for the handler, which this ends
+		client.Disconnect(100)
+	}()
 	if err := await(ctx, client.Connect()); err != nil {
 		return fmt.Errorf("connect to %s: %w", s.cfg.URL, err)
 	}
@@ -118,7 +128,7 @@ func (s *session) run(ctx context.Context, device string) error {
 	return s.forward(ctx)
 }
 
-func (s *session) options(ctx context.Context, device string) *paho.ClientOptions {
+func (s *session) options(ctx context.Context, device string) (*paho.ClientOptions, error) {
 	address := strings.Replace(strings.Replace(s.cfg.URL, "mqtts://", "ssl://", 1), "mqtt://", "tcp://", 1)
 	id := s.cfg.ClientID
 	if id == "" {
@@ -134,7 +144,14 @@ func (s *session) options(ctx context.Context, device string) *paho.ClientOption
 		case <-ctx.Done():
 		}
 	})
-	return opts
+	if strings.HasPrefix(address, "ssl:") {
+		cfg, err := s.cfg.TLS.Load()
+		if err != nil {
+			return nil, err
+		}
+		opts.SetTLSConfig(cfg)
+	}
+	return opts, nil
 }
 
 func await(ctx context.Context, t paho.Token) error {
@@ -196,7 +213,7 @@ func (s *session) record(messages []paho.Message) source.Record {
 	for i, m := range messages {
 		tags := s.tags(m.Topic())
 		for j := from; j < ends[i]; j++ {
-			r.Samples[j].Tags = append(slices.Clone(r.Samples[j].Tags), tags...)
+			source.AddTags(&r.Samples[j], tags)
 		}
 		from = ends[i]
 	}

@@ -12,6 +12,8 @@ import (
 	"mime"
 	"net"
 	"net/http"
+	"slices"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -50,8 +52,8 @@ const (
 	closeGrace  = 2 * time.Second
 )
 
-// New returns the source.
-func New(cfg Config, device string, log *slog.Logger, now func() time.Time) source.Source {
+// New returns the source. limit bounds what goes into one message, in bytes.
+func New(cfg Config, device string, limit int, log *slog.Logger, now func() time.Time) source.Source {
 	return source.Func(func(ctx context.Context, put source.Put) error {
 		l, err := new(net.ListenConfig).Listen(ctx, "tcp", cfg.Listen)
 		if err != nil {
@@ -60,25 +62,51 @@ func New(cfg Config, device string, log *slog.Logger, now func() time.Time) sour
 		if err := put(ctx, source.Record{}); err != nil {
 			return errors.Join(err, l.Close())
 		}
-		put = source.Tagged(put, cfg.Tags)
-		mux := http.NewServeMux()
-		mux.HandleFunc("POST /telemetry", func(w http.ResponseWriter, r *http.Request) { take(w, r, device, now, put) })
-		server := &http.Server{Handler: mux, ReadTimeout: readTimeout, MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
-		g, ctx := errgroup.WithContext(ctx)
-		g.Go(func() error {
-			if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-				return err
-			}
-			return nil
-		})
-		g.Go(func() error {
-			<-ctx.Done()
-			grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeGrace)
-			defer cancel()
-			return server.Shutdown(grace)
-		})
-		return g.Wait()
+		return serve(ctx, l, &door{device: device, limit: limit, now: now, put: source.Tagged(put, cfg.Tags)}, log)
 	})
+}
+
+// serve answers until the context ends; no request outlives it.
+func serve(ctx context.Context, l net.Listener, d *door, log *slog.Logger) error {
+	defer d.close()
+	mux := http.NewServeMux()
+	mux.Handle("POST /telemetry", d)
+	server := &http.Server{Handler: mux, ReadTimeout: readTimeout, MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			return err
+		}
+		return nil
+	})
+	g.Go(func() error {
+		<-ctx.Done()
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeGrace)
+		defer cancel()
+		if server.Shutdown(grace) != nil { // somebody sends still, slowly
+			return server.Close()
+		}
+		return nil
+	})
+	return g.Wait()
+}
+
+// door answers requests until it is closed.
+type door struct {
+	device string
+	limit  int
+	now    func() time.Time
+	put    source.Put
+
+	open   sync.RWMutex // held for reading by each request
+	closed bool
+}
+
+// close returns when no request is under way; later ones are refused.
+func (d *door) close() {
+	d.open.Lock()
+	defer d.open.Unlock()
+	d.closed = true
 }
 
 // answer is the body of every answer.
@@ -88,14 +116,19 @@ type answer struct {
 	Error    string   `json:"error,omitempty"`
 }
 
-func take(w http.ResponseWriter, r *http.Request, device string, now func() time.Time, put source.Put) {
-	status, a := keep(w, r, device, now, put)
+func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	d.open.RLock()
+	defer d.open.RUnlock()
+	status, a := d.keep(w, r)
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(a) // a sender that went away gets no answer
 }
 
-func keep(w http.ResponseWriter, r *http.Request, device string, now func() time.Time, put source.Put) (int, answer) {
+func (d *door) keep(w http.ResponseWriter, r *http.Request) (int, answer) {
+	if d.closed {
+		return http.StatusServiceUnavailable, answer{Error: "the agent ends"}
+	}
 	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil && r.Header.Get("Content-Type") != "" {
 		return http.StatusUnsupportedMediaType, answer{Error: err.Error()}
@@ -111,20 +144,21 @@ func keep(w http.ResponseWriter, r *http.Request, device string, now func() time
 	if err != nil {
 		return http.StatusBadRequest, answer{Error: err.Error()}
 	}
-	decoder := source.Decoder{Format: format, Device: device, Now: now}
+	decoder := source.Decoder{Format: format, Device: d.device, Now: d.now}
 	record, err := decoder.Decode(body)
 	if err != nil {
 		return http.StatusBadRequest, answer{Error: err.Error()}
 	}
+	record, large := source.Fit(record, d.limit)
 	a := answer{Accepted: len(record.Samples) + len(record.States)}
-	for _, f := range record.Faults {
+	for _, f := range slices.Concat(record.Faults, large) {
 		a.Rejected = append(a.Rejected, f.Error())
 	}
 	record.Faults = nil // the sender hears of them
 	if a.Accepted == 0 && len(a.Rejected) > 0 {
 		return http.StatusUnprocessableEntity, a
 	}
-	if err := put(r.Context(), record); err != nil {
+	if err := d.put(r.Context(), record); err != nil {
 		w.Header().Set("Retry-After", "1")
 		return http.StatusServiceUnavailable, answer{Error: err.Error()}
 	}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -25,6 +27,8 @@ func TestAnswers(t *testing.T) {
 		{"flat JSON", "application/json", `{"a": 1, "b": 2}`, false, `200 {"accepted":2}`},
 		{"line protocol", "text/plain; charset=utf-8", "m v=1\n", false, `200 {"accepted":1}`},
 		{"what kind is told by its first byte", "", `[{"n":"a","v":1}]`, false, `200 {"accepted":1}`},
+		{"a part that no message takes", "application/json", `{"a": 1, "s": "` + strings.Repeat("x", 2000) + `"}`, false, `200 {"accepted":1,"rejected":["the state \"s\" has 2001 B`},
+		{"nothing that a message takes", "text/plain", "m,t=" + strings.Repeat("x", 2000) + " v=1\n", false, `422 {"accepted":0,"rejected":["a sample of \"m_v\" has`},
 		{"another type", "application/xml", "<a/>", false, `415`},
 		{"no telemetry", "application/json", `{"a": `, false, `400`},
 		{"too much", "text/plain", strings.Repeat("m v=1\n", 800_000), false, `413`},
@@ -39,7 +43,7 @@ func TestAnswers(t *testing.T) {
 				}
 				return nil
 			}
-			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { take(w, r, "d1", time.Now, put) }))
+			server := httptest.NewServer(&door{device: "d1", limit: 1000, now: time.Now, put: put})
 			defer server.Close()
 			resp, err := http.Post(server.URL, c.kind, strings.NewReader(c.body))
 			if err != nil {
@@ -58,5 +62,45 @@ func TestAnswers(t *testing.T) {
 				t.Errorf("%d kept, answer %d", kept, resp.StatusCode)
 			}
 		})
+	}
+}
+
+func TestNoRequestOutlivesItsSource(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &door{device: "d1", limit: 1000, now: time.Now, put: func(context.Context, source.Record) error { return nil }}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- serve(ctx, l, d, slog.New(slog.DiscardHandler)) }()
+	sender, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sender.Close()
+	// A sender that does not get on with its body.
+	if _, err := fmt.Fprintf(sender, "POST /telemetry HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(30 * time.Second); d.open.TryLock(); {
+		d.open.Unlock()
+		if time.Now().After(deadline) {
+			t.Fatal("the request is not taken")
+		}
+		<-time.After(time.Millisecond)
+	}
+	cancel()
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(30 * time.Second):
+		t.Fatal("the source does not end")
+	}
+	if !d.open.TryLock() {
+		t.Error("the request goes on")
 	}
 }

@@ -2,6 +2,7 @@ package scrape
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -10,14 +11,18 @@ import (
 	"github.com/songhua-io/hub/internal/telemetry"
 )
 
+// maxFaults bounds the lines that are named when they cannot be read.
+const maxFaults = 8
+
 // Parse reads the Prometheus text format 0.0.4 or OpenMetrics 1.0 and calls
 // emit for every sample, in order. Samples without a time of their own get now,
 // in milliseconds since the Unix epoch. Values that are not finite mean
 // absence to an exporter and are left out, as are exemplars. The sample's bytes
-// may alias the text.
-func Parse(text []byte, now int64, emit func(telemetry.Sample)) error {
+// may alias the text. Lines that cannot be read are faults; it fails when there
+// are such lines and no others, as in an error page.
+func Parse(text []byte, now int64, emit func(telemetry.Sample)) (faults []error, err error) {
 	open := bytes.HasSuffix(bytes.TrimRight(text, " \r\n"), []byte("# EOF"))
-	n := 0
+	n, good, bad := 0, 0, 0
 	for line := range bytes.Lines(text) {
 		n++
 		line = bytes.TrimSpace(line)
@@ -27,13 +32,23 @@ func Parse(text []byte, now int64, emit func(telemetry.Sample)) error {
 		l := lineScanner{rest: line, openMetrics: open, now: now}
 		s, err := l.sample()
 		if err != nil {
-			return fmt.Errorf("line %d: %w", n, err)
+			if bad++; bad <= maxFaults {
+				faults = append(faults, fmt.Errorf("line %d: %w", n, err))
+			}
+			continue
 		}
+		good++
 		if !math.IsNaN(s.Value) && !math.IsInf(s.Value, 0) {
 			emit(s)
 		}
 	}
-	return nil
+	if bad > maxFaults {
+		faults = append(faults, fmt.Errorf("%d more lines cannot be read", bad-maxFaults))
+	}
+	if good == 0 && bad > 0 {
+		return nil, fmt.Errorf("no line is a sample: %w", errors.Join(faults...))
+	}
+	return faults, nil
 }
 
 // lineScanner reads one sample's line from the front.

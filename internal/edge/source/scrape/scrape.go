@@ -9,12 +9,11 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"path"
-	"slices"
 	"time"
 
 	"github.com/songhua-io/hub/internal/config/strict"
 	"github.com/songhua-io/hub/internal/edge/source"
+	"github.com/songhua-io/hub/internal/edge/source/pattern"
 	"github.com/songhua-io/hub/internal/telemetry"
 )
 
@@ -40,7 +39,7 @@ func (c Config) Check(path string) []strict.Error {
 		errs = append(errs, strict.Fault(path, "url", "%v", err))
 	}
 	for _, m := range c.Metrics {
-		if !validPattern(m) {
+		if !pattern.Valid(m) {
 			errs = append(errs, strict.Fault(path, "metrics", "%q is no pattern; write letters, * and ?", m))
 		}
 	}
@@ -54,11 +53,6 @@ func CheckURL(address string) error {
 		return fmt.Errorf("%q is no address of an exporter; write http://host:port/metrics", address)
 	}
 	return nil
-}
-
-func validPattern(p string) bool {
-	_, err := path.Match(p, "")
-	return err == nil
 }
 
 const (
@@ -78,8 +72,8 @@ func New(cfg Config, now func() time.Time) source.Source {
 				return source.Record{}, err
 			}
 			var r source.Record
-			err = Parse(body, now().UnixMilli(), func(s telemetry.Sample) {
-				if cfg.keeps(string(s.Metric)) {
+			r.Faults, err = Parse(body, now().UnixMilli(), func(s telemetry.Sample) {
+				if len(cfg.Metrics) == 0 || pattern.Any(cfg.Metrics, string(s.Metric)) {
 					r.Samples = append(r.Samples, s)
 				}
 			})
@@ -88,13 +82,6 @@ func New(cfg Config, now func() time.Time) source.Source {
 			}
 			return r, err
 		})
-	})
-}
-
-func (c Config) keeps(metric string) bool {
-	return len(c.Metrics) == 0 || slices.ContainsFunc(c.Metrics, func(p string) bool {
-		ok, err := path.Match(p, metric)
-		return ok && err == nil
 	})
 }
 

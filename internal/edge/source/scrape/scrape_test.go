@@ -2,6 +2,7 @@ package scrape
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -17,15 +18,15 @@ import (
 
 func lines(t *testing.T, text string) (out []string) {
 	t.Helper()
-	err := Parse([]byte(text), 1000, func(s telemetry.Sample) {
+	faults, err := Parse([]byte(text), 1000, func(s telemetry.Sample) {
 		l := string(s.Metric)
 		for _, tag := range s.Tags {
 			l += fmt.Sprintf(" %s=%q", tag.Name, tag.Value)
 		}
 		out = append(out, fmt.Sprintf("%s %g @%d %s", l, s.Value, s.Time, s.Unit))
 	})
-	if err != nil {
-		t.Fatal(err)
+	if err != nil || len(faults) > 0 {
+		t.Fatal(err, faults)
 	}
 	return out
 }
@@ -74,9 +75,22 @@ func TestFaultsNameTheLine(t *testing.T) {
 		"{b=\"c\"} 1\n":     "has no metric name",
 		"<html>\n<body>x\n": "has no metric name",
 	} {
-		if err := Parse([]byte(in), 0, func(telemetry.Sample) {}); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%q: %v, want %s", in, err, want)
+		faults, err := Parse([]byte(in), 0, func(telemetry.Sample) {})
+		if all := errors.Join(append(faults, err)...); all == nil || !strings.Contains(all.Error(), want) {
+			t.Errorf("%q: %v, want %s", in, all, want)
 		}
+		if (err == nil) != strings.HasPrefix(in, "a 1\n") {
+			t.Errorf("%q: %v", in, err)
+		}
+	}
+}
+
+func TestABadLineCostsOnlyItself(t *testing.T) {
+	text := "a 1\n" + strings.Repeat("x y z\n", 20) + "b 2\n"
+	var got []string
+	faults, err := Parse([]byte(text), 0, func(s telemetry.Sample) { got = append(got, string(s.Metric)) })
+	if err != nil || strings.Join(got, " ") != "a b" || len(faults) != maxFaults+1 || !strings.Contains(faults[maxFaults].Error(), "12 more") {
+		t.Error(got, faults, err)
 	}
 }
 
@@ -86,7 +100,7 @@ func TestAnExporterIsScraped(t *testing.T) {
 			w.WriteHeader(http.StatusUnauthorized)
 			return
 		}
-		fmt.Fprint(w, "a_one 1\nb_two 2\na_three 3\n")
+		fmt.Fprint(w, "a_one 1\nb_two 2\na_three\na_three 3\n")
 	}))
 	defer server.Close()
 	cfg := Config{URL: server.URL, Metrics: []string{"a_*"}, Interval: source.Interval{Interval: time.Minute}, BearerToken: "key"}
@@ -96,6 +110,9 @@ func TestAnExporterIsScraped(t *testing.T) {
 	err := New(cfg, time.Now).Run(ctx, func(_ context.Context, r source.Record) error {
 		for _, s := range r.Samples {
 			got = append(got, string(s.Metric))
+		}
+		if len(r.Faults) != 1 {
+			t.Error(r.Faults)
 		}
 		cancel()
 		return nil
@@ -113,7 +130,7 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte("a{b=\"c\\n\"} 1 2 # {x=\"y\"} 1\n# EOF"))
 	f.Add([]byte("{\"a.b\",c=\"d\"} 1"))
 	f.Fuzz(func(t *testing.T, in []byte) {
-		_ = Parse(in, 0, func(s telemetry.Sample) {
+		_, _ = Parse(in, 0, func(s telemetry.Sample) {
 			if len(s.Metric) == 0 {
 				t.Error("a sample without a name")
 			}

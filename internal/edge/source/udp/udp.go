@@ -1,18 +1,25 @@
 // Package udp takes datagrams and hands each on to the hub as it is: the frames
 // of roadside units that a gateway only relays. Datagrams have no
-// acknowledgement, so what the kernel drops while the disk is slow is lost
-// before the agent sees it; the socket's buffer is made large for that.
+// acknowledgement, so what comes faster than the disk takes it is lost; the
+// socket's buffer is made large against that, and what is lost all the same is
+// counted, by the kernel or here.
 package udp
 
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"regexp"
+	"slices"
+	"sync/atomic"
+	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"github.com/songhua-io/hub/internal/config/strict"
 	"github.com/songhua-io/hub/internal/edge/source"
@@ -73,77 +80,139 @@ const (
 	maxDatagram  = 64 << 10
 	socketBuffer = 4 << 20
 	queued       = 1024
+	// lastRead is how long a source that ends takes what waits in the socket.
+	lastRead = 50 * time.Millisecond
 )
 
 // New returns the source.
-func New(cfg Config) source.Source {
+func New(cfg Config, log *slog.Logger) source.Source {
+	l := &listener{topic: cfg.Topic, log: log}
 	return source.Func(func(ctx context.Context, put source.Put) error {
-		from, err := networks(cfg.From)
-		if err != nil {
+		var err error
+		if l.from, err = networks(cfg.From); err != nil {
 			return err
 		}
 		conn, err := new(net.ListenConfig).ListenPacket(ctx, "udp", cfg.Listen)
 		if err != nil {
 			return err
 		}
-		_ = conn.(*net.UDPConn).SetReadBuffer(socketBuffer) // the kernel may allow less
-		if err := put(ctx, source.Record{}); err != nil {
-			return errors.Join(err, conn.Close())
-		}
-		frames := make(chan source.Raw, queued)
-		g, ctx := errgroup.WithContext(ctx)
-		g.Go(func() error {
-			<-ctx.Done()
-			return conn.Close()
-		})
-		g.Go(func() error { return receive(ctx, conn, from, cfg.Topic, frames) })
-		g.Go(func() error { return forward(ctx, frames, put) })
-		return g.Wait()
+		return l.run(ctx, conn.(*net.UDPConn), socketBuffer, put)
 	})
 }
 
-func receive(ctx context.Context, conn net.PacketConn, from []*net.IPNet, topic string, frames chan<- source.Raw) error {
-	buf := make([]byte, maxDatagram)
+// listener hands on what comes to a socket.
+type listener struct {
+	topic string
+	from  []*net.IPNet
+	log   *slog.Logger
+	// dropped counts the datagrams lost that no record has told of yet.
+	dropped atomic.Uint64
+}
+
+// run ends with what was received by then on disk, or counted.
+func (l *listener) run(ctx context.Context, conn *net.UDPConn, buffer int, put source.Put) error {
+	defer conn.Close()
+	_ = conn.SetReadBuffer(buffer) // the kernel may allow less
+	if err := countOverflow(conn); err != nil {
+		return err
+	}
+	if err := put(ctx, source.Record{}); err != nil {
+		return err
+	}
+	frames, ended := make(chan source.Raw, queued), make(chan struct{})
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		<-ctx.Done()
+		return conn.SetReadDeadline(time.Now().Add(lastRead))
+	})
+	g.Go(func() error {
+		defer close(frames)
+		return l.receive(ctx, conn, frames, ended)
+	})
+	g.Go(func() error {
+		defer close(ended)
+		return l.forward(context.WithoutCancel(ctx), frames, put)
+	})
+	err := g.Wait()
+	for range frames {
+		l.dropped.Add(1)
+	}
+	if n := l.dropped.Load(); n > 0 && err != nil {
+		l.log.Error("datagrams_lost", "datagrams", n, "error", err)
+	}
+	return err
+}
+
+// receive ends after the context did, with the deadline of the last read.
+func (l *listener) receive(ctx context.Context, conn *net.UDPConn, frames chan<- source.Raw, ended <-chan struct{}) error {
+	buf, oob := make([]byte, maxDatagram), make([]byte, 128)
+	overflow := uint32(0)
 	for {
-		n, peer, err := conn.ReadFrom(buf)
+		n, oobn, _, peer, err := conn.ReadMsgUDP(buf, oob)
 		if err != nil {
 			if ctx.Err() != nil {
 				return nil
 			}
 			return err
 		}
-		if n == 0 || !allowed(peer, from) {
+		if total, ok := overflowed(oob[:oobn]); ok {
+			l.dropped.Add(uint64(total - overflow)) // the kernel's count may wrap
+			overflow = total
+		}
+		if n == 0 || !allowed(peer, l.from) {
 			continue
 		}
 		select {
-		case frames <- source.Raw{Suffix: topic, Payload: bytes.Clone(buf[:n])}:
-		case <-ctx.Done():
-			return nil
+		case frames <- source.Raw{Suffix: l.topic, Payload: bytes.Clone(buf[:n])}:
+		case <-ended:
+			l.dropped.Add(1)
 		}
 	}
 }
 
-func allowed(peer net.Addr, from []*net.IPNet) bool {
-	u, ok := peer.(*net.UDPAddr)
-	if !ok || len(from) == 0 {
-		return ok
-	}
-	for _, n := range from {
-		if n.Contains(u.IP) {
-			return true
-		}
-	}
-	return false
+func allowed(peer *net.UDPAddr, from []*net.IPNet) bool {
+	return len(from) == 0 || slices.ContainsFunc(from, func(n *net.IPNet) bool { return n.Contains(peer.IP) })
 }
 
-func forward(ctx context.Context, frames <-chan source.Raw, put source.Put) error {
-	for {
-		group, ok := source.Gather(ctx, frames, nil, queued)
-		if !ok {
-			return nil
+// forward puts the frames, those that are there together, until there are no
+// more.
+func (l *listener) forward(ctx context.Context, frames <-chan source.Raw, put source.Put) error {
+	for first := range frames {
+		group := []source.Raw{first}
+		for len(group) < queued && len(frames) > 0 {
+			group = append(group, <-frames)
 		}
-		if err := put(ctx, source.Record{Raws: group}); err != nil {
+		dropped := l.dropped.Swap(0)
+		if err := put(ctx, source.Record{Raws: group, Dropped: dropped}); err != nil {
+			l.dropped.Add(dropped + uint64(len(group)))
 			return err
 		}
 	}
+	return nil
+}
+
+// countOverflow makes the kernel say with each datagram how many it dropped
+// because the buffer was full.
+func countOverflow(conn *net.UDPConn) error {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var set error
+	err = raw.Control(func(fd uintptr) { set = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RXQ_OVFL, 1) })
+	return errors.Join(err, set)
+}
+
+// overflowed reads the count of the datagrams dropped since the socket was made.
+func overflowed(oob []byte) (uint32, bool) {
+	messages, err := unix.ParseSocketControlMessage(oob)
+	if err != nil {
+		return 0, false
+	}
+	for _, m := range messages {
+		if m.Header.Level == unix.SOL_SOCKET && m.Header.Type == unix.SO_RXQ_OVFL && len(m.Data) >= 4 {
+			return binary.NativeEndian.Uint32(m.Data), true
+		}
+	}
+	return 0, false
 }

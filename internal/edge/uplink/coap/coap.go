@@ -17,7 +17,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/klauspost/compress/zstd"
 	"github.com/pion/dtls/v3"
 	coapdtls "github.com/plgd-dev/go-coap/v3/dtls"
 	"github.com/plgd-dev/go-coap/v3/message"
@@ -42,8 +41,8 @@ const (
 	nstart        = 8
 	ackTimeout    = 2 * time.Second
 	maxRetransmit = 4
-	// maxUnpacked bounds a message after decompression.
-	maxUnpacked = 8 << 20
+	// maxAnswer bounds what is read of an answer.
+	maxAnswer = 64 << 10
 	// defaultPause is the pause when the hub names none (Max-Age, RFC 7252
 	// section 5.10.5).
 	defaultPause = time.Minute
@@ -51,10 +50,13 @@ const (
 
 // Link is a session with a hub.
 type Link struct {
-	url    *url.URL
-	id     uplink.Identity
-	log    *slog.Logger
-	unpack *zstd.Decoder
+	url *url.URL
+	id  uplink.Identity
+	log *slog.Logger
+	// told hears of the rejects.
+	told func(uplink.Rejects)
+	// unpack is needed because CoAP names no content coding.
+	unpack *uplink.Unpacker
 
 	mu   sync.Mutex
 	conn *client.Conn // nil while down
@@ -75,18 +77,18 @@ func CheckURL(u *url.URL) error {
 	return fmt.Errorf("%q would send the secret in clear text; write coaps://%s", u, u.Hostname())
 }
 
-// New returns a link to an address such as coaps://hub.example:5684.
-func New(address *url.URL, id uplink.Identity, log *slog.Logger) (*Link, error) {
-	unpack, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxUnpacked), zstd.WithDecoderLowmem(true))
+// New returns a link to an address such as coaps://hub.example:5684. It calls
+// told, from any goroutine, with what the hub tells of rejects.
+func New(address *url.URL, id uplink.Identity, log *slog.Logger, told func(uplink.Rejects)) (*Link, error) {
+	unpack, err := uplink.NewUnpacker()
 	if err != nil {
 		return nil, err
 	}
-	return &Link{url: address, id: id, log: log, unpack: unpack}, nil
+	return &Link{url: address, id: id, log: log, told: told, unpack: unpack}, nil
 }
 
 // Run keeps the link up until the context ends.
 func (l *Link) Run(ctx context.Context, up func(bool)) error {
-	defer l.unpack.Close()
 	session := func(ctx context.Context) error { return l.session(ctx, up) }
 	return uplink.Reconnect(ctx, session, func(err error, in time.Duration) {
 		l.log.Warn("uplink_lost", "url", l.url.Redacted(), "error", err, "retry_in", in.Round(time.Millisecond))
@@ -203,12 +205,9 @@ func (l *Link) Send(ctx context.Context, m uplink.Message) error {
 	if conn == nil {
 		return uplink.ErrDown
 	}
-	if m.Zstd {
-		plain, err := l.unpack.DecodeAll(m.Payload, nil)
-		if err != nil {
-			return &uplink.Refused{Detail: "the block cannot be unpacked: " + err.Error()}
-		}
-		m.Payload = plain
+	m, err := l.unpack.Unpack(m)
+	if err != nil {
+		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
@@ -220,7 +219,29 @@ func (l *Link) Send(ctx context.Context, m uplink.Message) error {
 		return err
 	}
 	defer conn.ReleaseMessage(resp)
-	return verdict(resp)
+	if err := verdict(resp); err != nil {
+		return err
+	}
+	l.tell(resp, m.Samples)
+	return nil
+}
+
+// tell hands on the rejects of a message that was taken in part; a message that
+// was stored whole has no body in its answer.
+func (l *Link) tell(resp *pool.Message, samples uint32) {
+	if resp.Body() == nil {
+		return
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body(), maxAnswer))
+	if err != nil || len(body) == 0 {
+		return
+	}
+	r, err := uplink.ParseRejects(body, samples)
+	if err != nil {
+		l.log.Warn("rejects_unreadable", "error", err)
+		return
+	}
+	l.told(r)
 }
 
 // path is where a suffix goes: CoAP names the format by a number.
@@ -257,7 +278,9 @@ func verdict(resp *pool.Message) error {
 		return nil
 	case codes.TooManyRequests, codes.ServiceUnavailable:
 		return &uplink.Later{After: maxAge(resp)}
-	case codes.BadRequest, codes.BadOption, codes.RequestEntityTooLarge, codes.UnsupportedMediaType:
+	case codes.RequestEntityTooLarge:
+		return &uplink.TooLarge{Detail: detail(resp)}
+	case codes.BadRequest, codes.BadOption, codes.UnsupportedMediaType:
 		return &uplink.Refused{Detail: detail(resp)}
 	}
 	return fmt.Errorf("the hub answered %s", detail(resp))

@@ -32,6 +32,7 @@ type hub struct {
 	t    *testing.T
 	mu   sync.Mutex
 	code codes.Code
+	says string
 	opts message.Options
 
 	path, query string
@@ -53,7 +54,7 @@ func (h *hub) ServeCOAP(w mux.ResponseWriter, r *mux.Message) {
 			h.t.Error(err)
 		}
 	}
-	if err := w.SetResponse(h.code, message.TextPlain, bytes.NewReader([]byte("because")), h.opts...); err != nil {
+	if err := w.SetResponse(h.code, message.TextPlain, bytes.NewReader([]byte(h.says)), h.opts...); err != nil {
 		h.t.Error(err)
 	}
 }
@@ -61,7 +62,7 @@ func (h *hub) ServeCOAP(w mux.ResponseWriter, r *mux.Message) {
 func (h *hub) answer(code codes.Code, opts ...message.Option) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.code, h.opts = code, opts
+	h.code, h.says, h.opts = code, "because", opts
 }
 
 func (h *hub) plain(t *testing.T) *url.URL {
@@ -101,28 +102,36 @@ func (h *hub) secure(t *testing.T, secret string) *url.URL {
 	return &url.URL{Scheme: "coaps", Host: l.Addr().String()}
 }
 
-// connect runs a link until it is up.
+// connect returns a link that is up until the test ends.
 func connect(t *testing.T, address *url.URL, secret string) *Link {
 	t.Helper()
-	l, err := New(address, uplink.Identity{Device: "rsu-7", Secret: secret}, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	l, _ := run(t, address, secret)
+	return l
+}
+
+// run returns a link that is up until stop is called, which waits for its end.
+func run(t *testing.T, address *url.URL, secret string) (l *Link, stop func()) {
+	t.Helper()
+	l, err := New(address, uplink.Identity{Device: "rsu-7", Secret: secret}, slog.New(slog.NewTextHandler(t.Output(), nil)), func(r uplink.Rejects) { t.Errorf("rejects that nobody told of: %+v", r) })
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ups, ended := make(chan bool, 16), make(chan error, 1)
 	go func() { ended <- l.Run(ctx, func(up bool) { ups <- up }) }()
-	t.Cleanup(func() {
+	stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
 	})
+	t.Cleanup(stop)
 	select {
 	case <-ups:
-	case <-time.After(20 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Fatal("the link does not come up")
 	}
-	return l
+	return l, stop
 }
 
 func TestAMessageIsSentInBlocks(t *testing.T) {
@@ -164,6 +173,54 @@ func TestAMessageIsSentInBlocks(t *testing.T) {
 	}
 }
 
+func TestAStopUnderABacklogRefusesNothing(t *testing.T) {
+	h := &hub{t: t, code: codes.Changed}
+	l, stop := run(t, h.plain(t), "s")
+	pack, err := zstd.NewWriter(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// What takes long to unpack, so that the stop comes while sends do.
+	m := uplink.Message{Suffix: "telemetry/senml-cbor", Payload: pack.EncodeAll(make([]byte, 4<<20), nil), Zstd: true}
+	ctx, cancel := context.WithCancel(t.Context())
+	const backlog = 64
+	begun, results := make(chan struct{}, backlog), make(chan error, backlog)
+	for range backlog {
+		go func() {
+			begun <- struct{}{}
+			results <- l.Send(ctx, m)
+		}()
+	}
+	for range backlog {
+		<-begun
+	}
+	cancel()
+	stop()
+	for range backlog {
+		select {
+		case err := <-results:
+			if errors.As(err, new(*uplink.Refused)) {
+				t.Error("a good message was given up: ", err)
+			}
+		case <-time.After(30 * time.Second):
+			t.Fatal("a send does not end")
+		}
+	}
+}
+
+func TestRejectsOfAMessageAreTold(t *testing.T) {
+	h := &hub{t: t, code: codes.Changed, says: `{"accepted":7,"rejected":[{"index":1,"stage":"validate","reason":"time_past","detail":"1970"}]}`}
+	l := connect(t, h.plain(t), "s")
+	var got uplink.Rejects
+	l.told = func(r uplink.Rejects) { got = r }
+	if err := l.Send(t.Context(), uplink.Message{Suffix: "telemetry/json", Payload: []byte("{}"), Samples: 10}); err != nil {
+		t.Fatal(err)
+	}
+	if got.Total != 3 || len(got.Listed) != 1 || got.Listed[0] != (uplink.Reject{Stage: "validate", Reason: "time_past", Detail: "1970"}) {
+		t.Errorf("%+v", got)
+	}
+}
+
 func TestAnswersAreToldApart(t *testing.T) {
 	h := &hub{t: t}
 	l := connect(t, h.plain(t), "s")
@@ -180,6 +237,10 @@ func TestAnswersAreToldApart(t *testing.T) {
 		t.Error(e)
 	}
 	h.answer(codes.RequestEntityTooLarge)
+	if e := (*uplink.TooLarge)(nil); !errors.As(send(), &e) || !strings.Contains(e.Detail, "because") {
+		t.Error(e)
+	}
+	h.answer(codes.UnsupportedMediaType)
 	if e := (*uplink.Refused)(nil); !errors.As(send(), &e) || !strings.Contains(e.Detail, "because") {
 		t.Error(e)
 	}

@@ -26,9 +26,10 @@ const (
 
 // Link is a connection to a broker or hub.
 type Link struct {
-	url *url.URL
-	id  uplink.Identity
-	log *slog.Logger
+	url  *url.URL
+	id   uplink.Identity
+	log  *slog.Logger
+	told func(uplink.Rejects)
 
 	mu   sync.Mutex
 	conn *connection // nil while down
@@ -46,9 +47,10 @@ type connection struct {
 // Schemes are the schemes of the URLs that New takes.
 func Schemes() []string { return []string{"mqtt", "mqtts", "ws", "wss"} }
 
-// New returns a link to an address such as mqtts://hub.example:8883.
-func New(address *url.URL, id uplink.Identity, log *slog.Logger) *Link {
-	return &Link{url: address, id: id, log: log}
+// New returns a link to an address such as mqtts://hub.example:8883. It calls
+// told, from any goroutine, with what the hub tells of rejects.
+func New(address *url.URL, id uplink.Identity, log *slog.Logger, told func(uplink.Rejects)) *Link {
+	return &Link{url: address, id: id, log: log, told: told}
 }
 
 // Run keeps the link connected until the context ends.
@@ -74,6 +76,7 @@ func (l *Link) session(ctx context.Context, up func(bool)) error {
 		if token.Error() != nil {
 			return fmt.Errorf("connect as %q: %w", l.id.Device, token.Error())
 		}
+		l.listen(ctx, c)
 		l.set(c)
 		up(true)
 		l.log.Info("uplink_connected", "url", l.url.Redacted())
@@ -111,6 +114,31 @@ func (l *Link) options(c *connection) (*paho.ClientOptions, error) {
 		opts.SetTLSConfig(cfg)
 	}
 	return opts, nil
+}
+
+// listen asks for the rejects, before anything is sent that could have some. A
+// broker may not allow it; the samples go their way all the same.
+func (l *Link) listen(ctx context.Context, c *connection) {
+	token := c.client.Subscribe("devices/"+l.id.Device+"/rejects", 1, func(_ paho.Client, m paho.Message) {
+		r, err := uplink.ParseRejects(m.Payload(), 0)
+		if err != nil {
+			l.log.Warn("rejects_unreadable", "error", err)
+			return
+		}
+		l.told(r)
+	})
+	late := time.NewTimer(ackTimeout)
+	defer late.Stop()
+	select {
+	case <-token.Done():
+		if err := token.Error(); err != nil {
+			l.log.Warn("rejects_not_told", "error", err)
+		}
+	case <-c.lost:
+	case <-ctx.Done():
+	case <-late.C:
+		l.log.Warn("rejects_not_told", "error", fmt.Sprintf("no SUBACK within %s", ackTimeout))
+	}
 }
 
 // drop ends the connection's use; the first cause is kept.
