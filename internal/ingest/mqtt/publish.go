@@ -20,6 +20,8 @@ func (c *conn) publish(b *burst, head byte, body []byte) error {
 		return malformed("MQTT-3.3.1-4", "QoS 3 is none")
 	case a.qos == 0 && head&8 != 0:
 		return malformed("MQTT-3.3.1-2", "a QoS 0 message is marked as sent before")
+	case head&1 != 0 && c.version == 5:
+		return &fault{codeRetain, "messages of clients are not retained, as CONNACK says; publish without the RETAIN flag [MQTT-3.2.2-14]"}
 	case a.qos > 0:
 		if len(payload) < 2 || payload[0] == 0 && payload[1] == 0 {
 			return malformed("MQTT-2.2.1-3", "a packet identifier is missing or 0")
