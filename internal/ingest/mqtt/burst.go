@@ -19,12 +19,11 @@ type burst struct {
 	data []byte // unfinished packet and what was read; in buf or in conn.rest
 	read int    // bytes that were read
 
-	delivery ingest.Delivery
+	delivery parcel
 	acks     []ack
 	out      []byte // what is answered, in one write
 	open     int    // QoS 1 and 2 messages in it
 	counts   [3]int // messages by QoS
-	unfolded int    // a slot of the unfolder is held when not 0
 }
 
 // ack is the answer to one PUBLISH.

@@ -306,15 +306,17 @@ func TestMosquittoClients(t *testing.T) {
 	}
 }
 
+func gzipped(p []byte) []byte {
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	z.Write(p)
+	z.Close()
+	return b.Bytes()
+}
+
 func TestCompressedPayloads(t *testing.T) {
 	fold := map[string]func([]byte) []byte{
-		"gzip": func(p []byte) []byte {
-			var b bytes.Buffer
-			z := gzip.NewWriter(&b)
-			z.Write(p)
-			z.Close()
-			return b.Bytes()
-		},
+		"gzip": gzipped,
 		"zstd": func(p []byte) []byte {
 			z, _ := zstd.NewWriter(nil)
 			return z.EncodeAll(p, nil)
