@@ -53,13 +53,14 @@ func TestWill(t *testing.T) {
 		version   byte
 		leave     func(*wire)
 		published bool
+		told      ingest.Leaving
 	}{
-		{"the connection breaks", 4, func(w *wire) { w.Close() }, true},
-		{"the connection breaks", 5, func(w *wire) { w.Close() }, true},
-		{"a protocol error [MQTT-3.1.2-8]", 4, func(w *wire) { w.send([]byte{0xc1, 0}) }, true},
-		{"DISCONNECT [MQTT-3.1.2-10]", 4, func(w *wire) { w.send(packet(0xe0)) }, false},
-		{"DISCONNECT 0x00", 5, func(w *wire) { w.send(packet(0xe0, 0)) }, false},
-		{"DISCONNECT with will 0x04", 5, func(w *wire) { w.send(packet(0xe0, 4)) }, true},
+		{"the connection breaks", 4, func(w *wire) { w.Close() }, true, ingest.LeftWill},
+		{"the connection breaks", 5, func(w *wire) { w.Close() }, true, ingest.LeftWill},
+		{"a protocol error [MQTT-3.1.2-8]", 4, func(w *wire) { w.send([]byte{0xc1, 0}) }, true, ingest.LeftProtocol},
+		{"DISCONNECT [MQTT-3.1.2-10]", 4, func(w *wire) { w.send(packet(0xe0)) }, false, ingest.LeftDisconnect},
+		{"DISCONNECT 0x00", 5, func(w *wire) { w.send(packet(0xe0, 0)) }, false, ingest.LeftDisconnect},
+		{"DISCONNECT with will 0x04", 5, func(w *wire) { w.send(packet(0xe0, 4)) }, true, ingest.LeftWill},
 	}
 	for _, c := range cases {
 		t.Run(fmt.Sprint(c.how, " ", c.version), func(t *testing.T) {
@@ -73,9 +74,7 @@ func TestWill(t *testing.T) {
 			if c.published {
 				want = 1
 			}
-			eventually(t, "presence is told", func() bool {
-				return h.happened("left t1 lost") || h.happened("left t1 protocol") || h.happened("left t1 disconnect")
-			})
+			eventually(t, "presence is told", func() bool { return h.happened("left t1 " + string(c.told)) })
 			if h.count() != want {
 				t.Fatalf("the store holds %d samples, want %d", h.count(), want)
 			}
@@ -89,8 +88,8 @@ func TestWillOfAnotherDeviceIsARejectOfTheSender(t *testing.T) {
 	w.send(connectWithWill(4, "devices/t2/telemetry", "x value=1"))
 	w.expect(connack4)
 	w.Close()
-	eventually(t, "a reject", func() bool { return len(h.rejects()) == 1 })
-	if r := h.rejects()[0]; r.Device != "t1" || r.Reason != telemetry.ReasonNotPermitted || h.count() != 0 {
+	eventually(t, "presence is told, of no will", func() bool { return h.happened("left t1 lost") })
+	if r := h.rejects()[0]; len(h.rejects()) != 1 || r.Device != "t1" || r.Reason != telemetry.ReasonNotPermitted || h.count() != 0 {
 		t.Fatalf("kept %v, stored %d", r, h.count())
 	}
 }
