@@ -67,7 +67,7 @@ func (h *hub) openBroker(context.Context, *tls.Config) error {
 	if len(h.cfg.Broker.Brokers) == 0 {
 		return nil
 	}
-	broker, err := mqtt.NewExternal(h.cfg.Broker, mqtt.Deps{Ingest: h.pipeline.Ingest, Log: h.log, Metrics: h.metrics})
+	broker, err := h.mqtt.NewExternal(h.cfg.Broker)
 	if err != nil {
 		return err
 	}
