@@ -100,6 +100,7 @@ func reportThisMachine(ctx context.Context, at hub.Addresses, admin string, log 
 	cfg := edge.DefaultConfig()
 	cfg.Device = id
 	cfg.Data = filepath.Join(at.Data, "agent")
+	cfg.StatusInterval = 10 * time.Second
 	cfg.Uplink.URL = "mqtt://" + at.MQTT
 	cfg.Uplink.Secret = secret
 	return edge.Run(ctx, cfg, log, time.Now)
