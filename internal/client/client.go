@@ -45,13 +45,23 @@ type Where struct {
 // unless the directory was named together with the URL.
 func Find(w Where) (*Client, error) {
 	base, dir := w.address()
+	c, err := New(base, "")
+	if err != nil {
+		return nil, err
+	}
+	u, err := url.Parse(base)
+	if err != nil {
+		return nil, err
+	}
+	c.token, err = w.secret(u, dir)
+	return c, err
+}
+
+// New returns the client of the hub at a base URL that shows this token.
+func New(base, token string) (*Client, error) {
 	u, err := url.Parse(base)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return nil, fmt.Errorf("hub %q is no URL; write it like %s", base, DefaultURL)
-	}
-	token, err := w.secret(u, dir)
-	if err != nil {
-		return nil, err
 	}
 	return &Client{strings.TrimRight(base, "/"), token, &http.Client{Timeout: 2 * time.Minute}}, nil
 }
