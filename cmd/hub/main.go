@@ -16,13 +16,7 @@ import (
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
-// Exit codes: done, the thing asked for failed, wrong usage.
-const (
-	exitDone = iota
-	exitFailed
-	exitUsage
-)
-
+// run returns the exit code: 0 done, 1 the thing asked for failed, 2 wrong usage.
 func run(args []string, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -33,13 +27,13 @@ func run(args []string, stdout, stderr io.Writer) int {
 	err := root.ExecuteContext(ctx)
 	switch {
 	case err == nil:
-		return exitDone
+		return 0
 	case errors.As(err, new(usageError)), isUsage(err):
 		fmt.Fprintf(stderr, "hub: %v\n`hub --help` lists what there is.\n", err)
-		return exitUsage
+		return 2
 	}
 	fmt.Fprintf(stderr, "hub: %v\n", err)
-	return exitFailed
+	return 1
 }
 
 func rootCommand() *cobra.Command {

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -27,6 +28,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"waithub":    waitHub,
 			"eventually": eventually,
+			"exits":      exits,
 		},
 		Condition: func(cond string) (bool, error) {
 			if program, ok := strings.CutPrefix(cond, "have:"); ok {
@@ -47,7 +49,8 @@ func have(program string) (bool, error) {
 }
 
 // waitHub waits until the hub of a data directory is ready and sets HTTP,
-// MQTT_HOST, MQTT_PORT, COAP and HUB_TOKEN: waithub DIR
+// MQTT_HOST, MQTT_PORT, COAP, HUB_URL and HUB_TOKEN. DIR may be a pattern that
+// matches once the directory is there: waithub DIR
 func waitHub(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: waithub DIR")
@@ -58,6 +61,9 @@ func waitHub(ts *testscript.TestScript, neg bool, args []string) {
 	for ; ; time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			ts.Fatalf("the hub of %s was not ready after a minute", dir)
+		}
+		if found, err := filepath.Glob(dir); err == nil && len(found) == 1 {
+			dir = found[0]
 		}
 		data, err := os.ReadFile(filepath.Join(dir, "hub.json"))
 		if err != nil || json.Unmarshal(data, &at) != nil {
@@ -99,4 +105,22 @@ func eventually(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	ts.Fatalf("%q did not come within 30 s; last output:\n%s", args[0], last)
+}
+
+// exits runs a command that must end with this code: exits CODE PROGRAM [ARG…]
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE PROGRAM [ARG…]")
+	}
+	code := 0
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		var ended *exec.ExitError
+		if !errors.As(err, &ended) {
+			ts.Fatalf("%v", err)
+		}
+		code = ended.ExitCode()
+	}
+	if fmt.Sprint(code) != args[0] {
+		ts.Fatalf("exit code %d, want %s", code, args[0])
+	}
 }
