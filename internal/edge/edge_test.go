@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -21,6 +22,7 @@ import (
 	"github.com/songhua-io/hub/internal/edge/source/push"
 	"github.com/songhua-io/hub/internal/edge/source/udp"
 	"github.com/songhua-io/hub/internal/edge/spool"
+	"github.com/songhua-io/hub/internal/progress"
 )
 
 // TestMain runs the agent instead of the tests when the environment holds a
@@ -253,7 +255,7 @@ func TestADrainSendsWhatWaitsAndEnds(t *testing.T) {
 	stop()
 	h := b.hub("rsu-7")
 	cfg.Uplink.URL = b.url()
-	if err := Drain(t.Context(), cfg, testLog(t), time.Now); err != nil {
+	if err := Drain(t.Context(), cfg, testLog(t), time.Now, progress.On(io.Discard)); err != nil {
 		t.Fatal(err)
 	}
 	until(t, "every sample arrives", func() bool { return h.missing("drained", 20) == 0 })
