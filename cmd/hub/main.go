@@ -12,6 +12,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/songhua-io/hub/internal/cli"
 )
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
@@ -51,5 +53,6 @@ func rootCommand() *cobra.Command {
 		checkCommand(), configCommand(), verifyCommand(), benchCommand(), versionCommand(),
 		deviceCommand(), tokenCommand(), queryCommand(), rejectsCommand(),
 	)
+	cli.Complete(root, func(err error) error { return usageError{err} })
 	return root
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -29,6 +30,7 @@ func TestScripts(t *testing.T) {
 			"waithub":    waitHub,
 			"eventually": eventually,
 			"exits":      exits,
+			"post":       post,
 		},
 		Condition: func(cond string) (bool, error) {
 			if program, ok := strings.CutPrefix(cond, "have:"); ok {
@@ -123,4 +125,24 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	if fmt.Sprint(code) != args[0] {
 		ts.Fatalf("exit code %d, want %s", code, args[0])
 	}
+}
+
+// post sends telemetry of a device, whose secret is 0123456789abcdef0123, and
+// prints the status and the answer: post DEVICE BODY|@FILE
+func post(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: post DEVICE BODY|@FILE")
+	}
+	body := args[1]
+	if file, ok := strings.CutPrefix(body, "@"); ok {
+		body = ts.ReadFile(file)
+	}
+	req, err := http.NewRequest(http.MethodPost, ts.Getenv("HTTP")+"/api/v1/devices/"+args[0]+"/telemetry", strings.NewReader(body))
+	ts.Check(err)
+	req.Header.Set("Authorization", "Bearer 0123456789abcdef0123")
+	resp, err := http.DefaultClient.Do(req)
+	ts.Check(err)
+	answer, err := io.ReadAll(resp.Body)
+	ts.Check(errors.Join(err, resp.Body.Close()))
+	fmt.Fprintf(ts.Stdout(), "%d %s\n", resp.StatusCode, answer)
 }
