@@ -70,6 +70,7 @@ type rejectOut struct {
 	Payload string    `json:"payload,omitempty" doc:"the message as it came, base64"`
 }
 
+// RejectWhich is a filter of rejects as callers write it; empty fields match all.
 type RejectWhich struct {
 	Device string    `query:"device" json:"device,omitempty"`
 	Stage  string    `query:"stage" json:"stage,omitempty"`
