@@ -46,10 +46,12 @@ type panel struct {
 	Datasource  struct{ UID string }
 	GridPos     struct{ X, Y, W, H int }
 	Targets     []struct {
-		RefID      string
-		Expr       string
-		Datasource struct{ UID string }
-		Instant    bool
+		RefID        string
+		Expr         string
+		LegendFormat string
+		Interval     string
+		Datasource   struct{ UID string }
+		Instant      bool
 	}
 	FieldConfig struct {
 		Defaults struct {
@@ -188,7 +190,7 @@ var counterUse = regexp.MustCompile(`(rate|increase)\(`)
 // checkExpr holds a query to PromQL and to the rules about counters.
 func checkExpr(t *testing.T, where, expr string) {
 	t.Helper()
-	tree, err := parser.NewParser(parser.Options{}).ParseExpr(expand(expr, "x"))
+	tree, err := parser.NewParser(parser.Options{}).ParseExpr(expand(expr, "x", ""))
 	if err != nil {
 		t.Errorf("%s: %s: %v", where, expr, err)
 		return
@@ -209,10 +211,16 @@ func checkExpr(t *testing.T, where, expr string) {
 	}
 }
 
-// expand puts values in the place of Grafana's variables.
-func expand(expr, device string) string {
+// expand puts values in the place of Grafana's variables. Grafana makes the rate
+// interval four times the step of a query that names its least step, and of the
+// data source's (timeInterval) otherwise.
+func expand(expr, device, step string) string {
+	interval, rate := "15s", "1m"
+	if step == "1m" {
+		interval, rate = "1m", "4m"
+	}
 	return strings.NewReplacer(
-		"$__rate_interval", "1m", "$__range", "15m", "${metric:regex}", ".+",
+		"$__rate_interval", rate, "$__interval", interval, "$__range", "15m", "${metric:regex}", ".+",
 		"$job", ".*", "$kind", ".*", "$region", ".*", "$site", ".*", "$device", device,
 	).Replace(expr)
 }

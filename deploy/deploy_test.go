@@ -53,8 +53,11 @@ func TestGrafanaFindsTheHub(t *testing.T) {
 type compose struct {
 	Name     string
 	Services map[string]struct {
-		Image           string
-		Build           struct{ Context, Dockerfile string }
+		Image string
+		Build struct {
+			Context, Dockerfile string
+			Args                map[string]string
+		}
 		Restart         string
 		StopGracePeriod string   `yaml:"stop_grace_period"`
 		ReadOnly        bool     `yaml:"read_only"`
@@ -69,6 +72,9 @@ type compose struct {
 	Volumes map[string]any
 }
 
+// TestComposeFile reads the file by itself: `docker compose config` would need
+// docker, which test machines lack. What compose would not take, such as an
+// unknown key or a missing path, is an error here too.
 func TestComposeFile(t *testing.T) {
 	var c compose
 	read(t, "compose.yaml", &c)
@@ -108,20 +114,60 @@ func TestComposeFile(t *testing.T) {
 			t.Errorf("no volume holds %s", p.Options.Path)
 		}
 	}
-	if exec.Command("docker", "compose", "version").Run() != nil {
-		t.Log("docker compose is not installed: the file was checked by our own reading only")
-		return
+}
+
+// TestImagesAreNamedByVersion: what runs tomorrow is what was tried today.
+func TestImagesAreNamedByVersion(t *testing.T) {
+	var c compose
+	read(t, "compose.yaml", &c)
+	for name, s := range c.Services {
+		built := s.Build.Dockerfile != ""
+		_, tag, _ := strings.Cut(regexp.MustCompile(`\$\{\w+:-(.*)\}`).ReplaceAllString(s.Image, "$1"), ":")
+		if !built && !regexp.MustCompile(`^[0-9]+\.[0-9]+\.[0-9]+$`).MatchString(tag) {
+			t.Errorf("%s: image %s has no version", name, s.Image)
+		}
 	}
-	if text, err := exec.Command("docker", "compose", "-f", "compose.yaml", "config", "-q").CombinedOutput(); err != nil {
-		t.Errorf("docker compose config: %v\n%s", err, text)
+}
+
+// TestTheHubIsBehindItsPorts: each published port is one that the image opens.
+func TestTheHubIsBehindItsPorts(t *testing.T) {
+	var c compose
+	read(t, "compose.yaml", &c)
+	image, err := os.ReadFile("Containerfile")
+	if err != nil {
+		t.Fatal(err)
 	}
+	for _, p := range c.Services["hub"].Ports {
+		_, inside, _ := strings.Cut(strings.TrimPrefix(p, "127.0.0.1:"), ":")
+		port, protocol, _ := strings.Cut(inside, "/")
+		if protocol == "" {
+			protocol = "tcp"
+		}
+		if !strings.Contains(string(image), `"0.0.0.0:`+port+`"`) || !regexp.MustCompile(`(?m)^EXPOSE .*\b`+port+"/"+protocol+`\b`).Match(image) {
+			t.Errorf("port %s is published, but the image does not open it", p)
+		}
+	}
+}
+
+// systemdAnalyze fails where it must be there: with CI=true.
+func systemdAnalyze(t *testing.T) {
+	t.Helper()
+	if _, err := exec.LookPath("systemd-analyze"); err != nil {
+		missing(t, "needs systemd-analyze (Debian package systemd; scripts/install-test-tools installs it)")
+	}
+}
+
+func missing(t *testing.T, format string, args ...any) {
+	t.Helper()
+	if os.Getenv("CI") == "true" {
+		t.Fatalf(format, args...)
+	}
+	t.Skipf(format, args...)
 }
 
 func units(t *testing.T) []string {
 	t.Helper()
-	if _, err := exec.LookPath("systemd-analyze"); err != nil {
-		t.Skip("needs systemd-analyze (Debian package systemd)")
-	}
+	systemdAnalyze(t)
 	files, err := filepath.Glob("systemd/*.service")
 	if err != nil || len(files) != 2 {
 		t.Fatalf("%v, %v", files, err)
@@ -189,7 +235,7 @@ func TestUnitsAreHardened(t *testing.T) {
 		out, err := exec.Command("systemd-analyze", "security", "--offline=true", "--no-pager", file).CombinedOutput()
 		found := rating.FindSubmatch(out)
 		if found == nil {
-			t.Skipf("systemd-analyze does not rate units offline here: %v\n%.300s", err, out)
+			missing(t, "systemd-analyze (250 or later) does not rate units offline here: %v\n%.300s", err, out)
 		}
 		level, err := strconv.ParseFloat(string(found[1]), 64)
 		if most := exposure[filepath.Base(file)]; err != nil || level > most {
@@ -203,9 +249,35 @@ func TestContainerRunsUnprivileged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, line := range []string{"\nFROM scratch\n", "\nUSER 65532:65532\n", "\nHEALTHCHECK ", "CGO_ENABLED=0"} {
+	for _, line := range []string{"\nFROM scratch\n", "\nUSER 65532:65532\n", "\nHEALTHCHECK ", "CGO_ENABLED=0", "\nARG VERSION=devel\n", "-X main.release=$VERSION"} {
 		if !strings.Contains(string(text), line) {
 			t.Errorf("the Containerfile lacks %q", strings.TrimSpace(line))
+		}
+	}
+}
+
+// TestTheImageKnowsItsVersion builds the programs as the Containerfile does.
+func TestTheImageKnowsItsVersion(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds both programs")
+	}
+	text, err := os.ReadFile("Containerfile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	flags := regexp.MustCompile(`-ldflags "([^"]*)"`).FindSubmatch(text)
+	if flags == nil {
+		t.Fatal("the Containerfile builds without -ldflags")
+	}
+	out := t.TempDir() + "/"
+	build := exec.Command("go", "build", "-buildvcs=false", "-ldflags", strings.Replace(string(flags[1]), "$VERSION", "v1.2.3", 1), "-o", out, "../cmd/hub", "../cmd/edge-agent")
+	if said, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, said)
+	}
+	for _, program := range []string{"hub", "edge-agent"} {
+		said, err := exec.Command(out+program, "version").CombinedOutput()
+		if err != nil || !strings.HasPrefix(string(said), program+" v1.2.3 ") {
+			t.Errorf("%s version: %v, %s", program, err, said)
 		}
 	}
 }

@@ -12,6 +12,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/songhua-io/hub/internal/cli"
 )
 
 func main() {
@@ -53,5 +55,6 @@ func newRoot() *cobra.Command {
 	}
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usageError{fmt.Errorf("%s: %w", c.CommandPath(), err)} })
 	root.AddCommand(newRun(), newCheck(), newConfig(), newSimulate(), newSpool(), newVersion())
+	cli.Complete(root, func(err error) error { return usageError{err} })
 	return root
 }

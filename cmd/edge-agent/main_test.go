@@ -44,6 +44,11 @@ func TestExitCodes(t *testing.T) {
 		{[]string{"check"}, 2, "wants 1 arguments"},
 		{[]string{"run"}, 2, "needs --config FILE"},
 		{[]string{"chek"}, 2, `unknown command "chek"`},
+		{[]string{"help", "spool", "drain"}, 0, ""},
+		{[]string{"help", "chek"}, 2, `no command "chek"`},
+		{[]string{"completion", "fish"}, 0, ""},
+		{[]string{"completion", "tcsh"}, 2, `no completion for "tcsh"`},
+		{[]string{"completion", "bash", "x"}, 2, `takes no argument, but got "x"`},
 		{[]string{"spool", "empty"}, 2, `unknown command "empty"`},
 		{[]string{"run", "--confg", "x"}, 2, "unknown flag"},
 		{[]string{"spool", "inspect", "--config", write(t, "device: d1\ndata: "+t.TempDir()+"\nuplink: {secret: s}\n")}, 1, "no spool in"},
@@ -65,14 +70,21 @@ func TestTheConfigNeedsOnlyWhoTheAgentIs(t *testing.T) {
 }
 
 func TestEveryCommandShowsAnExample(t *testing.T) {
+	seen := 0
 	var visit func(*cobra.Command)
 	visit = func(c *cobra.Command) {
-		if c.Example == "" || c.Short == "" {
-			t.Errorf("%s has no example or no description", c.CommandPath())
+		seen++
+		path := strings.Fields(c.CommandPath())[1:]
+		code, stdout, _ := call(t, append(path, "--help")...)
+		if code != 0 || !strings.Contains(stdout, "Examples:\n  ") || c.Short == "" {
+			t.Errorf("%s --help: exit %d, %s", c.CommandPath(), code, stdout)
 		}
 		for _, sub := range c.Commands() {
 			visit(sub)
 		}
 	}
 	visit(newRoot())
+	if seen < 14 {
+		t.Errorf("only %d commands were found", seen)
+	}
 }

@@ -30,7 +30,7 @@ func newSimulate() *cobra.Command {
 				return usageError{fmt.Errorf("--hub %q is no URL such as http://127.0.0.1:8080", hub)}
 			}
 			fleet.Start = time.Now()
-			doors := simulate.Doors{MQTT: mqtt, CoAP: coap, HTTP: hub, Admin: func() string { return token }}
+			doors := simulate.Doors{MQTT: mqtt, CoAP: coap, HTTP: hub, Admin: token}
 			log := slog.New(slog.NewTextHandler(c.ErrOrStderr(), nil))
 			return simulate.Run(c.Context(), fleet, doors, simulate.SecretsOf(token), log)
 		},

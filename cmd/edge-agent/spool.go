@@ -9,6 +9,7 @@ import (
 
 	"github.com/songhua-io/hub/internal/edge"
 	"github.com/songhua-io/hub/internal/edge/spool"
+	"github.com/songhua-io/hub/internal/progress"
 )
 
 func newSpool() *cobra.Command {
@@ -80,7 +81,8 @@ func newDrain() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return edge.Drain(c.Context(), cfg, newLog(cfg.Log, c.ErrOrStderr()), time.Now)
+			line := progress.On(c.ErrOrStderr())
+			return edge.Drain(c.Context(), cfg, newLog(cfg.Log, line), time.Now, line)
 		},
 	}
 	configFlag(c, &file)

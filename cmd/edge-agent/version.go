@@ -1,12 +1,17 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"runtime"
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
 )
+
+// release is the version that the builder named (-ldflags "-X main.release=…");
+// the container's build has no repository to read one from.
+var release string
 
 func newVersion() *cobra.Command {
 	return &cobra.Command{
@@ -17,7 +22,7 @@ func newVersion() *cobra.Command {
 		RunE: func(c *cobra.Command, _ []string) error {
 			version, revision := "devel", "unknown"
 			if info, ok := debug.ReadBuildInfo(); ok {
-				version = info.Main.Version
+				version = cmp.Or(release, info.Main.Version)
 				for _, s := range info.Settings {
 					if s.Key == "vcs.revision" {
 						revision = s.Value

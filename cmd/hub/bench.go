@@ -7,16 +7,14 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/songhua-io/hub/internal/client"
 	"github.com/songhua-io/hub/internal/hub"
+	"github.com/songhua-io/hub/internal/progress"
 	"github.com/songhua-io/hub/internal/simulate/load"
 )
 
@@ -62,7 +60,10 @@ func benchDoor(name, what string, connections, window int, send sender, door fun
 				return usageError{err}
 			}
 			f.load.Format = format
-			return f.run(cmd.Context(), cmd.OutOrStdout(), send, door)
+			if err := f.check(); err != nil {
+				return usageError{err}
+			}
+			return f.run(cmd.Context(), cmd.OutOrStdout(), progress.On(cmd.ErrOrStderr()), send, door)
 		},
 	}
 	f.remote.register(c)
@@ -78,12 +79,30 @@ func benchDoor(name, what string, connections, window int, send sender, door fun
 	return c
 }
 
-func (f *benchFlags) run(ctx context.Context, out io.Writer, send sender, door func(hub.Addresses) string) error {
+// check refuses what cannot be run before a hub is started for it.
+func (f *benchFlags) check() error {
+	// A flag that says 0 means 0; only in load.Config does that stand for the default.
+	for _, n := range []struct {
+		flag  string
+		value int
+	}{{"window", f.load.Window}, {"samples", f.load.Samples}, {"metrics", f.load.Metrics}} {
+		if n.value < 1 {
+			return fmt.Errorf("--%s %d: at least 1", n.flag, n.value)
+		}
+	}
+	if f.duration <= 0 {
+		return fmt.Errorf("--duration %s: longer than 0, such as 10s", f.duration)
+	}
+	return f.load.Check()
+}
+
+func (f *benchFlags) run(ctx context.Context, out io.Writer, line *progress.Line, send sender, door func(hub.Addresses) string) (err error) {
+	defer line.Clear()
 	at, own, err := f.target(ctx)
 	if err != nil {
 		return err
 	}
-	defer own.end()
+	defer func() { err = own.end(err) }()
 	c, err := f.remote.client()
 	if err != nil {
 		return err
@@ -94,6 +113,7 @@ func (f *benchFlags) run(ctx context.Context, out io.Writer, send sender, door f
 	if f.load.Address == "" {
 		return usageError{errors.New("where is the door? name the hub's data directory with --data, or the door with --address")}
 	}
+	line.Say("registering %d devices", f.load.Connections)
 	devices, err := addBenchDevices(ctx, c, f.load.Connections)
 	if err != nil {
 		return err
@@ -102,9 +122,7 @@ func (f *benchFlags) run(ctx context.Context, out io.Writer, send sender, door f
 	f.load.Login = func(i int) (string, string) { return devices[i].ID, devices[i].Secret }
 
 	before := cpuSeconds(own)
-	timed, cancel := context.WithTimeout(ctx, f.duration)
-	defer cancel()
-	result, err := send(timed, f.load)
+	result, err := f.send(ctx, line, send)
 	if err != nil {
 		return err
 	}
@@ -113,7 +131,16 @@ func (f *benchFlags) run(ctx context.Context, out io.Writer, send sender, door f
 		spent := cpuSeconds(own) - before
 		fmt.Fprintf(out, "hub: %.2f CPU seconds, %.2f per million samples; resident memory %s\n", spent, spent/float64(result.Samples)*1e6, residentMemory(own))
 	}
-	return verifyBench(ctx, out, c, result)
+	return verifyBench(ctx, out, line, c, result)
+}
+
+// send sends for as long as was asked.
+func (f *benchFlags) send(ctx context.Context, line *progress.Line, send sender) (*load.Result, error) {
+	timed, cancel := context.WithTimeout(ctx, f.duration)
+	defer cancel()
+	begin := time.Now()
+	defer line.Every(func() { line.Say("sending, %.0f of %.0f s", time.Since(begin).Seconds(), f.duration.Seconds()) })()
+	return send(timed, f.load)
 }
 
 // target is the hub that is loaded: the one that is named, or one of our own.
@@ -125,59 +152,16 @@ func (f *benchFlags) target(ctx context.Context) (hub.Addresses, *ownHub, error)
 	if f.remote.where.URL != "" || os.Getenv("HUB_URL") != "" {
 		return hub.Addresses{}, nil, nil
 	}
-	own, at, err := startOwnHub(ctx)
+	program, err := os.Executable()
+	if err != nil {
+		return hub.Addresses{}, nil, err
+	}
+	own, at, err := startOwnHub(ctx, program)
 	if err != nil {
 		return at, nil, err
 	}
 	f.remote.where.Data = at.Data
 	return at, own, nil
-}
-
-// ownHub is a hub that bench runs as a child, so that its CPU time is its own.
-type ownHub struct {
-	cmd *exec.Cmd
-	dir string
-}
-
-func startOwnHub(ctx context.Context) (*ownHub, hub.Addresses, error) {
-	dir, err := os.MkdirTemp(".", ".songhua-bench-")
-	if err != nil {
-		return nil, hub.Addresses{}, fmt.Errorf("make a directory for the hub: %w", err)
-	}
-	if dir, err = filepath.Abs(dir); err != nil {
-		return nil, hub.Addresses{}, err
-	}
-	program, err := os.Executable()
-	if err != nil {
-		return nil, hub.Addresses{}, err
-	}
-	o := &ownHub{dir: dir, cmd: exec.Command(program, "serve", "--data", dir, "--http", "127.0.0.1:0", "--mqtt", "127.0.0.1:0", "--coap", "127.0.0.1:0")}
-	o.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
-	if err := o.cmd.Start(); err != nil {
-		return nil, hub.Addresses{}, err
-	}
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline) && ctx.Err() == nil; time.Sleep(20 * time.Millisecond) {
-		at, err := hub.ReadAddresses(dir)
-		if err != nil {
-			continue
-		}
-		if resp, err := http.Get(at.HTTP + "/readyz"); err == nil {
-			resp.Body.Close()
-			return o, at, nil
-		}
-	}
-	o.end()
-	return nil, hub.Addresses{}, errors.New("the hub of the bench was not ready within 30 s; run `hub serve` to see why")
-}
-
-// end stops the hub and removes its directory. A nil ownHub is somebody else's.
-func (o *ownHub) end() {
-	if o == nil {
-		return
-	}
-	_ = o.cmd.Process.Signal(syscall.SIGTERM)
-	_ = o.cmd.Wait()
-	_ = os.RemoveAll(o.dir)
 }
 
 type benchDevice struct{ ID, Secret string }
@@ -212,62 +196,4 @@ func removeBenchDevices(ctx context.Context, c *client.Client, devices []benchDe
 			return // the hub is gone, and its own with it
 		}
 	}
-}
-
-// verifyBench asks how many samples of every device are stored. Fewer than
-// were acknowledged are a loss; more can only be those whose answer was cut off
-// by the end of the run.
-func verifyBench(ctx context.Context, out io.Writer, c *client.Client, r *load.Result) error {
-	stored := map[string]int{}
-	for metric := range r.Lines[0].Config.Metrics {
-		if err := countStored(ctx, c, r, fmt.Sprintf("load_%02d", metric), stored); err != nil {
-			return fmt.Errorf("verify: %w", err)
-		}
-	}
-	all, lost := 0, 0
-	for _, l := range r.Lines {
-		acknowledged := 0
-		for range l.Ledger.All {
-			acknowledged += l.Config.Samples
-		}
-		all += stored[l.Device]
-		lost += max(0, acknowledged-stored[l.Device])
-	}
-	fmt.Fprintf(out, "verified: %d samples acknowledged, %d stored, %d lost\n", r.Samples, all, lost)
-	if lost > 0 {
-		return fmt.Errorf("%d acknowledged samples are lost", lost)
-	}
-	return nil
-}
-
-// countStored adds how many samples of a metric are stored of each device of
-// the run.
-func countStored(ctx context.Context, c *client.Client, r *load.Result, metric string, stored map[string]int) error {
-	first, longest := r.Lines[0], 0
-	for _, l := range r.Lines {
-		longest = max(longest, l.Ledger.Next())
-	}
-	span := time.Duration(longest*first.Config.Samples/first.Config.Metrics)*time.Millisecond + time.Minute
-	run := first.Device[:strings.LastIndexByte(first.Device, '-')]
-	q := query("query", fmt.Sprintf(`sum by (device) (count_over_time(%s{device=~"%s-.*"}[%dms]))`, metric, run, 2*span.Milliseconds()),
-		"time", fmt.Sprint(first.Config.Start.Add(span).Unix()))
-	var answer struct {
-		Data struct {
-			Result []struct {
-				Metric struct{ Device string }
-				Value  [2]any
-			}
-		}
-	}
-	if err := c.Call(ctx, http.MethodGet, "/prometheus/api/v1/query", q, nil, &answer); err != nil {
-		return err
-	}
-	for _, series := range answer.Data.Result {
-		n := 0
-		if _, err := fmt.Sscan(fmt.Sprint(series.Value[1]), &n); err != nil {
-			return err
-		}
-		stored[series.Metric.Device] += n
-	}
-	return nil
 }

@@ -12,17 +12,13 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/songhua-io/hub/internal/cli"
 )
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
-// Exit codes: done, the thing asked for failed, wrong usage.
-const (
-	exitDone = iota
-	exitFailed
-	exitUsage
-)
-
+// run returns the exit code: 0 done, 1 the thing asked for failed, 2 wrong usage.
 func run(args []string, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -33,13 +29,13 @@ func run(args []string, stdout, stderr io.Writer) int {
 	err := root.ExecuteContext(ctx)
 	switch {
 	case err == nil:
-		return exitDone
+		return 0
 	case errors.As(err, new(usageError)), isUsage(err):
 		fmt.Fprintf(stderr, "hub: %v\n`hub --help` lists what there is.\n", err)
-		return exitUsage
+		return 2
 	}
 	fmt.Fprintf(stderr, "hub: %v\n", err)
-	return exitFailed
+	return 1
 }
 
 func rootCommand() *cobra.Command {
@@ -57,5 +53,6 @@ func rootCommand() *cobra.Command {
 		checkCommand(), configCommand(), verifyCommand(), benchCommand(), versionCommand(),
 		deviceCommand(), tokenCommand(), queryCommand(), rejectsCommand(),
 	)
+	cli.Complete(root, func(err error) error { return usageError{err} })
 	return root
 }

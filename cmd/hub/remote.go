@@ -77,10 +77,10 @@ func moment(flag, s string) (string, error) {
 		return "", nil
 	}
 	if ago, err := time.ParseDuration(s); err == nil {
-		return time.Now().Add(-ago.Abs()).UTC().Format(time.RFC3339), nil
+		return time.Now().Add(-ago.Abs()).UTC().Format(time.RFC3339Nano), nil
 	}
 	if t, err := time.Parse(time.RFC3339, s); err == nil {
-		return t.UTC().Format(time.RFC3339), nil
+		return t.UTC().Format(time.RFC3339Nano), nil
 	}
 	return "", usageError{fmt.Errorf("--%s %q is no time; write 2h for two hours ago, or 2026-01-31T08:00:00Z", flag, s)}
 }

@@ -3,7 +3,9 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -27,6 +29,8 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"waithub":    waitHub,
 			"eventually": eventually,
+			"exits":      exits,
+			"post":       post,
 		},
 		Condition: func(cond string) (bool, error) {
 			if program, ok := strings.CutPrefix(cond, "have:"); ok {
@@ -47,7 +51,8 @@ func have(program string) (bool, error) {
 }
 
 // waitHub waits until the hub of a data directory is ready and sets HTTP,
-// MQTT_HOST, MQTT_PORT, COAP and HUB_TOKEN: waithub DIR
+// MQTT_HOST, MQTT_PORT, COAP, HUB_URL and HUB_TOKEN. DIR may be a pattern that
+// matches once the directory is there: waithub DIR
 func waitHub(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: waithub DIR")
@@ -58,6 +63,9 @@ func waitHub(ts *testscript.TestScript, neg bool, args []string) {
 	for ; ; time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			ts.Fatalf("the hub of %s was not ready after a minute", dir)
+		}
+		if found, err := filepath.Glob(dir); err == nil && len(found) == 1 {
+			dir = found[0]
 		}
 		data, err := os.ReadFile(filepath.Join(dir, "hub.json"))
 		if err != nil || json.Unmarshal(data, &at) != nil {
@@ -99,4 +107,42 @@ func eventually(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	ts.Fatalf("%q did not come within 30 s; last output:\n%s", args[0], last)
+}
+
+// exits runs a command that must end with this code: exits CODE PROGRAM [ARG…]
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE PROGRAM [ARG…]")
+	}
+	code := 0
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		var ended *exec.ExitError
+		if !errors.As(err, &ended) {
+			ts.Fatalf("%v", err)
+		}
+		code = ended.ExitCode()
+	}
+	if fmt.Sprint(code) != args[0] {
+		ts.Fatalf("exit code %d, want %s", code, args[0])
+	}
+}
+
+// post sends telemetry of a device, whose secret is 0123456789abcdef0123, and
+// prints the status and the answer: post DEVICE BODY|@FILE
+func post(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: post DEVICE BODY|@FILE")
+	}
+	body := args[1]
+	if file, ok := strings.CutPrefix(body, "@"); ok {
+		body = ts.ReadFile(file)
+	}
+	req, err := http.NewRequest(http.MethodPost, ts.Getenv("HTTP")+"/api/v1/devices/"+args[0]+"/telemetry", strings.NewReader(body))
+	ts.Check(err)
+	req.Header.Set("Authorization", "Bearer 0123456789abcdef0123")
+	resp, err := http.DefaultClient.Do(req)
+	ts.Check(err)
+	answer, err := io.ReadAll(resp.Body)
+	ts.Check(errors.Join(err, resp.Body.Close()))
+	fmt.Fprintf(ts.Stdout(), "%d %s\n", resp.StatusCode, answer)
 }

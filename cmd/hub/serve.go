@@ -23,9 +23,9 @@ func (f *serveFlags) register(c *cobra.Command) {
 	flags.StringVar(&f.data, "data", "", "`directory` of everything the hub keeps")
 	flags.StringVar(&f.http, "http", "", "HTTP `address:port` (port 0: any free one)")
 	flags.StringVar(&f.mqtt, "mqtt", "", "MQTT `address:port`, or off")
-	flags.StringVar(&f.mqtts, "mqtts", "", "MQTT over TLS `address:port`, or off")
+	flags.StringVar(&f.mqtts, "mqtts", "", "MQTT over TLS `address:port`, or off (default: any free port where --mqtt has port 0)")
 	flags.StringVar(&f.coap, "coap", "", "CoAP `address:port` (UDP), or off")
-	flags.StringVar(&f.coaps, "coaps", "", "CoAP over DTLS `address:port` (UDP), or off")
+	flags.StringVar(&f.coaps, "coaps", "", "CoAP over DTLS `address:port` (UDP), or off (default: any free port where --coap has port 0)")
 	for _, door := range []string{"http", "mqtt", "mqtts", "coap", "coaps"} {
 		_ = c.RegisterFlagCompletionFunc(door, cobra.NoFileCompletions)
 	}
@@ -53,14 +53,23 @@ func (f *serveFlags) load() (config.Config, error) {
 	if errs := c.Listen.Check("listen"); len(errs) > 0 {
 		return c, usageError{errs[0]}
 	}
-	// Tests and tools that ask for free ports mean every door.
-	if strings.HasSuffix(c.Listen.MQTT, ":0") && f.mqtts == "" && f.config == "" {
-		c.Listen.MQTTS = c.Listen.MQTT
-	}
-	if strings.HasSuffix(c.Listen.CoAP, ":0") && f.coaps == "" && f.config == "" {
-		c.Listen.CoAPS = c.Listen.CoAP
-	}
+	f.freePorts(&c.Listen)
 	return c, nil
+}
+
+// freePorts moves an encrypted door off its well-known port when the plain one
+// is to have any free port: who asks for that runs several hubs on a machine.
+// Flags and config files that name the encrypted door have the last word.
+func (f *serveFlags) freePorts(l *config.Listen) {
+	if f.config != "" {
+		return
+	}
+	if strings.HasSuffix(f.mqtt, ":0") && f.mqtts == "" {
+		l.MQTTS = f.mqtt
+	}
+	if strings.HasSuffix(f.coap, ":0") && f.coaps == "" {
+		l.CoAPS = f.coap
+	}
 }
 
 func serveCommand() *cobra.Command {

@@ -21,8 +21,16 @@ func versionCommand() *cobra.Command {
 	}
 }
 
-// version is the module's version, or the commit that was built.
+// release is the version that the builder named (-ldflags "-X main.release=…");
+// the container's build has no repository to read one from.
+var release string
+
+// version is what the builder named, else the module's version, else the commit
+// that was built.
 func version() string {
+	if release != "" {
+		return release
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "unknown"

@@ -17,8 +17,14 @@ func deviceBoard(zh bool) *board {
 		query{`device_presence{device="$device"}`, "{{device}}"})
 
 	p = b.chart(12, text{"$metric", "$metric"}, text{"Values as the device sent them, at its own times. Gaps are gaps.", "设备按自身时间上报的值，缺测处留空。"}, "short",
-		query{`{__name__=~"${metric:regex}", device="$device"}`, "{{__name__}} {{gpu}}{{type}}{{core}}{{disk}}{{interface}}{{sensor}}"})
+		query{`{__name__=~"${metric:regex}", device="$device"}`, distinguishing})
 	p.Repeat, p.RepeatDirection, p.MaxPerRow = "metric", "h", 3
+	b.row(text{"Edge agent", "边缘代理"})
+	everyMinute(b.chart(12, text{"Waiting in the spool", "缓存待送"}, text{"Blocks on the agent's disk that the hub has not acknowledged; 0 for a device without an edge agent.", "代理磁盘上枢纽尚未确认的数据块；没有边缘代理的设备为 0。"}, "short",
+		query{`sum(edge_spool_blocks{device="$device"}) or vector(0)`, b.say(text{"blocks", "数据块"})}))
+	everyMinute(b.chart(12, text{"Lost samples", "丢失的样本"}, text{"Samples that the agent will never deliver, as it counted them and as it told the hub; 0 for a device without an edge agent.", "代理无法送达的样本：代理自身的计数与上报给枢纽的丢失；没有边缘代理的设备为 0。"}, "short",
+		query{`sum(increase(edge_spool_lost_samples_total{device="$device"}[$__rate_interval])) or vector(0)`, b.say(text{"counted", "计数"})},
+		query{`sum by (reason) (sum_over_time(edge_loss_samples{device="$device"}[$__interval])) or vector(0)`, b.say(text{"told {{reason}}", "上报 {{reason}}"})}))
 	b.row(text{"Last values", "最新值"})
 	b.table(24, 12, text{"Last values", "最新值"}, text{"The last value of every series of the device.", "设备各序列的最新值。"},
 		query{`{device="$device"}`, ""},

@@ -117,6 +117,7 @@ type target struct {
 	Datasource   source `json:"datasource"`
 	Expr         string `json:"expr"`
 	LegendFormat string `json:"legendFormat,omitempty"`
+	Interval     string `json:"interval,omitempty"` // the least step, and a quarter of the least $__rate_interval
 	Instant      bool   `json:"instant"`
 	Range        bool   `json:"range"`
 	Format       string `json:"format"` // time_series, table or heatmap

@@ -11,6 +11,7 @@ func nodesBoard(zh bool) *board {
 	b.nodeLoad()
 	b.nodeAccelerators()
 	b.thisMachine()
+	b.agents()
 	for _, p := range b.Panels {
 		if p.Type == "timeseries" {
 			p.linked(b.toDevice("${__field.labels.device}"))
@@ -35,7 +36,8 @@ func (b *board) nodeLoad() {
 	b.chart(12, text{"Network received", "网络接收"}, text{"Bytes a second.", "每秒接收字节数。"}, "Bps", query{"sum by (device) (rate(network_receive_bytes_total{" + node + "}[$__rate_interval]))", "{{device}}"})
 	b.chart(12, text{"Network sent", "网络发送"}, text{"Bytes a second.", "每秒发送字节数。"}, "Bps", query{"sum by (device) (rate(network_transmit_bytes_total{" + node + "}[$__rate_interval]))", "{{device}}"})
 	b.chart(8, text{"Power", "功率"}, text{"Power at the wall, each node.", "各节点的输入功率。"}, "watt", query{"power_watts{" + node + "}", "{{device}}"})
-	b.chart(8, text{"Inlet temperature", "进风温度"}, text{"Temperature of the air that a node takes in.", "节点进风口的温度。"}, "celsius", query{"inlet_temperature_celsius{" + node + "}", "{{device}}"})
+	b.chart(8, text{"Temperatures", "温度"}, text{"Air that a node takes in, and the sensors that an edge agent reads where the machine has them; virtual machines have none.", "节点的进风温度，以及边缘代理读取的传感器温度；虚拟机没有传感器。"}, "celsius",
+		query{`{__name__=~"inlet_temperature_celsius|host_temperature_celsius", ` + node + "}", "{{device}} {{sensor}}"})
 	b.chart(8, text{"Disk", "磁盘"}, text{"Share of the disk in use.", "磁盘占用比例。"}, "percent", query{"disk_used_percent{" + node + "}", "{{device}}"})
 }
 
@@ -46,8 +48,7 @@ func (b *board) nodeAccelerators() {
 	b.chart(8, text{"Temperature", "温度"}, text{"Temperature of each accelerator.", "各加速卡的温度。"}, "celsius", query{"gpu_temperature_celsius{" + node + "}", "{{device}} #{{gpu}}"})
 }
 
-// thisMachine shows what the edge agent reads of the machine it runs on. Some
-// machines, such as virtual ones, have no temperatures.
+// thisMachine shows what the edge agent reads of the machine it runs on.
 func (b *board) thisMachine() {
 	b.row(text{"Nodes with an edge agent", "装有边缘代理的节点"})
 	b.chart(8, text{"CPU", "处理器"}, text{"Share of all cores in use, as the agent reads it.", "代理读取的处理器占用比例。"}, "percent", query{"host_cpu_percent{" + node + "}", "{{device}}"})
@@ -59,6 +60,18 @@ func (b *board) thisMachine() {
 	b.chart(8, text{"Disk traffic", "磁盘读写"}, text{"Bytes read and written a second, all disks.", "全部磁盘每秒读写字节数。"}, "Bps",
 		query{"sum by (device) (rate(host_disk_read_bytes_total{" + node + "}[$__rate_interval]))", b.say(text{"{{device}} read", "{{device}} 读"})},
 		query{"sum by (device) (rate(host_disk_written_bytes_total{" + node + "}[$__rate_interval]))", b.say(text{"{{device}} written", "{{device}} 写"})})
-	b.chart(8, text{"Load and temperatures", "负载与温度"}, text{"Busy cores of each processor, and temperatures where the machine has sensors.", "处理器各核负载；机器有传感器时显示温度。"}, "short",
-		query{`{__name__=~"host_cpu_core_percent|host_temperature_celsius", ` + node + "}", "{{device}} {{core}}{{sensor}}"})
+	b.chart(8, text{"Cores", "各核"}, text{"Share of each logical processor in use.", "各逻辑处理器的占用比例。"}, "percent",
+		query{"host_cpu_core_percent{" + node + "}", "{{device}} cpu{{cpu}}"})
+}
+
+// agents shows whether the edge agents of nodes deliver what they read.
+func (b *board) agents() {
+	b.row(text{"Edge agents", "边缘代理"})
+	everyMinute(b.chart(8, text{"Waiting in the spool", "缓存待送"}, text{"Blocks on an agent's disk that the hub has not acknowledged. It falls to nothing while the hub is there.", "代理磁盘上枢纽尚未确认的数据块，枢纽在线时应降至零。"}, "short",
+		query{"edge_spool_blocks{" + node + "}", "{{device}}"}))
+	everyMinute(b.chart(8, text{"Disk space of the spool", "缓存占用磁盘"}, text{"When the spool reaches its bound, its oldest blocks are lost.", "缓存达到上限时最旧的数据块会丢失。"}, "bytes",
+		query{"edge_spool_bytes{" + node + "}", "{{device}}"}))
+	everyMinute(b.chart(8, text{"Lost samples", "丢失的样本"}, text{"Samples that an agent will never deliver, as it counted them and as it told the hub, with the reason.", "代理无法送达的样本：代理自身的计数，以及上报给枢纽的丢失及原因。"}, "short",
+		query{"sum by (device) (increase(edge_spool_lost_samples_total{" + node + "}[$__rate_interval]))", b.say(text{"{{device}} counted", "{{device}} 计数"})},
+		query{"sum by (device, reason) (sum_over_time(edge_loss_samples{" + node + "}[$__interval])) or 0 * sum by (device) (edge_spool_blocks{" + node + "})", "{{device}} {{reason}}"}))
 }

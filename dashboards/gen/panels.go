@@ -78,6 +78,10 @@ func (b *board) row(title text) {
 // query is a PromQL expression and how its series are called.
 type query struct{ expr, legend string }
 
+// distinguishing is the legend of series whose labels cannot be known: Grafana
+// shows those labels in which they differ.
+const distinguishing = "__auto"
+
 func (b *board) panel(kind string, title, description text, unit string, queries ...query) *panel {
 	p := &panel{
 		Type: kind, Title: b.say(title), Description: b.say(description), Datasource: ptr(prometheus()),
@@ -116,6 +120,13 @@ func (b *board) chart(w int, title, description text, unit string, queries ...qu
 	p.FieldConfig.Defaults.Custom = &custom{DrawStyle: "line", LineWidth: 1, FillOpacity: 8, ShowPoints: "auto", SpanNulls: ptr(false)}
 	p.Options = chartOptions{legendOptions{"list", "bottom", true, []string{}}, tooltipOptions{"multi", "desc"}}
 	return b.place(p, w, 8)
+}
+
+// everyMinute says that an edge agent reports itself only once a minute.
+func everyMinute(p *panel) {
+	for i := range p.Targets {
+		p.Targets[i].Interval = "1m"
+	}
 }
 
 // stacked makes a chart one of parts of a whole.

@@ -101,6 +101,7 @@ type oneDevice struct {
 
 func (a *API) one(d *registry.Device) *oneDevice { return &oneDevice{etag(d.Version), a.show(d)} }
 
+// DeviceID is a request about one device, on the condition of its version.
 type DeviceID struct {
 	ID string `path:"id"`
 	Conditional

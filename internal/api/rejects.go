@@ -99,6 +99,7 @@ func showReject(e RejectEntry) rejectOut {
 	return rejectOut{e.ID, e.At.UTC(), e.Device, e.Format, e.Stage, e.Reason, e.Detail, e.Index, e.Count, e.Size, base64.StdEncoding.EncodeToString(e.Payload)}
 }
 
+// RejectWhich is a filter of rejects as callers write it; empty fields match all.
 type RejectWhich struct {
 	Device string    `query:"device" json:"device,omitempty"`
 	Stage  string    `query:"stage" json:"stage,omitempty"`

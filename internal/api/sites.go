@@ -12,6 +12,7 @@ import (
 	"github.com/songhua-io/hub/internal/registry"
 )
 
+// SiteIn is what callers say of a site.
 type SiteIn struct {
 	Names  text     `json:"names"`
 	Region string   `json:"region,omitempty" doc:"six-digit division code (GB/T 2260)"`
@@ -35,6 +36,7 @@ func showSite(s *registry.Site) siteOut {
 	return siteOut{s.ID, SiteIn{text{s.ZH, s.EN}, s.Region, s.Lat, s.Lon}, s.Version, s.Updated}
 }
 
+// SiteID is a request about one site, on the condition of its version.
 type SiteID struct {
 	ID string `path:"id"`
 	Conditional

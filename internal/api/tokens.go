@@ -14,6 +14,7 @@ type tokenIn struct {
 	Expires time.Time `json:"expires,omitzero" required:"false"`
 }
 
+// TokenOut is a token as callers see it: never the secret.
 type TokenOut struct {
 	Name    string     `json:"name"`
 	Role    string     `json:"role"`

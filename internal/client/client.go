@@ -49,15 +49,26 @@ func Find(w Where) (*Client, error) {
 		return nil, fmt.Errorf("no hub runs in %s: it has no hub.json; start one with `hub serve --data %s`, or name another with --hub URL", w.Data, w.Data)
 	}
 	base, dir := w.address()
+	c, err := New(base, "")
+	if err != nil {
+		return nil, err
+	}
+	u, err := url.Parse(base)
+	if err != nil {
+		return nil, err
+	}
+	c.dir = dir
+	c.token, err = w.secret(u, dir)
+	return c, err
+}
+
+// New returns the client of the hub at a base URL that shows this token.
+func New(base, token string) (*Client, error) {
 	u, err := url.Parse(base)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return nil, fmt.Errorf("hub %q is no URL; write it like %s", base, DefaultURL)
 	}
-	token, err := w.secret(u, dir)
-	if err != nil {
-		return nil, err
-	}
-	return &Client{strings.TrimRight(base, "/"), token, &http.Client{Timeout: 2 * time.Minute}, dir}, nil
+	return &Client{base: strings.TrimRight(base, "/"), token: token, http: &http.Client{Timeout: 2 * time.Minute}}, nil
 }
 
 // address returns the URL and the data directory that belongs to it.

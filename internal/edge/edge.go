@@ -28,6 +28,7 @@ import (
 	"github.com/songhua-io/hub/internal/edge/uplink"
 	"github.com/songhua-io/hub/internal/edge/uplink/coap"
 	"github.com/songhua-io/hub/internal/edge/uplink/mqtt"
+	"github.com/songhua-io/hub/internal/progress"
 )
 
 // agent is what Run builds.
@@ -83,14 +84,17 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger, now func() time.Time
 	return errors.Join(g.Wait(), a.spool.Close())
 }
 
-// Drain sends what is in the spool and returns when nothing waits any more.
-func Drain(ctx context.Context, cfg Config, log *slog.Logger, now func() time.Time) error {
+// Drain sends what is in the spool and returns when nothing waits any more. The
+// line shows how many blocks wait.
+func Drain(ctx context.Context, cfg Config, log *slog.Logger, now func() time.Time, line *progress.Line) error {
 	a, err := open(cfg, log, now)
 	if err != nil {
 		return err
 	}
 	a.outbox.backfill, a.outbox.untilEmpty = 0, true
+	stop := line.Every(func() { line.Say("%d blocks wait", a.spool.Stats().Blocks) })
 	err = a.outbox.run(ctx)
+	stop()
 	if left := a.spool.Stats().Blocks; err == nil && left > 0 {
 		err = fmt.Errorf("stopped before the end: %d blocks still wait in %s", left, SpoolDir(cfg))
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -23,6 +24,7 @@ import (
 	"github.com/songhua-io/hub/internal/edge/source/push"
 	"github.com/songhua-io/hub/internal/edge/source/udp"
 	"github.com/songhua-io/hub/internal/edge/spool"
+	"github.com/songhua-io/hub/internal/progress"
 )
 
 // TestMain runs the agent instead of the tests when the environment holds a
@@ -311,7 +313,7 @@ func TestADrainSendsWhatWaitsAndEnds(t *testing.T) {
 	stop()
 	h := b.hub("rsu-7")
 	cfg.Uplink.URL = b.url()
-	if err := Drain(t.Context(), cfg, testLog(t), time.Now); err != nil {
+	if err := Drain(t.Context(), cfg, testLog(t), time.Now, progress.On(io.Discard)); err != nil {
 		t.Fatal(err)
 	}
 	until(t, "every sample arrives", func() bool { return h.missing("drained", 20) == 0 })

@@ -1,17 +1,15 @@
 package simulate
 
 import (
-	"bytes"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
-	"net/url"
-	"time"
+	"slices"
+
+	"github.com/songhua-io/hub/internal/client"
 )
 
 // Secrets returns device secrets that follow from one key, so that a fleet
@@ -39,31 +37,39 @@ type registration struct {
 // register tells the hub of the sites and of every device that it does not
 // know yet. Devices that it knows are left as they are.
 func register(ctx context.Context, f *Fleet, doors Doors, secret func(string) string) error {
-	known, err := knownDevices(ctx, doors)
+	hub, err := client.New(doors.HTTP, doors.Admin)
 	if err != nil {
 		return err
 	}
-	var batch struct {
-		Devices []registration `json:"devices"`
+	known, err := knownDevices(ctx, hub)
+	if err != nil {
+		return fmt.Errorf("register the simulated fleet: %w", err)
 	}
+	var unknown []registration
 	for _, d := range f.Devices {
 		if !known[d.ID] {
-			batch.Devices = append(batch.Devices, registration{d.ID, d.Kind, d.Site, d.Region, d.Tags, d.Period.String(), d.Lat, d.Lon, secret(d.ID)})
+			unknown = append(unknown, registration{d.ID, d.Kind, d.Site, d.Region, d.Tags, d.Period.String(), d.Lat, d.Lon, secret(d.ID)})
 		}
 	}
-	if len(batch.Devices) == 0 {
+	if len(unknown) == 0 {
 		return nil
 	}
-	if err := ask(ctx, doors, http.MethodPost, "/api/v1/devices:batch", batch, nil); err != nil {
-		return err
-	}
 	for _, p := range places() {
-		if err := ask(ctx, doors, http.MethodPut, "/api/v1/sites/"+p.site, p.description(), nil); err != nil {
-			return err
+		if err := hub.Call(ctx, http.MethodPut, "/api/v1/sites/"+p.site, nil, p.description(), nil); err != nil {
+			return fmt.Errorf("register the simulated site %s: %w", p.site, err)
+		}
+	}
+	for some := range slices.Chunk(unknown, batchSize) {
+		body := map[string][]registration{"devices": some}
+		if err := hub.Call(ctx, http.MethodPost, "/api/v1/devices:batch", nil, body, nil); err != nil {
+			return fmt.Errorf("register the simulated fleet: %w", err)
 		}
 	}
 	return nil
 }
+
+// batchSize is how many devices are registered at once; the API takes 10,000.
+const batchSize = 5000
 
 type site struct {
 	Names  names   `json:"names"`
@@ -80,59 +86,13 @@ type names struct {
 func (p place) description() site { return site{names{p.zh, p.en}, p.region, p.lat, p.lon} }
 
 // knownDevices returns the ids of all devices that the hub has.
-func knownDevices(ctx context.Context, doors Doors) (map[string]bool, error) {
-	known := map[string]bool{}
-	for cursor := ""; ; {
-		var page struct {
-			Items []struct{ ID string }
-			Next  string `json:"next_cursor"`
-		}
-		if err := ask(ctx, doors, http.MethodGet, "/api/v1/devices?limit=1000&cursor="+url.QueryEscape(cursor), nil, &page); err != nil {
-			return nil, err
-		}
-		for _, d := range page.Items {
-			known[d.ID] = true
-		}
-		if cursor = page.Next; cursor == "" {
-			return known, nil
-		}
+func knownDevices(ctx context.Context, hub *client.Client) (map[string]bool, error) {
+	all, err := client.Pages[struct{ ID string }](ctx, hub, "/api/v1/devices", nil, 0)
+	known := make(map[string]bool, len(all))
+	for _, d := range all {
+		known[d.ID] = true
 	}
-}
-
-// ask sends in to the API and reads the answer into out; nil means none.
-func ask(ctx context.Context, doors Doors, method, path string, in, out any) error {
-	ctx, cancel := context.WithTimeout(ctx, 60*time.Second)
-	defer cancel()
-	var body io.Reader
-	if in != nil {
-		text, err := json.Marshal(in)
-		if err != nil {
-			return fmt.Errorf("register the simulated fleet: %w", err)
-		}
-		body = bytes.NewReader(text)
-	}
-	req, err := http.NewRequestWithContext(ctx, method, doors.HTTP+path, body)
-	if err != nil {
-		return fmt.Errorf("register the simulated fleet: %w", err)
-	}
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Authorization", "Bearer "+doors.Admin())
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return fmt.Errorf("register the simulated fleet: %w", err)
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode/100 != 2 {
-		detail, _ := io.ReadAll(io.LimitReader(resp.Body, 500)) // the status alone must do when this fails
-		return fmt.Errorf("register the simulated fleet: %s%s answered %s: %s", doors.HTTP, path, resp.Status, detail)
-	}
-	if out == nil {
-		return nil
-	}
-	if err := json.NewDecoder(resp.Body).Decode(out); err != nil {
-		return fmt.Errorf("register the simulated fleet: %s%s: %w", doors.HTTP, path, err)
-	}
-	return nil
+	return known, err
 }
 
 // SecretsOf returns secrets that follow from the token which registers the

@@ -14,8 +14,8 @@ type Doors struct {
 	MQTT string // host:port
 	CoAP string // host:port, plain UDP on loopback
 	HTTP string // http://host:port
-	// Admin returns the token with which the fleet's devices are registered.
-	Admin func() string
+	// Admin is the token with which the fleet's devices are registered.
+	Admin string
 }
 
 // How history is sent beside what is live: History back from the start, in

@@ -58,7 +58,7 @@ func mosquitto(t *testing.T) string {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
-	for deadline := time.Now().Add(10 * time.Second); ; {
+	for deadline := time.Now().Add(30 * time.Second); ; {
 		c, err := net.Dial("tcp", addr)
 		if err == nil {
 			c.Close()
@@ -67,6 +67,7 @@ func mosquitto(t *testing.T) string {
 		if time.Now().After(deadline) {
 			t.Fatalf("mosquitto does not listen on %s: %v", addr, err)
 		}
+		time.Sleep(10 * time.Millisecond) // between two looks at a condition
 	}
 }
 
@@ -192,7 +193,7 @@ func TestAFleetReportsThroughRealDoors(t *testing.T) {
 	done := make(chan error, 1)
 	go func() {
 		done <- Run(ctx, Config{Seed: 1, Sensors: 40, RSUs: 3, Nodes: 4, Start: began},
-			Doors{MQTT: addr, CoAP: listenCoAP(t, h), HTTP: api.URL, Admin: func() string { return "admin" }},
+			Doors{MQTT: addr, CoAP: listenCoAP(t, h), HTTP: api.URL, Admin: "admin"},
 			Secrets([]byte("k")), slog.New(slog.DiscardHandler))
 	}()
 	if devices := <-registered; len(devices) != 46 || len(devices[0].Secret) < 16 || devices[0].Period == "" {

@@ -199,6 +199,7 @@ func TestAnEdgeAgentReportsThroughABroker(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs whole programs; make test")
 	}
+	const lines = 300 // that the agent's source counts
 	broker := mosquitto(t)
 	h := behind(t, "  brokers: [tcp://"+broker+"]\n")
 	h.AddDevice(t, "agent", "node")

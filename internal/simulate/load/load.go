@@ -45,15 +45,15 @@ type Config struct {
 	Version byte
 }
 
-func (c Config) complete() (Config, error) {
+func (c Config) complete() Config {
+	if c.Samples == 0 {
+		c.Samples = 1
+	}
 	if c.Metrics == 0 {
 		c.Metrics = max(20, c.Samples)
 	}
 	if c.Window == 0 {
 		c.Window = 1
-	}
-	if c.Samples == 0 {
-		c.Samples = 1
 	}
 	if c.Version == 0 {
 		c.Version = 5
@@ -61,19 +61,25 @@ func (c Config) complete() (Config, error) {
 	if c.Start.IsZero() {
 		c.Start = time.Now()
 	}
+	return c
+}
+
+// Check says what cannot be sent like this.
+func (c Config) Check() error {
+	c = c.complete()
 	switch {
 	case c.Connections < 1:
-		return c, fmt.Errorf("%d connections: at least one sends", c.Connections)
-	case c.Login == nil:
-		return c, errors.New("no login: every connection is a device with a secret")
+		return fmt.Errorf("%d connections: at least one sends", c.Connections)
 	case c.Window < 1 || c.Window > 60_000:
-		return c, fmt.Errorf("window %d: 1 to 60000 messages may be unacknowledged", c.Window)
-	case c.Metrics < 1 || c.Metrics > 100 || c.Metrics%c.Samples != 0:
-		return c, fmt.Errorf("%d samples a message and %d metrics: the metrics, at most 100, are a multiple of the samples", c.Samples, c.Metrics)
+		return fmt.Errorf("window %d: 1 to 60000 messages may be unacknowledged", c.Window)
+	case c.Samples < 1 || c.Metrics < 1 || c.Metrics > 100 || c.Metrics%c.Samples != 0:
+		return fmt.Errorf("%d samples a message and %d metrics: the metrics, at most 100, are a multiple of the samples", c.Samples, c.Metrics)
+	case !(c.Rate >= 0):
+		return fmt.Errorf("rate %g: messages a second, or 0 for as fast as the hub answers", c.Rate)
 	case c.Version != 4 && c.Version != 5:
-		return c, fmt.Errorf("MQTT version %d: use 4 (3.1.1) or 5", c.Version)
+		return fmt.Errorf("MQTT version %d: use 4 (3.1.1) or 5", c.Version)
 	}
-	return c, nil
+	return nil
 }
 
 // Line is one connection of a run: what it sends, what was acknowledged, how
@@ -140,10 +146,10 @@ func (r *Result) Each(yield func(Sample) bool) {
 // run drives all lines by one transport until ctx ends or all messages are
 // acknowledged. A failed line ends the run.
 func run(ctx context.Context, cfg Config, drive func(context.Context, *Line) error) (*Result, error) {
-	cfg, err := cfg.complete()
-	if err != nil {
+	if err := cfg.Check(); err != nil {
 		return nil, err
 	}
+	cfg = cfg.complete()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	r := &Result{}

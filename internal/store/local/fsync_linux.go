@@ -1,3 +1,5 @@
+//go:build !songhua_ack_before_fsync
+
 package local
 
 import (

@@ -1,4 +1,4 @@
-//go:build !linux
+//go:build !linux && !songhua_ack_before_fsync
 
 package local
 

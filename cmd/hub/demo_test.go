@@ -1,0 +1,96 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/songhua-io/hub/internal/client"
+	"github.com/songhua-io/hub/internal/hub"
+)
+
+// TestTheDemoIsThereSoon: within 30 s of the process's start this machine and
+// the fleet can be queried. A loaded machine may take longer, so the time is
+// logged, and only far too long is a failure.
+func TestTheDemoIsThereSoon(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs a whole demo")
+	}
+	data := t.TempDir()
+	demo := exec.Command("hub", "demo", "--data", data, "--http", "127.0.0.1:0", "--mqtt", "127.0.0.1:0", "--coap", "127.0.0.1:0")
+	var said tail
+	demo.Stderr = &said
+	began := time.Now()
+	if err := demo.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = demo.Process.Signal(syscall.SIGTERM)
+		if err := demo.Wait(); err != nil {
+			t.Errorf("the demo ended with %v: %s", err, said.text())
+		}
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 120*time.Second)
+	defer cancel()
+	wanted := map[string]string{
+		"200 sensors": heard("sensor") + ` == 200`,
+		"20 RSUs":     heard("rsu") + ` == 20`,
+		"10 nodes":    heard("node") + ` == 11`, // this machine is one more
+		"CPU":         `host_cpu_percent`,
+		"memory":      `host_memory_used_bytes > 0`,
+		"disk":        `host_disk_used_bytes > 0`,
+		"network":     `host_network_receive_bytes_total`,
+	}
+	if sensors, _ := filepath.Glob("/sys/class/hwmon/hwmon*/temp*_input"); len(sensors) > 0 {
+		wanted["temperatures"] = `host_temperature_celsius`
+	}
+	for look := time.NewTicker(100 * time.Millisecond); len(wanted) > 0; {
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			t.Fatalf("after %s there is no answer for %v", time.Since(began), slices.Sorted(maps.Keys(wanted)))
+		}
+		for what, promQL := range wanted {
+			if answers(ctx, data, promQL) {
+				t.Logf("%s after %.1f s", what, time.Since(began).Seconds())
+				delete(wanted, what)
+			}
+		}
+	}
+}
+
+// heard counts the devices of a kind that sent anything.
+func heard(kind string) string {
+	return fmt.Sprintf(`count(count by (device) (last_over_time({kind=%q, device!="", __name__!="device_presence"}[7h])))`, kind)
+}
+
+// answers reports whether the hub of a data directory has a value for a query.
+func answers(ctx context.Context, data, promQL string) bool {
+	at, err := hub.ReadAddresses(data)
+	if err != nil {
+		return false
+	}
+	token, err := os.ReadFile(at.TokenFile)
+	if err != nil {
+		return false
+	}
+	c, err := client.New(at.HTTP, strings.TrimSpace(string(token)))
+	if err != nil {
+		return false
+	}
+	var answer struct {
+		Data struct{ Result []json.RawMessage }
+	}
+	err = c.Call(ctx, http.MethodGet, "/prometheus/api/v1/query", query("query", promQL), nil, &answer)
+	return err == nil && len(answer.Data.Result) > 0
+}

@@ -1,0 +1,161 @@
+package archtest
+
+import "slices"
+
+// rule says what a package may know of; what it does not name is forbidden. The
+// most specific rule of a package counts: its own, else that of the nearest
+// folder above whose name ends in "/...".
+type rule struct {
+	of string
+	// own are the packages of this module that it may import, besides those of
+	// internal/progress and the like that know of nothing (see free).
+	own []string
+	// never are packages of others that it may not, each with all below.
+	never []string
+	// pure packages do not ask what time it is: a clock is an argument.
+	pure   bool
+	reason string
+}
+
+// free may be imported by everybody who talks to people at a terminal.
+var free = []string{"internal/progress"}
+
+var (
+	noIO  = []string{"net", "os", "database", "log", "io/fs"}
+	noSQL = []string{"database/sql"}
+	noWeb = []string{"net/http"}
+
+	// everybodys are the libraries without an owner.
+	everybodys = []string{"github.com/prometheus/client_golang", "golang.org/x/sync"}
+)
+
+// table is the table of imports. A new package gets a line here, with the
+// reason why it may know no more.
+var table = []rule{
+	{of: "internal/telemetry", never: slices.Concat(noIO, []string{"github.com", "golang.org"}), pure: true,
+		reason: "the nouns depend on the standard library only, so that everything may depend on them"},
+	{of: "internal/codec", own: []string{"internal/telemetry"}, never: slices.Concat(noIO, everybodys), pure: true,
+		reason: "a codec is bytes in, samples out, and knows of no device but the one it is told"},
+
+	{of: "internal/ingest", own: []string{"internal/telemetry", "internal/codec"}, never: slices.Concat(noSQL, noWeb),
+		reason: "ingest names what it needs as interfaces of its own and knows of no door, engine or database"},
+	{of: "internal/ingest/mqtt", own: []string{"internal/ingest", "internal/codec", "internal/telemetry"}, never: noSQL,
+		reason: "a door knows of no other door and of nothing behind ingest; codec tells it which format a topic names"},
+	{of: "internal/ingest/coap", own: []string{"internal/ingest", "internal/codec", "internal/telemetry"}, never: slices.Concat(noSQL, noWeb),
+		reason: "a door knows of no other door and of nothing behind ingest; codec tells it which format a content format names"},
+	{of: "internal/ingest/http", own: []string{"internal/ingest", "internal/codec", "internal/telemetry"}, never: noSQL,
+		reason: "a door knows of no other door and of nothing behind ingest; codec tells it which format a media type names"},
+	{of: "internal/ingest/desk", own: []string{"internal/ingest", "internal/codec", "internal/telemetry"}, never: slices.Concat(noSQL, noWeb),
+		reason: "the desk keeps what ingest refused, and hands it back to ingest"},
+	{of: "internal/ingest/doortest", own: []string{"internal/ingest", "internal/telemetry"},
+		reason: "what every door promises is tested without a store"},
+
+	{of: "internal/store", own: []string{"internal/telemetry"}, never: slices.Concat(noSQL, noWeb),
+		reason: "the contract of engines knows of none"},
+	{of: "internal/store/...", own: []string{"internal/store", "internal/telemetry"}, never: slices.Concat(noSQL, noWeb),
+		reason: "an engine keeps series and knows of nobody who uses them, nor of another engine"},
+	{of: "internal/query", own: []string{"internal/store", "internal/access", "internal/telemetry"}, never: noSQL,
+		reason: "queries read any storage.Queryable"},
+
+	{of: "internal/records", reason: "records speaks SQL, no domain words", never: noWeb},
+	{of: "internal/registry", own: []string{"internal/records", "internal/access", "internal/telemetry"}, never: noWeb,
+		reason: "the registry is asked; it asks nobody, and status codes are chosen in api"},
+	{of: "internal/access", own: []string{"internal/records"},
+		reason: "who may do what is decided without knowing what it is done to"},
+	{of: "internal/audit", own: []string{"internal/records", "internal/access"}, never: noWeb,
+		reason: "the record of changes names who did it, and knows nothing of what was changed"},
+
+	{of: "internal/api", own: []string{"internal/access", "internal/audit", "internal/registry", "internal/telemetry"}, never: noSQL,
+		reason: "the API asks the owners of things"},
+	{of: "internal/web", own: []string{"internal/access", "internal/telemetry"}, never: noSQL,
+		reason: "pages show what the API gives"},
+	{of: "internal/client", never: noSQL,
+		reason: "what people and the simulator say to a hub goes over the wire"},
+
+	{of: "internal/config/strict", never: []string{"net", "os", "database"}, reason: "reads any struct strictly; knows of no config"},
+	{of: "internal/config/structdoc", never: []string{"net", "database"}, reason: "reads the comments of any struct"},
+	{of: "internal/config/gen", own: []string{"internal/config/structdoc"}, reason: "a generator"},
+	{of: "internal/config", never: noSQL, reason: "the config holds the structs of the packages that it configures",
+		own: []string{"internal/config/strict", "internal/ingest", "internal/ingest/mqtt", "internal/ingest/coap", "internal/ingest/http",
+			"internal/ingest/desk", "internal/query", "internal/store/local", "internal/telemetry"}},
+	{of: "internal/hub", never: noSQL, reason: "the assembly knows the parts of the hub, and none of its clients",
+		own: []string{"internal/access", "internal/api", "internal/audit", "internal/config", "internal/config/strict", "internal/ingest", "internal/ingest/mqtt",
+			"internal/ingest/coap", "internal/ingest/http", "internal/ingest/desk", "internal/query", "internal/records", "internal/registry",
+			"internal/store", "internal/store/local", "internal/telemetry", "internal/web"}},
+
+	{of: "internal/edge/spool", never: slices.Concat(everybodys, []string{"net", "database"}), reason: "the spool keeps opaque blocks on disk"},
+	{of: "internal/edge/uplink", never: noSQL, reason: "an uplink carries opaque messages"},
+	{of: "internal/edge/uplink/...", own: []string{"internal/edge/uplink"}, never: noSQL, reason: "an uplink carries opaque messages and knows of no other"},
+	{of: "internal/edge/source", own: []string{"internal/codec", "internal/config/strict", "internal/telemetry"}, never: noSQL,
+		reason: "what all sources share; their configs are read by the reader that the hub's is read by"},
+	{of: "internal/edge/source/gpu", own: []string{"internal/edge/source", "internal/edge/source/scrape", "internal/config/strict", "internal/telemetry"}, never: noSQL,
+		reason: "a GPU may be read from an exporter, which is a scrape"},
+	{of: "internal/edge/source/...", own: []string{"internal/edge/source", "internal/codec", "internal/config/strict", "internal/telemetry"}, never: noSQL,
+		reason: "a source reads one thing and knows of no other source, spool or uplink"},
+	{of: "internal/edge", own: []string{"internal/edge/...", "internal/codec", "internal/config/strict", "internal/telemetry"}, never: noSQL,
+		reason: "the agent is a client of the hub and shares only the nouns, the formats and the reader of configs"},
+
+	{of: "internal/simulate", own: []string{"internal/client"}, never: noSQL, reason: "the simulator is a client like any other"},
+	{of: "internal/simulate/load", never: noSQL, reason: "the load generator writes what it sends itself, so that it shares no fault with the hub"},
+	{of: "internal/progress", never: noWeb, reason: "a line at a terminal"},
+	{of: "internal/cli", reason: "help and completion of any program"},
+	{of: "internal/hubtest/...", reason: "tests know the hub as its users do: by its doors"},
+	{of: "internal/hubtest", reason: "tests know the hub as its users do: by its doors"},
+	{of: "internal/archtest", reason: "reads source text"},
+
+	{of: "cmd/hub", own: []string{"internal/cli", "internal/client", "internal/config", "internal/edge", "internal/hub", "internal/simulate", "internal/simulate/load"}, never: noSQL,
+		reason: "a command speaks to a hub by its API, or runs one"},
+	{of: "cmd/edge-agent", own: []string{"internal/cli", "internal/config/strict", "internal/edge", "internal/edge/spool", "internal/simulate"}, never: noSQL,
+		reason: "the agent stays small"},
+	{of: "docs/gen", own: []string{"internal/config", "internal/edge", "internal/telemetry"}, reason: "the generator of references"},
+	{of: "internal/edge/source/gendoc", own: []string{"internal/edge/source"}, reason: "a generator"},
+	{of: "dashboards/...", reason: "boards are text"},
+	{of: "dashboards", reason: "boards are text"},
+	{of: "deploy", reason: "what runs the programs is text"},
+}
+
+// libraries are the modules of others that we use, and the only folders that
+// may import them; no folder means everybody. The longest path counts, so a
+// part of a module may belong to other folders than the rest.
+var libraries = []struct {
+	path    string
+	folders []string
+}{
+	{"github.com/prometheus/client_golang", nil},
+	{"golang.org/x/sync", nil},
+
+	{"github.com/coder/websocket", []string{"internal/ingest/mqtt"}},
+	{"github.com/danielgtaylor/huma", []string{"internal/api"}},
+	{"github.com/eclipse/paho.mqtt.golang", []string{"internal/ingest/mqtt", "internal/edge/uplink/mqtt", "internal/edge/source/mqtt", "internal/simulate"}},
+	{"github.com/fxamacker/cbor", []string{"internal/ingest/desk", "internal/simulate"}},
+	{"github.com/golang/snappy", []string{"internal/codec"}},
+	{"github.com/google/go-cmp", []string{"internal/store/storetest"}},
+	{"github.com/gosnmp/gosnmp", []string{"internal/edge/source/snmp"}},
+	{"github.com/klauspost/compress", []string{"internal/edge", "internal/edge/uplink/coap", "internal/ingest/http", "internal/ingest/mqtt", "internal/query"}},
+	{"github.com/oklog/ulid", []string{"internal/store/local"}},
+	{"github.com/pion", []string{"internal/ingest/coap", "internal/edge/uplink/coap"}},
+	{"github.com/plgd-dev/go-coap", []string{"internal/ingest/coap", "internal/edge/uplink/coap", "internal/simulate"}},
+	{"github.com/pressly/goose", []string{"internal/records"}},
+	{"github.com/prometheus/client_model", []string{"internal/hub", "internal/store/local"}},
+	{"github.com/prometheus/common", []string{"internal/query"}},
+	{"github.com/prometheus/otlptranslator", []string{"internal/codec"}},
+	{"github.com/prometheus/prometheus/model", []string{"internal/query", "internal/store/local", "internal/store/storetest"}},
+	{"github.com/prometheus/prometheus/prompb", []string{"internal/query"}},
+	{"github.com/prometheus/prometheus/promql", []string{"internal/query"}},
+	{"github.com/prometheus/prometheus/storage", []string{"internal/store", "internal/store/local", "internal/query"}},
+	{"github.com/prometheus/prometheus/tsdb", []string{"internal/store/local"}},
+	{"github.com/prometheus/prometheus/tsdb/chunkenc", []string{"internal/store/local", "internal/store/storetest", "internal/query"}}, // storage.Queryable speaks of its iterators
+	{"github.com/prometheus/prometheus/util", []string{"internal/store/local", "internal/query"}},
+	{"github.com/prometheus/prometheus/web", []string{"nowhere: web/api/v1 costs 18 MB and 58 modules"}},
+	{"github.com/shirou/gopsutil", []string{"internal/edge/source/host"}},
+	{"github.com/spf13/cobra", []string{"cmd/hub", "cmd/edge-agent", "internal/cli"}},
+	{"go.etcd.io/bbolt", []string{"internal/ingest/desk"}},
+	{"go.opentelemetry.io/collector/pdata", []string{"internal/codec"}},
+	{"go.yaml.in/yaml", []string{"internal/config/strict"}},
+	{"golang.org/x/crypto", []string{"internal/registry"}},
+	{"golang.org/x/net", []string{"internal/ingest/coap"}},
+	{"golang.org/x/sys", []string{"internal/edge/spool", "internal/store/local"}},
+	{"golang.org/x/time", []string{"internal/simulate"}},
+	{"google.golang.org/protobuf", []string{"internal/codec", "internal/ingest/http"}},
+	{"modernc.org/sqlite", []string{"internal/records"}},
+}
