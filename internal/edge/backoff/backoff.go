@@ -9,11 +9,8 @@ import (
 	"time"
 )
 
-const (
-	// First is the first pause, Most the longest, before the jitter.
-	First = time.Second
-	Most  = time.Minute
-)
+// First is the first pause and Most the longest, before the jitter.
+const First, Most = time.Second, time.Minute
 
 // Backoff is the state of one thing that is tried. The zero value is ready.
 type Backoff struct{ pause time.Duration }

@@ -273,7 +273,7 @@ func TestABrokerIsReachedByTLSWithAPassword(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs whole programs; make test")
 	}
-	f := certificates(t)
+	f := hubtest.NewCertificates(t, "t1")
 	dir := t.TempDir()
 	passwords, own := filepath.Join(dir, "passwords"), filepath.Join(dir, "hub.password")
 	for path, text := range map[string]string{passwords: "hub:correct horse\nt1:device secret\n", own: "correct horse\n"} {
@@ -284,10 +284,10 @@ func TestABrokerIsReachedByTLSWithAPassword(t *testing.T) {
 	if out, err := exec.Command(debian(t, "mosquitto_passwd"), "-U", passwords).CombinedOutput(); err != nil {
 		t.Fatalf("mosquitto_passwd: %v\n%s", err, out)
 	}
-	broker := mosquitto(t, "cafile "+f.ca, "certfile "+f.cert, "keyfile "+f.key, "allow_anonymous false", "password_file "+passwords)
-	h := behind(t, fmt.Sprintf("  brokers: [ssl://%s]\n  user: hub\n  password_file: %s\n  ca_file: %s\n", broker, own, f.ca))
+	broker := mosquitto(t, "cafile "+f.CA, "certfile "+f.Cert, "keyfile "+f.Key, "allow_anonymous false", "password_file "+passwords)
+	h := behind(t, fmt.Sprintf("  brokers: [ssl://%s]\n  user: hub\n  password_file: %s\n  ca_file: %s\n", broker, own, f.CA))
 	h.AddDevice(t, "t1", "sensor")
-	pem, err := os.ReadFile(f.ca)
+	pem, err := os.ReadFile(f.CA)
 	if err != nil {
 		t.Fatal(err)
 	}
