@@ -29,6 +29,7 @@ const readers = 4
 type DB struct {
 	write, read *sql.DB
 	path        string
+	shared      together
 }
 
 // Open opens the SQLite file at path, which is created when absent, and runs
