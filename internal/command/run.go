@@ -21,24 +21,25 @@ const (
 // rollouts and ends what expired, until ctx ends. An error means that nothing
 // can be written any more.
 func (l *Ledger) Run(ctx context.Context) error {
+	whole := context.WithoutCancel(ctx) // what has begun is finished
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	pruned := l.deps.Clock()
 	for {
 		select {
 		case <-ctx.Done():
-			return l.finishUp(context.WithoutCancel(ctx))
+			return l.finishUp(whole)
 		case <-l.wake:
 		case <-timer.C:
 			l.expire()
 			timer.Reset(l.interval())
 		}
-		if err := l.pass(ctx, true); err != nil {
+		if err := l.pass(whole, true); err != nil {
 			return err
 		}
 		if now := l.deps.Clock(); now.Sub(pruned) > pruneEvery {
 			pruned = now
-			if err := l.prune(ctx, now); err != nil {
+			if err := l.prune(whole, now); err != nil {
 				return err
 			}
 		}
