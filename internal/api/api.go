@@ -16,6 +16,7 @@ import (
 
 	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/audit"
+	"github.com/songhua-io/hub/internal/command"
 	"github.com/songhua-io/hub/internal/registry"
 )
 
@@ -23,6 +24,7 @@ import (
 type Deps struct {
 	Registry *registry.Registry
 	Presence *registry.Presence
+	Commands *command.Ledger
 	Tokens   *access.Tokens
 	Audit    audit.Log
 	Desk     Desk

@@ -9,6 +9,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/songhua-io/hub/internal/access"
+	"github.com/songhua-io/hub/internal/command"
 	"github.com/songhua-io/hub/internal/registry"
 )
 
@@ -37,6 +38,10 @@ var statusOf = [...]struct {
 	{registry.ErrExists, http.StatusConflict},
 	{registry.ErrStale, http.StatusPreconditionFailed},
 	{access.ErrUnknown, http.StatusNotFound},
+	{command.ErrUnknown, http.StatusNotFound},
+	{command.ErrInvalid, http.StatusUnprocessableEntity},
+	{command.ErrEnded, http.StatusConflict},
+	{command.ErrFull, http.StatusTooManyRequests},
 	{access.ErrExists, http.StatusConflict},
 	{access.ErrInvalid, http.StatusUnprocessableEntity},
 }

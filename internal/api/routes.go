@@ -22,6 +22,17 @@ func (a *API) list() {
 	on(a, post, "/api/v1/devices/{id}/rotate", access.WriteDevices, "更换密钥；旧密钥立即失效", "Give a device a new secret; the old one stops to work at once", a.rotateDevice)
 	on(a, get, "/api/v1/devices/{id}/presence", access.ReadDevices, "设备在线状态的历史", "History of a device's presence", a.devicePresence)
 
+	on(a, post, "/api/v1/devices/{id}/commands", access.SendCommands, "向设备下发命令", "Ask a device for something", a.issueCommand, status(http.StatusCreated))
+	on(a, get, "/api/v1/commands", access.ReadCommands, "列出命令及其状态", "List commands and how far they are", a.listCommands)
+	on(a, get, "/api/v1/commands/{id}", access.ReadCommands, "查看命令；可等待其结束", "Show a command, and wait for its end if asked to", a.getCommand)
+	on(a, post, "/api/v1/commands/{id}/cancel", access.SendCommands, "撤回尚未结束的命令", "Take back a command that has not ended", a.cancelCommand)
+	on(a, post, "/api/v1/rollouts", access.SendCommands, "向一组设备下发命令：先试点，再按速率推进，失败过多即停", "Ask a group of devices: a few first, then at a rate, until too many fail", a.startRollout, status(http.StatusCreated), large)
+	on(a, get, "/api/v1/rollouts", access.ReadCommands, "列出批量命令", "List rollouts", a.listRollouts)
+	on(a, get, "/api/v1/rollouts/{id}", access.ReadCommands, "查看批量命令的进展", "Show how far a rollout is", a.getRollout)
+	on(a, post, "/api/v1/rollouts/{id}/pause", access.SendCommands, "暂停批量命令", "Hold a rollout back", a.pauseRollout)
+	on(a, post, "/api/v1/rollouts/{id}/resume", access.SendCommands, "继续批量命令", "Let a rollout go on", a.resumeRollout)
+	on(a, post, "/api/v1/rollouts/{id}/stop", access.SendCommands, "停止批量命令并撤回未结束的命令", "End a rollout and take back what has not ended", a.stopRollout)
+
 	on(a, get, "/api/v1/sites", access.ReadSites, "列出站点", "List sites", a.listSites)
 	on(a, get, "/api/v1/sites/{id}", access.ReadSites, "查看站点", "Show a site", a.getSite)
 	on(a, put, "/api/v1/sites/{id}", access.WriteSites, "新建或替换站点", "Create or replace a site", a.putSite)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -244,7 +245,7 @@ func (l *Ledger) steer(ctx context.Context, id string, change func(*rollout)) er
 
 // Rollout returns a rollout as it is on disk, or ErrUnknown.
 func (l *Ledger) Rollout(ctx context.Context, id string) (Rollout, error) {
-	found, err := l.Rollouts(ctx, "", "", 1, id)
+	found, err := l.readRollouts(ctx, "id = ?", 1, id)
 	if err == nil && len(found) == 0 {
 		err = fmt.Errorf("rollout %q %w; see `hub rollout list`", id, ErrUnknown)
 	}
@@ -256,14 +257,17 @@ func (l *Ledger) Rollout(ctx context.Context, id string) (Rollout, error) {
 
 // Rollouts returns up to limit rollouts whose region begins with a prefix, the
 // newest first, that are older than the id before; empty begins with the
-// newest. With an id it returns that one alone.
-func (l *Ledger) Rollouts(ctx context.Context, region, before string, limit int, id string) (all []Rollout, err error) {
+// newest.
+func (l *Ledger) Rollouts(ctx context.Context, region, before string, limit int) ([]Rollout, error) {
+	return l.readRollouts(ctx, "(? = '' OR id < ?) AND substr(region, 1, length(?)) = ?", limit, before, before, region, region)
+}
+
+func (l *Ledger) readRollouts(ctx context.Context, where string, limit int, args ...any) (all []Rollout, err error) {
 	err = l.deps.Records.Each(ctx, func(rows *sql.Rows) error {
 		r, err := scanRollout(rows)
 		all = append(all, r)
 		return err
-	}, "SELECT "+rolloutColumns+" FROM rollouts WHERE (? = '' OR id = ?) AND (? = '' OR id < ?) AND substr(region, 1, length(?)) = ? ORDER BY id DESC LIMIT ?",
-		id, id, before, before, region, region, limit)
+	}, "SELECT "+rolloutColumns+" FROM rollouts WHERE "+where+" ORDER BY id DESC LIMIT ?", append(slices.Clone(args), limit)...)
 	return all, err
 }
 
