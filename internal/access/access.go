@@ -36,6 +36,8 @@ const (
 	WriteDevices  Action = "devices.write"
 	ReadCommands  Action = "commands.read"
 	SendCommands  Action = "commands.send"
+	ReadTwins     Action = "twins.read"
+	WriteTwins    Action = "twins.write"
 	ReadSites     Action = "sites.read"
 	WriteSites    Action = "sites.write"
 	ReadTelemetry Action = "telemetry.read"
@@ -58,6 +60,8 @@ var rights = [...]struct {
 	{WriteDevices, " yes    yes       no         no       no      no       no"},
 	{ReadCommands, " yes    yes       no         no       no      no       no"},
 	{SendCommands, " yes    yes       no         no       no      no       no"},
+	{ReadTwins, "    yes    yes       no         no       no      no       no"},
+	{WriteTwins, "   yes    yes       no         no       no      no       no"},
 	{ReadSites, "    yes    yes       yes        yes      yes     no       no"},
 	{WriteSites, "   yes    yes       no         no       no      no       no"},
 	{ReadTelemetry, "yes    yes       yes        yes      yes     no       no"},

@@ -18,6 +18,7 @@ import (
 	"github.com/songhua-io/hub/internal/audit"
 	"github.com/songhua-io/hub/internal/command"
 	"github.com/songhua-io/hub/internal/registry"
+	"github.com/songhua-io/hub/internal/twin"
 )
 
 // Deps are the owners of things. All fields must be set but Beside.
@@ -25,6 +26,7 @@ type Deps struct {
 	Registry *registry.Registry
 	Presence *registry.Presence
 	Commands *command.Ledger
+	Twins    *twin.Twins
 	Tokens   *access.Tokens
 	Audit    audit.Log
 	Desk     Desk

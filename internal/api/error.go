@@ -11,6 +11,7 @@ import (
 	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/command"
 	"github.com/songhua-io/hub/internal/registry"
+	"github.com/songhua-io/hub/internal/twin"
 )
 
 // problem is an RFC 9457 answer. Text says the detail in both languages where
@@ -39,6 +40,8 @@ var statusOf = [...]struct {
 	{registry.ErrStale, http.StatusPreconditionFailed},
 	{access.ErrUnknown, http.StatusNotFound},
 	{command.ErrUnknown, http.StatusNotFound},
+	{twin.ErrInvalid, http.StatusUnprocessableEntity},
+	{twin.ErrStale, http.StatusPreconditionFailed},
 	{command.ErrInvalid, http.StatusUnprocessableEntity},
 	{command.ErrEnded, http.StatusConflict},
 	{command.ErrFull, http.StatusTooManyRequests},

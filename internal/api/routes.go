@@ -33,6 +33,13 @@ func (a *API) list() {
 	on(a, post, "/api/v1/rollouts/{id}/resume", access.SendCommands, "继续批量命令", "Let a rollout go on", a.resumeRollout)
 	on(a, post, "/api/v1/rollouts/{id}/stop", access.SendCommands, "停止批量命令并撤回未结束的命令", "End a rollout and take back what has not ended", a.stopRollout)
 
+	on(a, get, "/api/v1/devices/{id}/twin", access.ReadTwins, "查看设备的期望配置与上报配置及其差异", "Show the configuration that a device is to have, the one it has, and where they differ", a.getTwin)
+	on(a, put, "/api/v1/devices/{id}/twin/wanted", access.WriteTwins, "设定设备的期望配置", "Set the configuration that a device is to have", a.setWanted)
+	on(a, patch, "/api/v1/devices/{id}/twin/wanted", access.WriteTwins, "修改期望配置（RFC 7396）", "Change it (RFC 7396)", a.patchWanted)
+	on(a, del, "/api/v1/devices/{id}/twin/wanted", access.WriteTwins, "不再期望任何配置，设备以自身配置为准", "Want nothing of it any more; the device goes by its own", a.clearWanted)
+	on(a, get, "/api/v1/devices/{id}/twin/history", access.ReadTwins, "列出期望配置的历次版本", "List the versions of what it was to have", a.listWanted)
+	on(a, get, "/api/v1/twins", access.ReadTwins, "列出设备配置的状态，可筛选偏离者", "List how devices' configurations stand", a.listTwins)
+
 	on(a, get, "/api/v1/sites", access.ReadSites, "列出站点", "List sites", a.listSites)
 	on(a, get, "/api/v1/sites/{id}", access.ReadSites, "查看站点", "Show a site", a.getSite)
 	on(a, put, "/api/v1/sites/{id}", access.WriteSites, "新建或替换站点", "Create or replace a site", a.putSite)

@@ -5,8 +5,12 @@ package config
 // docs maps the fields of the config structs to their comments.
 func docs() map[string]string {
 	return map[string]string{
+		"github.com/songhua-io/hub/internal/command.Config.Keep":                         "keep is how long commands that ended are kept.",
+		"github.com/songhua-io/hub/internal/command.Config.MaxOpen":                      "max_open is how many commands may be open at all devices together.",
+		"github.com/songhua-io/hub/internal/command.Config.MaxOpenPerDevice":             "max_open_per_device is how many commands may wait for one device.",
 		"github.com/songhua-io/hub/internal/config.Config.Broker":                        "broker takes telemetry from an MQTT cluster besides the embedded server.",
 		"github.com/songhua-io/hub/internal/config.Config.CoAP":                          "coap bounds the CoAP doors.",
+		"github.com/songhua-io/hub/internal/config.Config.Commands":                      "commands bounds what devices are asked to do.",
 		"github.com/songhua-io/hub/internal/config.Config.Data":                          "data is the directory of everything the hub keeps; --data sets it too.",
 		"github.com/songhua-io/hub/internal/config.Config.Desk":                          "desk bounds the rejects that are kept.",
 		"github.com/songhua-io/hub/internal/config.Config.HTTP":                          "http bounds the telemetry routes of the HTTP door.",

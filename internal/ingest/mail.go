@@ -20,7 +20,7 @@ type Mail interface {
 	Reply(ctx context.Context, device, command string, payload []byte) error
 	// Wanted returns the configuration that a device is to have, as the message
 	// that devices read; nil when nobody wants anything of it.
-	Wanted(device string) []byte
+	Wanted(ctx context.Context, device string) ([]byte, error)
 	// Watch calls changed with every new wanted configuration of a device until
 	// stop is called. changed does not block.
 	Watch(device string, changed func(wanted []byte)) (stop func())
