@@ -132,6 +132,7 @@ func (h *hub) openHTTP(ctx context.Context, trust *tls.Config) error {
 		Handler: surface, ReadHeaderTimeout: headerTimeout, ReadTimeout: bodyTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
 		ErrorLog: quiet(h.log),
 	}
+	server.RegisterOnShutdown(h.hurry)
 	h.stack.start("http", func(ctx context.Context) error {
 		failed := make(chan error, 1)
 		go func() { failed <- server.Serve(l) }()

@@ -101,6 +101,7 @@ type hub struct {
 	commands *command.Ledger
 	twins    *twin.Twins
 	mqtt     *mqtt.Server
+	hurry    func() // ends the waiting of HTTP requests
 
 	at Addresses
 }

@@ -16,6 +16,8 @@ type mail struct {
 	twins    *twin.Twins
 }
 
+func (h *hub) mail() mail { return mail{h.commands, h.twins} }
+
 // Listen implements ingest.Mail.
 func (m mail) Listen(device string, deliver func(ingest.Command) bool) (stop func()) {
 	return m.commands.Listen(device, func(l command.Letter) bool { return deliver(ingest.Command(l)) })
