@@ -78,7 +78,7 @@ func docs() map[string]string {
 		"github.com/songhua-io/hub/internal/ingest/mqtt.ExternalConfig.CertFile":         "cert_file and KeyFile are the hub's own certificate, where the broker asks for one.",
 		"github.com/songhua-io/hub/internal/ingest/mqtt.ExternalConfig.ClientID":         "client_id names the hub's sessions at the broker. It must stay the same over restarts, or messages that were not acknowledged are not sent again.",
 		"github.com/songhua-io/hub/internal/ingest/mqtt.ExternalConfig.Group":            "group is the shared subscription: hubs with the same group divide the messages among themselves.",
-		"github.com/songhua-io/hub/internal/ingest/mqtt.ExternalConfig.Sessions":         "sessions is how many connections are made; a broker sends each a limited number of unacknowledged messages.",
+		"github.com/songhua-io/hub/internal/ingest/mqtt.ExternalConfig.Sessions":         "sessions is how many connections are made; a broker sends each a limited number of unacknowledged messages. The first also takes Sparkplug B.",
 		"github.com/songhua-io/hub/internal/ingest/mqtt.ExternalConfig.User":             "user and PasswordFile are how the hub logs in; the file holds the password alone.",
 		"github.com/songhua-io/hub/internal/query.Config.CORSOrigin":                     "cors_origin is a regular expression, anchored at both ends, of the web\norigins whose pages may read answers; empty allows none.",
 		"github.com/songhua-io/hub/internal/query.Config.MaxConcurrency":                 "max_concurrency is how many questions read the store at once.",

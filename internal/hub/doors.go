@@ -27,7 +27,7 @@ func (h *hub) openDoors(ctx context.Context) error {
 		return err
 	}
 	server, err := mqtt.New(h.cfg.MQTT, mqtt.Deps{
-		Ingest: h.pipeline.Ingest, Gate: h.gate(), Presence: presence{h.presence},
+		Ingest: h.pipeline.Ingest, Refuse: h.pipeline.Refuse, Gate: h.gate(), Presence: presence{h.presence},
 		Log: h.log, Clock: h.clock, Metrics: h.metrics,
 	})
 	if err != nil {
@@ -67,7 +67,7 @@ func (h *hub) openBroker(context.Context, *tls.Config) error {
 	if len(h.cfg.Broker.Brokers) == 0 {
 		return nil
 	}
-	broker, err := mqtt.NewExternal(h.cfg.Broker, mqtt.Deps{Ingest: h.pipeline.Ingest, Log: h.log, Metrics: h.metrics})
+	broker, err := h.mqtt.NewExternal(h.cfg.Broker)
 	if err != nil {
 		return err
 	}

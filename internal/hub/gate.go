@@ -105,8 +105,11 @@ func (p presence) Connected(device, _ string) { p.Presence.Connected(device) }
 
 // Left implements ingest.Presence.
 func (p presence) Left(device, _ string, how ingest.Leaving) {
-	p.Presence.Left(device, registry.Reason(how))
+	p.Presence.Left(device, reasonOf(how))
 }
+
+// reasonOf is how presence names the end of a connection: by the same words.
+func reasonOf(how ingest.Leaving) registry.Reason { return registry.Reason(how) }
 
 // activity is the write path as presence watches it.
 type activity struct{ *ingest.Pipeline }

@@ -94,7 +94,10 @@ func Start(t testing.TB, binary, dir string, args ...string) *Hub {
 func Launch(binary, dir string, args ...string) (*Hub, error) {
 	h := &Hub{Dir: dir, output: &tail{most: 64 << 10}, ended: make(chan struct{})}
 	_ = os.Remove(filepath.Join(dir, "hub.json"))
-	ports := []string{"--data", dir, "--http", "127.0.0.1:0", "--mqtt", "127.0.0.1:0", "--coap", "127.0.0.1:0"}
+	ports := []string{"--data", dir}
+	for _, door := range []string{"http", "mqtt", "mqtts", "coap", "coaps"} {
+		ports = append(ports, "--"+door, "127.0.0.1:0")
+	}
 	h.cmd = exec.Command(binary, slices.Concat(args[:1], ports, args[1:])...)
 	h.cmd.Stdout, h.cmd.Stderr = h.output, h.output
 	h.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

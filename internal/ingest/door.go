@@ -55,6 +55,7 @@ const (
 	LeftDisconnect Leaving = "disconnect" // the device said goodbye
 	LeftLost       Leaving = "lost"       // the connection broke
 	LeftKeepAlive  Leaving = "keep_alive" // nothing came for 1.5 keep-alives
+	LeftWill       Leaving = "last_will"  // no goodbye, or one that asks for it: its last will was published
 	LeftTakenOver  Leaving = "taken_over" // the same client id connected again
 	LeftRevoked    Leaving = "revoked"    // disabled, removed or rotated
 	LeftProtocol   Leaving = "protocol"   // it broke the protocol or a limit

@@ -1,6 +1,7 @@
 package coap
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -66,17 +67,33 @@ func (d *Door) serve(x *exchange, now time.Time) (peer *ingest.Peer, rep report,
 	}
 	device := string(m.path[1])
 	if device != peer.Device.ID && !d.deps.Gate.MaySpeak(peer, device) {
-		return peer, rep, text(forbidden, "not permitted to send telemetry of this device; send to your own path"), false
+		a = text(forbidden, "not permitted to send telemetry of this device; send to your own path")
+		return peer, rep, d.reject(peer.Device.ID, telemetry.ReasonNotPermitted, m, a), false
 	}
 	f, ok := m.telemetryFormat()
 	if !ok {
-		return peer, rep, text(unsupportedFormat, "send content format 110, 112, 50 or 0 to /devices/{id}/telemetry"), false
+		a = text(unsupportedFormat, "send content format 110, 112, 50 or 0 to /devices/{id}/telemetry")
+		return peer, rep, d.reject(device, telemetry.ReasonUnsupported, m, a), false
 	}
 	payload, a, done := d.whole(x, peer, now)
+	if done && a.code == tooLarge {
+		d.reject(device, telemetry.ReasonTooLarge, m, a)
+	}
 	if done {
 		return peer, rep, a, false
 	}
 	return peer, report{device, f, payload}, answer{}, true
+}
+
+// reject makes a reject of a message that is not read, and returns its answer.
+func (d *Door) reject(device string, reason telemetry.Reason, m *message, a answer) answer {
+	format := "no content format"
+	if m.format >= 0 {
+		format = fmt.Sprintf("content format %d", m.format)
+	}
+	path := bytes.Join(m.path[:min(m.depth, maxSegments)], []byte("/"))
+	d.deps.Pipeline.Refuse(device, reason, fmt.Sprintf("/%.64s with %s: %s", path, format, a.payload))
+	return a
 }
 
 func (m *message) is(path ...string) bool {

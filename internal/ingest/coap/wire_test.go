@@ -13,11 +13,13 @@ import (
 	"time"
 
 	"github.com/plgd-dev/go-coap/v3/message"
+	"github.com/plgd-dev/go-coap/v3/message/codes"
 	"github.com/plgd-dev/go-coap/v3/udp/coder"
 
 	"github.com/songhua-io/hub/internal/ingest"
 	"github.com/songhua-io/hub/internal/ingest/coap"
 	"github.com/songhua-io/hub/internal/ingest/doortest"
+	"github.com/songhua-io/hub/internal/telemetry"
 )
 
 // wire is a bare socket towards the door.
@@ -396,5 +398,46 @@ func TestTheDoorEndsWithItsAnswersSent(t *testing.T) {
 	}
 	if err := <-ended; err != nil {
 		t.Error(err)
+	}
+}
+
+func TestWhatTheDoorRefusesUnreadIsAReject(t *testing.T) {
+	cfg := coap.DefaultConfig()
+	cfg.MaxMessage = 200
+	h := open(t, cfg)
+	w := h.wire(t)
+	to := func(device string, id uint16, format, payload string, more ...opt) []byte {
+		opts := []opt{{11, "devices"}, {11, device}, {11, "telemetry"}, {12, format}, {15, "token=" + doortest.Secret("t1")}}
+		return encode(0, 2, id, "tk", payload, append(opts, more...)...)
+	}
+	for _, c := range []struct {
+		what string
+		in   []byte
+		code codes.Code
+		want telemetry.Reason
+	}{
+		{"too large", to("t1", 1, "\x32", strings.Repeat("x", 201)), codes.RequestEntityTooLarge, telemetry.ReasonTooLarge},
+		{"larger than a datagram may be", to("t1", 2, "\x32", strings.Repeat("x", 5000)), codes.RequestEntityTooLarge, telemetry.ReasonTooLarge},
+		{"announced as too large", to("t1", 3, "\x32", strings.Repeat("x", 16), opt{27, "\x08"}, opt{60, "\xff\xff"}), codes.RequestEntityTooLarge, telemetry.ReasonTooLarge},
+		{"a format that is none", to("t1", 4, "\x29", "<a/>"), codes.UnsupportedMediaType, telemetry.ReasonUnsupported},
+		{"another's path", to("t2", 5, "\x32", `{"a":1}`), codes.Forbidden, telemetry.ReasonNotPermitted},
+	} {
+		before := len(h.Desk())
+		for range 2 { // sent again it is no other message
+			if m := w.answer(c.in); m.Code != c.code {
+				t.Errorf("%s: answered %v", c.what, m.Code)
+			}
+		}
+		kept := h.Desk()[before:]
+		if len(kept) != 1 || kept[0].Device != "t1" || kept[0].Rejects[0].Reason != c.want || kept[0].Rejects[0].Stage != telemetry.StageDoor {
+			t.Errorf("%s: kept %+v", c.what, kept)
+		}
+	}
+	if n := h.gauge(t, "hub_ingest_rejects_total"); n != 5 {
+		t.Errorf("%v rejects are counted", n)
+	}
+	stranger := encode(0, 2, 9, "x", strings.Repeat("x", 201), opt{11, "devices"}, opt{11, "t1"}, opt{11, "telemetry"})
+	if m := w.answer(stranger); m.Code != codes.Unauthorized || len(h.Desk()) != 5 {
+		t.Errorf("a stranger is answered %v and leaves %v", m.Code, h.Desk()[5:])
 	}
 }

@@ -265,3 +265,16 @@ func TestRunWritesWithoutBeingAsked(t *testing.T) {
 		t.Errorf("kept %v", got)
 	}
 }
+
+func TestAnEntryWithoutItsMessageIsListedAndNotReplayed(t *testing.T) {
+	r := open(t, filepath.Join(t.TempDir(), "desk.db"), desk.DefaultConfig())
+	r.keep("a", "", telemetry.ReasonTooLarge)
+	page, err := r.List(t.Context(), desk.Query{Limit: 10})
+	if err != nil || len(page.Entries) != 1 || page.Entries[0].Replayable {
+		t.Fatalf("listed %+v, %v", page.Entries, err)
+	}
+	fed := func(*ingest.Delivery) error { t.Error("an empty message was fed to the pipeline"); return nil }
+	if n, err := r.Replay(t.Context(), desk.Filter{}, fed); n != 0 || err != nil {
+		t.Errorf("replayed %d, %v", n, err)
+	}
+}

@@ -120,7 +120,7 @@ func (d *Desk) replayOne(k []byte, feed func(*ingest.Delivery) error) (bool, err
 		}
 		return err
 	})
-	if err != nil || !e.Replayable || len(e.Payload) == 0 {
+	if err != nil || !e.Replayable {
 		return false, err
 	}
 	var delivery ingest.Delivery

@@ -43,8 +43,8 @@ type Entry struct {
 	// Rejects are the first hundred of RejectCount.
 	Rejects     []telemetry.Reject
 	RejectCount int
-	// Replayable is false when the payload was cut, or when it cannot be read
-	// apart from the connection on which it came.
+	// Replayable is false when the payload was cut or never kept, or when it
+	// cannot be read apart from the connection on which it came.
 	Replayable bool
 }
 
@@ -159,6 +159,6 @@ func entry(k, value, payload []byte) (Entry, error) {
 	}
 	return Entry{
 		ID: hex.EncodeToString(k), Time: time.UnixMilli(h.Time), Device: h.Device, Format: codec.Format(h.Format),
-		Payload: append([]byte(nil), payload...), Size: h.Size, Rejects: h.Rejects, RejectCount: h.Count, Replayable: !h.Cut && !h.Fixed,
+		Payload: append([]byte(nil), payload...), Size: h.Size, Rejects: h.Rejects, RejectCount: h.Count, Replayable: h.Size > 0 && !h.Cut && !h.Fixed,
 	}, nil
 }

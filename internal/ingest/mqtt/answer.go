@@ -16,7 +16,6 @@ import (
 // the hub is busy or the device too fast the connection stands still: TCP
 // holds the device back.
 func (c *conn) store(b *burst) *ending {
-	defer c.s.unfold.exit(b)
 	for qos, n := range b.counts {
 		if n > 0 {
 			c.s.metrics.messages[qos].Add(float64(n))
@@ -37,7 +36,7 @@ func (c *conn) store(b *burst) *ending {
 func (c *conn) ingest(b *burst) *ending {
 	var held time.Duration
 	for {
-		err := c.s.deps.Ingest(&b.delivery)
+		err := c.s.ingest(&b.delivery)
 		if err == nil {
 			return nil
 		}

@@ -107,7 +107,7 @@ func serveForBench(kind string) error {
 	icfg := ingest.DefaultConfig()
 	icfg.SamplesPerSecond = 10_000_000
 	p := ingest.New(icfg, ingest.Deps{Store: store, Directory: c, Notes: c, Desk: c, Log: log, Clock: time.Now, Metrics: reg})
-	s, err := mqtt.New(mqtt.DefaultConfig(), mqtt.Deps{Ingest: p.Ingest, Gate: c, Presence: c, Log: log, Clock: time.Now, Metrics: reg})
+	s, err := mqtt.New(mqtt.DefaultConfig(), mqtt.Deps{Ingest: p.Ingest, Refuse: p.Refuse, Gate: c, Presence: c, Log: log, Clock: time.Now, Metrics: reg})
 	if err != nil {
 		return err
 	}

@@ -1,9 +1,13 @@
 package mqtt
 
 import (
+	"errors"
+	"fmt"
+	"strings"
 	"sync"
 
 	"github.com/songhua-io/hub/internal/ingest"
+	"github.com/songhua-io/hub/internal/telemetry"
 )
 
 // Sizes of read buffers: most devices send little at once.
@@ -19,12 +23,11 @@ type burst struct {
 	data []byte // unfinished packet and what was read; in buf or in conn.rest
 	read int    // bytes that were read
 
-	delivery ingest.Delivery
+	delivery parcel
 	acks     []ack
 	out      []byte // what is answered, in one write
 	open     int    // QoS 1 and 2 messages in it
 	counts   [3]int // messages by QoS
-	unfolded int    // a slot of the unfolder is held when not 0
 }
 
 // ack is the answer to one PUBLISH.
@@ -106,8 +109,12 @@ func (c *conn) packets(b *burst) (rest []byte, need int, err error) {
 	p := b.data
 	for len(p) > 0 {
 		head, body, size, need, err := frame(p, c.limit())
-		if err != nil || size == 0 || len(p) < size {
-			return p, need, err
+		if err != nil {
+			c.refuseLarge(p, err)
+			return nil, 0, err
+		}
+		if size == 0 || len(p) < size {
+			return p, need, nil
 		}
 		if head>>4 == typePublish && c.version != 0 {
 			err = c.publish(b, head, body)
@@ -120,6 +127,23 @@ func (c *conn) packets(b *burst) (rest []byte, need int, err error) {
 		p = p[size:]
 	}
 	return nil, 0, nil
+}
+
+// refuseLarge makes a reject of a PUBLISH that is larger than the hub reads. p
+// is as much of it as has come: the topic may still be missing.
+func (c *conn) refuseLarge(p []byte, err error) {
+	if f := (*fault)(nil); !errors.As(err, &f) || f.code != codePacketTooLarge || p[0]>>4 != typePublish || c.version == 0 {
+		return
+	}
+	length, header, _ := longLength(p[1:])
+	device, topic := c.id, reader{p: p[header:]}
+	name := topic.text()
+	if rest, ok := strings.CutPrefix(string(name), "devices/"); ok {
+		if id, _, _ := strings.Cut(rest, "/"); id != c.id && c.maySpeak(id) {
+			device = id
+		}
+	}
+	c.s.deps.Refuse(device, telemetry.ReasonTooLarge, fmt.Sprintf("topic %q: a packet of %d bytes; at most %d are read", clip(string(name), 64), header+length, c.limit()))
 }
 
 // fault turns an error of a packet into an ending.

@@ -68,8 +68,8 @@ func connectAs(version byte, client string) []byte {
 
 // connack5 is what the server answers an MQTT 5 client that asks for nothing:
 // receive maximum 1024, maximum packet size 262144, 16 topic aliases, no
-// shared subscriptions.
-var connack5 = packet(0x20, 0, 0, 13, 0x21, uint16(1024), 0x27, uint32(262144), 0x22, uint16(16), 0x2a, 0)
+// retained messages of clients, no shared subscriptions.
+var connack5 = packet(0x20, 0, 0, 15, 0x21, uint16(1024), 0x27, uint32(262144), 0x22, uint16(16), 0x25, 0, 0x2a, 0)
 
 var connack4 = packet(0x20, 0, 0)
 
@@ -86,7 +86,7 @@ func dial(t *testing.T, h *hub) *wire {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	c.SetDeadline(time.Now().Add(10 * time.Second))
+	c.SetDeadline(time.Now().Add(30 * time.Second))
 	return &wire{t, c}
 }
 
@@ -217,9 +217,12 @@ func TestClauses(t *testing.T) {
 		{"MQTT-3.1.4-2", "no password", 5, true, packet(0x10, text("MQTT"), 5, 0x82, uint16(0), 0, text("a"), text("t1")), packet(0x20, 0, 0x86, 0), true, 0},
 		{"MQTT-4.12.0-1", "enhanced authentication", 5, true, packet(0x10, text("MQTT"), 5, 0xc2, uint16(60), 9, 0x15, text("SCRAM1"), text("a"), text("t1"), text("secret-of-t1")), packet(0x20, 0, 0x8c, 0), true, 0},
 		{"MQTT-3.1.2-23", "a session expiry is answered with 0", 5, true, packet(0x10, text("MQTT"), 5, 0xc2, uint16(60), 5, 0x11, uint32(3600), text("a"), text("t1"), text("secret-of-t1")),
-			packet(0x20, 0, 0, 18, 0x11, uint32(0), 0x21, uint16(1024), 0x27, uint32(262144), 0x22, uint16(16), 0x2a, 0), false, 0},
+			packet(0x20, 0, 0, 20, 0x11, uint32(0), 0x21, uint16(1024), 0x27, uint32(262144), 0x22, uint16(16), 0x25, 0, 0x2a, 0), false, 0},
 		{"MQTT-3.2.2-21", "no keep-alive is answered with the server's", 5, true, packet(0x10, text("MQTT"), 5, 0xc2, uint16(0), 0, text("a"), text("t1"), text("secret-of-t1")),
-			packet(0x20, 0, 0, 16, 0x13, uint16(3600), 0x21, uint16(1024), 0x27, uint32(262144), 0x22, uint16(16), 0x2a, 0), false, 0},
+			packet(0x20, 0, 0, 18, 0x13, uint16(3600), 0x21, uint16(1024), 0x27, uint32(262144), 0x22, uint16(16), 0x25, 0, 0x2a, 0), false, 0},
+		{"MQTT-3.2.2-13", "a will that is to be retained", 5, true, packet(0x10, text("MQTT"), 5, 0xe6, uint16(60), 0, text("a"), 0, text(ownTopic), blob("m value=1"), text("t1"), text("secret-of-t1")), packet(0x20, 0, 0x9a, 0), true, 0},
+		{"MQTT-3.2.2-14", "a message that is to be retained", 5, false, publish(5, 3, ownTopic, 7, senml), nil, true, 0x9a},
+		{"MQTT-3.3.1-5 of 3.1.1", "a message that is to be retained is stored as any other", 4, false, publish(4, 3, ownTopic, 7, senml), ok5, false, 0},
 		{"3.1.2.11.3", "receive maximum 0", 5, true, packet(0x10, text("MQTT"), 5, 0xc2, uint16(60), 3, 0x21, uint16(0), text("a"), text("t1"), text("secret-of-t1")), nil, true, 0},
 		{"MQTT-2.2.2", "a property twice", 5, true, packet(0x10, text("MQTT"), 5, 0xc2, uint16(60), 6, 0x21, uint16(5), 0x21, uint16(5), text("a"), text("t1"), text("secret-of-t1")), nil, true, 0},
 		{"MQTT-2.1.3-1", "reserved flags of PINGREQ", 5, false, []byte{0xc1, 0}, nil, true, 0x81},

@@ -253,8 +253,19 @@ func (c *conn) leave(e *ending) {
 		return
 	}
 	c.s.deps.Log.Debug("mqtt connection ended", "device", c.id, "client", c.client, "how", string(e.how), "reason", e.text)
-	if e.will && c.will != nil {
-		c.publishWill()
+	how := e.how
+	if e.will && c.will != nil && c.publishWill() {
+		how = withWill(how)
 	}
-	c.s.deps.Presence.Left(c.id, c.door, e.how)
+	c.s.deps.Presence.Left(c.id, c.door, how)
+}
+
+// withWill is how a connection ended whose will was published. An ending that
+// has a cause to put right keeps it.
+func withWill(how ingest.Leaving) ingest.Leaving {
+	switch how {
+	case ingest.LeftLost, ingest.LeftKeepAlive, ingest.LeftDisconnect:
+		return ingest.LeftWill
+	}
+	return how
 }

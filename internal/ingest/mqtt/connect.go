@@ -36,7 +36,9 @@ type connect struct {
 	hasUser   bool
 	hasSecret bool
 	will      *will
-	props     properties
+	// willRetain asks for a retained will: 3.1.1 has no way to refuse that.
+	willRetain bool
+	props      properties
 }
 
 // errVersion asks for the answer that clients of other versions understand.
@@ -60,7 +62,7 @@ func readConnect(body []byte) (*connect, error) {
 	if err := checkFlags(k.version, flags); err != nil && r.err == nil {
 		return nil, err
 	}
-	k.clean, k.hasUser, k.hasSecret = flags&0x02 != 0, flags&0x80 != 0, flags&0x40 != 0
+	k.clean, k.willRetain, k.hasUser, k.hasSecret = flags&0x02 != 0, flags&0x20 != 0, flags&0x80 != 0, flags&0x40 != 0
 	if k.version == 5 {
 		k.props = r.properties(connectProperties())
 	}
@@ -118,6 +120,9 @@ func (c *conn) connect(b *burst, body []byte) error {
 	}
 	if code == codeSuccess && len(k.client) > maxClientID {
 		code = codeClientID
+	}
+	if code == codeSuccess && k.version == 5 && k.willRetain {
+		code = codeRetain // [MQTT-3.2.2-13]
 	}
 	c.s.metrics.connect(k.version, code)
 	if code != codeSuccess {
@@ -207,7 +212,8 @@ func (c *conn) accept(b *burst, k *connect, peer *ingest.Peer) {
 }
 
 // abilities adds what MQTT 5 clients are told of the server. A session ends
-// with its connection: the expiry is 0 whatever was asked for.
+// with its connection: the expiry is 0 whatever was asked for. What clients
+// publish is not retained; what the hub retains for them they get all the same.
 func (s *Server) abilities(list []byte, asked properties) []byte {
 	if asked.sessionExpiry > 0 {
 		list = appendProperty32(list, propSessionExpiry, 0)
@@ -215,7 +221,7 @@ func (s *Server) abilities(list []byte, asked properties) []byte {
 	list = appendProperty16(list, propReceiveMaximum, s.cfg.ReceiveMaximum)
 	list = appendProperty32(list, propMaxPacket, s.cfg.MaxPacketBytes)
 	list = appendProperty16(list, propAliasMaximum, maxAliases)
-	return append(list, propSharedAvailable, 0)
+	return append(list, propRetainAvailable, 0, propSharedAvailable, 0)
 }
 
 // appendConnack adds a CONNACK; session present is never set. Section 3.2.

@@ -6,7 +6,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"os"
 	"strings"
@@ -15,10 +14,6 @@ import (
 	paho "github.com/eclipse/paho.mqtt.golang"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
-
-	"github.com/songhua-io/hub/internal/codec"
-	"github.com/songhua-io/hub/internal/ingest"
-	"github.com/songhua-io/hub/internal/telemetry"
 )
 
 // ExternalConfig names a broker that stands between the devices and the hub,
@@ -41,7 +36,7 @@ type ExternalConfig struct {
 	ClientID string `yaml:"client_id"`
 	// Group is the shared subscription: hubs with the same group divide the messages among themselves.
 	Group string `yaml:"group"`
-	// Sessions is how many connections are made; a broker sends each a limited number of unacknowledged messages.
+	// Sessions is how many connections are made; a broker sends each a limited number of unacknowledged messages. The first also takes Sparkplug B.
 	Sessions int `yaml:"sessions"`
 }
 
@@ -72,31 +67,34 @@ func (c ExternalConfig) Check() error {
 // was not.
 type External struct {
 	cfg     ExternalConfig
-	ingest  func(*ingest.Delivery) error
-	log     *slog.Logger
+	server  *Server // whose pipeline and bounds it shares
 	tls     *tls.Config
 	secret  string
 	metrics *externalMetrics
+	nodes   nodes // owned by the first session
 }
 
 type externalMetrics struct {
 	connected prometheus.Gauge
 	messages  prometheus.Counter
 	foreign   prometheus.Counter
+	nodes     prometheus.Gauge
 }
 
-// NewExternal reads the files that the config names. Only Ingest, Log and
-// Metrics of deps are used.
-func NewExternal(cfg ExternalConfig, deps Deps) (*External, error) {
+// NewExternal reads the files that the config names. The external broker has
+// the server's pipeline, log, metrics and bounds of compressed payloads.
+func (s *Server) NewExternal(cfg ExternalConfig) (*External, error) {
 	if err := cfg.Check(); err != nil {
 		return nil, fmt.Errorf("external broker: %w", err)
 	}
-	x := &External{cfg: cfg, ingest: deps.Ingest, log: deps.Log, metrics: &externalMetrics{
-		connected: prometheus.NewGauge(prometheus.GaugeOpts{Name: "hub_mqtt_external_sessions", Help: "Sessions with the external broker that are up."}),
+	x := &External{cfg: cfg, server: s, metrics: &externalMetrics{
+		connected: prometheus.NewGauge(prometheus.GaugeOpts{Name: "hub_mqtt_external_sessions", Help: "Sessions with the external broker that are up and subscribed."}),
 		messages:  prometheus.NewCounter(prometheus.CounterOpts{Name: "hub_mqtt_external_messages_total", Help: "Messages taken from the external broker."}),
 		foreign:   prometheus.NewCounter(prometheus.CounterOpts{Name: "hub_mqtt_external_refused_total", Help: "Messages from the external broker whose topic names no device or format."}),
+		nodes:     prometheus.NewGauge(prometheus.GaugeOpts{Name: "hub_mqtt_external_sparkplug_nodes", Help: "Sparkplug edge nodes behind the external broker whose births are remembered, at most 10000."}),
 	}}
-	deps.Metrics.MustRegister(x.metrics.connected, x.metrics.messages, x.metrics.foreign)
+	s.deps.Metrics.MustRegister(x.metrics.connected, x.metrics.messages, x.metrics.foreign, x.metrics.nodes)
+	x.nodes = nodes{known: map[nodeName]*node{}, count: x.metrics.nodes}
 	if err := x.readFiles(); err != nil {
 		return nil, fmt.Errorf("external broker: %w", err)
 	}
@@ -136,20 +134,18 @@ func (x *External) readFiles() error {
 func (x *External) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for i := range x.cfg.Sessions {
-		g.Go(func() error { return x.session(ctx, fmt.Sprintf("%s-%d", x.cfg.ClientID, i)) })
+		g.Go(func() error { return x.session(ctx, i) })
 	}
 	return g.Wait()
 }
 
-// externalQueue is how many messages of a session may wait to be stored.
-const externalQueue = 1024
-
 // session connects again for as long as ctx lasts.
-func (x *External) session(ctx context.Context, client string) error {
+func (x *External) session(ctx context.Context, number int) error {
+	client := fmt.Sprintf("%s-%d", x.cfg.ClientID, number)
 	wait := 100 * time.Millisecond
 	for ctx.Err() == nil {
 		begin := time.Now()
-		err := x.connected(ctx, client)
+		err := x.connected(ctx, client, number == 0)
 		if failed := (*storeFailure)(nil); errors.As(err, &failed) {
 			return err
 		}
@@ -159,7 +155,7 @@ func (x *External) session(ctx context.Context, client string) error {
 		if time.Since(begin) > time.Minute {
 			wait = 100 * time.Millisecond
 		}
-		x.log.Warn("external mqtt broker is not connected", "client", client, "error", err, "again_in", wait.String())
+		x.server.deps.Log.Warn("external mqtt broker is not connected", "client", client, "error", err, "again_in", wait.String())
 		// Between half and the whole of wait, so that hubs do not come in step.
 		select {
 		case <-ctx.Done():
@@ -175,124 +171,13 @@ type storeFailure struct{ error }
 
 func (e *storeFailure) Unwrap() error { return e.error }
 
-// connected runs one connection until it breaks.
-func (x *External) connected(ctx context.Context, client string) error {
-	inbox := make(chan paho.Message, externalQueue)
-	lost := make(chan error, 1)
-	gone, leave := context.WithCancel(ctx)
-	defer leave()
-	c := paho.NewClient(x.options(client, func(_ paho.Client, m paho.Message) {
-		select {
-		case inbox <- m:
-		case <-gone.Done(): // not acknowledged: it is sent again
-		}
-	}, func(_ paho.Client, err error) {
-		select {
-		case lost <- err:
-		default:
-		}
-	}))
-	if tok := c.Connect(); !tok.WaitTimeout(30*time.Second) || tok.Error() != nil {
-		return fmt.Errorf("connect: %w", reasonFor(tok))
-	}
-	x.metrics.connected.Inc()
-	defer x.metrics.connected.Dec()
-	defer c.Disconnect(250)
-	defer leave()
-	// telemetry/# means telemetry as well. [MQTT-4.7.1-2]
-	share := "$share/" + x.cfg.Group + "/devices/+/telemetry/#"
-	if tok := c.Subscribe(share, 1, nil); !tok.WaitTimeout(30*time.Second) || tok.Error() != nil {
-		return fmt.Errorf("subscribe to %s: %w", share, reasonFor(tok))
-	}
-	return x.deliver(gone, inbox, lost)
-}
-
-func reasonFor(tok paho.Token) error {
-	if err := tok.Error(); err != nil {
-		return err
-	}
-	return errors.New("no answer in 30 s")
-}
-
-func (x *External) options(client string, take paho.MessageHandler, lost paho.ConnectionLostHandler) *paho.ClientOptions {
+func (x *External) options(client string) *paho.ClientOptions {
 	o := paho.NewClientOptions().SetClientID(client).SetUsername(x.cfg.User).SetPassword(x.secret).
 		SetTLSConfig(x.tls).SetProtocolVersion(4).SetCleanSession(false).SetAutoReconnect(false).SetConnectRetry(false).
-		SetAutoAckDisabled(true).SetOrderMatters(true).SetKeepAlive(30 * time.Second).SetConnectTimeout(10 * time.Second).
-		SetDefaultPublishHandler(take).SetConnectionLostHandler(lost)
+		SetAutoAckDisabled(true).SetOrderMatters(true).SetKeepAlive(30 * time.Second).SetPingTimeout(answerWithin).
+		SetConnectTimeout(10 * time.Second).SetWriteTimeout(10 * time.Second)
 	for _, b := range x.cfg.Brokers {
 		o.AddBroker(b)
 	}
 	return o
-}
-
-// deliver stores what has come together and acknowledges it.
-func (x *External) deliver(ctx context.Context, inbox <-chan paho.Message, lost <-chan error) error {
-	var d ingest.Delivery
-	var group []paho.Message
-	for {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case err := <-lost:
-			return fmt.Errorf("connection lost: %w", err)
-		case m := <-inbox:
-			group = append(group[:0], m)
-		}
-		for len(group) < externalQueue && len(inbox) > 0 {
-			group = append(group, <-inbox)
-		}
-		d.Reset()
-		for _, m := range group {
-			x.add(&d, m)
-		}
-		if err := x.store(ctx, &d); err != nil {
-			return err
-		}
-		x.metrics.messages.Add(float64(len(group)))
-		for _, m := range group {
-			m.Ack()
-		}
-		d.Trim()
-		clear(group)
-	}
-}
-
-// add takes the device and the format from the topic.
-func (x *External) add(d *ingest.Delivery, m paho.Message) {
-	rest, _ := strings.CutPrefix(m.Topic(), "devices/")
-	id, suffix, _ := strings.Cut(rest, "/telemetry")
-	f, known := codec.FromSuffix([]byte(strings.TrimPrefix(suffix, "/")))
-	msg := d.Add(id, f, m.Payload())
-	if err := telemetry.CheckDeviceID(id); err != nil {
-		x.metrics.foreign.Inc()
-		msg.Refuse(telemetry.ReasonUnknownDevice, "topic "+m.Topic()+": "+err.Error())
-	} else if suffix != "" && !known {
-		x.metrics.foreign.Inc()
-		msg.Refuse(telemetry.ReasonUnsupported, "topic "+m.Topic()+": no format of that name")
-	}
-}
-
-// store waits while the hub is busy or a device too fast: the broker holds the
-// messages back meanwhile.
-func (x *External) store(ctx context.Context, d *ingest.Delivery) error {
-	var held time.Duration
-	for {
-		err := x.ingest(d)
-		if err == nil {
-			return nil
-		}
-		wait, again := retryAfter(err, held)
-		if !again && errors.Is(err, ingest.ErrClosed) {
-			return err
-		}
-		if !again {
-			return &storeFailure{err}
-		}
-		held += wait
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(wait):
-		}
-	}
 }

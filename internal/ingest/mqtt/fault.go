@@ -34,6 +34,7 @@ const (
 	codeQuota           byte = 0x97
 	codeAdministrative  byte = 0x98
 	codePayloadFormat   byte = 0x99
+	codeRetain          byte = 0x9a
 	codeSharedForbidden byte = 0x9e
 )
 

@@ -205,6 +205,7 @@ func newServer(t testing.TB, m *memory, settings ...setting) (*mqtt.Server, *ing
 		set(&cfg, &icfg, &deps)
 	}
 	p := ingest.New(icfg, ingest.Deps{Store: m, Directory: m, Notes: m, Desk: m, Log: log, Clock: time.Now, Metrics: reg})
+	deps.Refuse = p.Refuse
 	if deps.Ingest == nil {
 		deps.Ingest = p.Ingest
 	}
@@ -273,7 +274,7 @@ func (h *hub) metric(t testing.TB, name string) float64 {
 // eventually polls until the condition holds.
 func eventually(t testing.TB, what string, holds func() bool) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); {
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); {
 		if holds() {
 			return
 		}

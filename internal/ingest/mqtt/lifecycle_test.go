@@ -53,13 +53,14 @@ func TestWill(t *testing.T) {
 		version   byte
 		leave     func(*wire)
 		published bool
+		told      ingest.Leaving
 	}{
-		{"the connection breaks", 4, func(w *wire) { w.Close() }, true},
-		{"the connection breaks", 5, func(w *wire) { w.Close() }, true},
-		{"a protocol error [MQTT-3.1.2-8]", 4, func(w *wire) { w.send([]byte{0xc1, 0}) }, true},
-		{"DISCONNECT [MQTT-3.1.2-10]", 4, func(w *wire) { w.send(packet(0xe0)) }, false},
-		{"DISCONNECT 0x00", 5, func(w *wire) { w.send(packet(0xe0, 0)) }, false},
-		{"DISCONNECT with will 0x04", 5, func(w *wire) { w.send(packet(0xe0, 4)) }, true},
+		{"the connection breaks", 4, func(w *wire) { w.Close() }, true, ingest.LeftWill},
+		{"the connection breaks", 5, func(w *wire) { w.Close() }, true, ingest.LeftWill},
+		{"a protocol error [MQTT-3.1.2-8]", 4, func(w *wire) { w.send([]byte{0xc1, 0}) }, true, ingest.LeftProtocol},
+		{"DISCONNECT [MQTT-3.1.2-10]", 4, func(w *wire) { w.send(packet(0xe0)) }, false, ingest.LeftDisconnect},
+		{"DISCONNECT 0x00", 5, func(w *wire) { w.send(packet(0xe0, 0)) }, false, ingest.LeftDisconnect},
+		{"DISCONNECT with will 0x04", 5, func(w *wire) { w.send(packet(0xe0, 4)) }, true, ingest.LeftWill},
 	}
 	for _, c := range cases {
 		t.Run(fmt.Sprint(c.how, " ", c.version), func(t *testing.T) {
@@ -73,9 +74,7 @@ func TestWill(t *testing.T) {
 			if c.published {
 				want = 1
 			}
-			eventually(t, "presence is told", func() bool {
-				return h.happened("left t1 lost") || h.happened("left t1 protocol") || h.happened("left t1 disconnect")
-			})
+			eventually(t, "presence is told", func() bool { return h.happened("left t1 " + string(c.told)) })
 			if h.count() != want {
 				t.Fatalf("the store holds %d samples, want %d", h.count(), want)
 			}
@@ -89,8 +88,8 @@ func TestWillOfAnotherDeviceIsARejectOfTheSender(t *testing.T) {
 	w.send(connectWithWill(4, "devices/t2/telemetry", "x value=1"))
 	w.expect(connack4)
 	w.Close()
-	eventually(t, "a reject", func() bool { return len(h.rejects()) == 1 })
-	if r := h.rejects()[0]; r.Device != "t1" || r.Reason != telemetry.ReasonNotPermitted || h.count() != 0 {
+	eventually(t, "presence is told, of no will", func() bool { return h.happened("left t1 lost") })
+	if r := h.rejects()[0]; len(h.rejects()) != 1 || r.Device != "t1" || r.Reason != telemetry.ReasonNotPermitted || h.count() != 0 {
 		t.Fatalf("kept %v, stored %d", r, h.count())
 	}
 }
@@ -182,23 +181,40 @@ func TestPingKeepsAlive(t *testing.T) {
 	})
 }
 
-func TestRevokedDeviceIsDisconnected(t *testing.T) {
-	h := start(t, newMemory("t1", "t2"))
-	a, b, other := login5(t, h, "a"), login4(t, h, "b"), dial(t, h)
-	other.send(packet(0x10, text("MQTT"), 4, 0xc2, uint16(0), text("same"), text("t2"), text("secret-of-t2")))
-	other.expect(connack4)
-	begin := time.Now()
-	h.revoke("t1")
-	a.ends(0x98)
-	b.ends(0)
-	if d := time.Since(begin); d > time.Second {
-		t.Logf("revocation took %s", d)
-	}
-	other.send(packet(0xc0))
-	other.expect(packet(0xd0))
-	again := dial(t, h)
-	again.send(connectAs(4, "a"))
-	again.expect(packet(0x20, 0, 4))
+func TestARevokedDeviceIsGoneWithinASecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newPipes()
+		h := startOn(t, newMemory("t1", "t2"), l)
+		defer h.stop()
+		login := func(p []byte, answer int) net.Conn {
+			conn := l.dial()
+			conn.Write(p)
+			io.ReadFull(conn, make([]byte, answer))
+			return conn
+		}
+		gone := []net.Conn{login(connectAs(5, "a"), len(connack5)), login(connectAs(4, "b"), len(connack4))}
+		other := login(packet(0x10, text("MQTT"), 4, 0xc2, uint16(0), text("a"), text("t2"), text("secret-of-t2")), len(connack4))
+		h.revoke("t1")
+		revoked := time.Now() // synctest's clock, as is the server's
+		for i, conn := range gone {
+			last, _ := io.ReadAll(conn)
+			if d := time.Since(revoked); d > time.Second {
+				t.Errorf("connection %d lived on for %s", i, d)
+			}
+			if told := len(last) > 2 && last[0] == 0xe0 && last[2] == 0x98; told != (i == 0) {
+				t.Errorf("connection %d was sent % x at last", i, last)
+			}
+		}
+		other.Write(packet(0xc0))
+		if _, err := io.ReadFull(other, make([]byte, 2)); err != nil {
+			t.Errorf("the connection of another device ended: %v", err)
+		}
+		again := l.dial()
+		again.Write(connectAs(4, "a"))
+		if answer, _ := io.ReadAll(again); !bytes.Equal(answer, packet(0x20, 0, 4)) {
+			t.Errorf("it is answered % x when it connects again", answer)
+		}
+	})
 }
 
 func TestShutdownAnswersWhatWasReceived(t *testing.T) {
@@ -300,6 +316,109 @@ func TestHeldConnectionCanEnd(t *testing.T) {
 	eventually(t, "held", func() bool { return h.metric(t, "hub_mqtt_held_total") == 1 })
 	h.stop()
 	w.ends(0)
+}
+
+func TestHeldConnectionsKeepNobodyFromUnfolding(t *testing.T) {
+	const held = 40 // more than may unfold at once
+	m := newMemory("t1", "t2")
+	h := start(t, m, func(_ *mqtt.Config, _ *ingest.Config, d *mqtt.Deps) {
+		d.Ingest = func(d *ingest.Delivery) error {
+			m := &d.Messages[0]
+			if m.Device == "t1" {
+				return &ingest.RateError{Device: "t1", After: time.Hour}
+			}
+			m.Accepted = bytes.Count(m.Payload, []byte("value"))
+			return nil
+		}
+	})
+	folded := gzipped([]byte("m value=1"))
+	var waiting []*wire
+	for i := range held {
+		w := login4(t, h, fmt.Sprint("held ", i))
+		w.send(publish(4, 2, ownTopic, 7, folded))
+		waiting = append(waiting, w)
+	}
+	eventually(t, "every connection is held, none waits to unfold", func() bool { return h.metric(t, "hub_mqtt_held_total") == held })
+	free := dial(t, h)
+	free.send(packet(0x10, text("MQTT"), 4, 0xc2, uint16(0), text("free"), text("t2"), text("secret-of-t2")))
+	free.expect(connack4)
+	free.send(publish(4, 2, "devices/t2/telemetry", 7, folded))
+	free.expect(packet(0x40, uint16(7)))
+	h.revoke("t1")
+	for _, w := range waiting {
+		w.ends(0)
+	}
+}
+
+func TestCompressedMessageIsReadWhenTheHubIsNoLongerBusy(t *testing.T) {
+	m := newMemory("t1")
+	busy := 2
+	h := start(t, m, func(_ *mqtt.Config, _ *ingest.Config, d *mqtt.Deps) {
+		d.Ingest = func(d *ingest.Delivery) error {
+			if string(d.Messages[0].Payload) != "m value=1" || len(d.Messages[1].Rejects) != 1 {
+				t.Errorf("ingest is given %q with %v", d.Messages[0].Payload, d.Messages[1].Rejects)
+			}
+			if busy--; busy >= 0 {
+				return ingest.ErrBusy
+			}
+			d.Messages[0].Accepted = 1
+			return nil
+		}
+	})
+	w := login4(t, h, "a")
+	w.send(all(publish(4, 2, ownTopic, 7, gzipped([]byte("m value=1"))), publish(4, 2, ownTopic, 8, []byte("\x1f\x8b\x08\x00"))))
+	w.expect(all(packet(0x40, uint16(7)), packet(0x40, uint16(8))))
+}
+
+func TestOversizedPublishIsARejectOfItsDevice(t *testing.T) {
+	m := newMemory("t1", "t2")
+	m.speakers["t1>t2"] = true
+	for _, c := range []struct{ topic, device string }{
+		{ownTopic, "t1"}, {"devices/t2/telemetry", "t2"}, {"devices/t3/telemetry", "t1"}, {"", "t1"},
+	} {
+		h := start(t, m)
+		w := login5(t, h, "a")
+		large := publish(5, 2, c.topic, 7, bytes.Repeat([]byte("x"), 300_000))
+		w.send(large[:100])
+		w.ends(0x95)
+		kept := append([]keptReject{{}}, h.rejects()...)
+		if r := kept[len(kept)-1]; r.Device != c.device || r.Reason != telemetry.ReasonTooLarge || r.Stage != telemetry.StageDoor || r.Payload != "" {
+			t.Errorf("on topic %q: kept %v", c.topic, r)
+		}
+		if n := h.metric(t, "hub_ingest_rejects_total"); n != 1 {
+			t.Errorf("on topic %q: %v rejects are counted", c.topic, n)
+		}
+	}
+	h := start(t, m)
+	before := len(h.rejects())
+	stranger := dial(t, h)
+	stranger.send([]byte{0x32, 0xff, 0xff, 0x7f, 0, 1, 'a'})
+	stranger.ends(0)
+	w := login5(t, h, "a")
+	w.send([]byte{0x82, 0xff, 0xff, 0x7f}) // no telemetry
+	w.ends(0x95)
+	if kept := h.rejects(); len(kept) != before {
+		t.Errorf("kept %v", kept[before:])
+	}
+}
+
+func TestAFloodOfSeriesHurtsOnlyItsSender(t *testing.T) {
+	h := start(t, newMemory("t1", "t2"), func(_ *mqtt.Config, c *ingest.Config, _ *mqtt.Deps) { c.SeriesPerDevice = 100 })
+	flood, calm := login5(t, h, "flood"), dial(t, h)
+	calm.send(packet(0x10, text("MQTT"), 5, 0xc2, uint16(60), 0, text("calm"), text("t2"), text("secret-of-t2")))
+	calm.expect(connack5)
+	for i := range 1000 {
+		flood.send(publish(5, 2, ownTopic+"/influx", 7, fmt.Appendf(nil, "m,run=%d value=1", i)))
+		_, body := flood.next()
+		if over := len(body) > 2 && body[2] == 0x97; over != (i >= 100) {
+			t.Fatalf("series %d is answered % x", i, body)
+		}
+		calm.send(publish(5, 2, "devices/t2/telemetry/influx", 7, fmt.Appendf(nil, "level value=%d", i)))
+		calm.expect(packet(0x40, uint16(7)))
+	}
+	if n := h.metric(t, "hub_ingest_series"); n != 101 || h.count() != 1100 {
+		t.Errorf("%v series of %d samples", n, h.count())
+	}
 }
 
 func TestSlowReaderIsDisconnectedAndHoldsUpNobody(t *testing.T) {

@@ -19,13 +19,17 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/songhua-io/hub/internal/ingest"
+	"github.com/songhua-io/hub/internal/telemetry"
 )
 
 // Deps are what a server works with. All but Report are required.
 type Deps struct {
 	// Ingest stores a delivery and returns when it is durable
 	// (ingest.Pipeline.Ingest).
-	Ingest   func(*ingest.Delivery) error
+	Ingest func(*ingest.Delivery) error
+	// Refuse makes a reject of a message that was not read
+	// (ingest.Pipeline.Refuse).
+	Refuse   func(device string, reason telemetry.Reason, detail string)
 	Gate     ingest.Gate
 	Presence ingest.Presence
 	// Report takes what a device publishes beneath devices/{id}/ besides

@@ -24,6 +24,7 @@ const (
 	propReceiveMaximum  = 0x21
 	propAliasMaximum    = 0x22
 	propAlias           = 0x23
+	propRetainAvailable = 0x25
 	propUser            = 0x26
 	propMaxPacket       = 0x27
 	propSharedAvailable = 0x2a

@@ -20,6 +20,8 @@ func (c *conn) publish(b *burst, head byte, body []byte) error {
 		return malformed("MQTT-3.3.1-4", "QoS 3 is none")
 	case a.qos == 0 && head&8 != 0:
 		return malformed("MQTT-3.3.1-2", "a QoS 0 message is marked as sent before")
+	case head&1 != 0 && c.version == 5:
+		return &fault{codeRetain, "messages of clients are not retained, as CONNACK says; publish without the RETAIN flag [MQTT-3.2.2-14]"}
 	case a.qos > 0:
 		if len(payload) < 2 || payload[0] == 0 && payload[1] == 0 {
 			return malformed("MQTT-2.2.1-3", "a packet identifier is missing or 0")
@@ -134,20 +136,10 @@ func ownTelemetry(own string, topic []byte) (codec.Format, bool) {
 	return codec.FromSuffix(topic[len(own)+1:])
 }
 
-// telemetry adds a message of a device to the delivery, unfolded.
+// telemetry adds a message of a device to the delivery.
 func (c *conn) telemetry(b *burst, a *ack, device string, f codec.Format, payload []byte) {
 	a.message = int32(len(b.delivery.Messages))
-	if !compressed(payload) {
-		b.delivery.Add(device, f, payload)
-		return
-	}
-	c.s.unfold.enter(b)
-	plain, err := c.s.unfold.unfold(payload)
-	if err != nil {
-		b.delivery.Add(device, f, payload).Refuse(reasonOf(err), err.Error())
-		return
-	}
-	b.delivery.Add(device, f, plain)
+	b.delivery.add(device, f, payload)
 }
 
 // elsewhere takes what does not go to the device's own telemetry topic.
@@ -268,25 +260,27 @@ type will struct {
 	payload []byte
 }
 
-// publishWill publishes the will as if the device had sent it at that moment.
-func (c *conn) publishWill() {
+// publishWill publishes the will as if the device had sent it at that moment,
+// and reports whether it came through.
+func (c *conn) publishWill() (published bool) {
 	b := c.s.bursts.get(false)
 	defer c.s.bursts.put(b)
 	a := ack{topic: []byte(c.will.topic), message: -1}
 	if c.route(b, &a, c.will.payload) != nil {
-		return
+		return false
 	}
 	b.acks = append(b.acks, a)
 	for range 100 {
-		err := c.s.deps.Ingest(&b.delivery)
+		err := c.s.ingest(&b.delivery)
+		if err == nil {
+			c.tellRejects(b)
+			return a.message < 0 || b.delivery.Messages[a.message].Accepted > 0
+		}
 		wait, again := retryAfter(err, 0)
 		if !again {
-			if err == nil {
-				c.tellRejects(b)
-			}
-			break
+			return false
 		}
 		sleep(wait)
 	}
-	c.s.unfold.exit(b)
+	return false
 }

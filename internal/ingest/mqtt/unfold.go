@@ -15,7 +15,7 @@ import (
 )
 
 // unfolder decompresses payloads that begin like gzip or zstd. It bounds the
-// size and the ratio of one payload, and how many bursts hold unfolded
+// size and the ratio of one payload, and how many parcels hold unfolded
 // payloads at once.
 type unfolder struct {
 	most  int
@@ -38,30 +38,18 @@ func (u *unfolder) init(most int) (err error) {
 	return err
 }
 
-// enter takes a slot for a burst that is about to unfold its first payload.
-func (u *unfolder) enter(b *burst) {
-	if b.unfolded == 0 {
-		u.slots <- struct{}{}
-		b.unfolded = 1
-	}
-}
-
-func (u *unfolder) exit(b *burst) {
-	if b.unfolded != 0 {
-		b.unfolded = 0
-		<-u.slots
-	}
-}
-
 // compressed reports whether p begins with the magic number of gzip (RFC 1952)
 // or zstd (RFC 8878). No telemetry format does.
 func compressed(p []byte) bool {
 	return len(p) >= 4 && (p[0] == 0x1f && p[1] == 0x8b || p[0] == 0x28 && p[1] == 0xb5 && p[2] == 0x2f && p[3] == 0xfd)
 }
 
+// bound is how many bytes p may unfold to.
+func (u *unfolder) bound(p []byte) int { return min(u.most, max(unfoldFree, unfoldRatio*len(p))) }
+
 // unfold returns the decompressed payload, or a *codec.Error.
 func (u *unfolder) unfold(p []byte) ([]byte, error) {
-	most := min(u.most, max(unfoldFree, unfoldRatio*len(p)))
+	most := u.bound(p)
 	name, read := "gzip", u.gunzip
 	if p[0] != 0x1f {
 		name, read = "zstd", u.unzstd
