@@ -234,6 +234,25 @@ func TestARestartForgetsNothing(t *testing.T) {
 	}
 }
 
+func TestADeviceIsNotFlooded(t *testing.T) {
+	h := open(t, t.TempDir(), command.DefaultConfig())
+	box := h.listen("t1")
+	for range 20 {
+		h.issue(t, "t1", command.Request{Name: "sync"})
+	}
+	for range 8 {
+		box.next(t).Received()
+	}
+	for range 8 {
+		if err := h.Reply(t.Context(), "t1", box.next(t).ID, []byte(`{}`)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 4 {
+		box.next(t)
+	}
+}
+
 func TestExpiryAndAnswersThatComeLate(t *testing.T) {
 	h := open(t, t.TempDir(), command.DefaultConfig())
 	id := h.issue(t, "t1", command.Request{Name: "sync", TTL: command.MinTTL})

@@ -24,6 +24,10 @@ type listener struct {
 	stopped bool
 }
 
+// window is how many commands a listener holds that its device has not
+// confirmed.
+const window = 8
+
 // handing is a command on its way to a listener.
 type handing struct {
 	to      *listener
@@ -83,10 +87,19 @@ func (l *Ledger) choose() (out []handing) {
 			continue
 		}
 		n := d.listeners[len(d.listeners)-1]
+		held := 0
+		for _, o := range d.commands {
+			if o.to == n && o.State == Sent {
+				held++
+			}
+		}
 		for _, o := range d.commands {
 			again := o.State == Sent && !o.Once
 			if o.to != nil || o.Expires.IsZero() || !again && o.State != Queued {
 				continue
+			}
+			if held++; held > window {
+				break // what the device confirms makes room
 			}
 			o.to, o.State = n, Sent
 			o.Attempts++
@@ -127,6 +140,7 @@ func (l *Ledger) received(id string) {
 	defer l.mu.Unlock()
 	if o := l.open[id]; o != nil && o.advance(Received, l.deps.Clock()) {
 		l.mark(o)
+		l.due[o.Device] = struct{}{}
 		l.nudge()
 	}
 }

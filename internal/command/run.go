@@ -140,6 +140,8 @@ func (l *Ledger) leave(ended []*open) {
 		delete(l.open, o.ID)
 		if d := l.devices[o.Device]; d != nil {
 			d.commands = slices.DeleteFunc(d.commands, func(other *open) bool { return other == o })
+			l.due[o.Device] = struct{}{}
+			l.nudge()
 			l.tidy(o.Device)
 		}
 		if r := l.rollouts[o.Rollout]; r != nil {

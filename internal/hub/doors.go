@@ -27,7 +27,7 @@ func (h *hub) openDoors(ctx context.Context) error {
 		return err
 	}
 	server, err := mqtt.New(h.cfg.MQTT, mqtt.Deps{
-		Ingest: h.pipeline.Ingest, Refuse: h.pipeline.Refuse, Gate: h.gate(), Presence: presence{h.presence},
+		Ingest: h.pipeline.Ingest, Refuse: h.pipeline.Refuse, Gate: h.gate(), Presence: presence{h.presence}, Mail: h.mail(),
 		Log: h.log, Clock: h.clock, Metrics: h.metrics,
 	})
 	if err != nil {

@@ -22,8 +22,6 @@ type Config struct {
 	ReceiveMaximum int `yaml:"receive_maximum"`
 	// MaxSubscriptions is how many subscriptions a connection may have.
 	MaxSubscriptions int `yaml:"max_subscriptions"`
-	// MaxRetainedBytes is how much retained messages of one device may hold.
-	MaxRetainedBytes int `yaml:"max_retained_bytes"`
 	// MaxQueueBytes is how much may wait for a subscriber that reads slowly; one that needs more is disconnected.
 	MaxQueueBytes int `yaml:"max_queue_bytes"`
 	// MaxUnfoldedBytes is the largest size that a gzip or zstd payload may unfold to.
@@ -42,7 +40,6 @@ func DefaultConfig() Config {
 		MaxKeepAlive:             time.Hour,
 		ReceiveMaximum:           1024,
 		MaxSubscriptions:         16,
-		MaxRetainedBytes:         64 << 10,
 		MaxQueueBytes:            256 << 10,
 		MaxUnfoldedBytes:         4 << 20,
 		MaxHold:                  10 * time.Second,
