@@ -55,7 +55,7 @@ func rootCommand() *cobra.Command {
 	root.AddCommand(
 		serveCommand(), demoCommand(),
 		checkCommand(), configCommand(), verifyCommand(), benchCommand(), versionCommand(),
-		deviceCommand(), commandCommand(), rolloutCommand(), tokenCommand(), queryCommand(), rejectsCommand(),
+		deviceCommand(), commandCommand(), rolloutCommand(), twinCommand(), tokenCommand(), queryCommand(), rejectsCommand(),
 	)
 	return root
 }
