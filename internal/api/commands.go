@@ -34,6 +34,13 @@ func (in CommandIn) request(ctx context.Context) (command.Request, error) {
 	return r, nil
 }
 
+// recorded is what the record of changes holds of it: parameters may be
+// secrets, and stand with the command itself.
+func (in CommandIn) recorded() CommandIn {
+	in.Params = nil
+	return in
+}
+
 // CommandOut is a command as the hub shows it.
 type CommandOut struct {
 	ID       string          `json:"id"`
@@ -76,7 +83,7 @@ func (a *API) issueCommand(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, err
 	}
-	c, err := a.Commands.Issue(a.noted(ctx, access.SendCommands, "device "+d.ID, d.Region, nil, in.Body), d.ID, r)
+	c, err := a.Commands.Issue(a.noted(ctx, access.SendCommands, "device "+d.ID, d.Region, nil, in.Body.recorded()), d.ID, r)
 	if err != nil {
 		return nil, err
 	}
@@ -151,6 +158,9 @@ func (a *API) cancelCommand(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, err
 	}
+	if c.State.Ended() {
+		return nil, fmt.Errorf("command %q %w: it is %s", c.ID, command.ErrEnded, c.State)
+	}
 	d, err := a.device(ctx, c.Device)
 	if err != nil {
 		return nil, err
@@ -176,6 +186,11 @@ type RolloutIn struct {
 	Rate     float64  `json:"rate,omitempty" minimum:"0" doc:"commands a second; no bound when absent"`
 	Canary   int      `json:"canary,omitempty" minimum:"0" doc:"how many devices go first; the others wait until these have ended"`
 	Failures int      `json:"failures,omitempty" minimum:"0" doc:"how many may fail or expire; one more stops the rollout"`
+}
+
+func (in RolloutIn) recorded() RolloutIn {
+	in.Params = nil
+	return in
 }
 
 // RolloutOut is a rollout as the hub shows it.
@@ -262,7 +277,7 @@ func (a *API) startRollout(ctx context.Context, in *struct{ Body RolloutIn }) (*
 	if err != nil {
 		return nil, err
 	}
-	ctx = a.noted(ctx, access.SendCommands, fmt.Sprintf("%d devices", len(ids)), common, nil, in.Body)
+	ctx = a.noted(ctx, access.SendCommands, fmt.Sprintf("%d devices", len(ids)), common, nil, in.Body.recorded())
 	made, err := a.Commands.Roll(ctx, ids, r, command.Plan{Region: common, Rate: in.Body.Rate, Canary: in.Body.Canary, Failures: in.Body.Failures})
 	if err != nil {
 		return nil, err
@@ -332,6 +347,9 @@ func (a *API) steerRollout(ctx context.Context, in *rolloutID, to string, steer 
 	r, err := a.rollout(ctx, in.ID)
 	if err != nil {
 		return nil, err
+	}
+	if !r.Ended.IsZero() {
+		return nil, fmt.Errorf("rollout %q %w: it is %s", r.ID, command.ErrEnded, r.State)
 	}
 	if err := a.Audit.Add(ctx, a.entry(ctx, access.SendCommands, "rollout "+r.ID, r.Region, map[string]string{"state": string(r.State)}, map[string]string{"state": to})); err != nil {
 		return nil, err
