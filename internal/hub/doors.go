@@ -76,7 +76,7 @@ func (h *hub) openBroker(context.Context, *tls.Config) error {
 }
 
 func (h *hub) openCoAP(ctx context.Context, trust *tls.Config) error {
-	door := coap.New(h.cfg.CoAP, coap.Deps{Pipeline: h.pipeline, Gate: h.gate(), Log: h.log, Clock: h.clock, Metrics: h.metrics})
+	door := coap.New(h.cfg.CoAP, coap.Deps{Pipeline: h.pipeline, Gate: h.gate(), Mail: h.mail(), Log: h.log, Clock: h.clock, Metrics: h.metrics})
 	secured := func(ctx context.Context, conn *net.UDPConn) error {
 		var certificates coap.Certificates
 		if trust != nil {
