@@ -259,7 +259,7 @@ func TestStrangersGainNothingByAsking(t *testing.T) {
 		t.Fatal(err)
 	}
 	body, err := resp.ReadBody()
-	if err != nil || !strings.Contains(string(body), `</devices/{id}/telemetry>;rt="telemetry"`) || !strings.HasSuffix(string(body), `0"`) {
+	if err != nil || !strings.Contains(string(body), `</devices/{id}/telemetry>;rt="telemetry"`) || !strings.HasSuffix(string(body), `;obs`) {
 		t.Errorf("resources are %q, %v", body, err)
 	}
 }
