@@ -29,6 +29,7 @@ type Client struct {
 	base  string
 	token string
 	http  *http.Client
+	dir   string // data directory that the hub or the token was taken from
 }
 
 // Where says which hub is meant, in the order in which the parts count: URL
@@ -44,6 +45,9 @@ type Where struct {
 // directory is only ever sent to the hub of that directory or to this machine,
 // unless the directory was named together with the URL.
 func Find(w Where) (*Client, error) {
+	if w.URL == "" && w.Data != "" && listening(w.Data) == "" {
+		return nil, fmt.Errorf("no hub runs in %s: it has no hub.json; start one with `hub serve --data %s`, or name another with --hub URL", w.Data, w.Data)
+	}
 	base, dir := w.address()
 	u, err := url.Parse(base)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
@@ -53,7 +57,7 @@ func Find(w Where) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Client{strings.TrimRight(base, "/"), token, &http.Client{Timeout: 2 * time.Minute}}, nil
+	return &Client{strings.TrimRight(base, "/"), token, &http.Client{Timeout: 2 * time.Minute}, dir}, nil
 }
 
 // address returns the URL and the data directory that belongs to it.
@@ -62,7 +66,7 @@ func (w Where) address() (base, dir string) {
 	case w.URL != "":
 		return w.URL, first(w.Data, w.DefaultDataDirectory)
 	case w.Data != "":
-		return first(listening(w.Data), DefaultURL), w.Data
+		return listening(w.Data), w.Data
 	case w.EnvURL != "":
 		return w.EnvURL, w.DefaultDataDirectory
 	}
@@ -185,11 +189,21 @@ func (c *Client) decode(resp *http.Response, text []byte, into any) error {
 		return fmt.Errorf("the hub at %s answered %s: %.200s", c.base, resp.Status, text)
 	}
 	p.Status = resp.StatusCode
+	if p.Status == http.StatusUnauthorized && c.left() {
+		return fmt.Errorf("%w (if the hub of %s does not run, another one answers at %s: start it with `hub serve --data %s`)", p, c.dir, c.base, c.dir)
+	}
 	return p
 }
 
+// left reports whether the address is what a hub wrote into its data directory.
+// One that was killed left it there.
+func (c *Client) left() bool { return c.dir != "" && listening(c.dir) == c.base }
+
 func (c *Client) unreachable(err error) error {
 	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "dial" && c.left() {
+		return fmt.Errorf("the hub of %s does not run: nothing answers at %s, where it was last; start it with `hub serve --data %s`, or name another with --hub URL (%w)", c.dir, c.base, c.dir, op.Err)
+	}
 	if errors.As(err, &op) && op.Op == "dial" {
 		return fmt.Errorf("no hub answers at %s; start one with `hub serve`, or name it with --hub URL or --data DIR (%w)", c.base, op.Err)
 	}

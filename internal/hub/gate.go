@@ -121,7 +121,7 @@ func (a activity) Activity(yield func(device string, seen registry.Seen) bool) {
 			s.LastReceived = time.Time{} // history alone is no sign of life
 		}
 		return yield(device, registry.Seen{
-			LastReceived: s.LastReceived, LastEvent: s.LastEvent, Samples: s.Samples, Series: s.Series, Period: s.Period,
+			LastReceived: s.LastReceived, LastEvent: s.LastEvent, Died: s.Died, Samples: s.Samples, Series: s.Series, Period: s.Period,
 		})
 	})
 }

@@ -183,7 +183,9 @@ func (h *hub) runIngest(context.Context) error {
 	h.stack.start("desk", h.desk.Run)
 	h.pipeline = ingest.New(h.cfg.Ingest, ingest.Deps{
 		Store: h.series, Directory: h.registry, Notes: notes{h.registry}, Desk: h.desk,
-		Log: h.log, Clock: h.clock, Metrics: h.metrics,
+		// No device is heard before the doors open, and presence is there by then.
+		Period: func(device string) time.Duration { return h.presence.Of(device).Period },
+		Log:    h.log, Clock: h.clock, Metrics: h.metrics,
 	})
 	h.stack.start("ingest", h.pipeline.Run)
 	h.stack.start("own metrics", (&self{
@@ -194,7 +196,7 @@ func (h *hub) runIngest(context.Context) error {
 }
 
 func (h *hub) runPresence(ctx context.Context) error {
-	ends := &standing{store: h.series, pipeline: h.pipeline, registry: h.registry, clock: h.clock, log: h.log, series: map[string]telemetry.SeriesID{}}
+	ends := newStanding(h.series, h.pipeline, h.registry, h.clock, h.log)
 	var err error
 	h.presence, err = registry.NewPresence(ctx, registry.PresenceConfig{
 		Registry: h.registry, Records: h.records, Activity: activity{h.pipeline}, On: ends.turn,

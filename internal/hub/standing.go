@@ -22,21 +22,38 @@ const presenceMetric = "device_presence"
 // presenceInterval is how often a standing that did not change is written.
 const presenceInterval = time.Minute
 
+type seriesStore interface {
+	Series([]telemetry.Label) telemetry.SeriesID
+	Forget([]telemetry.SeriesID)
+}
+
 // standing writes presence as series, and ends the series of devices that went
 // offline.
 type standing struct {
-	store interface {
-		Series([]telemetry.Label) telemetry.SeriesID
-		Forget([]telemetry.SeriesID)
-	}
+	store    seriesStore
 	pipeline *ingest.Pipeline
 	registry *registry.Registry
-	presence *registry.Presence
+	presence *registry.Presence // set before run
 	clock    func() time.Time
 	log      *slog.Logger
 
-	mu     sync.Mutex
-	series map[string]telemetry.SeriesID // by device and labels; as many as devices
+	// writing is held from before an id is taken until its point is durable, and
+	// while ids are given back: the store takes no point under one of these.
+	writing sync.Mutex
+	series  map[string]*ownSeries // by device and labels; as many as devices
+
+	ending sync.Mutex
+	ends   map[string]struct{} // devices whose series are to be ended
+}
+
+// ownSeries is a device's presence as a series.
+type ownSeries struct {
+	id telemetry.SeriesID
+	at int64 // of its newest point, ms
+}
+
+func newStanding(store seriesStore, pipeline *ingest.Pipeline, r *registry.Registry, clock func() time.Time, log *slog.Logger) *standing {
+	return &standing{store: store, pipeline: pipeline, registry: r, clock: clock, log: log, series: map[string]*ownSeries{}, ends: map[string]struct{}{}}
 }
 
 func value(s registry.PresenceState) (float64, bool) {
@@ -51,18 +68,45 @@ func value(s registry.PresenceState) (float64, bool) {
 	return 0, false
 }
 
-// turn is told of every transition, from one goroutine.
-func (s *standing) turn(t registry.Transition) {
-	if v, ok := value(t.To); ok {
-		if d := s.registry.Device(t.Device); d != nil {
-			s.write([]telemetry.Point{{Series: s.id(d), Time: t.At.UnixMilli(), Value: v}})
+// turn is told of transitions, from one goroutine. However many there are, it
+// waits for two commits: one of their points, one of what ends.
+func (s *standing) turn(all []registry.Transition) {
+	readings := make([]reading, 0, len(all))
+	for _, t := range all {
+		if v, ok := value(t.To); ok {
+			if d := s.registry.Device(t.Device); d != nil {
+				readings = append(readings, reading{d, t.At.UnixMilli(), v})
+			}
 		}
 	}
-	if t.To == registry.Offline {
-		if err := s.pipeline.End(t.Device, t.At.UnixMilli()); err != nil {
-			s.log.Debug("series_not_ended", "device", t.Device, "error", err)
+	s.write(readings)
+	s.ending.Lock()
+	defer s.ending.Unlock()
+	for _, t := range all {
+		if t.To == registry.Offline {
+			s.ends[t.Device] = struct{}{}
+		} else {
+			delete(s.ends, t.Device) // it came back before its series were ended
 		}
 	}
+	s.end()
+}
+
+// end ends the series of devices that went offline. While the hub is busy they
+// wait for the next turn or minute. s.ending is held.
+func (s *standing) end() {
+	if len(s.ends) == 0 {
+		return
+	}
+	all := make([]ingest.Ending, 0, len(s.ends))
+	for device := range s.ends {
+		all = append(all, ingest.Ending{Device: device})
+	}
+	if err := s.pipeline.End(all...); err != nil {
+		s.log.Warn("series_not_ended", "devices", len(all), "error", err)
+		return
+	}
+	clear(s.ends)
 }
 
 // run writes every device's standing once a minute, in chunks.
@@ -75,6 +119,9 @@ func (s *standing) run(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 			s.writeAll()
+			s.ending.Lock()
+			s.end()
+			s.ending.Unlock()
 		}
 	}
 }
@@ -86,39 +133,52 @@ func (s *standing) writeAll() {
 	for more {
 		var page []*registry.Device
 		page, more = s.registry.List(registry.Filter{}, after, 1000)
-		points := make([]telemetry.Point, 0, len(page))
+		readings := make([]reading, 0, len(page))
 		for _, d := range page {
 			after = d.ID
 			seen[key(d.Device)] = struct{}{}
 			if v, ok := value(s.presence.Of(d.ID).State); ok {
-				points = append(points, telemetry.Point{Series: s.id(d.Device), Time: now, Value: v})
+				readings = append(readings, reading{d.Device, now, v})
 			}
 		}
-		s.write(points)
+		s.write(readings)
 	}
 	s.forget(seen)
 }
 
 // forget gives back the series of devices that are gone or have other labels.
 func (s *standing) forget(seen map[string]struct{}) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.writing.Lock()
+	defer s.writing.Unlock()
 	var gone []telemetry.SeriesID
-	for k, id := range s.series {
+	for k, own := range s.series {
 		if _, ok := seen[k]; !ok {
-			gone = append(gone, id)
+			gone = append(gone, own.id)
 			delete(s.series, k)
 		}
 	}
 	s.store.Forget(gone)
 }
 
-func (s *standing) write(points []telemetry.Point) {
-	if len(points) == 0 {
+// reading is the presence of a device at a time.
+type reading struct {
+	device *telemetry.Device
+	at     int64 // ms
+	value  float64
+}
+
+func (s *standing) write(readings []reading) {
+	if len(readings) == 0 {
 		return
 	}
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	points := make([]telemetry.Point, len(readings))
+	for i, r := range readings {
+		points[i] = s.point(r)
+	}
 	if err := s.pipeline.Write(points); err != nil {
-		s.log.Debug("presence_not_written", "error", err)
+		s.log.Warn("presence_not_written", "devices", len(points), "error", err)
 	}
 }
 
@@ -126,16 +186,27 @@ func key(d *telemetry.Device) string {
 	return strings.Join([]string{d.ID, string(d.Kind), d.Region, d.Site}, "\xff")
 }
 
-func (s *standing) id(d *telemetry.Device) telemetry.SeriesID {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+// point puts a reading into its device's series. Changes of one millisecond are
+// written one after the other, so that the last one counts. The caller holds
+// s.writing.
+func (s *standing) point(r reading) telemetry.Point {
+	own, at := s.own(r.device), r.at
+	if at <= own.at && at > own.at-1000 {
+		at = own.at + 1
+	}
+	own.at = max(own.at, at)
+	return telemetry.Point{Series: own.id, Time: at, Value: r.value}
+}
+
+// own returns the series of a device. The caller holds s.writing.
+func (s *standing) own(d *telemetry.Device) *ownSeries {
 	k := key(d)
-	id, ok := s.series[k]
-	if !ok {
+	own := s.series[k]
+	if own == nil {
 		labels := append([]telemetry.Label{{Name: "__name__", Value: presenceMetric}, {Name: "job", Value: query.OwnJob}}, d.Labels()...)
 		slices.SortFunc(labels, func(a, b telemetry.Label) int { return strings.Compare(a.Name, b.Name) })
-		id = s.store.Series(labels)
-		s.series[k] = id
+		own = &ownSeries{id: s.store.Series(labels)}
+		s.series[k] = own
 	}
-	return id
+	return own
 }

@@ -6,43 +6,45 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/songhua-io/hub/internal/audit"
+	"github.com/songhua-io/hub/internal/ingest/desk"
 	"github.com/songhua-io/hub/internal/records"
 	"github.com/songhua-io/hub/internal/store/local"
 )
 
 // Verify walks everything that a stopped hub keeps in dir, reports a line for
-// each damaged place, and returns how many there are. The series are only
-// read; the database is opened, which repairs what a crash left half done.
+// each damaged place, and returns how many there are. It only reads: what a
+// crash left half done is read as the next start will read it. A hub that runs
+// holds the lock of its store; that is how it is known, whatever else lies in
+// the directory.
 func Verify(ctx context.Context, dir string, report func(string)) (findings int, err error) {
-	if _, err := os.Stat(filepath.Join(dir, addressFile)); err == nil {
-		return 0, fmt.Errorf("%s may be in use (%s is there); stop the hub first, or remove that file when none runs", dir, addressFile)
+	path := filepath.Join(dir, recordsFile)
+	if _, err := os.Stat(path); err != nil {
+		return 0, fmt.Errorf("%w; is this the data directory of a hub?", err)
 	}
 	found := func(line string) {
 		findings++
 		report(line)
 	}
-	if err := verifyRecords(ctx, filepath.Join(dir, recordsFile), found); err != nil {
-		return findings, err
-	}
 	err = local.Verify(ctx, filepath.Join(dir, seriesDir), func(f local.Finding) { found(f.String()) })
+	if errors.Is(err, syscall.EAGAIN) {
+		return 0, fmt.Errorf("a hub runs in %s; stop it first (%w)", dir, err)
+	}
+	err = errors.Join(err, verifyRecords(ctx, path, found), desk.Verify(filepath.Join(dir, deskDir), found))
 	return findings, err
 }
 
 func verifyRecords(ctx context.Context, path string, found func(string)) error {
-	if _, err := os.Stat(path); err != nil {
-		return fmt.Errorf("%w; is this the data directory of a hub?", err)
-	}
-	db, err := records.Open(ctx, path)
+	db, err := records.OpenReadOnly(path)
 	if err != nil {
-		found(err.Error())
-		return nil
+		return err
 	}
-	if err := db.Check(ctx); err != nil {
+	if err := db.Check(ctx); err != nil && ctx.Err() == nil {
 		found(err.Error())
-	} else if n, _, err := (audit.Log{DB: db}).Verify(ctx); err != nil {
+	} else if n, _, err := (audit.Log{DB: db}).Verify(ctx); err != nil && ctx.Err() == nil {
 		found(fmt.Sprintf("%s: the record of changes after entry %d: %v", path, n, err))
 	}
-	return errors.Join(db.Close())
+	return errors.Join(ctx.Err(), db.Close())
 }

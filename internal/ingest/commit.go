@@ -180,26 +180,51 @@ func (p *Pipeline) Write(points []telemetry.Point) error {
 	return p.commit(d)
 }
 
-// End ends all series that a device reported since the hub started, at the
-// given time in milliseconds: readers see that it went offline.
-func (p *Pipeline) End(device string, at int64) error {
-	p.mu.RLock()
-	src := p.sources[device]
-	p.mu.RUnlock()
-	if src == nil {
-		return nil
-	}
-	src.mu.Lock()
-	at = max(at, src.event.Load()+1)
-	points := make([]telemetry.Point, 0, len(src.ids))
-	for id := range src.ids {
-		points = append(points, telemetry.Point{Series: id, Time: at, Value: telemetry.StaleMarker()})
-	}
-	src.mu.Unlock()
-	if len(points) == 0 {
-		return nil
+// Ending is a device whose series end.
+type Ending struct {
+	Device string
+	// Unit narrows it to the series of a unit behind the device: those that
+	// carry it in the tag sparkplug_device. Empty means all.
+	Unit string
+}
+
+// endsAtOnce is how many series are ended by one commit at most.
+const endsAtOnce = 1 << 18
+
+// End ends series that devices reported live since the hub started, just after
+// the device's newest sample: readers see that it is gone. A marker at the time
+// of the ending could take the place of a sample that comes later, for the
+// device goes on to measure while it is offline. All endings share commits, so
+// that thousands of devices that drop together cost the disk as much as one.
+func (p *Pipeline) End(all ...Ending) error {
+	var points []telemetry.Point
+	for _, e := range all {
+		if points = p.appendEnd(points, e); len(points) < endsAtOnce {
+			continue
+		}
+		if err := p.Write(points); err != nil {
+			return err
+		}
+		points = points[:0]
 	}
 	return p.Write(points)
+}
+
+// appendEnd adds the stale markers of one ending.
+func (p *Pipeline) appendEnd(points []telemetry.Point, e Ending) []telemetry.Point {
+	p.mu.RLock()
+	src := p.sources[e.Device]
+	p.mu.RUnlock()
+	if src == nil || src.received.Load() == 0 {
+		return points
+	}
+	src.mu.Lock()
+	defer src.mu.Unlock()
+	at := src.event.Load() + 1
+	src.seriesOf(e.Unit, func(id telemetry.SeriesID) {
+		points = append(points, telemetry.Point{Series: id, Time: at, Value: telemetry.StaleMarker()})
+	})
+	return points
 }
 
 // sweep forgets devices that were removed, and gives back the series of those

@@ -23,6 +23,7 @@ type Delivery struct {
 	// changeOf[i] is the index in Messages of changes[i].
 	changeOf []int32
 	units    map[string]string
+	deaths   []int32 // indexes in Messages
 
 	done chan error
 }
@@ -64,7 +65,7 @@ func (d *Delivery) begin(now time.Time) {
 	d.now = now
 	d.batch.Reset()
 	d.write.Reset()
-	d.samples, d.changes, d.changeOf = d.samples[:0], d.changes[:0], d.changeOf[:0]
+	d.samples, d.changes, d.changeOf, d.deaths = d.samples[:0], d.changes[:0], d.changeOf[:0], d.deaths[:0]
 	clear(d.units)
 	if d.done == nil {
 		d.done = make(chan error, 1)

@@ -38,6 +38,11 @@ type Message struct {
 	// Decode reads formats that need the memory of their connection
 	// (Sparkplug); nil otherwise.
 	Decode func(*telemetry.Batch, codec.Input) error
+	// Died is set by Decode when the message is the death of its device, or of
+	// Unit behind it (Sparkplug NDEATH and DDEATH). Ingest ends the series of the
+	// unit; those of the device are ended by whoever watches Activity.
+	Died bool
+	Unit string
 
 	// Accepted is the number of samples and states that are durable.
 	Accepted int
@@ -100,5 +105,6 @@ func (p *Pipeline) Ingest(d *Delivery) error {
 	}
 	p.metrics.commitWait.Observe(p.deps.Clock().Sub(at).Seconds())
 	p.answer(d)
+	p.bury(d)
 	return nil
 }

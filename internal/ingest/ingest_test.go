@@ -142,12 +142,18 @@ func start(t testing.TB, cfg ingest.Config, s *shelf) (*ingest.Pipeline, func() 
 		Store: s, Directory: s, Notes: s, Desk: s,
 		Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Clock: func() time.Time { return noon }, Metrics: prometheus.NewRegistry(),
 	})
+	return p, run(t, p)
+}
+
+// run runs a pipeline until the test ends and returns what its Run returned.
+func run(t testing.TB, p *ingest.Pipeline) func() error {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- p.Run(ctx) }()
 	stop := sync.OnceValue(func() error { cancel(); return <-ended })
 	t.Cleanup(func() { _ = stop() })
-	return p, stop
+	return stop
 }
 
 func soilProbe() *telemetry.Device {
@@ -373,13 +379,14 @@ func TestStatesAndUnitsAreNotedOnceAndLateStatesAreHistory(t *testing.T) {
 func TestAnOfflineDeviceEndsItsSeries(t *testing.T) {
 	s := newShelf(soilProbe())
 	p, _ := start(t, ingest.DefaultConfig(), s)
-	send(t, p, "t1", `{"ts": 1764000000000, "a": 1, "b": 2}`)
-	if err := p.End("t1", 1763999999000); err != nil {
+	last := noon.Add(-time.Minute).UnixMilli()
+	send(t, p, "t1", fmt.Sprintf(`{"ts": %d, "a": 1, "b": 2}`, last))
+	if err := p.End(ingest.Ending{Device: "t1"}); err != nil {
 		t.Fatal(err)
 	}
 	ends := 0
 	for key, v := range s.points {
-		if telemetry.IsStaleMarker(v) && strings.HasSuffix(key, "@1764000000001") {
+		if telemetry.IsStaleMarker(v) && strings.HasSuffix(key, fmt.Sprintf("@%d", last+1)) {
 			ends++
 		}
 	}

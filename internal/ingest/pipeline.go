@@ -51,15 +51,18 @@ type Desk interface {
 	Keep(at time.Time, m *Message)
 }
 
-// Deps are what a pipeline works with. All are required.
+// Deps are what a pipeline works with. All but Period are required.
 type Deps struct {
 	Store     Store
 	Directory Directory
 	Notes     Notes
 	Desk      Desk
-	Log       *slog.Logger
-	Clock     func() time.Time
-	Metrics   prometheus.Registerer
+	// Period returns the reporting period of a device that was learned before
+	// the hub started, 0 when there is none. It is asked once per device.
+	Period  func(device string) time.Duration
+	Log     *slog.Logger
+	Clock   func() time.Time
+	Metrics prometheus.Registerer
 }
 
 // Pipeline is the way of a sample. Ingest may be called from any goroutine;
@@ -125,9 +128,13 @@ func (p *Pipeline) source(id string) *source {
 	s := p.sources[id]
 	p.mu.RUnlock()
 	if s == nil {
+		fresh := newSource(id)
+		if p.deps.Period != nil {
+			fresh.knew(p.deps.Period(id))
+		}
 		p.mu.Lock()
 		if s = p.sources[id]; s == nil {
-			s = newSource(id)
+			s = fresh
 			p.sources[id] = s
 		}
 		p.mu.Unlock()
@@ -171,6 +178,9 @@ func (p *Pipeline) answer(d *Delivery) {
 		p.metrics.messages[m.Format].Inc()
 		if m.source != nil {
 			m.source.observe(d.now.UnixMilli(), m.newest, m.Accepted)
+			if m.Died {
+				d.deaths = append(d.deaths, int32(i))
+			}
 		}
 		if len(m.Rejects) > 0 {
 			rejected += len(m.Rejects)
@@ -186,6 +196,19 @@ func (p *Pipeline) answer(d *Delivery) {
 	}
 	p.accepted.Add(uint64(accepted))
 	p.rejected.Add(uint64(rejected))
+}
+
+// bury takes note of the deaths that the delivery told of. What was reported is
+// durable and answered, so a unit whose series could not be ended is no error.
+func (p *Pipeline) bury(d *Delivery) {
+	for _, i := range d.deaths {
+		m := &d.Messages[i]
+		if m.Unit == "" {
+			m.source.died.Store(d.now.UnixMilli())
+		} else if err := p.End(Ending{m.Device, m.Unit}); err != nil {
+			p.deps.Log.Warn("series_not_ended", "device", m.Device, "unit", m.Unit, "error", err)
+		}
+	}
 }
 
 // Totals returns how many samples were accepted and how many rejects there

@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,6 +18,7 @@ type source struct {
 	heard    atomic.Int64 // hub's time of the last delivery, ms
 	received atomic.Int64 // hub's time of the last delivery of live samples, ms
 	event    atomic.Int64 // newest sample time, ms
+	died     atomic.Int64 // hub's time when it last announced its death, ms; 0: never
 	samples  atomic.Uint64
 	rejects  atomic.Uint64
 	period   atomic.Int64 // reporting period as far as learned, ms
@@ -65,6 +67,23 @@ func (s *source) takeSeries() []telemetry.SeriesID {
 	s.tagged = nil
 	s.count.Store(0)
 	return ids
+}
+
+// seriesOf calls f for every series in use, or for those of one Sparkplug unit:
+// its samples carry one tag, and so end every key of theirs (appendKey). The
+// caller holds mu.
+func (s *source) seriesOf(unit string, f func(telemetry.SeriesID)) {
+	if unit == "" {
+		for id := range s.ids {
+			f(id)
+		}
+		return
+	}
+	for key, id := range s.tagged {
+		if strings.HasSuffix(key, "\xffsparkplug_device\xfe"+unit) {
+			f(id)
+		}
+	}
 }
 
 // stamp returns the time for samples that carry none: now, but later than the
@@ -159,10 +178,21 @@ const (
 	shortestPeriod = 10_000 // ms
 )
 
+// knew takes over a period that was learned before the hub started, from where
+// it is followed on.
+func (s *source) knew(period time.Duration) {
+	if period > 0 {
+		s.period.Store(period.Milliseconds())
+		s.known.Store(period.Milliseconds())
+		s.cycles = enoughCycles
+	}
+}
+
 // Seen is what a device's telemetry tells of it.
 type Seen struct {
 	LastReceived time.Time // of live samples, by the hub's clock; 1970 when none came
 	LastEvent    time.Time // newest sample time
+	Died         time.Time // when it last announced its death; 1970 when it did not
 	Samples      uint64    // accepted since the hub started
 	Rejects      uint64    // since the hub started
 	Series       int       // in use
@@ -175,6 +205,7 @@ func (s *source) seen() Seen {
 	return Seen{
 		LastReceived: time.UnixMilli(s.received.Load()),
 		LastEvent:    time.UnixMilli(s.event.Load()),
+		Died:         time.UnixMilli(s.died.Load()),
 		Samples:      s.samples.Load(),
 		Rejects:      s.rejects.Load(),
 		Series:       int(s.count.Load()),

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/url"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -30,6 +31,7 @@ type DB struct {
 	write, read *sql.DB
 	path        string
 	shared      together
+	scratch     string // a file that is removed at the end; empty for none
 }
 
 // Open opens the SQLite file at path, which is created when absent, and runs
@@ -52,6 +54,33 @@ func Open(ctx context.Context, path string) (*DB, error) {
 		return nil, errors.Join(fmt.Errorf("database %s: %w", path, err), d.write.Close())
 	}
 	d.read.SetMaxOpenConns(readers)
+	return d, nil
+}
+
+// OpenReadOnly opens a file that nobody uses, as the last writer left it, and
+// changes nothing: tables are not brought up to date. What a killed writer left
+// in the log beside the file is read as part of it; the log stays, and the next
+// Open takes it over.
+func OpenReadOnly(path string) (*DB, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("database %s: %w", path, err)
+	}
+	d := &DB{path: abs}
+	// Without a log the file is all there is, and SQLite need not make one. The
+	// index of a log is kept in memory where the file of it may not be written.
+	mode := "immutable=1"
+	if log, err := os.Stat(abs + "-wal"); err == nil && log.Size() > 0 {
+		mode = "readonly_shm=1"
+		if _, err := os.Stat(abs + "-shm"); errors.Is(err, fs.ErrNotExist) {
+			mode, d.scratch = "cache=private", abs+"-shm"
+		}
+	}
+	if d.read, err = sql.Open("sqlite", dataSource(abs, "mode=ro", mode, "_pragma=query_only(1)")); err != nil {
+		return nil, fmt.Errorf("database %s: %w", path, err)
+	}
+	d.read.SetMaxOpenConns(readers)
+	d.write = d.read
 	return d, nil
 }
 
@@ -149,20 +178,27 @@ func (d *DB) Backup(ctx context.Context, path string) error {
 
 // Check reads the whole file and reports the first damage it finds.
 func (d *DB) Check(ctx context.Context) error {
-	return d.Each(ctx, func(r *sql.Rows) error {
+	err := d.Each(ctx, func(r *sql.Rows) error {
 		var found string
-		if err := r.Scan(&found); err != nil {
+		if err := r.Scan(&found); err != nil || found == "ok" {
 			return err
 		}
-		if found != "ok" {
-			return fmt.Errorf("database %s is damaged: %s; restore it from a backup", d.path, found)
-		}
-		return nil
+		return errors.New(found)
 	}, "PRAGMA integrity_check(1)")
+	if err != nil && ctx.Err() == nil {
+		return fmt.Errorf("database %s is damaged: %w; restore it from a backup", d.path, err)
+	}
+	return err
 }
 
 // Close waits for the running transaction and closes the file.
-func (d *DB) Close() error { return errors.Join(d.read.Close(), d.write.Close()) }
+func (d *DB) Close() error {
+	err := errors.Join(d.read.Close(), d.write.Close())
+	if d.scratch != "" {
+		_ = os.Remove(d.scratch) // the index of a log, made by a reader
+	}
+	return err
+}
 
 // Millis returns t as the number that columns hold: milliseconds since the
 // Unix epoch, 0 for the zero time.

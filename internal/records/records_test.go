@@ -2,6 +2,7 @@ package records
 
 import (
 	"context"
+	"crypto/sha256"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -12,6 +13,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 func openAt(t *testing.T, path string) *DB {
@@ -198,7 +201,11 @@ func TestKilledWhileWriting(t *testing.T) {
 			}
 		}
 		cmd.Wait() //nolint:errcheck // it was killed
+		looked := look(t, path)
 		db := openAt(t, path)
+		if diff := cmp.Diff(names(t, db), looked); diff != "" {
+			t.Errorf("round %d: who only looked saw something else (-opened +looked):\n%s", round, diff)
+		}
 		have := strings.Join(names(t, db), " ") + " "
 		for line := range strings.Lines(said) {
 			if name, ok := strings.CutPrefix(line, "done "); ok && strings.HasSuffix(line, "\n") && !strings.Contains(have, strings.TrimSpace(name)+" ") {
@@ -206,5 +213,111 @@ func TestKilledWhileWriting(t *testing.T) {
 			}
 		}
 		db.Close()
+	}
+}
+
+// look reads the names without opening the database for writing, and makes sure
+// that its files are what they were.
+func look(t *testing.T, path string) []string {
+	t.Helper()
+	before := files(t, filepath.Dir(path))
+	db, err := OpenReadOnly(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := names(t, db)
+	if err := errors.Join(db.Check(t.Context()), db.Close()); err != nil {
+		t.Error(err)
+	}
+	if diff := cmp.Diff(before, files(t, filepath.Dir(path))); diff != "" {
+		t.Errorf("looking changed the files (-before +after):\n%s", diff)
+	}
+	return all
+}
+
+func files(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[string]string{}
+	for _, e := range entries {
+		data, err := os.ReadFile(filepath.Join(dir, e.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		all[e.Name()] = fmt.Sprintf("%x", sha256.Sum256(data))
+	}
+	return all
+}
+
+func TestLookingChangesNothing(t *testing.T) {
+	open := filepath.Join(t.TempDir(), "r.db")
+	db := openAt(t, open)
+	for _, name := range []string{"a", "b"} {
+		if err := put(t.Context(), db, name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, left := range []struct{ name, files string }{
+		{"a log and its index", " -wal -shm"},
+		{"a log whose index was lost", " -wal"},
+		{"an empty log", " -empty"},
+		{"no log", " "},
+	} {
+		t.Run(left.name, func(t *testing.T) {
+			if !strings.Contains(left.files, "-wal") {
+				if _, err := db.write.Exec("PRAGMA wal_checkpoint(TRUNCATE)"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			path := filepath.Join(t.TempDir(), "r.db")
+			for _, suffix := range strings.Split(left.files, " ") {
+				if suffix == "-empty" {
+					suffix = "-wal"
+				}
+				data, err := os.ReadFile(open + suffix)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(path+suffix, data, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if got := look(t, path); len(got) != 2 {
+				t.Errorf("rows %v", got)
+			}
+		})
+	}
+	ro, err := OpenReadOnly(open)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ro.Close()
+	if err := put(t.Context(), ro, "c"); err == nil {
+		t.Error("a database that is opened for looking takes a row")
+	}
+}
+
+// What an older hub wrote is brought up to date with its rows.
+func TestPresenceOfAnOlderHubHasNoPeriod(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "r.db")
+	db := openAt(t, path)
+	for _, q := range []string{
+		"ALTER TABLE presence DROP COLUMN period", "DELETE FROM goose_db_version WHERE version_id >= 3",
+		"INSERT INTO devices VALUES ('t1', 'sensor', '', '', '', 0, NULL, NULL, '', 0, 0, 1, 1, 1)",
+		"INSERT INTO presence VALUES ('t1', 'online', 'connected', 1, 2, 3, 4)",
+	} {
+		if _, err := db.write.Exec(q); err != nil {
+			t.Fatal(err)
+		}
+	}
+	db.Close()
+	var state string
+	var period int64
+	err := openAt(t, path).Each(t.Context(), func(r *sql.Rows) error { return r.Scan(&state, &period) }, "SELECT state, period FROM presence WHERE device = 't1'")
+	if err != nil || state != "online" || period != 0 {
+		t.Errorf("state %q, period %d, %v", state, period, err)
 	}
 }

@@ -31,8 +31,10 @@ type PresenceConfig struct {
 	Registry *Registry
 	Records  *records.DB
 	Activity Activity
-	// On is told of every transition, in order, from Run's goroutine.
-	On      func(Transition)
+	// On is told of every transition, in order, from Run's goroutine: of all
+	// that happened since it returned at once, so that what it waits for (a
+	// commit) is waited for once.
+	On      func([]Transition)
 	Log     *slog.Logger
 	Now     func() time.Time
 	Metrics prometheus.Registerer
@@ -201,8 +203,6 @@ func (p *Presence) resume() {
 // finish leaves the states as they are: that the hub stops says nothing of a
 // device.
 func (p *Presence) finish(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-	defer cancel()
 	if err := p.flush(ctx); err != nil {
 		return err
 	}
@@ -224,13 +224,26 @@ func (p *Presence) tick() {
 	now := p.Now()
 	p.Activity.Activity(func(device string, s Seen) bool {
 		if p.Registry.Device(device) != nil {
-			p.mu.Lock()
-			p.apply(p.follow(device), func(t *track) bool { return t.see(s) })
-			p.mu.Unlock()
+			p.heard(device, s)
 		}
 		return true
 	})
 	for from := 0; p.pass(now, from); from += chunk {
+	}
+}
+
+// heard gives a track what the write path knows, in the order in which it
+// happened.
+func (p *Presence) heard(device string, s Seen) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	f := p.follow(device)
+	if !s.Died.After(s.LastReceived) {
+		p.apply(f, func(t *track) bool { return t.die(s.Died) })
+	}
+	p.apply(f, func(t *track) bool { return t.see(s) })
+	if s.Died.After(s.LastReceived) {
+		p.apply(f, func(t *track) bool { return t.die(s.Died) })
 	}
 }
 

@@ -14,16 +14,17 @@ import (
 func (p *Presence) load(ctx context.Context) error {
 	err := p.Records.Each(ctx, func(rows *sql.Rows) error {
 		f := &follow{}
-		var since, seen, event int64
-		if err := rows.Scan(&f.device, &f.State, &f.Reason, &since, &seen, &event, &f.n); err != nil {
+		var since, seen, event, period int64
+		if err := rows.Scan(&f.device, &f.State, &f.Reason, &since, &seen, &event, &f.n, &period); err != nil {
 			return err
 		}
 		f.Since, f.LastSeen, f.LastEvent = records.Time(since), records.Time(seen), records.Time(event)
+		f.Period = time.Duration(period) * time.Millisecond
 		f.saved = f.LastSeen
 		p.tracks[f.device] = f
 		p.order = append(p.order, f)
 		return nil
-	}, "SELECT device, state, reason, since, last_seen, last_event, transitions FROM presence")
+	}, "SELECT device, state, reason, since, last_seen, last_event, transitions, period FROM presence")
 	if err != nil {
 		return fmt.Errorf("read presence: %w", err)
 	}
@@ -40,32 +41,59 @@ func (p *Presence) flush(ctx context.Context) error {
 	if len(all) == 0 {
 		return nil
 	}
+	var news []Transition
 	for i := range all {
 		if c := &all[i]; !c.told {
-			p.On(c.Transition)
+			news = append(news, c.Transition)
 			c.told = true
 		}
 	}
-	err := p.Records.Tx(ctx, func(tx *sql.Tx) error { return writeChanges(ctx, tx, all) })
-	if err != nil {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		p.pending = append(all, p.pending...)
-		if over := len(p.pending) - maxPending; over > 0 {
-			p.pending = p.pending[over:]
-			p.metrics.dropped.Add(float64(over))
+	if len(news) > 0 {
+		p.On(news)
+	}
+	for len(all) > 0 {
+		n := min(piece, len(all))
+		if err := p.tx(ctx, func(ctx context.Context, tx *sql.Tx) error { return writeChanges(ctx, tx, all[:n]) }); err != nil {
+			p.putBack(all)
+			return fmt.Errorf("write %d transitions: %w", len(all), err)
 		}
-		return fmt.Errorf("write %d transitions: %w", len(all), err)
+		all = all[n:]
 	}
 	return nil
 }
 
+// piece is how many devices or transitions one transaction writes, so that no
+// other writer waits for long; it may take as long as patience.
+const (
+	piece    = 1000
+	patience = 5 * time.Second
+)
+
+// tx runs a transaction that is not cut off when Run is told to stop: only a
+// database that hangs is given up.
+func (p *Presence) tx(ctx context.Context, f func(context.Context, *sql.Tx) error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	defer cancel()
+	return p.Records.Tx(ctx, func(tx *sql.Tx) error { return f(ctx, tx) })
+}
+
+// putBack lets transitions wait on, before those that came meanwhile.
+func (p *Presence) putBack(all []change) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.pending = append(all, p.pending...)
+	if over := len(p.pending) - maxPending; over > 0 {
+		p.pending = p.pending[over:]
+		p.metrics.dropped.Add(float64(over))
+	}
+}
+
 func writeChanges(ctx context.Context, tx *sql.Tx, all []change) error {
 	// A device may be removed meanwhile; its rows go with it.
-	now, err := tx.PrepareContext(ctx, `INSERT INTO presence (device, state, reason, since, last_seen, last_event, transitions)
-		SELECT id, ?, ?, ?, ?, ?, ? FROM devices WHERE id = ?
+	now, err := tx.PrepareContext(ctx, `INSERT INTO presence (device, state, reason, since, last_seen, last_event, transitions, period)
+		SELECT id, ?, ?, ?, ?, ?, ?, ? FROM devices WHERE id = ?
 		ON CONFLICT (device) DO UPDATE SET state = excluded.state, reason = excluded.reason, since = excluded.since,
-			last_seen = excluded.last_seen, last_event = excluded.last_event, transitions = excluded.transitions`)
+			last_seen = excluded.last_seen, last_event = excluded.last_event, transitions = excluded.transitions, period = excluded.period`)
 	if err != nil {
 		return err
 	}
@@ -76,13 +104,20 @@ func writeChanges(ctx context.Context, tx *sql.Tx, all []change) error {
 		return err
 	}
 	defer history.Close()
-	for _, c := range all {
-		s := c.standing
-		if _, err := now.ExecContext(ctx, string(s.State), string(s.Reason), records.Millis(s.Since), records.Millis(s.LastSeen),
-			records.Millis(s.LastEvent), c.n, c.Device); err != nil {
+	last := make(map[string]int, len(all))
+	for i, c := range all {
+		last[c.Device] = i
+		if _, err := history.ExecContext(ctx, c.n, string(c.To), string(c.Reason), records.Millis(c.At), c.Device); err != nil {
 			return err
 		}
-		if _, err := history.ExecContext(ctx, c.n, string(c.To), string(c.Reason), records.Millis(c.At), c.Device); err != nil {
+	}
+	for i, c := range all {
+		if last[c.Device] != i {
+			continue
+		}
+		s := c.standing
+		if _, err := now.ExecContext(ctx, string(s.State), string(s.Reason), records.Millis(s.Since), records.Millis(s.LastSeen),
+			records.Millis(s.LastEvent), c.n, s.Period.Milliseconds(), c.Device); err != nil {
 			return err
 		}
 		if c.n <= maxHistory {
@@ -95,24 +130,29 @@ func writeChanges(ctx context.Context, tx *sql.Tx, all []change) error {
 	return nil
 }
 
-// saveSeen writes down what was last heard of devices whose state did not
-// change, in pieces that keep no other writer waiting for long.
+// saveSeen writes down what was last heard, and learned, of devices whose state
+// did not change.
 func (p *Presence) saveSeen(ctx context.Context) error {
-	const piece = 5000
 	all := p.unsaved()
 	for len(all) > 0 {
 		n := min(piece, len(all))
-		if err := p.Records.Tx(ctx, func(tx *sql.Tx) error { return writeSeen(ctx, tx, all[:n]) }); err != nil {
+		if err := p.tx(ctx, func(ctx context.Context, tx *sql.Tx) error { return writeSeen(ctx, tx, all[:n]) }); err != nil {
 			return fmt.Errorf("write last_seen: %w", err)
 		}
+		p.mu.Lock()
+		for _, s := range all[:n] {
+			s.of.saved = s.seen
+		}
+		p.mu.Unlock()
 		all = all[n:]
 	}
 	return nil
 }
 
 type lastSeen struct {
-	device      string
+	of          *follow
 	seen, event time.Time
+	period      time.Duration
 }
 
 func (p *Presence) unsaved() (all []lastSeen) {
@@ -120,21 +160,20 @@ func (p *Presence) unsaved() (all []lastSeen) {
 	defer p.mu.Unlock()
 	for _, f := range p.order {
 		if f.LastSeen.After(f.saved) {
-			all = append(all, lastSeen{f.device, f.LastSeen, f.LastEvent})
-			f.saved = f.LastSeen
+			all = append(all, lastSeen{f, f.LastSeen, f.LastEvent, f.Period})
 		}
 	}
 	return all
 }
 
 func writeSeen(ctx context.Context, tx *sql.Tx, all []lastSeen) error {
-	up, err := tx.PrepareContext(ctx, "UPDATE presence SET last_seen = ?, last_event = ? WHERE device = ?")
+	up, err := tx.PrepareContext(ctx, "UPDATE presence SET last_seen = ?, last_event = ?, period = ? WHERE device = ?")
 	if err != nil {
 		return err
 	}
 	defer up.Close()
 	for _, s := range all {
-		if _, err := up.ExecContext(ctx, records.Millis(s.seen), records.Millis(s.event), s.device); err != nil {
+		if _, err := up.ExecContext(ctx, records.Millis(s.seen), records.Millis(s.event), s.period.Milliseconds(), s.of.device); err != nil {
 			return err
 		}
 	}

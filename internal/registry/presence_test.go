@@ -2,6 +2,8 @@ package registry
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -14,6 +16,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/songhua-io/hub/internal/records"
 )
 
 // traffic is a write path whose knowledge the test sets.
@@ -58,10 +62,12 @@ func watching(t *testing.T, r *Registry) *watch {
 	w := &watch{traffic: &traffic{seen: map[string]Seen{}}, start: time.Now()}
 	p, err := NewPresence(t.Context(), PresenceConfig{
 		Registry: r, Records: r.db, Activity: w.traffic, Log: slog.New(slog.DiscardHandler), Now: time.Now, Metrics: prometheus.NewRegistry(),
-		On: func(x Transition) {
+		On: func(all []Transition) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
-			w.told = append(w.told, fmt.Sprintf("%s %s->%s %s %s", x.Device, x.From, x.To, x.Reason, x.At.Sub(w.start).Round(time.Second)))
+			for _, x := range all {
+				w.told = append(w.told, fmt.Sprintf("%s %s->%s %s %s", x.Device, x.From, x.To, x.Reason, x.At.Sub(w.start).Round(time.Second)))
+			}
 		},
 	})
 	if err != nil {
@@ -226,6 +232,37 @@ func TestPresence(t *testing.T) {
 				probe online->late silent_period 1h30m1s`)
 		})
 	})
+	t.Run("a death stands until the next sign of life", func(t *testing.T) {
+		story(t, func(t *testing.T, r *Registry, w *watch) {
+			w.Connected("a")
+			w.set("b", Seen{Died: time.Now()}) // nothing was ever heard of it
+			time.Sleep(1500 * time.Millisecond)
+			sample, death := time.Now(), time.Now().Add(time.Second/4)
+			w.set("a", Seen{LastReceived: sample, Died: death})
+			time.Sleep(time.Hour)
+			w.expect(t, `a never->online connected 0s
+				a online->offline death 2s`)
+			w.set("a", Seen{LastReceived: time.Now(), Died: death})
+			time.Sleep(time.Second)
+			died := time.Now()
+			w.set("a", Seen{LastReceived: died.Add(time.Second / 4), Died: died}) // and was born again
+			time.Sleep(time.Hour)
+			w.expect(t, `a never->online connected 0s
+				a online->offline death 2s
+				a offline->online telemetry 1h0m2s
+				a online->offline death 1h0m3s
+				a offline->online telemetry 1h0m3s`)
+		})
+	})
+	t.Run("who never said goodbye is silent, not gone", func(t *testing.T) {
+		story(t, func(t *testing.T, r *Registry, w *watch) {
+			add(t, r, Spec{ID: "fast", Period: 100 * time.Millisecond})
+			w.sample("fast")
+			time.Sleep(10 * time.Second)
+			w.expect(t, `fast never->online telemetry 0s
+				fast online->offline silent_period 1s`)
+		})
+	})
 	t.Run("events at once, not with the next second", func(t *testing.T) {
 		story(t, func(t *testing.T, r *Registry, w *watch) {
 			w.Connected("a")
@@ -282,6 +319,71 @@ func TestPresenceSurvivesRestart(t *testing.T) {
 		}
 		if want := []PresenceState{Offline, Late, Online}; !slices.Equal(got, want) {
 			t.Errorf("history %v, want %v", got, want)
+		}
+	})
+}
+
+func TestTheLearnedPeriodSurvivesARestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		r := open(t, dir)
+		add(t, r, Spec{ID: "probe"})
+		w := watching(t, r)
+		w.sample("probe")
+		time.Sleep(5 * time.Hour)
+		w.set("probe", Seen{LastReceived: time.Now(), Period: time.Hour})
+		time.Sleep(10 * time.Second)
+		w.stop()
+
+		w = watching(t, open(t, dir))
+		if got := w.Of("probe").Period; got != time.Hour {
+			t.Fatalf("the next start knows the period as %s", got)
+		}
+		w.sample("probe") // what the write path has not learned yet forgets nothing
+		time.Sleep(89 * time.Minute)
+		w.expect(t, ``)
+		w.stop()
+	})
+}
+
+// A group of transitions that the disk does not take waits as a whole and is
+// told once.
+func TestTransitionsAreToldTogetherAndOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := open(t, t.TempDir())
+		specs := make([]Spec, 3*piece)
+		for i := range specs {
+			specs[i].ID = fmt.Sprintf("d%d", i)
+		}
+		if _, err := r.CreateBatch(t.Context(), specs); err != nil {
+			t.Fatal(err)
+		}
+		var calls, told int
+		p, err := NewPresence(t.Context(), PresenceConfig{
+			Registry: r, Records: r.db, Activity: &traffic{}, Log: slog.New(slog.DiscardHandler), Now: time.Now, Metrics: prometheus.NewRegistry(),
+			On: func(all []Transition) { calls, told = calls+1, told+len(all) },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range 3 * piece {
+			p.Connected(fmt.Sprintf("d%d", i))
+			p.Left(fmt.Sprintf("d%d", i), ReasonLost)
+		}
+		failing := records.Also(t.Context(), func(*sql.Tx) error { return errors.New("disk is full") })
+		if err := p.flush(failing); err == nil {
+			t.Error("the failure is not told")
+		}
+		if err := p.flush(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if calls != 1 || told != 6*piece {
+			t.Errorf("%d transitions were told in %d calls, want %d in one", told, calls, 6*piece)
+		}
+		for _, id := range []string{"d0", fmt.Sprintf("d%d", 3*piece-1)} {
+			if history, err := p.History(t.Context(), id, 0, 10); err != nil || len(history) != 2 || history[0].Reason != ReasonLost {
+				t.Errorf("history of %s: %+v, %v", id, history, err)
+			}
 		}
 	})
 }

@@ -27,6 +27,7 @@ const (
 	ReasonLost       Reason = "lost"          // the connection broke
 	ReasonKeepAlive  Reason = "keep_alive"    // nothing came for 1.5 keep-alives
 	ReasonLastWill   Reason = "last_will"     // its will said so
+	ReasonDeath      Reason = "death"         // it announced its own (Sparkplug NDEATH)
 	ReasonProtocol   Reason = "protocol"      // it broke the protocol or a limit
 	ReasonSilent     Reason = "silent_period" // it missed its reporting period
 	ReasonRevoked    Reason = "revoked"       // disabled, removed or rotated
@@ -63,6 +64,7 @@ type Standing struct {
 type Seen struct {
 	LastReceived time.Time // by the hub's clock; live traffic only
 	LastEvent    time.Time // the newest sample time
+	Died         time.Time // when it announced its own death; zero when it did not
 	Samples      uint64
 	Series       int
 	Period       time.Duration // learned; 0 while unknown
@@ -73,6 +75,7 @@ type Seen struct {
 type track struct {
 	Standing
 	connections int
+	goodbye     bool // the last connection ended with one
 	// alive is the last sign of life, from which silence counts: a live
 	// sample, a connect, or the start of a hub that may have missed some.
 	alive time.Time
@@ -88,6 +91,7 @@ func (t *track) turn(to PresenceState, why Reason, at time.Time) bool {
 
 func (t *track) connect(at time.Time) bool {
 	t.connections++
+	t.goodbye = false
 	t.alive = later(t.alive, at)
 	return t.turn(Online, ReasonConnected, at)
 }
@@ -99,9 +103,11 @@ func (t *track) leave(how Reason, at time.Time) bool {
 	t.connections = max(0, t.connections-1)
 	switch how {
 	case ReasonRevoked:
-		return t.turn(Offline, how, at)
+		return t.State != Never && t.turn(Offline, how, at)
 	case ReasonLost, ReasonKeepAlive, ReasonLastWill, ReasonProtocol:
 		return t.connections == 0 && t.turn(Offline, how, at)
+	case ReasonDisconnect:
+		t.goodbye = t.connections == 0
 	}
 	return false
 }
@@ -111,13 +117,22 @@ func (t *track) leave(how Reason, at time.Time) bool {
 // connection broke does not, nor does late history.
 func (t *track) see(s Seen) bool {
 	t.LastEvent = later(t.LastEvent, s.LastEvent)
-	t.Samples, t.Series, t.Period = s.Samples, s.Series, s.Period
+	t.Samples, t.Series = s.Samples, s.Series
+	if s.Period > 0 {
+		t.Period = s.Period
+	}
 	if !s.LastReceived.After(t.LastSeen) {
 		return false
 	}
 	t.LastSeen = s.LastReceived
 	t.alive = later(t.alive, s.LastReceived)
 	return s.LastReceived.After(t.Since) && t.turn(Online, ReasonTelemetry, s.LastReceived)
+}
+
+// die takes a death that the device announced; it stands until there is a later
+// sign of life, though the connection may live on.
+func (t *track) die(at time.Time) bool {
+	return t.State != Never && at.After(t.Since) && t.turn(Offline, ReasonDeath, at)
 }
 
 // tick lets time pass. Who is connected is online however silent: the
@@ -128,7 +143,7 @@ func (t *track) tick(now time.Time, period time.Duration) bool {
 	}
 	silence := float64(now.Sub(t.alive)) / float64(period)
 	switch {
-	case silence > offlineAfter && t.State == Online:
+	case silence > offlineAfter && t.State == Online && t.goodbye:
 		return t.turn(Offline, ReasonDisconnect, now)
 	case silence > offlineAfter:
 		return t.turn(Offline, ReasonSilent, now)

@@ -15,6 +15,7 @@ type metrics struct {
 	bytes       prometheus.Counter
 	slow        prometheus.Counter
 	held        prometheus.Counter
+	missed      prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer, s *Server) *metrics {
@@ -35,6 +36,7 @@ func newMetrics(reg prometheus.Registerer, s *Server) *metrics {
 		bytes:       counter("hub_mqtt_bytes_total", "Bytes read from MQTT connections."),
 		slow:        counter("hub_mqtt_slow_readers_total", "Connections ended because the client did not read what it was sent."),
 		held:        counter("hub_mqtt_held_total", "Times that a connection was held still because its device sent too fast or the store was busy."),
+		missed:      counter("hub_mqtt_sparkplug_missed_total", "Sparkplug messages that are missing by the sequence numbers of those that came; a rebirth is asked for."),
 	}
 	messages := vec("hub_mqtt_messages_total", "PUBLISH packets from devices, by QoS.", "qos")
 	for qos := range m.messages {

@@ -220,9 +220,13 @@ func (c *conn) sparkplugB(b *burst, a *ack, topic string, payload []byte) {
 		c.sparkplug = &codec.Session{}
 	}
 	a.message = int32(len(b.delivery.Messages))
-	m := b.delivery.Add(c.id, codec.Sparkplug, payload)
+	m, at := b.delivery.Add(c.id, codec.Sparkplug, payload), a.message
 	m.Decode = func(batch *telemetry.Batch, in codec.Input) error {
 		note, err := c.sparkplug.Decode(batch, t, in)
+		c.s.metrics.missed.Add(float64(note.Missed))
+		if note.Died || err == nil && t.Type == codec.DDeath {
+			b.delivery.Messages[at].Died, b.delivery.Messages[at].Unit = true, t.Device
+		}
 		if note.Rebirth {
 			c.s.deliver(c.id, "spBv1.0/"+t.Group+"/NCMD/"+t.Node, rebirth(in.Now), 0)
 		}
