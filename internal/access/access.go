@@ -34,6 +34,10 @@ type Action string
 const (
 	ReadDevices   Action = "devices.read"
 	WriteDevices  Action = "devices.write"
+	ReadCommands  Action = "commands.read"
+	SendCommands  Action = "commands.send"
+	ReadTwins     Action = "twins.read"
+	WriteTwins    Action = "twins.write"
 	ReadSites     Action = "sites.read"
 	WriteSites    Action = "sites.write"
 	ReadTelemetry Action = "telemetry.read"
@@ -54,6 +58,10 @@ var rights = [...]struct {
 	//               admin  operator  scheduler  steward  reader  gateway  device
 	{ReadDevices, "  yes    yes       yes        yes      yes     no       no"},
 	{WriteDevices, " yes    yes       no         no       no      no       no"},
+	{ReadCommands, " yes    yes       no         no       no      no       no"},
+	{SendCommands, " yes    yes       no         no       no      no       no"},
+	{ReadTwins, "    yes    yes       no         no       no      no       no"},
+	{WriteTwins, "   yes    yes       no         no       no      no       no"},
 	{ReadSites, "    yes    yes       yes        yes      yes     no       no"},
 	{WriteSites, "   yes    yes       no         no       no      no       no"},
 	{ReadTelemetry, "yes    yes       yes        yes      yes     no       no"},

@@ -17,13 +17,17 @@ import (
 
 	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/audit"
+	"github.com/songhua-io/hub/internal/command"
 	"github.com/songhua-io/hub/internal/registry"
+	"github.com/songhua-io/hub/internal/twin"
 )
 
 // Deps are the owners of things. All fields must be set but Beside.
 type Deps struct {
 	Registry *registry.Registry
 	Presence *registry.Presence
+	Commands *command.Ledger
+	Twins    *twin.Twins
 	Tokens   *access.Tokens
 	Audit    audit.Log
 	Desk     Desk

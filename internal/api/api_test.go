@@ -21,8 +21,10 @@ import (
 
 	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/audit"
+	"github.com/songhua-io/hub/internal/command"
 	"github.com/songhua-io/hub/internal/records"
 	"github.com/songhua-io/hub/internal/registry"
+	"github.com/songhua-io/hub/internal/twin"
 )
 
 // desk holds rejects in a list.
@@ -103,12 +105,27 @@ func start(t testing.TB, beside ...Beside) *hub {
 	h.tokens, err = access.OpenTokens(t.Context(), db, time.Now)
 	check(err)
 	h.token = h.roleToken("root", access.Admin, "")
-	h.api, err = New(Deps{Registry: h.registry, Presence: h.presence, Tokens: h.tokens, Audit: audit.Log{DB: db}, Desk: h.desk,
+	commands, err := command.Open(t.Context(), command.DefaultConfig(), command.Deps{
+		Records: db, Registered: func(id string) bool { return h.registry.Device(id) != nil }, Check: func(string, string, json.RawMessage) error { return nil },
+		Log: log, Clock: time.Now, Metrics: prometheus.NewRegistry()})
+	check(err)
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- commands.Run(ctx) }()
+	twins := twin.New(twin.Deps{Records: db, Check: func(string, json.RawMessage) error { return nil }, Clock: time.Now})
+	h.api, err = New(Deps{Registry: h.registry, Presence: h.presence, Commands: commands, Twins: twins, Tokens: h.tokens, Audit: audit.Log{DB: db}, Desk: h.desk,
 		Answers: records.Answers{DB: db, Now: time.Now}, Sealer: sealer, Rates: func() Rates { return Rates{SamplesPerSecond: 1.5} },
 		Ready: func() error { return h.ready }, Version: "test", Log: log, Now: time.Now, Metrics: h.metrics, Beside: beside})
 	check(err)
 	h.server = httptest.NewServer(h.api)
-	t.Cleanup(func() { h.server.Close(); db.Close() })
+	t.Cleanup(func() {
+		h.server.Close()
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		db.Close()
+	})
 	return h
 }
 

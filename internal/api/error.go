@@ -9,7 +9,9 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/songhua-io/hub/internal/access"
+	"github.com/songhua-io/hub/internal/command"
 	"github.com/songhua-io/hub/internal/registry"
+	"github.com/songhua-io/hub/internal/twin"
 )
 
 // problem is an RFC 9457 answer. Text says the detail in both languages where
@@ -39,6 +41,12 @@ var statusOf = [...]struct {
 	{registry.ErrExists, http.StatusConflict},
 	{registry.ErrStale, http.StatusPreconditionFailed},
 	{access.ErrUnknown, http.StatusNotFound},
+	{command.ErrUnknown, http.StatusNotFound},
+	{twin.ErrInvalid, http.StatusUnprocessableEntity},
+	{twin.ErrStale, http.StatusPreconditionFailed},
+	{command.ErrInvalid, http.StatusUnprocessableEntity},
+	{command.ErrEnded, http.StatusConflict},
+	{command.ErrFull, http.StatusTooManyRequests},
 	{access.ErrExists, http.StatusConflict},
 	{access.ErrInvalid, http.StatusUnprocessableEntity},
 }

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/songhua-io/hub/internal/command"
 	"github.com/songhua-io/hub/internal/config/strict"
 	"github.com/songhua-io/hub/internal/ingest"
 	"github.com/songhua-io/hub/internal/ingest/coap"
@@ -21,7 +22,7 @@ import (
 	"github.com/songhua-io/hub/internal/store/local"
 )
 
-//go:generate go run ./gen -root ../.. -o docs.go -package config -func docs internal/config internal/ingest internal/ingest/mqtt internal/ingest/coap internal/ingest/http internal/ingest/desk internal/query internal/store/local
+//go:generate go run ./gen -root ../.. -o docs.go -package config -func docs internal/config internal/ingest internal/ingest/mqtt internal/ingest/coap internal/ingest/http internal/ingest/desk internal/command internal/query internal/store/local
 
 // Config is everything that can be set of a hub.
 type Config struct {
@@ -45,6 +46,8 @@ type Config struct {
 	HTTP http.Config `yaml:"http"`
 	// Desk bounds the rejects that are kept.
 	Desk desk.Config `yaml:"desk"`
+	// Commands bounds what devices are asked to do.
+	Commands command.Config `yaml:"commands"`
 	// Store is the embedded time-series store, in the folder series of the data directory.
 	Store local.Config `yaml:"store"`
 	// Query bounds the Prometheus API.
@@ -97,14 +100,15 @@ func Default() Config {
 			HTTP: "127.0.0.1:8080", MQTT: "127.0.0.1:1883", MQTTS: "127.0.0.1:8883",
 			CoAP: "127.0.0.1:5683", CoAPS: "127.0.0.1:5684",
 		},
-		Ingest: ingest.DefaultConfig(),
-		MQTT:   mqtt.DefaultConfig(),
-		Broker: mqtt.DefaultExternalConfig(),
-		CoAP:   coap.DefaultConfig(),
-		HTTP:   http.DefaultConfig(),
-		Desk:   desk.DefaultConfig(),
-		Store:  local.DefaultConfig(),
-		Query:  query.DefaultConfig(),
+		Ingest:   ingest.DefaultConfig(),
+		MQTT:     mqtt.DefaultConfig(),
+		Broker:   mqtt.DefaultExternalConfig(),
+		CoAP:     coap.DefaultConfig(),
+		HTTP:     http.DefaultConfig(),
+		Desk:     desk.DefaultConfig(),
+		Commands: command.DefaultConfig(),
+		Store:    local.DefaultConfig(),
+		Query:    query.DefaultConfig(),
 	}
 }
 

@@ -5,8 +5,12 @@ package config
 // docs maps the fields of the config structs to their comments.
 func docs() map[string]string {
 	return map[string]string{
+		"github.com/songhua-io/hub/internal/command.Config.Keep":                         "keep is how long commands that ended are kept.",
+		"github.com/songhua-io/hub/internal/command.Config.MaxOpen":                      "max_open is how many commands may be open at all devices together.",
+		"github.com/songhua-io/hub/internal/command.Config.MaxOpenPerDevice":             "max_open_per_device is how many commands may wait for one device.",
 		"github.com/songhua-io/hub/internal/config.Config.Broker":                        "broker takes telemetry from an MQTT cluster besides the embedded server.",
 		"github.com/songhua-io/hub/internal/config.Config.CoAP":                          "coap bounds the CoAP doors.",
+		"github.com/songhua-io/hub/internal/config.Config.Commands":                      "commands bounds what devices are asked to do.",
 		"github.com/songhua-io/hub/internal/config.Config.Data":                          "data is the directory of everything the hub keeps; --data sets it too.",
 		"github.com/songhua-io/hub/internal/config.Config.Desk":                          "desk bounds the rejects that are kept.",
 		"github.com/songhua-io/hub/internal/config.Config.HTTP":                          "http bounds the telemetry routes of the HTTP door.",
@@ -67,7 +71,6 @@ func docs() map[string]string {
 		"github.com/songhua-io/hub/internal/ingest/mqtt.Config.MaxKeepAlive":             "max_keep_alive is the longest keep-alive; MQTT 5 clients that ask for more, or for none, are told this one.",
 		"github.com/songhua-io/hub/internal/ingest/mqtt.Config.MaxPacketBytes":           "max_packet_bytes is the largest packet that is read, at most 1 MiB; larger ones end their connection.",
 		"github.com/songhua-io/hub/internal/ingest/mqtt.Config.MaxQueueBytes":            "max_queue_bytes is how much may wait for a subscriber that reads slowly; one that needs more is disconnected.",
-		"github.com/songhua-io/hub/internal/ingest/mqtt.Config.MaxRetainedBytes":         "max_retained_bytes is how much retained messages of one device may hold.",
 		"github.com/songhua-io/hub/internal/ingest/mqtt.Config.MaxSubscriptions":         "max_subscriptions is how many subscriptions a connection may have.",
 		"github.com/songhua-io/hub/internal/ingest/mqtt.Config.MaxUnfoldedBytes":         "max_unfolded_bytes is the largest size that a gzip or zstd payload may unfold to.",
 		"github.com/songhua-io/hub/internal/ingest/mqtt.Config.ReceiveMaximum":           "receive_maximum is how many QoS 1 and 2 messages a client may have unacknowledged (MQTT 5 enforces it, 3.1.1 for QoS 2 only).",

@@ -27,7 +27,7 @@ func (h *hub) openDoors(ctx context.Context) error {
 		return err
 	}
 	server, err := mqtt.New(h.cfg.MQTT, mqtt.Deps{
-		Ingest: h.pipeline.Ingest, Refuse: h.pipeline.Refuse, Gate: h.gate(), Presence: presence{h.presence},
+		Ingest: h.pipeline.Ingest, Refuse: h.pipeline.Refuse, Gate: h.gate(), Presence: presence{h.presence}, Mail: h.mail(),
 		Log: h.log, Clock: h.clock, Metrics: h.metrics,
 	})
 	if err != nil {
@@ -76,7 +76,7 @@ func (h *hub) openBroker(context.Context, *tls.Config) error {
 }
 
 func (h *hub) openCoAP(ctx context.Context, trust *tls.Config) error {
-	door := coap.New(h.cfg.CoAP, coap.Deps{Pipeline: h.pipeline, Gate: h.gate(), Log: h.log, Clock: h.clock, Metrics: h.metrics})
+	door := coap.New(h.cfg.CoAP, coap.Deps{Pipeline: h.pipeline, Gate: h.gate(), Mail: h.mail(), Log: h.log, Clock: h.clock, Metrics: h.metrics})
 	secured := func(ctx context.Context, conn *net.UDPConn) error {
 		var certificates coap.Certificates
 		if trust != nil {
@@ -139,6 +139,7 @@ func (h *hub) openHTTP(ctx context.Context, trust *tls.Config) error {
 		l = tls.NewListener(l, trust)
 	}
 	server := h.newServer(surface)
+	server.RegisterOnShutdown(h.hurry)
 	h.stack.start("http", func(ctx context.Context) error {
 		failed := make(chan error, 1)
 		go func() { failed <- server.Serve(l) }()

@@ -12,6 +12,8 @@
 //	   │
 //	presence  who is online; ends the series of those who left
 //	   │
+//	mail      commands and configurations for devices
+//	   │
 //	query     PromQL        api  the HTTP surface        web  the pages
 //	   │
 //	doors     MQTT, CoAP, HTTP
@@ -21,6 +23,7 @@ package hub
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -33,6 +36,7 @@ import (
 
 	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/audit"
+	"github.com/songhua-io/hub/internal/command"
 	"github.com/songhua-io/hub/internal/config"
 	"github.com/songhua-io/hub/internal/ingest"
 	"github.com/songhua-io/hub/internal/ingest/desk"
@@ -41,6 +45,7 @@ import (
 	"github.com/songhua-io/hub/internal/registry"
 	"github.com/songhua-io/hub/internal/store/local"
 	"github.com/songhua-io/hub/internal/telemetry"
+	"github.com/songhua-io/hub/internal/twin"
 )
 
 // Options are what a run of the hub takes from its caller. All are required
@@ -93,7 +98,10 @@ type hub struct {
 	desk     *desk.Desk
 	pipeline *ingest.Pipeline
 	presence *registry.Presence
+	commands *command.Ledger
+	twins    *twin.Twins
 	mqtt     *mqtt.Server
+	hurry    func() // ends the waiting of HTTP requests
 
 	at Addresses
 }
@@ -113,7 +121,7 @@ func Run(ctx context.Context, cfg config.Config, o Options) error {
 
 func (h *hub) build(ctx context.Context) error {
 	for _, step := range []func(context.Context) error{
-		h.openRecords, h.openStore, h.runIngest, h.runPresence, h.openDoors, h.announce,
+		h.openRecords, h.openStore, h.runIngest, h.runPresence, h.runMail, h.openDoors, h.announce,
 	} {
 		if err := step(ctx); err != nil {
 			return err
@@ -200,5 +208,19 @@ func (h *hub) runPresence(ctx context.Context) error {
 	ends.presence = h.presence
 	h.stack.start("presence series", ends.run)
 	h.stack.start("presence", h.presence.Run)
+	return nil
+}
+
+func (h *hub) runMail(ctx context.Context) error {
+	h.twins = twin.New(twin.Deps{Records: h.records, Check: func(string, json.RawMessage) error { return nil }, Clock: h.clock})
+	var err error
+	h.commands, err = command.Open(ctx, h.cfg.Commands, command.Deps{
+		Records: h.records, Registered: func(id string) bool { return h.registry.Device(id) != nil }, Check: func(string, string, json.RawMessage) error { return nil },
+		Log: h.log, Clock: h.clock, Metrics: h.metrics,
+	})
+	if err != nil {
+		return err
+	}
+	h.stack.start("commands", h.commands.Run)
 	return nil
 }

@@ -48,12 +48,13 @@ func (h *hub) surface() (http.Handler, error) {
 		{Pattern: "POST /signout", ZH: "退出登录", EN: "Sign out of the pages", Handler: pages},
 		{Pattern: "GET /static/", ZH: "页面所用的文件", EN: "Files of the pages", Handler: pages},
 	}
-	door := ingesthttp.New(h.cfg.HTTP, ingesthttp.Deps{Pipeline: h.pipeline, Gate: h.gate(), Log: h.log, Metrics: h.metrics})
+	door := ingesthttp.New(h.cfg.HTTP, ingesthttp.Deps{Pipeline: h.pipeline, Gate: h.gate(), Mail: h.mail(), Log: h.log, Metrics: h.metrics})
+	h.hurry = door.Hurry
 	for _, r := range door.Routes() {
 		beside = append(beside, api.Beside{Pattern: r.Pattern, ZH: r.ZH, EN: r.EN, Own: true, Handler: r.Handler})
 	}
 	return api.New(api.Deps{
-		Registry: h.registry, Presence: h.presence, Tokens: h.tokens, Audit: h.audit, Desk: h.rejects(),
+		Registry: h.registry, Presence: h.presence, Commands: h.commands, Twins: h.twins, Tokens: h.tokens, Audit: h.audit, Desk: h.rejects(),
 		Answers: records.Answers{DB: h.records, Now: h.clock}, Sealer: h.sealer, Rates: rates.now, Ready: h.ready,
 		Version: h.options.Version, Log: h.log, Now: h.clock, Metrics: h.metrics, Beside: beside,
 	})

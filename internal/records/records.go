@@ -30,6 +30,7 @@ const readers = 4
 type DB struct {
 	write, read *sql.DB
 	path        string
+	shared      together
 	scratch     string // a file that is removed at the end; empty for none
 }
 

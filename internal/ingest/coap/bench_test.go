@@ -51,7 +51,7 @@ func benchConfirmable(b *testing.B, kind string, cfg load.Config) {
 		id, _ := login(i)
 		hub.Register(id, telemetry.KindSensor)
 	}
-	door := coap.New(coap.DefaultConfig(), coap.Deps{Pipeline: hub.Pipeline, Gate: hub, Log: hub.Log, Clock: time.Now, Metrics: hub.Metrics})
+	door := coap.New(coap.DefaultConfig(), coap.Deps{Pipeline: hub.Pipeline, Gate: hub, Mail: &hub.Mail, Log: hub.Log, Clock: time.Now, Metrics: hub.Metrics})
 	conn := listen(b)
 	h := &house{hub, door, conn.LocalAddr().String()}
 	h.run(b, func(ctx context.Context) error { return door.Serve(ctx, conn) })

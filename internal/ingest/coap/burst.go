@@ -89,11 +89,15 @@ func (d *Door) open(x *exchange, now time.Time) {
 		return
 	}
 	m := &x.msg
-	switch {
-	case m.kind == acknowledgement || m.kind == reset:
-		d.separates.confirm(x.from, m.id)
-		return
-	case m.code == empty, m.code > maxReq:
+	if m.kind == acknowledgement || m.kind == reset {
+		d.separates.confirm(x.from, m.id, m.kind == acknowledgement)
+		if m.kind == reset || m.code == empty || m.code > maxReq {
+			return
+		}
+		// go-coap's clients ask for the later blocks of a notification within
+		// its acknowledgement, which RFC 7252 does not know: it is answered as a
+		// non-confirmable request.
+	} else if m.code == empty || m.code > maxReq {
 		x.reset() // a ping, or a response that was not asked for (section 4.2)
 		return
 	}

@@ -57,6 +57,7 @@ func DefaultConfig() Config {
 type Deps struct {
 	Pipeline *ingest.Pipeline
 	Gate     ingest.Gate
+	Mail     ingest.Mail
 	Log      *slog.Logger
 	Clock    func() time.Time
 	Metrics  prometheus.Registerer
@@ -70,13 +71,15 @@ type Door struct {
 	memory    *memory
 	transfers *transfers
 	separates *separates
+	observers *observers
+	waiting   chan struct{} // a token for each answer that is being kept
 	ids       atomic.Uint32 // of messages that the door begins
 	sessions  atomic.Int64
 }
 
 // New returns a door that serves when Serve or ServeDTLS is called. Art. 14(2)
 func New(cfg Config, deps Deps) *Door {
-	d := &Door{cfg: cfg, deps: deps, memory: newMemory(cfg.MaxRemembered), transfers: newTransfers(cfg), separates: newSeparates()}
+	d := &Door{cfg: cfg, deps: deps, memory: newMemory(cfg.MaxRemembered), transfers: newTransfers(cfg), separates: newSeparates(), observers: newObservers(), waiting: make(chan struct{}, maxLater)}
 	d.ids.Store(uint32(deps.Clock().UnixNano()))
 	d.metrics = newMetrics(deps.Metrics, d)
 	return d

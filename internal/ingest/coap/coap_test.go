@@ -34,7 +34,7 @@ func open(tb testing.TB, cfg coap.Config) *house { return openWith(tb, cfg, inge
 func openWith(tb testing.TB, cfg coap.Config, bounds ingest.Config) *house {
 	tb.Helper()
 	hub := doortest.Start(tb, bounds)
-	door := coap.New(cfg, coap.Deps{Pipeline: hub.Pipeline, Gate: hub, Log: hub.Log, Clock: time.Now, Metrics: hub.Metrics})
+	door := coap.New(cfg, coap.Deps{Pipeline: hub.Pipeline, Gate: hub, Mail: &hub.Mail, Log: hub.Log, Clock: time.Now, Metrics: hub.Metrics})
 	conn := listen(tb)
 	h := &house{hub, door, conn.LocalAddr().String()}
 	h.run(tb, func(ctx context.Context) error { return door.Serve(ctx, conn) })

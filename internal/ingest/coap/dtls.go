@@ -239,6 +239,7 @@ func (v *dtlsServer) confirm(s *session) {
 // leave forgets a session that has ended.
 func (v *dtlsServer) leave(s *session) {
 	s.cancel()
+	s.over.Store(true)
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.closeOpening(s)

@@ -44,9 +44,11 @@ func (c code) String() string {
 	return string([]byte{'0' + c.class(), '.', '0' + uint8(c&31)/10, '0' + uint8(c&31)%10})
 }
 
-// Option numbers (RFC 7252 section 5.10, RFC 7959, RFC 7967, RFC 9175).
+// Option numbers (RFC 7252 section 5.10, RFC 7641, RFC 7959, RFC 7967, RFC 9175).
 const (
 	optUriHost       = 3
+	optETag          = 4
+	optObserve       = 6
 	optUriPort       = 7
 	optUriPath       = 11
 	optContentFormat = 12
@@ -91,6 +93,7 @@ type message struct {
 	depth   int // segments of path
 	secret  []byte
 	format  int // Content-Format; none is -1
+	observe int // none is -1
 	block1  block
 	block2  block
 	size1   uint32
@@ -118,7 +121,7 @@ const (
 
 // parse takes a datagram apart. The header's fields are set unless it is foreign.
 func (m *message) parse(b []byte) parsing {
-	*m = message{format: -1}
+	*m = message{format: -1, observe: -1}
 	if len(b) < 4 || b[0]>>6 != 1 {
 		return foreign
 	}
@@ -193,6 +196,8 @@ func (m *message) option(number int, v []byte) {
 		if len(v) > len(name) && string(v[:len(name)]) == name {
 			m.secret = v[len(name):]
 		}
+	case optObserve:
+		m.observe = int(number32(v))
 	case optContentFormat:
 		m.format = int(number32(v))
 	case optBlock1:
@@ -234,13 +239,16 @@ func number32(v []byte) uint32 {
 
 // answer is what a request is answered with.
 type answer struct {
-	code    code
-	format  int // Content-Format; none is -1
-	maxAge  uint32
-	block1  block
-	block2  block
-	size1   uint32
-	payload []byte
+	code     code
+	format   int // Content-Format; none is -1
+	maxAge   uint32
+	etag     uint64 // 0: none
+	observe  uint32
+	observed bool // the answer carries observe
+	block1   block
+	block2   block
+	size1    uint32
+	payload  []byte
 }
 
 // appendTo writes the answer as a message of the given type, id and token.
@@ -248,6 +256,12 @@ func (a *answer) appendTo(b []byte, kind uint8, id uint16, token []byte) []byte 
 	b = append(b, 1<<6|kind<<4|uint8(len(token)), byte(a.code), byte(id>>8), byte(id))
 	b = append(b, token...)
 	last := 0
+	if a.etag != 0 {
+		b, last = binary.BigEndian.AppendUint64(append(b, optETag<<4|8), a.etag), optETag
+	}
+	if a.observed {
+		b, last = appendOption(b, last, optObserve, a.observe)
+	}
 	if a.format >= 0 {
 		b, last = appendOption(b, last, optContentFormat, uint32(a.format))
 	}

@@ -12,6 +12,8 @@ type metrics struct {
 	refused    *prometheus.CounterVec
 	duplicates prometheus.Counter
 	separate   prometheus.Counter
+
+	notifications prometheus.Counter
 }
 
 // Reasons for which datagrams are not answered as asked, or not at all.
@@ -25,6 +27,7 @@ const (
 	refusedHandshakes = "too_many_handshakes"
 	refusedHandshake  = "handshake_failed"
 	refusedQueue      = "queue_full"
+	refusedObservers  = "too_many_observers"
 )
 
 func newMetrics(reg prometheus.Registerer, d *Door) *metrics {
@@ -41,8 +44,11 @@ func newMetrics(reg prometheus.Registerer, d *Door) *metrics {
 		separate: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "hub_coap_separate_answers_total", Help: "Answers sent apart from their acknowledgement because the store took long.",
 		}),
+		notifications: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "hub_coap_notifications_total", Help: "Notifications sent to observers, repetitions apart.",
+		}),
 	}
-	reg.MustRegister(m.requests, m.refused, m.duplicates, m.separate)
+	reg.MustRegister(m.requests, m.refused, m.duplicates, m.separate, m.notifications)
 	gauge := func(name, help string, f func() float64) {
 		reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, f))
 	}
@@ -50,7 +56,8 @@ func newMetrics(reg prometheus.Registerer, d *Door) *metrics {
 	gauge("hub_coap_transfers", "Messages that are coming in blocks.", func() float64 { n, _ := d.transfers.size(); return float64(n) })
 	gauge("hub_coap_transfer_bytes", "Memory of messages that are coming in blocks.", func() float64 { _, n := d.transfers.size(); return float64(n) })
 	gauge("hub_coap_remembered", "Answers remembered for repeated datagrams.", func() float64 { return float64(d.memory.size()) })
-	gauge("hub_coap_unconfirmed", "Separate answers that their receiver has not acknowledged.", func() float64 { return float64(d.separates.size()) })
+	gauge("hub_coap_observers", "Senders that observe commands or configurations.", func() float64 { return float64(d.observers.size()) })
+	gauge("hub_coap_unconfirmed", "Separate answers and notifications that their receiver has not acknowledged.", func() float64 { return float64(d.separates.size()) })
 	return m
 }
 

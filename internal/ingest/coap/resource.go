@@ -25,7 +25,9 @@ const (
 const maxAnswer = 1024
 
 // resources is the body of /.well-known/core (RFC 6690).
-const resources = `</devices/{id}/telemetry>;rt="telemetry";if="hub.report";ct="110 112 50 0"`
+const resources = `</devices/{id}/telemetry>;rt="telemetry";if="hub.report";ct="110 112 50 0",` +
+	`</devices/{id}/commands>;rt="commands";if="hub.mail";ct=50;obs,` +
+	`</devices/{id}/config>;rt="config";if="hub.mail";ct=50;obs`
 
 func text(c code, s string) answer {
 	return answer{code: c, format: formatText, payload: []byte(s)}
@@ -37,7 +39,7 @@ func busy(s string) answer {
 	return a
 }
 
-// delivery is what a request brings, once it is clear who sends it.
+// report is what a request brings, once it is clear who sends it.
 type report struct {
 	device  string
 	format  codec.Format
@@ -55,6 +57,11 @@ func (d *Door) serve(x *exchange, now time.Time) (peer *ingest.Peer, rep report,
 		return nil, rep, text(badOption, fmt.Sprintf("option %d is not understood", m.critical)), false
 	case m.is(".well-known", "core"):
 		return nil, rep, wellKnown(m, len(x.datagram)), false
+	case d.deps.Mail != nil && m.mailed():
+		if peer, a = d.authenticate(x); peer != nil {
+			a = d.mail(x, peer, now)
+		}
+		return peer, rep, a, false
 	case m.depth < 3 || m.depth > 4 || string(m.path[0]) != "devices" || m.depth == 4 && string(m.path[2]) != "telemetry" ||
 		string(m.path[2]) != "telemetry" && string(m.path[2]) != "v2x":
 		return nil, rep, text(notFound, "POST to /devices/{id}/telemetry"), false
@@ -91,8 +98,7 @@ func (d *Door) reject(device string, reason telemetry.Reason, m *message, a answ
 	if m.format >= 0 {
 		format = fmt.Sprintf("content format %d", m.format)
 	}
-	path := bytes.Join(m.path[:min(m.depth, maxSegments)], []byte("/"))
-	d.deps.Pipeline.Refuse(device, reason, fmt.Sprintf("/%.64s with %s: %s", path, format, a.payload))
+	d.deps.Pipeline.Refuse(device, reason, fmt.Sprintf("/%.64s with %s: %s", m.resource(), format, a.payload))
 	return a
 }
 
@@ -106,6 +112,11 @@ func (m *message) is(path ...string) bool {
 		}
 	}
 	return true
+}
+
+// resource is the path as one word.
+func (m *message) resource() string {
+	return string(bytes.Join(m.path[:min(m.depth, maxSegments)], []byte("/")))
 }
 
 func (m *message) telemetryFormat() (codec.Format, bool) {
@@ -157,10 +168,7 @@ func (d *Door) whole(x *exchange, peer *ingest.Peer, now time.Time) (payload []b
 		}
 		return m.payload, answer{}, false
 	}
-	key := transferKey{from: x.from.addr, session: x.from.session, sender: peer.Device.ID, resource: string(m.path[1]), tag: string(m.tag)}
-	if m.depth == 4 {
-		key.resource += "/" + string(m.path[3])
-	}
+	key := transferKey{from: x.from.addr, session: x.from.session, sender: peer.Device.ID, resource: m.resource(), tag: string(m.tag)}
 	payload, a, refused := d.transfers.add(key, m.block1, m.size1, m.payload, now)
 	if refused != "" {
 		d.metrics.refuse(refused)

@@ -11,7 +11,7 @@ import (
 const (
 	ackTimeout    = 2 * time.Second
 	maxRetransmit = 4
-	maxSeparates  = 4096
+	maxSeparates  = 1 << 16
 )
 
 // separates are answers that went out by themselves, because the store took
@@ -32,6 +32,9 @@ type separate struct {
 	due     time.Time
 	timeout time.Duration
 	sent    int
+	// done hears whether the receiver confirmed it; nil for those of whom
+	// nobody wants to know.
+	done func(confirmed bool)
 }
 
 func newSeparates() *separates { return &separates{all: map[separateKey]*separate{}} }
@@ -54,25 +57,43 @@ func (d *Door) separate(x *exchange) {
 // add notes an answer for repetition. When too many are unconfirmed, it is
 // sent once only; the sender will ask again.
 func (s *separates) add(to endpoint, id uint16, out []byte, now time.Time) {
+	s.await(to, id, out, now, nil)
+}
+
+// await is add for messages of which somebody wants to know whether they were
+// confirmed; false when too many are unconfirmed.
+func (s *separates) await(to endpoint, id uint16, out []byte, now time.Time, done func(confirmed bool)) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.all) >= maxSeparates {
-		return
+		return false
 	}
 	timeout := ackTimeout + rand.N(ackTimeout/2)
-	s.all[separateKey{to, id}] = &separate{out: out, due: now.Add(timeout), timeout: timeout, sent: 1}
+	s.all[separateKey{to, id}] = &separate{out: out, due: now.Add(timeout), timeout: timeout, sent: 1, done: done}
+	return true
 }
 
-// confirm forgets an answer that was acknowledged or rejected.
-func (s *separates) confirm(from endpoint, id uint16) {
+// confirm forgets a message that was acknowledged, or rejected by a reset.
+func (s *separates) confirm(from endpoint, id uint16, acknowledged bool) {
+	key := separateKey{from, id}
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.all, separateKey{from, id})
+	a := s.all[key]
+	delete(s.all, key)
+	s.mu.Unlock()
+	if a != nil && a.done != nil {
+		a.done(acknowledged)
+	}
 }
 
 // due returns what is to be sent again at this time, and forgets what was sent
 // as often as may be.
 func (s *separates) due(now time.Time) map[separateKey][]byte {
+	var lost []func(bool)
+	defer func() {
+		for _, done := range lost {
+			done(false)
+		}
+	}()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var again map[separateKey][]byte
@@ -82,6 +103,9 @@ func (s *separates) due(now time.Time) map[separateKey][]byte {
 		}
 		if a.sent > maxRetransmit {
 			delete(s.all, key)
+			if a.done != nil {
+				lost = append(lost, a.done)
+			}
 			continue
 		}
 		a.sent++
@@ -112,6 +136,7 @@ func (d *Door) tend(ctx context.Context) {
 		case <-tick.C:
 			now := d.deps.Clock()
 			d.transfers.sweep(now)
+			d.observers.sweep()
 			for key, out := range d.separates.due(now) {
 				d.fault("separate answer not sent", key.from.addr, key.from.send(out))
 			}

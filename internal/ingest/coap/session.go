@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/pion/dtls/v3"
@@ -23,6 +24,7 @@ type session struct {
 	from   netip.AddrPort
 	pipe   *pipe
 	cancel context.CancelFunc
+	over   atomic.Bool // nothing reaches its sender any more
 
 	// Set by the session's goroutine before its first message is handed on.
 	conn *dtls.Conn

@@ -259,7 +259,7 @@ func TestStrangersGainNothingByAsking(t *testing.T) {
 		t.Fatal(err)
 	}
 	body, err := resp.ReadBody()
-	if err != nil || !strings.Contains(string(body), `</devices/{id}/telemetry>;rt="telemetry"`) || !strings.HasSuffix(string(body), `0"`) {
+	if err != nil || !strings.Contains(string(body), `</devices/{id}/telemetry>;rt="telemetry"`) || !strings.HasSuffix(string(body), `;obs`) {
 		t.Errorf("resources are %q, %v", body, err)
 	}
 }
@@ -381,7 +381,7 @@ func TestATooFastDeviceIsRefusedAlone(t *testing.T) {
 func TestTheDoorEndsWithItsAnswersSent(t *testing.T) {
 	hub := doortest.Start(t, ingest.DefaultConfig())
 	hub.Register("t1", "sensor")
-	door := coap.New(coap.DefaultConfig(), coap.Deps{Pipeline: hub.Pipeline, Gate: hub, Log: hub.Log, Clock: time.Now, Metrics: hub.Metrics})
+	door := coap.New(coap.DefaultConfig(), coap.Deps{Pipeline: hub.Pipeline, Gate: hub, Mail: &hub.Mail, Log: hub.Log, Clock: time.Now, Metrics: hub.Metrics})
 	conn := listen(t)
 	h := &house{hub, door, conn.LocalAddr().String()}
 	ctx, cancel := context.WithCancel(context.Background())

@@ -27,6 +27,7 @@ type Hub struct {
 	Pipeline *ingest.Pipeline
 	Metrics  *prometheus.Registry
 	Log      *slog.Logger
+	Mail     Mail
 
 	mu      sync.Mutex
 	devices map[string]*telemetry.Device

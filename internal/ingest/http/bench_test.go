@@ -53,7 +53,7 @@ func benchRequests(b *testing.B, kind string, cfg load.Config) {
 		id, _ := login(i)
 		hub.Register(id, telemetry.KindSensor)
 	}
-	door := http.New(http.DefaultConfig(), http.Deps{Pipeline: hub.Pipeline, Gate: hub, Log: hub.Log, Metrics: hub.Metrics})
+	door := http.New(http.DefaultConfig(), http.Deps{Pipeline: hub.Pipeline, Gate: hub, Mail: &hub.Mail, Log: hub.Log, Metrics: hub.Metrics})
 	mux := nethttp.NewServeMux()
 	for _, r := range door.Routes() {
 		mux.Handle(r.Pattern, r.Handler)

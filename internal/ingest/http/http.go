@@ -45,6 +45,7 @@ func DefaultConfig() Config {
 type Deps struct {
 	Pipeline *ingest.Pipeline
 	Gate     ingest.Gate
+	Mail     ingest.Mail
 	Log      *slog.Logger
 	Metrics  prometheus.Registerer
 }
@@ -57,15 +58,21 @@ type Door struct {
 	metrics *metrics
 	pool    sync.Pool // of *request
 	memory  atomic.Int64
+	closing chan struct{} // closed when requests may wait no longer
+	hurry   sync.Once
 }
 
 // New returns a door whose routes can be mounted. Art. 14(2)
 func New(cfg Config, deps Deps) *Door {
-	d := &Door{cfg: cfg, deps: deps}
+	d := &Door{cfg: cfg, deps: deps, closing: make(chan struct{})}
 	d.metrics = newMetrics(deps.Metrics, d)
 	d.pool.New = func() any { return &request{door: d} }
 	return d
 }
+
+// Hurry ends the waiting of requests that wait for news: the server is about to
+// stop.
+func (d *Door) Hurry() { d.hurry.Do(func() { close(d.closing) }) }
 
 // Route is one path that devices send to. Pattern is as [nethttp.ServeMux]
 // takes it; ZH and EN say what it is for.
@@ -81,7 +88,7 @@ func (d *Door) Routes() []Route {
 		return Route{pattern, zh, en, d.handler(pattern, problems{}, serve)}
 	}
 	telemetry := func(f codec.Format) func(*request) { return func(r *request) { r.telemetry(f) } }
-	return []Route{
+	return append(d.mailRoutes(), []Route{
 		device("POST /api/v1/devices/{id}/telemetry", "设备遥测；格式由 Content-Type 或首字节判定。", "Telemetry of a device; the Content-Type or the first byte names the format.", telemetry(codec.Auto)),
 		device("POST /api/v1/devices/{id}/telemetry/senml", "SenML JSON 格式的遥测（RFC 8428）。", "Telemetry as SenML JSON (RFC 8428).", telemetry(codec.SenML)),
 		device("POST /api/v1/devices/{id}/telemetry/senml-cbor", "SenML CBOR 格式的遥测（RFC 8428）。", "Telemetry as SenML CBOR (RFC 8428).", telemetry(codec.SenMLCBOR)),
@@ -94,5 +101,5 @@ func (d *Door) Routes() []Route {
 		{"GET /health", "InfluxDB 的健康应答。", "InfluxDB's health answer.", d.handler("GET /health", influxErrors{}, (*request).health)},
 		{"POST /prometheus/api/v1/write", "Prometheus 远程写入 1 与 2。", "Prometheus remote write 1 and 2.", d.handler("POST /prometheus/api/v1/write", plainErrors{}, (*request).remoteWrite)},
 		{"POST /prometheus/api/v1/otlp/v1/metrics", "OpenTelemetry 指标（HTTP 上的 OTLP，protobuf 或 JSON）。", "OpenTelemetry metrics (OTLP over HTTP, protobuf or JSON).", d.handler("POST /prometheus/api/v1/otlp/v1/metrics", otlpErrors{}, (*request).otlp)},
-	}
+	}...)
 }

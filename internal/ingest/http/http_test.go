@@ -34,7 +34,7 @@ func open(tb testing.TB, cfg http.Config) *house {
 func openWith(tb testing.TB, cfg http.Config, bounds ingest.Config) *house {
 	tb.Helper()
 	hub := doortest.Start(tb, bounds)
-	door := http.New(cfg, http.Deps{Pipeline: hub.Pipeline, Gate: hub, Log: hub.Log, Metrics: hub.Metrics})
+	door := http.New(cfg, http.Deps{Pipeline: hub.Pipeline, Gate: hub, Mail: &hub.Mail, Log: hub.Log, Metrics: hub.Metrics})
 	mux := nethttp.NewServeMux()
 	for _, r := range door.Routes() {
 		mux.Handle(r.Pattern, r.Handler)

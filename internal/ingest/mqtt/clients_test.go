@@ -80,12 +80,11 @@ func TestPaho5(t *testing.T) {
 	if _, err := c.Subscribe(ctx, &paho.Subscribe{Subscriptions: []paho.SubscribeOptions{{Topic: "devices/t1/+", QoS: 1}}}); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := h.server.Publish("t1", "commands", []byte("reboot"), false, 1); n != 1 || err != nil {
-		t.Fatalf("%d subscribers, %v", n, err)
-	}
+	h.mail.Post("t1", "c-1", "reboot")
 	if m := <-got; m != "devices/t1/commands reboot" {
 		t.Fatalf("received %q", m)
 	}
+	eventually(t, "the device has confirmed it", func() bool { return h.mail.Received("t1", "c-1") })
 	r, err := c.Publish(ctx, &paho.Publish{QoS: 1, Topic: ownTopic, Payload: []byte("{")})
 	if err == nil || r == nil || r.ReasonCode != 0x99 || !strings.Contains(r.Properties.ReasonString, "malformed") {
 		t.Fatalf("a reject is answered with %+v, %v", r, err)
@@ -208,7 +207,7 @@ func TestWebSocket(t *testing.T) {
 	wait(t, c.Publish(ownTopic, 1, false, big))
 	got := make(chan string, 1)
 	wait(t, c.Subscribe("devices/t1/commands", 1, func(_ paho3.Client, m paho3.Message) { got <- string(m.Payload()) }))
-	h.server.Publish("t1", "commands", []byte("go"), false, 1)
+	h.mail.Post("t1", "c-1", "go")
 	if m := <-got; m != "go" {
 		t.Fatalf("received %q", m)
 	}
@@ -282,14 +281,11 @@ func TestMosquittoClients(t *testing.T) {
 				var out bytes.Buffer
 				cmd := exec.Command(sub, slices.Concat(base, []string{"-t", "devices/t1/#", "-q", "1", "-C", "2", "-W", "20", "-v"})...)
 				cmd.Stdout, cmd.Stderr = &out, &out
-				h.server.Publish("t1", "config", []byte("kept"), true, 1)
+				h.mail.Want("t1", "kept")
 				if err := cmd.Start(); err != nil {
 					t.Fatal(err)
 				}
-				eventually(t, "a subscriber", func() bool {
-					n, err := h.server.Publish("t1", "commands", []byte("go"), false, 1)
-					return n > 0 && err == nil
-				})
+				h.mail.Post("t1", "c-1", "go")
 				if err := cmd.Wait(); err != nil {
 					t.Fatalf("mosquitto_sub: %v\n%s", err, &out)
 				}

@@ -24,8 +24,6 @@ type Config struct {
 	ReceiveMaximum int `yaml:"receive_maximum"`
 	// MaxSubscriptions is how many subscriptions a connection may have.
 	MaxSubscriptions int `yaml:"max_subscriptions"`
-	// MaxRetainedBytes is how much retained messages of one device may hold.
-	MaxRetainedBytes int `yaml:"max_retained_bytes"`
 	// MaxQueueBytes is how much may wait for a subscriber that reads slowly; one that needs more is disconnected.
 	MaxQueueBytes int `yaml:"max_queue_bytes"`
 	// MaxUnfoldedBytes is the largest size that a gzip or zstd payload may unfold to.
@@ -44,7 +42,6 @@ func DefaultConfig() Config {
 		MaxKeepAlive:             time.Hour,
 		ReceiveMaximum:           1024,
 		MaxSubscriptions:         16,
-		MaxRetainedBytes:         64 << 10,
 		MaxQueueBytes:            256 << 10,
 		MaxUnfoldedBytes:         4 << 20,
 		MaxHold:                  10 * time.Second,
@@ -73,7 +70,6 @@ func (c Config) Check(path string) []strict.Error {
 		strict.Between(path, "max_keep_alive", c.MaxKeepAlive, time.Second, 65535*time.Second),
 		strict.Between(path, "receive_maximum", c.ReceiveMaximum, 1, 65535),
 		strict.AtLeast(path, "max_subscriptions", c.MaxSubscriptions, 0),
-		strict.AtLeast(path, "max_retained_bytes", c.MaxRetainedBytes, 0),
 		strict.AtLeast(path, "max_queue_bytes", c.MaxQueueBytes, 1<<10),
 		strict.AtLeast(path, "max_unfolded_bytes", c.MaxUnfoldedBytes, 1<<10),
 		strict.AtLeast(path, "max_hold", c.MaxHold, 0),

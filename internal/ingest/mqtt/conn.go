@@ -52,6 +52,7 @@ type conn struct {
 	sparkplug *codec.Session
 	will      *will
 	out       *outbox // guarded by Server.mu until set, then for ever the same
+	post      post
 
 	raw   syscall.RawConn // of a plain TCP socket
 	fill  func(fd uintptr) bool
@@ -246,6 +247,7 @@ func (c *conn) leave(e *ending) {
 		e = c.ended.Load()
 	}
 	c.farewell(e)
+	c.deaf()
 	c.s.forget(c)
 	c.s.metrics.disconnects.WithLabelValues(string(e.how)).Inc()
 	peer := c.peer.Load()

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/songhua-io/hub/internal/ingest"
+	"github.com/songhua-io/hub/internal/ingest/doortest"
 	"github.com/songhua-io/hub/internal/ingest/mqtt"
 	"github.com/songhua-io/hub/internal/telemetry"
 )
@@ -34,6 +35,7 @@ type memory struct {
 	fail     error
 	hold     chan struct{} // when set, a commit waits for it
 	speakers map[string]bool
+	mail     doortest.Mail
 }
 
 type device struct {
@@ -200,7 +202,7 @@ func newServer(t testing.TB, m *memory, settings ...setting) (*mqtt.Server, *ing
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	reg := prometheus.NewRegistry()
 	cfg, icfg := mqtt.DefaultConfig(), ingest.DefaultConfig()
-	deps := mqtt.Deps{Gate: m, Presence: m, Log: log, Clock: time.Now, Metrics: reg}
+	deps := mqtt.Deps{Gate: m, Presence: m, Mail: &m.mail, Log: log, Clock: time.Now, Metrics: reg}
 	for _, set := range settings {
 		set(&cfg, &icfg, &deps)
 	}

@@ -442,8 +442,8 @@ func TestSlowReaderIsDisconnectedAndHoldsUpNobody(t *testing.T) {
 	payload := bytes.Repeat([]byte("x"), 10_000)
 	sent := 0
 	for h.metric(t, "hub_mqtt_slow_readers_total") == 0 {
-		if n, err := h.server.Publish("t1", "commands", payload, false, 0); err != nil || n == 0 {
-			t.Fatalf("%d subscribers, %v", n, err)
+		if h.server.Deliver("t1", "commands", payload, 0) == 0 {
+			t.Fatal("nobody is subscribed")
 		}
 		sent++
 		if sent > 10_000 {
@@ -452,7 +452,7 @@ func TestSlowReaderIsDisconnectedAndHoldsUpNobody(t *testing.T) {
 		eventually(t, "the quick reader has them all", func() bool { return received.Load() >= int64(sent*len(payload)) })
 	}
 	eventually(t, "the slow reader is gone", func() bool { return h.metric(t, "hub_mqtt_connections") == 1 })
-	if n, _ := h.server.Publish("t1", "commands", payload, false, 0); n != 1 {
+	if n := h.server.Deliver("t1", "commands", payload, 0); n != 1 {
 		t.Fatalf("%d subscribers are left", n)
 	}
 }
@@ -497,61 +497,6 @@ func TestGatewaySpeaksForOthers(t *testing.T) {
 	}
 }
 
-func TestReports(t *testing.T) {
-	m := newMemory("t1")
-	h := start(t, m, func(_ *mqtt.Config, _ *ingest.Config, d *mqtt.Deps) {
-		d.Report = func(device, suffix string, payload []byte) error {
-			if string(payload) == "bad" {
-				return errors.New("not JSON")
-			}
-			m.note(device + " " + suffix + " " + string(payload))
-			return nil
-		}
-	})
-	w := login5(t, h, "a")
-	w.send(publish(5, 2, "devices/t1/commands/42/reply", 7, []byte("done")))
-	w.expect(packet(0x40, uint16(7)))
-	w.send(publish(5, 2, "devices/t1/config/reported", 8, []byte("{}")))
-	w.expect(packet(0x40, uint16(8)))
-	if !h.happened("t1 commands/42/reply done") || !h.happened("t1 config/reported {}") {
-		t.Fatal("the reports did not arrive")
-	}
-	w.send(publish(5, 2, "devices/t1/config/reported", 9, []byte("bad")))
-	if _, body := w.next(); body[2] != 0x99 {
-		t.Fatalf("PUBACK % x", body)
-	}
-}
-
-func TestRetainedAndLiveDelivery(t *testing.T) {
-	h := start(t, newMemory("t1"), func(c *mqtt.Config, _ *ingest.Config, _ *mqtt.Deps) { c.MaxRetainedBytes = 100 })
-	if _, err := h.server.Publish("t1", "config", []byte("v1"), true, 1); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := h.server.Publish("t1", "other", bytes.Repeat([]byte("x"), 100), true, 0); err == nil {
-		t.Fatal("more is retained than the bound allows")
-	}
-	w := login5(t, h, "a")
-	w.send(packet(0x82, uint16(1), 2, 0x0b, 9, text("devices/t1/#"), 1))
-	w.expect(packet(0x90, uint16(1), 0, 1))
-	w.expect(packet(0x33, text("devices/t1/config"), uint16(1), 2, 0x0b, 9, []byte("v1"))) // retained
-	h.server.Publish("t1", "config", []byte("v2"), true, 1)
-	w.expect(packet(0x32, text("devices/t1/config"), uint16(2), 2, 0x0b, 9, []byte("v2"))) // [MQTT-3.3.1-12]: live
-	w.send(packet(0x40, uint16(1)))
-	w.send(packet(0x40, uint16(2)))
-	h.server.Publish("t1", "commands", []byte("go"), false, 0)
-	w.expect(packet(0x30, text("devices/t1/commands"), 2, 0x0b, 9, []byte("go")))
-	h.server.Publish("t1", "config", nil, true, 0) // [MQTT-3.3.1-6]: cleared
-	w.expect(packet(0x30, text("devices/t1/config"), 2, 0x0b, 9))
-	if v := h.metric(t, "hub_mqtt_retained_bytes"); v != 0 {
-		t.Fatalf("%v bytes are retained", v)
-	}
-	late := login4(t, h, "late")
-	late.send(packet(0x82, uint16(1), text("devices/t1/config"), 0))
-	late.expect(packet(0x90, uint16(1), 0))
-	late.send(packet(0xc0))
-	late.expect(packet(0xd0))
-}
-
 func TestOutboundFlowControl(t *testing.T) {
 	h := start(t, newMemory("t1"))
 	w := dial(t, h)
@@ -560,7 +505,7 @@ func TestOutboundFlowControl(t *testing.T) {
 	w.send(packet(0x82, uint16(1), 0, text("devices/t1/commands"), 1))
 	w.expect(packet(0x90, uint16(1), 0, 1))
 	for i := range 4 {
-		h.server.Publish("t1", "commands", []byte{byte('a' + i)}, false, 1)
+		h.mail.Post("t1", fmt.Sprintf("c-%d", i), string(rune('a'+i)))
 	}
 	message := func(id uint16, s string) []byte {
 		return packet(0x32, text("devices/t1/commands"), id, 0, []byte(s))
@@ -570,6 +515,9 @@ func TestOutboundFlowControl(t *testing.T) {
 	w.expect(packet(0xd0))
 	w.send(packet(0x40, uint16(1)))
 	w.expect(message(1, "c"))
+	if !h.mail.Received("t1", "c-0") || h.mail.Received("t1", "c-1") {
+		t.Error("what the device acknowledged is not what the hub holds for received")
+	}
 	w.send(packet(0x40, uint16(2)))
 	w.expect(message(2, "d"))
 }

@@ -16,7 +16,6 @@ type metrics struct {
 	slow        prometheus.Counter
 	held        prometheus.Counter
 	missed      prometheus.Counter
-	retained    prometheus.Gauge
 }
 
 func newMetrics(reg prometheus.Registerer, s *Server) *metrics {
@@ -38,13 +37,12 @@ func newMetrics(reg prometheus.Registerer, s *Server) *metrics {
 		slow:        counter("hub_mqtt_slow_readers_total", "Connections ended because the client did not read what it was sent."),
 		held:        counter("hub_mqtt_held_total", "Times that a connection was held still because its device sent too fast or the store was busy."),
 		missed:      counter("hub_mqtt_sparkplug_missed_total", "Sparkplug messages that are missing by the sequence numbers of those that came; a rebirth is asked for."),
-		retained:    prometheus.NewGauge(prometheus.GaugeOpts{Name: "hub_mqtt_retained_bytes", Help: "Bytes of retained messages, topics included."}),
 	}
 	messages := vec("hub_mqtt_messages_total", "PUBLISH packets from devices, by QoS.", "qos")
 	for qos := range m.messages {
 		m.messages[qos] = messages.WithLabelValues(strconv.Itoa(qos))
 	}
-	reg.MustRegister(m.retained, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+	reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "hub_mqtt_connections", Help: "Open MQTT connections, over all transports.",
 	}, func() float64 {
 		s.mu.RLock()

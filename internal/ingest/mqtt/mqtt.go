@@ -23,7 +23,7 @@ import (
 	"github.com/songhua-io/hub/internal/telemetry"
 )
 
-// Deps are what a server works with. All but Report are required.
+// Deps are what a server works with. All but Mail are required.
 type Deps struct {
 	// Ingest stores a delivery and returns when it is durable
 	// (ingest.Pipeline.Ingest).
@@ -33,11 +33,9 @@ type Deps struct {
 	Refuse   func(device string, reason telemetry.Reason, detail string)
 	Gate     ingest.Gate
 	Presence ingest.Presence
-	// Report takes what a device publishes beneath devices/{id}/ besides
-	// telemetry: commands/{cid}/reply and config/reported, named by suffix. It
-	// returns when that is durable; an error refuses the message. The payload
-	// is valid until it returns. Without Report such messages are rejects.
-	Report  func(device, suffix string, payload []byte) error
+	// Mail is what devices hear on devices/{id}/commands and devices/{id}/config,
+	// and where they answer. Without it those topics are silent.
+	Mail    ingest.Mail
 	Log     *slog.Logger
 	Clock   func() time.Time
 	Metrics prometheus.Registerer

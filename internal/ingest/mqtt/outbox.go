@@ -18,16 +18,27 @@ type outbox struct {
 	mu      sync.Mutex
 	subs    []subscription
 	waiting []letter
-	bytes   int    // of waiting
-	ids     uint32 // packet identifiers 1 to 32 in use, as bits
+	bytes   int                 // of waiting
+	ids     uint32              // packet identifiers 1 to 32 in use, as bits
+	await   [maxInFlight]func() // by packet identifier: what hears of its PUBACK
 	writing bool
 	closed  bool
 }
 
+// mailing is a message towards a client.
+type mailing struct {
+	topic    string
+	payload  []byte
+	qos      byte // at most
+	retain   bool
+	received func() // called when the client has acknowledged it; may be nil
+}
+
 // letter is an encoded PUBLISH.
 type letter struct {
-	packet []byte
-	id     int // where the packet identifier goes; 0 for QoS 0
+	packet   []byte
+	id       int // where the packet identifier goes; 0 for QoS 0
+	received func()
 }
 
 func newOutbox(c *conn) *outbox { return &outbox{c: c} }
@@ -56,14 +67,21 @@ func (o *outbox) release(filter string) bool {
 	return len(o.subs) < n
 }
 
+// means reports whether one of the subscriptions means a topic.
+func (o *outbox) means(topic string) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return slices.ContainsFunc(o.subs, func(s subscription) bool { return matches(s.filter, topic) })
+}
+
 // offer adds the message if one of the subscriptions means its topic: once,
 // at the highest QoS of those, with the identifiers of all. [MQTT-3.3.4-2]
-func (o *outbox) offer(topic string, payload []byte, qos byte, retain bool) bool {
+func (o *outbox) offer(m mailing) bool {
 	o.mu.Lock()
 	var meant []subscription
 	granted := byte(0)
 	for _, s := range o.subs {
-		if matches(s.filter, topic) {
+		if matches(s.filter, m.topic) {
 			meant = append(meant, s)
 			granted = max(granted, s.qos)
 		}
@@ -72,13 +90,14 @@ func (o *outbox) offer(topic string, payload []byte, qos byte, retain bool) bool
 	if len(meant) == 0 {
 		return false
 	}
-	return o.put(topic, payload, min(qos, granted), retain, meant)
+	m.qos = min(m.qos, granted)
+	return o.put(m, meant)
 }
 
 // put adds the message. One that the outbox has no room for ends the
 // connection: its reader is too slow.
-func (o *outbox) put(topic string, payload []byte, qos byte, retain bool, subs []subscription) bool {
-	l := encode(o.c.version, topic, payload, qos, retain, subs)
+func (o *outbox) put(m mailing, subs []subscription) bool {
+	l := encode(o.c.version, m, subs)
 	if o.c.maxPacket > 0 && len(l.packet) > o.c.maxPacket {
 		o.c.s.metrics.refused.WithLabelValues("client_packet_size").Inc()
 		return false // [MQTT-3.1.2-24]
@@ -134,6 +153,7 @@ func (o *outbox) collect() (p []byte) {
 		if l.id > 0 {
 			free := bits.TrailingZeros32(^o.ids)
 			o.ids |= 1 << free
+			o.await[free] = l.received
 			binary.BigEndian.PutUint16(l.packet[l.id:], uint16(free+1))
 		}
 		o.bytes -= len(l.packet)
@@ -164,21 +184,26 @@ func (c *conn) puback(body []byte) error {
 	}
 	o := c.out
 	o.mu.Lock()
+	received := o.await[id-1]
+	o.await[id-1] = nil
 	o.ids &^= 1 << (id - 1)
 	o.wake()
 	o.mu.Unlock()
+	if received != nil {
+		received()
+	}
 	return nil
 }
 
 // encode writes a PUBLISH towards a client. Section 3.3.
-func encode(version byte, topic string, payload []byte, qos byte, retain bool, subs []subscription) letter {
-	head := byte(typePublish<<4) | qos<<1
-	if retain {
+func encode(version byte, m mailing, subs []subscription) letter {
+	head := byte(typePublish<<4) | m.qos<<1
+	if m.retain {
 		head |= 1
 	}
-	body := appendText(make([]byte, 0, len(topic)+len(payload)+16), topic)
+	body := appendText(make([]byte, 0, len(m.topic)+len(m.payload)+16), m.topic)
 	at := 0
-	if qos > 0 {
+	if m.qos > 0 {
 		at = len(body)
 		body = append(body, 0, 0)
 	}
@@ -191,10 +216,10 @@ func encode(version byte, topic string, payload []byte, qos byte, retain bool, s
 		}
 		body = appendProperties(body, list)
 	}
-	body = append(body, payload...)
+	body = append(body, m.payload...)
 	p := appendPacket(make([]byte, 0, len(body)+5), head, body)
 	if at > 0 {
 		at += len(p) - len(body)
 	}
-	return letter{p, at}
+	return letter{p, at, m.received}
 }

@@ -118,8 +118,7 @@ func (c *conn) route(b *burst, a *ack, payload []byte) error {
 	if !validTopic(a.topic) || !validText(a.topic) {
 		return malformed("MQTT-3.3.2-2", "the topic %.64q is empty, too long, no UTF-8, or has wildcards", a.topic)
 	}
-	c.elsewhere(b, a, string(a.topic), payload)
-	return nil
+	return c.elsewhere(b, a, string(a.topic), payload)
 }
 
 // ownTelemetry reports whether topic is own (devices/{id}/telemetry) or own
@@ -143,26 +142,26 @@ func (c *conn) telemetry(b *burst, a *ack, device string, f codec.Format, payloa
 }
 
 // elsewhere takes what does not go to the device's own telemetry topic.
-func (c *conn) elsewhere(b *burst, a *ack, topic string, payload []byte) {
+func (c *conn) elsewhere(b *burst, a *ack, topic string, payload []byte) error {
 	root, rest, _ := strings.Cut(topic, "/")
 	switch root {
 	case "spBv1.0":
 		c.sparkplugB(b, a, topic, payload)
-		return
+		return nil
 	case "devices":
 		if id, suffix, ok := strings.Cut(rest, "/"); ok {
-			c.beneathDevice(b, a, id, suffix, payload)
-			return
+			return c.beneathDevice(b, a, id, suffix, payload)
 		}
 	}
 	if root == "v2x" || root == "V2X" || strings.HasPrefix(root, "V2X.") {
 		c.refuse(b, a, payload, telemetry.ReasonUnsupported, "topic "+topic+": V2X frames are not taken by this hub")
-		return
+		return nil
 	}
 	c.refuse(b, a, payload, telemetry.ReasonNotPermitted, "topic "+topic+": a device publishes beneath devices/"+c.id+"/ and spBv1.0/ only")
+	return nil
 }
 
-func (c *conn) beneathDevice(b *burst, a *ack, id, suffix string, payload []byte) {
+func (c *conn) beneathDevice(b *burst, a *ack, id, suffix string, payload []byte) error {
 	last, ok := strings.CutPrefix(suffix, "telemetry")
 	f, known := codec.FromSuffix([]byte(strings.TrimPrefix(last, "/")))
 	isTelemetry := ok && (last == "" || last[0] == '/' && known)
@@ -171,23 +170,13 @@ func (c *conn) beneathDevice(b *burst, a *ack, id, suffix string, payload []byte
 		c.telemetry(b, a, c.spokenOf(id), f, payload)
 	case id != c.id:
 		c.refuse(b, a, payload, telemetry.ReasonNotPermitted, "device "+c.id+" may not speak for "+id)
-	case reportable(suffix) && c.s.deps.Report != nil:
-		if err := c.s.deps.Report(c.id, suffix, payload); err != nil {
-			c.refuse(b, a, payload, telemetry.ReasonMalformed, suffix+": "+err.Error())
-		}
 	default:
+		if handled, err := c.report(b, a, suffix, payload); handled || err != nil {
+			return err
+		}
 		c.refuse(b, a, payload, telemetry.ReasonUnsupported, "topic devices/"+id+"/"+suffix+" is none that the hub takes")
 	}
-}
-
-// reportable reports whether a device answers or reports on this topic.
-func reportable(suffix string) bool {
-	id, ok := strings.CutPrefix(suffix, "commands/")
-	if !ok {
-		return suffix == "config/reported"
-	}
-	id, ok = strings.CutSuffix(id, "/reply")
-	return ok && id != "" && !strings.Contains(id, "/")
+	return nil
 }
 
 func (c *conn) maySpeak(device string) bool {

@@ -57,8 +57,11 @@ func (c *conn) subscribe(b *burst, body []byte) error {
 		return r.err
 	}
 	b.out = appendPacket(b.out, typeSuback<<4, codes)
+	c.collect()
 	for _, g := range granted {
-		c.s.deliverRetained(c, g.subscription)
+		if err := c.retained(g.subscription); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -138,6 +141,7 @@ func (c *conn) unsubscribe(b *burst, body []byte) error {
 	if r.err != nil {
 		return r.err
 	}
+	c.collect()
 	b.out = appendPacket(b.out, typeUnsuback<<4, out)
 	return nil
 }
