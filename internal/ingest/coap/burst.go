@@ -19,7 +19,8 @@ const patience = time.Second
 type exchange struct {
 	from     endpoint
 	datagram []byte
-	cut      bool // the datagram was longer than the buffer
+	control  []byte // sends the answer from the address that was asked; nil: the kernel chooses
+	cut      bool   // the datagram was longer than the buffer
 	msg      message
 	print    fingerprint
 	known    bool // by an authenticated sender: its outcome is remembered

@@ -88,8 +88,9 @@ func New(cfg Config, deps Deps) *Door {
 // endpoint is where a message came from and where its answer goes.
 type endpoint struct {
 	addr    netip.AddrPort
-	session *session // nil on plain UDP
-	plain   *socket  // nil in DTLS
+	local   netip.Addr // of this host, where the socket has several
+	session *session   // nil on plain UDP
+	plain   *socket    // nil in DTLS
 }
 
 // send sends one datagram outside of a burst's answers.
@@ -97,7 +98,7 @@ func (e endpoint) send(b []byte) error {
 	if e.session != nil {
 		return e.session.send(b)
 	}
-	_, err := e.plain.conn.WriteToUDPAddrPort(b, e.addr)
+	_, _, err := e.plain.conn.WriteMsgUDPAddrPort(b, controlFrom(e.local), e.addr)
 	return err
 }
 

@@ -36,6 +36,7 @@ type Certificates struct {
 type dtlsServer struct {
 	door     *Door
 	conn     *net.UDPConn
+	control  []byte // room for where a datagram was sent to; nil when conn has one address
 	options  []dtls.ServerOption
 	incoming chan packet
 	running  sync.WaitGroup
@@ -67,6 +68,13 @@ func (d *Door) ServeDTLS(ctx context.Context, conn *net.UDPConn, certificates Ce
 	v := &dtlsServer{
 		door: d, conn: conn, incoming: make(chan packet, 4*burstSize),
 		slots: map[netip.AddrPort]*slot{}, perIP: map[netip.Addr]int{}, opening: list.New(), places: map[*session]*list.Element{},
+	}
+	watched, err := watchLocal(conn)
+	if err != nil {
+		return fmt.Errorf("ask for the local address of DTLS datagrams on %s: %w", conn.LocalAddr(), err)
+	}
+	if watched {
+		v.control = make([]byte, controlSize)
 	}
 	v.options = v.dtlsOptions(certificates)
 	group, gctx := errgroup.WithContext(ctx)
@@ -113,7 +121,7 @@ func leaf(chain [][]byte) (*x509.Certificate, error) {
 func (v *dtlsServer) demultiplex(ctx context.Context) error {
 	in := make([]byte, datagramSize)
 	for {
-		n, from, err := v.conn.ReadFromUDPAddrPort(in)
+		n, told, _, from, err := v.conn.ReadMsgUDPAddrPort(in, v.control)
 		if err != nil {
 			if ctx.Err() != nil && errors.Is(err, os.ErrDeadlineExceeded) {
 				return nil
@@ -123,7 +131,8 @@ func (v *dtlsServer) demultiplex(ctx context.Context) error {
 			}
 			return fmt.Errorf("read DTLS datagrams on %s: %w", v.conn.LocalAddr(), err)
 		}
-		if s := v.sessionOf(ctx, from, in[:n]); s != nil && !s.pipe.push(append([]byte(nil), in[:n]...)) {
+		local, _ := localOf(v.control[:told])
+		if s := v.sessionOf(ctx, from, local, in[:n]); s != nil && !s.pipe.push(append([]byte(nil), in[:n]...)) {
 			v.door.metrics.refuse(refusedQueue)
 		}
 	}
@@ -140,7 +149,7 @@ const (
 
 // sessionOf returns the session that a datagram belongs to. A ClientHello of a
 // sender without one opens it; all else of strangers is ignored.
-func (v *dtlsServer) sessionOf(ctx context.Context, from netip.AddrPort, b []byte) *session {
+func (v *dtlsServer) sessionOf(ctx context.Context, from netip.AddrPort, local netip.Addr, b []byte) *session {
 	if len(b) <= recordHeader {
 		v.door.metrics.refuse(refusedForeign)
 		return nil
@@ -156,7 +165,7 @@ func (v *dtlsServer) sessionOf(ctx context.Context, from netip.AddrPort, b []byt
 		v.door.metrics.refuse(refusedForeign)
 		return nil
 	case at == nil, at.next == nil && hello && at.current != nil && at.current.confirmed:
-		s = v.begin(ctx, from)
+		s = v.begin(ctx, from, local)
 	case at.next == nil:
 		s = at.current
 	case plain:
@@ -174,7 +183,7 @@ func (v *dtlsServer) sessionOf(ctx context.Context, from netip.AddrPort, b []byt
 }
 
 // begin opens a session within the bounds. The caller holds mu.
-func (v *dtlsServer) begin(ctx context.Context, from netip.AddrPort) *session {
+func (v *dtlsServer) begin(ctx context.Context, from netip.AddrPort, local netip.Addr) *session {
 	if v.count >= v.door.cfg.MaxSessions || v.perIP[from.Addr()] >= v.door.cfg.MaxSessionsPerAddress {
 		v.door.metrics.refuse(refusedSessions)
 		return nil
@@ -184,7 +193,7 @@ func (v *dtlsServer) begin(ctx context.Context, from netip.AddrPort) *session {
 		return nil
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	s := &session{server: v, from: from, pipe: newPipe(v.conn, from), cancel: cancel}
+	s := &session{server: v, from: from, pipe: newPipe(v.conn, from, local), cancel: cancel}
 	at := v.slots[from]
 	if at == nil {
 		at = &slot{}

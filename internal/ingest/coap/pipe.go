@@ -16,18 +16,19 @@ const pipeDepth = 32
 // pipe is one sender's share of the DTLS socket: what pion/dtls reads from and
 // writes to.
 type pipe struct {
-	conn   *net.UDPConn
-	remote netip.AddrPort
-	addr   net.Addr
-	in     chan []byte
-	closed chan struct{}
-	once   sync.Once
-	read   *deadline.Deadline
+	conn    *net.UDPConn
+	remote  netip.AddrPort
+	control []byte // sends from the address that the sender knows
+	addr    net.Addr
+	in      chan []byte
+	closed  chan struct{}
+	once    sync.Once
+	read    *deadline.Deadline
 }
 
-func newPipe(conn *net.UDPConn, remote netip.AddrPort) *pipe {
+func newPipe(conn *net.UDPConn, remote netip.AddrPort, local netip.Addr) *pipe {
 	return &pipe{
-		conn: conn, remote: remote, addr: net.UDPAddrFromAddrPort(remote),
+		conn: conn, remote: remote, control: controlFrom(local), addr: net.UDPAddrFromAddrPort(remote),
 		in: make(chan []byte, pipeDepth), closed: make(chan struct{}), read: deadline.New(),
 	}
 }
@@ -58,7 +59,8 @@ func (p *pipe) WriteTo(b []byte, _ net.Addr) (int, error) {
 	case <-p.closed:
 		return 0, net.ErrClosed
 	default:
-		return p.conn.WriteToUDPAddrPort(b, p.remote)
+		n, _, err := p.conn.WriteMsgUDPAddrPort(b, p.control, p.remote)
+		return n, err
 	}
 }
 

@@ -28,6 +28,8 @@ const (
 type socket struct {
 	conn  *net.UDPConn
 	batch *ipv4.PacketConn // works on IPv6 sockets too: addresses carry their family
+	// watched: datagrams tell to which address of this host they were sent.
+	watched bool
 }
 
 // Serve takes plain CoAP from conn until ctx ends, answers what it has read,
@@ -37,7 +39,11 @@ func (d *Door) Serve(ctx context.Context, conn *net.UDPConn) error {
 	// The bursts of many senders wait here while commits are under way; the
 	// kernel may give less than asked for.
 	_ = conn.SetReadBuffer(8 << 20)
-	s := &socket{conn, ipv4.NewPacketConn(conn)}
+	watched, err := watchLocal(conn)
+	if err != nil {
+		return fmt.Errorf("ask for the local address of CoAP datagrams on %s: %w", conn.LocalAddr(), err)
+	}
+	s := &socket{conn, ipv4.NewPacketConn(conn), watched}
 	group, ctx := errgroup.WithContext(ctx)
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
@@ -55,6 +61,9 @@ func (d *Door) read(ctx context.Context, s *socket) error {
 	out := make([]ipv4.Message, 0, burstSize)
 	for i := range in {
 		in[i].Buffers = [][]byte{make([]byte, datagramSize)}
+		if s.watched {
+			in[i].OOB = make([]byte, controlSize)
+		}
 	}
 	for {
 		n, err := s.batch.ReadBatch(in, 0)
@@ -70,6 +79,10 @@ func (d *Door) read(ctx context.Context, s *socket) error {
 		for i := range in[:n] {
 			x := &b.exchanges[i]
 			x.from = endpoint{addr: in[i].Addr.(*net.UDPAddr).AddrPort(), plain: s}
+			x.control = nil
+			if s.watched {
+				x.from.local, x.control = localOf(in[i].OOB[:in[i].NN])
+			}
 			x.datagram, x.cut = in[i].Buffers[0][:in[i].N], in[i].Flags&syscall.MSG_TRUNC != 0
 		}
 		b.handle(n)
@@ -82,7 +95,7 @@ func (d *Door) read(ctx context.Context, s *socket) error {
 func (s *socket) answer(b *burst, in, out []ipv4.Message) []ipv4.Message {
 	for i := range in {
 		if x := &b.exchanges[i]; len(x.out) > 0 {
-			out = append(out, ipv4.Message{Buffers: [][]byte{x.out}, Addr: in[i].Addr})
+			out = append(out, ipv4.Message{Buffers: [][]byte{x.out}, OOB: x.control, Addr: in[i].Addr})
 		}
 	}
 	for rest := out; len(rest) > 0; {
