@@ -164,7 +164,7 @@ var libraries = []struct {
 	{"go.yaml.in/yaml", []string{"internal/config/strict"}},
 	{"golang.org/x/crypto", []string{"internal/registry"}},
 	{"golang.org/x/net", []string{"internal/ingest/coap"}},
-	{"golang.org/x/sys", []string{"internal/edge/spool", "internal/edge/source/udp", "internal/store/local"}},
+	{"golang.org/x/sys", []string{"internal/edge/spool", "internal/edge/source/udp", "internal/ingest/coap", "internal/store/local"}},
 	{"golang.org/x/time", []string{"internal/simulate"}},
 	{"google.golang.org/protobuf", []string{"internal/codec", "internal/ingest/http"}},
 	{"modernc.org/sqlite", []string{"internal/records"}},

@@ -50,7 +50,8 @@ func TestWhichHubGetsWhichToken(t *testing.T) {
 		{"a directory", Where{Data: named, DefaultDataDirectory: usual}, "http://127.0.0.1:9001", "named-admin", ""},
 		{"a directory counts more than the environment", Where{Data: named, EnvURL: "http://far.example", EnvToken: "env"}, "http://127.0.0.1:9001", "named-admin", ""},
 		{"a token counts more than the directory's", Where{Data: named, Token: "given"}, "http://127.0.0.1:9001", "given", ""},
-		{"a directory without a token", Where{Data: empty}, "", "", "admin.token"},
+		{"a directory without a token", Where{Data: dataDirectory(t, "http://127.0.0.1:9004", "")}, "", "", "admin.token"},
+		{"a directory without a hub", Where{Data: empty}, "", "", "no hub runs in"},
 
 		{"a stranger", Where{URL: "https://far.example", DefaultDataDirectory: usual}, "", "", "no token for the hub at https://far.example"},
 		{"a stranger of the environment", Where{EnvURL: "https://far.example", DefaultDataDirectory: usual}, "", "", "no token for the hub at https://far.example"},

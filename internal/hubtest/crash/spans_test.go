@@ -9,10 +9,10 @@ import (
 	gocmp "github.com/google/go-cmp/cmp"
 )
 
-// tick is the time between samples, in milliseconds. The hub ends a series 1 ms
-// after its newest sample when the device leaves; a device that is back at once
-// and sends for that very time would be refused.
-const tick = 2
+// tick is the time between samples, in milliseconds: the least. The hub ends a
+// series 1 ms after its newest sample when the device leaves; a device that is
+// back at once has a sample for that very time.
+const tick = 1
 
 // span is a run of samples: times from first to last in ticks, one each.
 type span struct{ first, last int64 }

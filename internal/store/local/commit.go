@@ -129,7 +129,7 @@ func (d *DB) takeInOrder(writes []*telemetry.Write) error {
 				return errors.Join(unknownSeries(pt.Series), app.Rollback())
 			}
 			switch {
-			case pt.Time < s.lastT:
+			case pt.Time < s.lastT, pt.Time == s.lastT && inPlaceOfMarker(pt.Value, s.lastV):
 				d.putBehind(s, pt, w, p)
 				continue
 			case pt.Time == s.lastT && s.lastT != noTime:
@@ -312,6 +312,15 @@ func (d *DB) takeLate(writes []*telemetry.Write) error {
 	}
 	d.metrics.late.Add(float64(len(d.round.late)))
 	return nil
+}
+
+// inPlaceOfMarker reports whether a value was measured at a time at which only
+// the end of its series is stored. It does not contradict: the end was told by
+// the hub, which did not know that the series goes on right behind its newest
+// sample. The TSDB cannot replace what it has, so such values go to the late
+// part, and readers prefer them.
+func inPlaceOfMarker(v, stored float64) bool {
+	return telemetry.IsStaleMarker(stored) && !telemetry.IsStaleMarker(v)
 }
 
 func same(a, b float64) bool { return math.Float64bits(a) == math.Float64bits(b) }

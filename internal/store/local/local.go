@@ -166,7 +166,7 @@ func (d *DB) Querier(mint, maxt int64) (storage.Querier, error) {
 	if err != nil {
 		return nil, errors.Join(err, recent.Close())
 	}
-	return storage.NewMergeQuerier([]storage.Querier{recent, old}, nil, storage.ChainedSeriesMerge), nil
+	return storage.NewMergeQuerier([]storage.Querier{recent, old}, nil, mergeParts), nil
 }
 
 // Oldest implements [store.Engine].

@@ -12,11 +12,13 @@ import (
 	"github.com/songhua-io/hub/internal/telemetry"
 )
 
-// lookup is what is stored at the time of an arrival.
-type lookup struct{ found, equal bool }
+// lookup is what is stored at the time of an arrival: a value, the same value,
+// or a marker in whose place the arrival stands.
+type lookup struct{ found, equal, marker bool }
 
 // sift removes from sorted arrivals what is stored already or stands twice
-// among them, and refuses what contradicts. What it returns is new.
+// among them, and refuses what contradicts. What it returns is new; what stands
+// in the place of a marker is put among the late.
 func (d *DB) sift(writes []*telemetry.Write, sorted []arrival) ([]arrival, error) {
 	d.gate.RLock()
 	defer d.gate.RUnlock()
@@ -37,6 +39,8 @@ func (d *DB) sift(writes []*telemetry.Write, sorted []arrival) ([]arrival, error
 			case known[i].equal:
 			case known[i].found:
 				refuse(writes, a.write, a.point, telemetry.ReasonConflict)
+			case known[i].marker:
+				d.putLate(writes, a)
 			case last < first || news[last].time != a.time:
 				news = append(news, a)
 			case !same(news[last].value, a.value):
@@ -46,6 +50,19 @@ func (d *DB) sift(writes []*telemetry.Write, sorted []arrival) ([]arrival, error
 		sorted = sorted[n:]
 	}
 	return news, nil
+}
+
+// putLate puts an arrival among the late, unless it stands there already.
+func (d *DB) putLate(writes []*telemetry.Write, a arrival) {
+	for _, b := range d.round.late {
+		if b.id == a.id && b.time == a.time {
+			if !same(a.value, b.value) {
+				refuse(writes, a.write, a.point, telemetry.ReasonConflict)
+			}
+			return
+		}
+	}
+	d.round.late = append(d.round.late, a)
 }
 
 // look returns what is stored at the times of one series' arrivals, which are
@@ -94,6 +111,10 @@ func markKnown(it chunkenc.Iterator, run []arrival, known []lookup) error {
 			break
 		}
 		for j := i; j < len(run) && run[j].time == t; j++ {
+			if inPlaceOfMarker(run[j].value, v) {
+				known[j].marker = true
+				continue
+			}
 			known[j].found = true
 			known[j].equal = known[j].equal || same(run[j].value, v)
 		}
