@@ -3,7 +3,6 @@ package codec
 import (
 	"fmt"
 	"math"
-	"math/bits"
 	"strings"
 
 	"github.com/songhua-io/hub/internal/telemetry"
@@ -226,7 +225,7 @@ func (p *senmlPack) resolve(r *senmlRecord) {
 	case values == 0 && !r.has(senmlS):
 		r.blame(r.at, telemetry.ReasonMalformed, "the record has no value: none of v, vb, vs, vd and s")
 		return
-	case bits.OnesCount32(values) > 1:
+	case values&(values-1) != 0:
 		r.blame(r.at, telemetry.ReasonMalformed, "the record has several values: only one of v, vb, vs and vd may stand in it")
 		return
 	case r.has(senmlVD):
@@ -238,12 +237,20 @@ func (p *senmlPack) resolve(r *senmlRecord) {
 	if !inRange {
 		r.blame(r.at, telemetry.ReasonMalformed, "the time is out of range")
 	}
+	if len(r.tags) > 0 {
+		if reason, fault := p.in.tagFault(r.tags); fault != "" {
+			r.blame(r.at, reason, fault)
+		}
+	}
 	if r.fault != "" {
 		return
 	}
 	unit := p.baseUnit
 	if r.has(senmlU) {
 		unit = r.text[senmlU-senmlFirstText]
+	}
+	if len(unit) > p.in.MaxName {
+		unit = nil // ingest knows no unit as long either
 	}
 	s := telemetry.Sample{Metric: metric, Tags: r.tags, Unit: unit, Time: ms, Index: int32(p.index)}
 	switch {
@@ -259,7 +266,7 @@ func (p *senmlPack) resolve(r *senmlRecord) {
 		p.b.Samples = append(p.b.Samples, s)
 	}
 	if r.has(senmlS) {
-		s.Metric, s.Unit = p.suffixed(metric, "_sum"), p.suffixed(unit, ".s")
+		s.Metric, s.Unit = p.suffixed(metric, sumSuffix), p.suffixed(unit, ".s")
 		s.Value = plus(p.baseSum, r.number[senmlS])
 		p.b.Samples = append(p.b.Samples, s)
 	}
@@ -273,6 +280,9 @@ func plus(base, v float64) float64 {
 	}
 	return base + v
 }
+
+// sumSuffix ends the metric of a sum: a series of its own beside the values.
+const sumSuffix = "_sum"
 
 // suffixed returns text with a suffix; what is empty stays so.
 func (p *senmlPack) suffixed(text []byte, suffix string) []byte {
@@ -301,9 +311,25 @@ func (p *senmlPack) time(r *senmlRecord) (ms int64, inRange bool) {
 	return ms, inRange
 }
 
-// metric resolves a record's name (RFC 8428 §4.5.1) and takes the device's own
-// prefix off it.
+// longestPrefix is what may stand before a metric that is as long as it may
+// be: the device's id, also as a urn.
+const longestPrefix = 128
+
+// metric resolves a record's name (RFC 8428 §4.5.1), takes the device's own
+// prefix off it and refuses what is longer than a name may be.
 func (p *senmlPack) metric(r *senmlRecord) []byte {
+	metric := p.resolved(r)
+	n := len(metric)
+	if r.has(senmlS) {
+		n += len(sumSuffix)
+	}
+	if n > p.in.MaxName {
+		r.blame(r.at, telemetry.ReasonMetricInvalid, p.in.longName(metric, n))
+	}
+	return metric
+}
+
+func (p *senmlPack) resolved(r *senmlRecord) []byte {
 	var name []byte
 	if r.has(senmlN) {
 		name = r.text[senmlN-senmlFirstText]
@@ -312,6 +338,10 @@ func (p *senmlPack) metric(r *senmlRecord) []byte {
 		return name
 	}
 	if len(p.baseName) > 0 {
+		if n := len(p.baseName) + len(name); n > p.in.MaxName+longestPrefix {
+			r.blame(r.at, telemetry.ReasonMetricInvalid, p.in.longName(p.baseName, n))
+			return nil
+		}
 		joined := p.b.Bytes(len(p.baseName) + len(name))
 		copy(joined[copy(joined, p.baseName):], name)
 		name = joined

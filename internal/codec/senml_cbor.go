@@ -3,9 +3,9 @@ package codec
 import "github.com/songhua-io/hub/internal/telemetry"
 
 // decodeSenMLCBOR reads a SenML pack in CBOR (RFC 8428 §6).
-func decodeSenMLCBOR(b *telemetry.Batch, in Input) error {
+func decodeSenMLCBOR(b *telemetry.Batch, in *Input) error {
 	s := cborScanner{p: in.Payload, b: b}
-	p := senmlPack{b: b, in: in, format: SenMLCBOR, mark: markOf(b)}
+	p := senmlPack{b: b, in: *in, format: SenMLCBOR, mark: markOf(b)}
 	err := p.readCBOR(&s)
 	if err != nil {
 		p.mark.undo(b)

@@ -104,7 +104,7 @@ func TestSenMLCBORItems(t *testing.T) {
 		"81 " + strings.Repeat("81", 40): "error senml-cbor: byte 34: items nest deeper than 32 levels\n",
 	} {
 		if strings.HasSuffix(pack, "a1 61 6b 01") {
-			want = "0 decode label_invalid: byte 13: a tag's name or value is no text\n"
+			want = "0 validate label_invalid: byte 13: a tag's name or value is no text\n"
 		}
 		expect(t, SenMLCBOR, Input{Payload: unhex(t, pack)}, want)
 	}

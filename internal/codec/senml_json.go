@@ -5,9 +5,9 @@ import (
 )
 
 // decodeSenML reads a SenML pack in JSON (RFC 8428 §5).
-func decodeSenML(b *telemetry.Batch, in Input) error {
+func decodeSenML(b *telemetry.Batch, in *Input) error {
 	s := jsonScanner{p: in.Payload, b: b, format: SenML}
-	p := senmlPack{b: b, in: in, format: SenML, mark: markOf(b)}
+	p := senmlPack{b: b, in: *in, format: SenML, mark: markOf(b)}
 	err := p.readJSON(&s)
 	if err != nil {
 		p.mark.undo(b)

@@ -121,12 +121,12 @@ func TestSenMLNamesBelongToTheDevice(t *testing.T) {
 		`[{"n":"t\u0031:temp","v":1}]`:                   "0 temp 1 @now+0\n",
 		`[{"bn":"t2:","n":"temp","v":1}]`:                "0 identify foreign_name: byte 1: name \"t2:temp\" is not under the device t1; send <metric> or t1:<metric>\n",
 		`[{"n":"urn:dev:mac:0024befffe804ff1:x","v":1}]`: "0 identify foreign_name: byte 1: name \"urn:dev:mac:0024befffe804ff1:x\" is not under the device t1; send <metric> or t1:<metric>\n",
-		`[{"bn":"t1:","v":1}]`:                           "0 decode metric_invalid: byte 1: name \"t1:\" is the device's own and names no metric; send t1:<metric>\n",
-		`[{"n":"t1","v":1}]`:                             "0 decode metric_invalid: byte 1: name \"t1\" is the device's own and names no metric; send t1:<metric>\n",
-		`[{"n":"温度","v":1}]`:                             "0 decode metric_invalid: byte 1: name \"温度\": byte 0 is not allowed; names begin with a letter or digit and go on with A-Z a-z 0-9 - : . / _\n",
-		`[{"n":"_a","v":1}]`:                             "0 decode metric_invalid: byte 1: name \"_a\": byte 0 is not allowed; names begin with a letter or digit and go on with A-Z a-z 0-9 - : . / _\n",
-		`[{"bn":"t1:","n":"a b","v":1}]`:                 "0 decode metric_invalid: byte 1: name \"t1:a b\": byte 4 is not allowed; names begin with a letter or digit and go on with A-Z a-z 0-9 - : . / _\n",
-		`[{"v":1}]`:                                      "0 decode metric_invalid: byte 1: the record has no name: neither bn nor n\n",
+		`[{"bn":"t1:","v":1}]`:                           "0 validate metric_invalid: byte 1: name \"t1:\" is the device's own and names no metric; send t1:<metric>\n",
+		`[{"n":"t1","v":1}]`:                             "0 validate metric_invalid: byte 1: name \"t1\" is the device's own and names no metric; send t1:<metric>\n",
+		`[{"n":"温度","v":1}]`:                             "0 validate metric_invalid: byte 1: name \"温度\": byte 0 is not allowed; names begin with a letter or digit and go on with A-Z a-z 0-9 - : . / _\n",
+		`[{"n":"_a","v":1}]`:                             "0 validate metric_invalid: byte 1: name \"_a\": byte 0 is not allowed; names begin with a letter or digit and go on with A-Z a-z 0-9 - : . / _\n",
+		`[{"bn":"t1:","n":"a b","v":1}]`:                 "0 validate metric_invalid: byte 1: name \"t1:a b\": byte 4 is not allowed; names begin with a letter or digit and go on with A-Z a-z 0-9 - : . / _\n",
+		`[{"v":1}]`:                                      "0 validate metric_invalid: byte 1: the record has no name: neither bn nor n\n",
 	} {
 		expect(t, SenML, Input{Payload: []byte(pack), Device: "t1"}, want)
 	}
@@ -182,8 +182,8 @@ func TestSenMLFaults(t *testing.T) {
 		`[{"n":"a","v":1e999}]`:                                      "0 decode not_finite: byte 14: v is beyond what a 64-bit float can hold\n",
 		`[{"n":"a","v":1,"v":2}]`:                                    "0 decode malformed: byte 16: field v stands twice in one record\n",
 		`[7,{"n":"b","v":2}]`:                                        "1 b 2 @now+0\n0 decode malformed: byte 1: the record is no object\n",
-		`[{"n":"a","v":1,"tags":5}]`:                                 "0 decode label_invalid: byte 23: tags is no object of names and texts\n",
-		`[{"n":"a","v":1,"tags":{"x":null}}]`:                        "0 decode label_invalid: byte 23: tag \"x\" is no text, number or boolean\n",
+		`[{"n":"a","v":1,"tags":5}]`:                                 "0 validate label_invalid: byte 23: tags is no object of names and texts\n",
+		`[{"n":"a","v":1,"tags":{"x":null}}]`:                        "0 validate label_invalid: byte 23: tag \"x\" is no text, number or boolean\n",
 		`[{"n":"a","s":4}]`:                                          "0 a_sum 4 @now+0\n",
 		`[{"n":"a","v":1,"other":[{"x":null}]}]`:                     "0 a 1 @now+0\n",
 		`[{"n":"a","v":1,"tags":{"room":"\u4e00","n":5,"on":true}}]`: "0 a{room=一,n=5,on=true} 1 @now+0\n",
@@ -301,7 +301,7 @@ func (r book) take(key string, raw json.RawMessage) error {
 				return errField
 			}
 		}
-		v = tags
+		v = fields
 	default:
 		if strings.HasSuffix(key, "_") {
 			return errMustUnderstand
@@ -337,6 +337,16 @@ func (base book) resolve(r book) (values []float64, ok bool) {
 			return nil, false
 		}
 	}
+	if tags, is := r["tags"].([]jsonField); is && !tagsByTheBook(tags) {
+		return nil, false
+	}
+	longest := DefaultMaxName
+	if r["s"] != nil {
+		longest -= len("_sum")
+	}
+	if len(name) > longest {
+		return nil, false
+	}
 	if math.Abs(math.RoundToEven((number(base, "bt")+number(r, "t"))*1000)) > maxTime {
 		return nil, false
 	}
@@ -352,6 +362,20 @@ func (base book) resolve(r book) (values []float64, ok bool) {
 		values = append(values, plus(number(base, "bs"), number(r, "s")))
 	}
 	return values, true
+}
+
+// tagsByTheBook reports whether tags are within the bounds.
+func tagsByTheBook(tags []jsonField) bool {
+	for _, t := range tags {
+		value := string(t.value)
+		if value[0] == '"' && json.Unmarshal(t.value, &value) != nil {
+			return false
+		}
+		if len(t.key) > DefaultMaxName || len(value) > DefaultMaxValue {
+			return false
+		}
+	}
+	return len(tags) <= DefaultMaxTags
 }
 
 type jsonField struct {
