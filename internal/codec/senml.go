@@ -1,6 +1,7 @@
 package codec
 
 import (
+	"encoding/base64"
 	"fmt"
 	"math"
 	"strings"
@@ -228,9 +229,6 @@ func (p *senmlPack) resolve(r *senmlRecord) {
 	case values&(values-1) != 0:
 		r.blame(r.at, telemetry.ReasonMalformed, "the record has several values: only one of v, vb, vs and vd may stand in it")
 		return
-	case r.has(senmlVD):
-		r.blame(r.at, telemetry.ReasonUnsupported, "vd holds bytes, which are not stored; send numbers, booleans or texts")
-		return
 	}
 	metric := p.metric(r)
 	ms, inRange := p.time(r)
@@ -241,6 +239,9 @@ func (p *senmlPack) resolve(r *senmlRecord) {
 		if reason, fault := p.in.tagFault(r.tags); fault != "" {
 			r.blame(r.at, reason, fault)
 		}
+	}
+	if r.has(senmlVD) {
+		p.data(r)
 	}
 	if r.fault != "" {
 		return
@@ -256,6 +257,8 @@ func (p *senmlPack) resolve(r *senmlRecord) {
 	switch {
 	case r.has(senmlVS):
 		p.b.States = append(p.b.States, telemetry.State{Name: metric, Value: r.text[senmlVS-senmlFirstText], Time: ms})
+	case r.has(senmlVD):
+		p.b.States = append(p.b.States, telemetry.State{Name: metric, Value: r.text[senmlVD-senmlFirstText], Time: ms})
 	case r.has(senmlVB):
 		if r.truth {
 			s.Value = 1
@@ -270,6 +273,40 @@ func (p *senmlPack) resolve(r *senmlRecord) {
 		s.Value = plus(p.baseSum, r.number[senmlS])
 		p.b.Samples = append(p.b.Samples, s)
 	}
+}
+
+// maxData bounds the characters of a vd: what ingest keeps of one state.
+const maxData = 4096
+
+// data makes vd what RFC 8428 §4.3 has it in text: base64url without padding.
+// In CBOR the octets themselves stand in the message (§6).
+func (p *senmlPack) data(r *senmlRecord) {
+	vd := &r.text[senmlVD-senmlFirstText]
+	n := len(*vd)
+	if p.format == SenMLCBOR {
+		n = base64.RawURLEncoding.EncodedLen(n)
+	}
+	switch {
+	case n > maxData:
+		r.blame(r.at, telemetry.ReasonLabelInvalid, fmt.Sprintf("vd has %d characters of base64url; at most %d are kept", n, maxData))
+	case p.format == SenMLCBOR:
+		text := p.b.Bytes(n)
+		base64.RawURLEncoding.Encode(text, *vd)
+		*vd = text
+	case !isBase64URL(*vd):
+		r.blame(r.at, telemetry.ReasonMalformed, fmt.Sprintf("vd %q is no base64url without padding (A-Z a-z 0-9 - _)", clip(*vd)))
+	}
+}
+
+// isBase64URL reports whether text is what RFC 4648 §5 makes of some octets,
+// without padding.
+func isBase64URL(text []byte) bool {
+	for _, c := range text {
+		if nameBytes[c] != 1 && c != '-' && c != '_' {
+			return false
+		}
+	}
+	return len(text)%4 != 1
 }
 
 // plus adds a base value. Without one the bits stay as sent: an addition would

@@ -141,7 +141,11 @@ func (p *senmlPack) cborValue(s *cborScanner, r *senmlRecord, f senmlField) erro
 	if err := s.skip(h, 2); err != nil {
 		return err
 	}
-	return p.wrong(r, f, at, telemetry.ReasonMalformed, senmlTypeFault(f))
+	fault := senmlTypeFault(f)
+	if f == senmlVD {
+		fault = "field vd is no byte string"
+	}
+	return p.wrong(r, f, at, telemetry.ReasonMalformed, fault)
 }
 
 // cborFaultReason tells a bignum, which is a number that is not taken, from

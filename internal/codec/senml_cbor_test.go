@@ -83,7 +83,10 @@ func TestSenMLCBORItems(t *testing.T) {
 		record("c4 82 f5 01"):                          "0 decode malformed: byte 6: field v is a decimal fraction that is no array of two integers\n",
 		record("c4 82 1a 00ffffff 01"):                 "0 decode malformed: byte 6: field v is a decimal fraction with an absurd exponent\n",
 		record("61 31"):                                "0 decode malformed: byte 6: field v is no number\n",
-		"81 a2 00 61 61 08 41 01":                      "0 decode unsupported: byte 1: vd holds bytes, which are not stored; send numbers, booleans or texts\n",
+		"81 a2 00 61 61 08 41 01":                      "state a \"AQ\" @now+0\n",
+		"81 a2 00 61 61 08 5f 42 6869 42 200a ff":      "state a \"aGkgCg\" @now+0\n",
+		"81 a2 00 61 61 08 40":                         "state a \"\" @now+0\n",
+		"81 a2 00 61 61 08 62 4151":                    "0 decode malformed: byte 6: field vd is no byte string\n",
 		"82 01 a2 00 61 61 02 01":                      "1 a 1 @now+0\n0 decode malformed: byte 1: the record is no map\n",
 		"81 a3 00 61 61 02 01 64 74616773 a1 61 6b 01": "",
 

@@ -2,6 +2,7 @@ package codec
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"io"
@@ -71,7 +72,7 @@ func TestSenMLExamplesOfTheRFC(t *testing.T) {
 0 urn:dev:ow:10e2073a01080063:temp 23.1 Cel @now+0
 2 urn:dev:ow:10e2073a01080063:open 0 @now+0
 state urn:dev:ow:10e2073a01080063:label "Machine Room" @now+0
-3 decode unsupported: byte 140: vd holds bytes, which are not stored; send numbers, booleans or texts
+state urn:dev:ow:10e2073a01080063:nfc-reader "aGkgCg" @now+0
 `},
 		"5.1.5 a collection of resources": {`
 [
@@ -322,8 +323,13 @@ func (base book) resolve(r book) (values []float64, ok bool) {
 			n++
 		}
 	}
-	if n > 1 || n == 0 && r["s"] == nil || r["vd"] != nil {
+	if n > 1 || n == 0 && r["s"] == nil {
 		return nil, false
+	}
+	if vd, is := r["vd"].(string); is {
+		if _, err := base64.RawURLEncoding.DecodeString(vd); err != nil || strings.ContainsAny(vd, "\r\n") || len(vd) > maxData {
+			return nil, false
+		}
 	}
 	number := func(m book, k string) float64 { f, _ := m[k].(float64); return f }
 	bn, _ := base["bn"].(string)
