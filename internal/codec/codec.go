@@ -54,7 +54,7 @@ type Input struct {
 const (
 	DefaultMaxSamples = 100_000
 	DefaultMaxDecoded = 32 << 20
-	DefaultMaxName    = 1024
+	DefaultMaxName    = 256
 	DefaultMaxTags    = 32
 	DefaultMaxValue   = 1024
 )
