@@ -12,6 +12,16 @@ func (in *Input) longName(head []byte, n int) string {
 	return fmt.Sprintf("the name that begins with %q has %d bytes; at most %d are allowed", clip(head), n, in.MaxName)
 }
 
+// tagsFit reports whether a sample may carry these tags.
+func (in *Input) tagsFit(tags []telemetry.Tag) bool {
+	for i := range tags {
+		if len(tags[i].Name) > in.MaxName || len(tags[i].Value) > in.MaxValue {
+			return false
+		}
+	}
+	return len(tags) <= in.MaxTags
+}
+
 // tagFault says why a sample may not carry these tags; fault is empty when it
 // may.
 func (in *Input) tagFault(tags []telemetry.Tag) (reason telemetry.Reason, fault string) {

@@ -3,7 +3,6 @@
 package codec
 
 import (
-	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -61,11 +60,17 @@ const (
 
 // bound sets the defaults of the bounds that are not set.
 func (in *Input) bound() {
-	in.MaxSamples = cmp.Or(in.MaxSamples, DefaultMaxSamples)
-	in.MaxDecoded = cmp.Or(in.MaxDecoded, DefaultMaxDecoded)
-	in.MaxName = cmp.Or(in.MaxName, DefaultMaxName)
-	in.MaxTags = cmp.Or(in.MaxTags, DefaultMaxTags)
-	in.MaxValue = cmp.Or(in.MaxValue, DefaultMaxValue)
+	orDefault(&in.MaxSamples, DefaultMaxSamples)
+	orDefault(&in.MaxDecoded, DefaultMaxDecoded)
+	orDefault(&in.MaxName, DefaultMaxName)
+	orDefault(&in.MaxTags, DefaultMaxTags)
+	orDefault(&in.MaxValue, DefaultMaxValue)
+}
+
+func orDefault(bound *int, most int) {
+	if *bound == 0 {
+		*bound = most
+	}
 }
 
 // Error says why a message, or a record of it, could not be read.

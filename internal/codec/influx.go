@@ -2,6 +2,7 @@ package codec
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"time"
 
@@ -25,7 +26,8 @@ type influxReader struct {
 // decodeInflux reads InfluxDB line protocol (v2, docs.influxdata.com
 // "Line protocol"). Each line that is neither empty nor a comment is a record.
 func decodeInflux(b *telemetry.Batch, in *Input) error {
-	r := influxReader{p: in.Payload, b: b, in: *in}
+	var r influxReader
+	r.p, r.b, r.in = in.Payload, b, *in
 	m := markOf(b)
 	for r.nextLine() {
 		start, line := r.i, markOf(b)
@@ -117,7 +119,8 @@ func (r *influxReader) line() bool {
 		}
 	}
 	tags := r.b.EndTags(m)
-	if reason, fault := r.in.tagFault(tags); fault != "" {
+	if !r.in.tagsFit(tags) {
+		reason, fault := r.in.tagFault(tags)
 		return r.refuse(r.i, reason, fault)
 	}
 	if !r.at(' ') {
@@ -418,7 +421,15 @@ func precisionName(unit time.Duration) string {
 
 // parseUint reads digits only; ok is false beyond 64 bits.
 func parseUint(p []byte) (n uint64, ok bool) {
-	for _, c := range p {
+	i := 0
+	for ; i < 16 && i+8 <= len(p); i += 8 { // which no 64 bits overflow
+		eight, ok := eightDigits(binary.LittleEndian.Uint64(p[i:]))
+		if !ok {
+			return 0, false
+		}
+		n = n*1e8 + eight
+	}
+	for _, c := range p[i:] {
 		if c -= '0'; c > 9 || n > (1<<64-1-uint64(c))/10 {
 			return 0, false
 		}

@@ -27,7 +27,8 @@ type flatJSON struct {
 // decodeJSON reads flat JSON. Time and tags may stand before or behind the
 // values they belong to.
 func decodeJSON(b *telemetry.Batch, in *Input) error {
-	d := flatJSON{jsonScanner: jsonScanner{p: in.Payload, b: b, format: JSON}, in: *in, mark: markOf(b), time: in.Now}
+	var d flatJSON
+	d.p, d.b, d.format, d.in, d.mark, d.time = in.Payload, b, JSON, *in, markOf(b), in.Now
 	err := d.document()
 	if err != nil {
 		d.mark.undo(b)

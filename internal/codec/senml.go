@@ -125,8 +125,14 @@ type senmlPack struct {
 	record  senmlRecord
 }
 
-// begin returns the record to fill for what begins at byte at.
-func (p *senmlPack) begin(at int) *senmlRecord {
+// begin fills what a pack starts with in place: a literal of it would be built
+// elsewhere and copied, half a kilobyte for each message.
+func (p *senmlPack) begin(b *telemetry.Batch, in *Input, f Format) {
+	p.b, p.in, p.format, p.mark = b, *in, f, markOf(b)
+}
+
+// next returns the record to fill for what begins at byte at.
+func (p *senmlPack) next(at int) *senmlRecord {
 	r := &p.record
 	r.at, r.set, r.tags, r.fault = at, 0, nil, ""
 	return r
@@ -235,10 +241,9 @@ func (p *senmlPack) resolve(r *senmlRecord) {
 	if !inRange {
 		r.blame(r.at, telemetry.ReasonMalformed, "the time is out of range")
 	}
-	if len(r.tags) > 0 {
-		if reason, fault := p.in.tagFault(r.tags); fault != "" {
-			r.blame(r.at, reason, fault)
-		}
+	if !p.in.tagsFit(r.tags) {
+		reason, fault := p.in.tagFault(r.tags)
+		r.blame(r.at, reason, fault)
 	}
 	if r.has(senmlVD) {
 		p.data(r)

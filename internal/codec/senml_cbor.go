@@ -5,7 +5,8 @@ import "github.com/songhua-io/hub/internal/telemetry"
 // decodeSenMLCBOR reads a SenML pack in CBOR (RFC 8428 §6).
 func decodeSenMLCBOR(b *telemetry.Batch, in *Input) error {
 	s := cborScanner{p: in.Payload, b: b}
-	p := senmlPack{b: b, in: *in, format: SenMLCBOR, mark: markOf(b)}
+	var p senmlPack
+	p.begin(b, in, SenMLCBOR)
 	err := p.readCBOR(&s)
 	if err != nil {
 		p.mark.undo(b)
@@ -40,7 +41,7 @@ func (p *senmlPack) readCBOR(s *cborScanner) error {
 }
 
 func (p *senmlPack) cborRecord(s *cborScanner) error {
-	r := p.begin(s.i)
+	r := p.next(s.i)
 	h, err := s.head()
 	if err != nil {
 		return err
