@@ -215,7 +215,10 @@ func FuzzSparkplug(f *testing.F) {
 			payload []byte
 		}{{NBirth, "", birth}, {NData, "", data}, {DBirth, "d", birth}, {DData, "d", data}, {DDeath, "d", data}, {NDeath, "", birth}} {
 			b.Reset()
-			_, err := s.Decode(&b, SparkplugTopic{Node: "n", Device: step.device, Type: step.kind}, Input{Payload: step.payload, Now: now})
+			var err error
+			affordable(t, len(birth)+len(data), maxGrowth, func() {
+				_, err = s.Decode(&b, SparkplugTopic{Node: "n", Device: step.device, Type: step.kind}, Input{Payload: step.payload, Now: now})
+			})
 			if err != nil && len(b.Samples)+len(b.States)+len(b.Rejects) > 0 {
 				t.Fatal("a refused message left something behind")
 			}
