@@ -54,7 +54,7 @@ func docs() map[string]string {
 		"github.com/songhua-io/hub/internal/ingest/desk.Config.MaxBytes":                 "max_bytes is how many bytes they may take together.",
 		"github.com/songhua-io/hub/internal/ingest/desk.Config.MaxEntries":               "max_entries is how many rejected messages are kept.",
 		"github.com/songhua-io/hub/internal/ingest/http.Config.MaxBody":                  "max_body is the largest body in bytes, as sent.",
-		"github.com/songhua-io/hub/internal/ingest/http.Config.MaxDecoded":               "max_decoded is the largest body in bytes after gzip or zstd.",
+		"github.com/songhua-io/hub/internal/ingest/http.Config.MaxDecoded":               "max_decoded is the largest body in bytes after gzip, zstd or snappy.",
 		"github.com/songhua-io/hub/internal/ingest/http.Config.MaxDevices":               "max_devices is how many devices a gateway may speak for in one request.",
 		"github.com/songhua-io/hub/internal/ingest/http.Config.MaxMemory":                "max_memory is how many bytes the bodies of all requests together may take.",
 		"github.com/songhua-io/hub/internal/ingest/http.Config.MaxRatio":                 "max_ratio is how many times larger than sent a body may unfold. The first 64 KiB are free.",
