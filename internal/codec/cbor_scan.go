@@ -137,30 +137,48 @@ func (s *cborScanner) str(h cborHead) ([]byte, error) {
 	return v, nil
 }
 
-// chunks joins the chunks of an indefinite string.
+// chunks joins the chunks of an indefinite string. It reads them twice: their
+// total is known before they are joined, so each byte is copied once.
 func (s *cborScanner) chunks(h cborHead) ([]byte, error) {
-	var joined []byte
-	for items := itemsOf(h); ; {
-		more, err := s.next(&items)
-		if err != nil || !more {
-			return joined, err
-		}
-		at := s.i
-		c, err := s.head()
+	start, total := s.i, 0
+	for {
+		chunk, more, err := s.chunk(h)
 		if err != nil {
 			return nil, err
 		}
-		if c.major != h.major || c.indefinite {
-			return nil, s.fail(at, "a string in chunks holds something that is no chunk of it")
+		if !more {
+			break
 		}
-		chunk, err := s.str(c)
-		if err != nil {
-			return nil, err
-		}
-		whole := s.b.Bytes(len(joined) + len(chunk))
-		copy(whole[copy(whole, joined):], chunk)
-		joined = whole
+		total += len(chunk)
 	}
+	end := s.i
+	joined := s.b.Bytes(total)[:0]
+	for s.i = start; s.i < end; {
+		chunk, _, err := s.chunk(h)
+		if err != nil {
+			return nil, err
+		}
+		joined = append(joined, chunk...)
+	}
+	return joined, nil
+}
+
+// chunk reads the next chunk of an indefinite string; more is false at its end.
+func (s *cborScanner) chunk(h cborHead) (chunk []byte, more bool, err error) {
+	items := itemsOf(h)
+	if more, err = s.next(&items); err != nil || !more {
+		return nil, false, err
+	}
+	at := s.i
+	c, err := s.head()
+	if err != nil {
+		return nil, false, err
+	}
+	if c.major != h.major || c.indefinite {
+		return nil, false, s.fail(at, "a string in chunks holds something that is no chunk of it")
+	}
+	chunk, err = s.str(c)
+	return chunk, true, err
 }
 
 // skip reads the rest of any item whose head is h and drops it.

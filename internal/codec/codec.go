@@ -40,17 +40,38 @@ type Input struct {
 	// MaxDecoded bounds the bytes that a compressed payload may unfold to
 	// (remote write); 0 means DefaultMaxDecoded.
 	MaxDecoded int
+	// MaxName bounds the bytes of a metric's, a state's and a tag's name,
+	// MaxTags the tags of a sample, MaxValue the bytes of a tag's value. They
+	// hold before a name is joined or a tag copied, so that a message costs
+	// memory in proportion to its length. 0 means the defaults below.
+	MaxName, MaxTags, MaxValue int
 	// Precision is the unit of line protocol timestamps; 0 means nanoseconds.
 	Precision time.Duration
 }
 
-// DefaultMaxSamples bounds the samples of one message where the caller sets no
-// bound of its own.
-const DefaultMaxSamples = 100_000
+// What bounds a message where the caller sets no bound of its own.
+const (
+	DefaultMaxSamples = 100_000
+	DefaultMaxDecoded = 32 << 20
+	DefaultMaxName    = 256
+	DefaultMaxTags    = 32
+	DefaultMaxValue   = 1024
+)
 
-// DefaultMaxDecoded bounds the bytes of a decompressed payload where the
-// caller sets no bound of its own.
-const DefaultMaxDecoded = 32 << 20
+// bound sets the defaults of the bounds that are not set.
+func (in *Input) bound() {
+	orDefault(&in.MaxSamples, DefaultMaxSamples)
+	orDefault(&in.MaxDecoded, DefaultMaxDecoded)
+	orDefault(&in.MaxName, DefaultMaxName)
+	orDefault(&in.MaxTags, DefaultMaxTags)
+	orDefault(&in.MaxValue, DefaultMaxValue)
+}
+
+func orDefault(bound *int, most int) {
+	if *bound == 0 {
+		*bound = most
+	}
+}
 
 // Error says why a message, or a record of it, could not be read.
 type Error struct {
@@ -146,27 +167,22 @@ func Decode(b *telemetry.Batch, f Format, in Input) error {
 	if f == Auto {
 		f = Detect(in.Payload)
 	}
-	if in.MaxSamples == 0 {
-		in.MaxSamples = DefaultMaxSamples
-	}
-	if in.MaxDecoded == 0 {
-		in.MaxDecoded = DefaultMaxDecoded
-	}
+	in.bound()
 	switch f {
 	case SenML:
-		return decodeSenML(b, in)
+		return decodeSenML(b, &in)
 	case SenMLCBOR:
-		return decodeSenMLCBOR(b, in)
+		return decodeSenMLCBOR(b, &in)
 	case JSON:
-		return decodeJSON(b, in)
+		return decodeJSON(b, &in)
 	case Influx:
-		return decodeInflux(b, in)
+		return decodeInflux(b, &in)
 	case RemoteWrite:
-		return decodeRemoteWrite(b, in)
+		return decodeRemoteWrite(b, &in)
 	case RemoteWrite2:
-		return decodeRemoteWrite2(b, in)
+		return decodeRemoteWrite2(b, &in)
 	case OTLP, OTLPJSON:
-		return decodeOTLP(b, f, in)
+		return decodeOTLP(b, f, &in)
 	}
 	return &Error{Format: f, Reason: telemetry.ReasonUnsupported, Detail: "no stateless decoder"}
 }

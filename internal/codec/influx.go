@@ -2,6 +2,7 @@ package codec
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"time"
 
@@ -24,8 +25,9 @@ type influxReader struct {
 
 // decodeInflux reads InfluxDB line protocol (v2, docs.influxdata.com
 // "Line protocol"). Each line that is neither empty nor a comment is a record.
-func decodeInflux(b *telemetry.Batch, in Input) error {
-	r := influxReader{p: in.Payload, b: b, in: in}
+func decodeInflux(b *telemetry.Batch, in *Input) error {
+	var r influxReader
+	r.p, r.b, r.in = in.Payload, b, *in
 	m := markOf(b)
 	for r.nextLine() {
 		start, line := r.i, markOf(b)
@@ -45,7 +47,12 @@ func decodeInflux(b *telemetry.Batch, in Input) error {
 
 // blame notes a fault at byte at and returns false.
 func (r *influxReader) blame(at int, format string, args ...any) bool {
-	r.i, r.reason, r.fault = at, telemetry.ReasonMalformed, fmt.Sprintf(format, args...)
+	return r.refuse(at, telemetry.ReasonMalformed, fmt.Sprintf(format, args...))
+}
+
+// refuse is blame for faults of another kind than the syntax.
+func (r *influxReader) refuse(at int, reason telemetry.Reason, fault string) bool {
+	r.i, r.reason, r.fault = at, reason, fault
 	return false
 }
 
@@ -100,8 +107,11 @@ func lineEnd(p []byte, start, fault int) int {
 func (r *influxReader) line() bool {
 	m := r.b.Mark()
 	measurement := r.name(endsMeasurement)
-	if len(measurement) == 0 {
+	switch {
+	case len(measurement) == 0:
 		return r.blame(r.i, "the line has no measurement before its %s", r.here())
+	case len(measurement) > r.in.MaxName:
+		return r.refuse(r.i, telemetry.ReasonMetricInvalid, r.in.longName(measurement, len(measurement)))
 	}
 	for r.at(',') {
 		if !r.tag() {
@@ -109,6 +119,10 @@ func (r *influxReader) line() bool {
 		}
 	}
 	tags := r.b.EndTags(m)
+	if !r.in.tagsFit(tags) {
+		reason, fault := r.in.tagFault(tags)
+		return r.refuse(r.i, reason, fault)
+	}
 	if !r.at(' ') {
 		return r.blame(r.i, "expected a space and fields, found %s", r.here())
 	}
@@ -237,6 +251,9 @@ func (r *influxReader) field(measurement []byte, tags []telemetry.Tag) bool {
 	}
 	name := measurement
 	if string(key) != "value" {
+		if n := len(measurement) + 1 + len(key); n > r.in.MaxName {
+			return r.refuse(at, telemetry.ReasonMetricInvalid, r.in.longName(measurement, n))
+		}
 		name = joinName(r.b, measurement, key)
 	}
 	if r.i < len(r.p) && r.p[r.i] == '"' {
@@ -292,9 +309,7 @@ func (r *influxReader) value(key []byte) (float64, bool) {
 	r.i = end
 	if n.valid && n.end == end {
 		if n.overflow {
-			r.blame(start, "field %q is beyond what a 64-bit float can hold", clip(key))
-			r.reason = telemetry.ReasonNotFinite
-			return 0, false
+			return 0, r.refuse(start, telemetry.ReasonNotFinite, fmt.Sprintf("field %q is beyond what a 64-bit float can hold", clip(key)))
 		}
 		return n.value, true
 	}
@@ -406,7 +421,15 @@ func precisionName(unit time.Duration) string {
 
 // parseUint reads digits only; ok is false beyond 64 bits.
 func parseUint(p []byte) (n uint64, ok bool) {
-	for _, c := range p {
+	i := 0
+	for ; i < 16 && i+8 <= len(p); i += 8 { // which no 64 bits overflow
+		eight, ok := eightDigits(binary.LittleEndian.Uint64(p[i:]))
+		if !ok {
+			return 0, false
+		}
+		n = n*1e8 + eight
+	}
+	for _, c := range p[i:] {
 		if c -= '0'; c > 9 || n > (1<<64-1-uint64(c))/10 {
 			return 0, false
 		}

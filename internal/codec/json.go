@@ -17,16 +17,26 @@ type flatJSON struct {
 	mark mark
 	time int64
 	tags []telemetry.Tag
+
+	// Why no sample may carry the tags; empty when they may.
+	tagFault  string
+	tagReason telemetry.Reason
+	tagsAt    int
 }
 
 // decodeJSON reads flat JSON. Time and tags may stand before or behind the
 // values they belong to.
-func decodeJSON(b *telemetry.Batch, in Input) error {
-	d := flatJSON{jsonScanner: jsonScanner{p: in.Payload, b: b, format: JSON}, in: in, mark: markOf(b), time: in.Now}
+func decodeJSON(b *telemetry.Batch, in *Input) error {
+	var d flatJSON
+	d.p, d.b, d.format, d.in, d.mark, d.time = in.Payload, b, JSON, *in, markOf(b), in.Now
 	err := d.document()
 	if err != nil {
 		d.mark.undo(b)
 		return err
+	}
+	if d.tagFault != "" {
+		b.Samples = b.Samples[:d.mark.samples]
+		rejectAt(b, 0, d.tagsAt, d.tagReason, d.tagFault)
 	}
 	for i := d.mark.samples; i < len(b.Samples); i++ {
 		b.Samples[i].Time, b.Samples[i].Tags = d.time, d.tags
@@ -68,7 +78,8 @@ func (d *flatJSON) field(key []byte) error {
 		if err == nil && fault != "" {
 			err = &Error{JSON, at, telemetry.ReasonLabelInvalid, fault}
 		}
-		d.tags = d.b.EndTags(mark)
+		d.tags, d.tagsAt = d.b.EndTags(mark), at
+		d.tagReason, d.tagFault = d.in.tagFault(d.tags)
 		return err
 	}
 	return d.value(key, 1)
@@ -104,8 +115,29 @@ func (d *flatJSON) timestamp() error {
 	return d.fail(d.i, "ts is neither milliseconds since 1970 nor a time of RFC 3339 in quotes")
 }
 
+// under reads a value whose flattened name is name_key.
+func (d *flatJSON) under(name, key []byte, depth int) error {
+	if n := len(name) + 1 + len(key); n > d.in.MaxName {
+		return d.tooLong(name, n, depth)
+	}
+	return d.value(joinName(d.b, name, key), depth+1)
+}
+
+// tooLong refuses a value, and all beneath it, whose name is too long.
+func (d *flatJSON) tooLong(name []byte, n, depth int) error {
+	d.peek()
+	rejectAt(d.b, 0, d.i, telemetry.ReasonMetricInvalid, d.in.longName(name, n))
+	if err := d.skip(depth); err != nil {
+		return err
+	}
+	return d.mark.checkCount(d.b, JSON, d.in.MaxSamples, d.i)
+}
+
 // value reads a value whose flattened name is name.
 func (d *flatJSON) value(name []byte, depth int) error {
+	if len(name) > d.in.MaxName {
+		return d.tooLong(name, len(name), depth)
+	}
 	var err error
 	switch d.peek() {
 	case '{':
@@ -166,7 +198,7 @@ func (d *flatJSON) object(name []byte, depth int) error {
 	for more := !d.open('}'); more; {
 		key, err := d.key()
 		if err == nil {
-			err = d.value(d.join(name, key), depth+1)
+			err = d.under(name, key, depth)
 		}
 		if err == nil {
 			more, err = d.more('}', "',' or '}' after a field")
@@ -185,7 +217,7 @@ func (d *flatJSON) array(name []byte, depth int) error {
 	var digits [20]byte
 	i := 0
 	for more := !d.open(']'); more; i++ {
-		err := d.value(d.join(name, strconv.AppendInt(digits[:0], int64(i), 10)), depth+1)
+		err := d.under(name, strconv.AppendInt(digits[:0], int64(i), 10), depth)
 		if err == nil {
 			more, err = d.more(']', "',' or ']' after an element")
 		}
@@ -195,8 +227,6 @@ func (d *flatJSON) array(name []byte, depth int) error {
 	}
 	return nil
 }
-
-func (d *flatJSON) join(name, key []byte) []byte { return joinName(d.b, name, key) }
 
 // joinName returns name_key.
 func joinName(b *telemetry.Batch, name, key []byte) []byte {

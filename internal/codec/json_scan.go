@@ -36,9 +36,16 @@ func (s *jsonScanner) expected(what string) error {
 
 // peek skips white space and returns the byte that follows; 0 at the end.
 func (s *jsonScanner) peek() byte {
+	if s.i < len(s.p) && s.p[s.i] > ' ' {
+		return s.p[s.i]
+	}
+	return s.peekFar()
+}
+
+func (s *jsonScanner) peekFar() byte {
 	for s.i < len(s.p) {
 		c := s.p[s.i]
-		if c > ' ' || c != ' ' && c != '\n' && c != '\t' && c != '\r' {
+		if c != ' ' && c != '\n' && c != '\t' && c != '\r' {
 			return c
 		}
 		s.i++
@@ -97,18 +104,28 @@ func (s *jsonScanner) end() error {
 // text reads the string that begins at the current byte.
 func (s *jsonScanner) text() ([]byte, error) {
 	p, start := s.p, s.i+1
-	for i := start; i < len(p); i++ {
-		c := p[i]
-		if c == '"' {
-			s.i = i + 1
-			return p[start:i:i], nil
-		}
-		if c == '\\' || c < ' ' || c >= utf8.RuneSelf {
-			return s.longText(start, i)
-		}
+	i := start
+	for i < len(p) && plainText[p[i]] {
+		i++
 	}
-	return nil, s.fail(s.i, "the string has no closing quote")
+	switch {
+	case i >= len(p):
+		return nil, s.fail(s.i, "the string has no closing quote")
+	case p[i] == '"':
+		s.i = i + 1
+		return p[start:i:i], nil
+	}
+	return s.longText(start, i)
 }
+
+// plainText are the bytes of strings that stand for themselves: ASCII without
+// the quote, the backslash and control characters.
+var plainText = func() (t [256]bool) {
+	for c := byte(' '); c < utf8.RuneSelf; c++ {
+		t[c] = c != '"' && c != '\\'
+	}
+	return t
+}()
 
 // longText is text for strings with escapes or bytes beyond ASCII.
 func (s *jsonScanner) longText(start, i int) ([]byte, error) {

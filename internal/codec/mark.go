@@ -41,7 +41,7 @@ func (m mark) checkCount(b *telemetry.Batch, f Format, most, at int) error {
 // rejectAt notes a record that cannot be read; at is a byte of the payload.
 func rejectAt(b *telemetry.Batch, index, at int, reason telemetry.Reason, detail string) {
 	b.Rejects = append(b.Rejects, telemetry.Reject{
-		Index: index, Stage: telemetry.StageDecode, Reason: reason,
+		Index: index, Stage: stageOf(reason), Reason: reason,
 		Detail: fmt.Sprintf("byte %d: %s", at, detail),
 	})
 }

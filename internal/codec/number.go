@@ -1,6 +1,7 @@
 package codec
 
 import (
+	"encoding/binary"
 	"errors"
 	"strconv"
 	"unsafe"
@@ -45,6 +46,12 @@ func scanNumber(p []byte, i int, strict bool) number {
 	}
 	var mantissa uint64
 	digits := i
+	if i+8 <= len(p) && p[i+7]-'0' <= 9 {
+		if eight, ok := eightDigits(binary.LittleEndian.Uint64(p[i:])); ok {
+			mantissa = eight
+			i += 8
+		}
+	}
 	for ; i < len(p) && p[i]-'0' <= 9; i++ {
 		mantissa = mantissa*10 + uint64(p[i]-'0')
 	}
@@ -85,6 +92,21 @@ func scanNumber(p []byte, i int, strict bool) number {
 		}
 	}
 	return slowNumber(p[start:i], i)
+}
+
+// eightDigits returns the number of eight digits, the first in the lowest
+// byte; ok is false when they are not all digits. Neighbours are joined to
+// pairs, pairs to fours and fours to the eight, each time all at once.
+func eightDigits(text uint64) (n uint64, ok bool) {
+	const zeros, high = 0x3030303030303030, 0x8080808080808080
+	v := text - zeros
+	// A digit is at most 9: adding 0x76 leaves its high bit unset.
+	if (v|(v+0x7676767676767676))&high != 0 {
+		return 0, false
+	}
+	v = v*10 + v>>8
+	const fours = 0x000000ff000000ff
+	return ((v&fours)*(100+1_000_000<<32) + (v>>16&fours)*(1+10_000<<32)) >> 32, true
 }
 
 // scanExponent reads an exponent's sign and digits at p[i]; end is -1 when

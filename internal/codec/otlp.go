@@ -1,7 +1,6 @@
 package codec
 
 import (
-	"bytes"
 	"fmt"
 	"math"
 	"strconv"
@@ -9,7 +8,6 @@ import (
 	"github.com/prometheus/otlptranslator"
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/pmetric"
-	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/songhua-io/hub/internal/telemetry"
 )
@@ -29,94 +27,30 @@ type otlpReader struct {
 	unit     []byte
 	tags     []telemetry.Tag // of the current point
 	time     int64
+	err      error // too many values
 }
 
 // decodeOTLP reads an ExportMetricsServiceRequest in protobuf or in JSON.
 // Faults of single points name the metric, not the byte.
-func decodeOTLP(b *telemetry.Batch, f Format, in Input) error {
+func decodeOTLP(b *telemetry.Batch, f Format, in *Input) error {
 	metrics, err := readOTLP(f, in)
 	if err != nil {
 		return err
 	}
-	r := otlpReader{b: b, in: in, format: f, mark: markOf(b),
+	r := otlpReader{b: b, in: *in, format: f, mark: markOf(b),
 		names: otlptranslator.MetricNamer{WithMetricSuffixes: true}}
 	for _, resource := range metrics.ResourceMetrics().All() {
 		r.identify(resource.Resource())
 		for _, scope := range resource.ScopeMetrics().All() {
 			for _, m := range scope.Metrics().All() {
-				r.metric(m)
-				if err := r.mark.checkCount(b, f, in.MaxSamples, 0); err != nil {
+				if r.metric(m); r.err != nil {
 					r.mark.undo(b)
-					return err
+					return r.err
 				}
 			}
 		}
 	}
 	return nil
-}
-
-// readOTLP bounds what the request will cost in memory, then reads it.
-func readOTLP(f Format, in Input) (pmetric.Metrics, error) {
-	if err := boundOTLP(f, in); err != nil {
-		return pmetric.Metrics{}, err
-	}
-	var metrics pmetric.Metrics
-	var err error
-	if f == OTLPJSON {
-		metrics, err = (&pmetric.JSONUnmarshaler{}).UnmarshalMetrics(in.Payload)
-	} else {
-		metrics, err = (&pmetric.ProtoUnmarshaler{}).UnmarshalMetrics(in.Payload)
-	}
-	if err != nil {
-		return metrics, &Error{f, 0, telemetry.ReasonMalformed, "the request is no OTLP metrics export: " + err.Error()}
-	}
-	return metrics, nil
-}
-
-// objectsPerSample bounds the JSON objects of a request: a data point and its
-// attributes are a few each.
-const objectsPerSample = 16
-
-func boundOTLP(f Format, in Input) error {
-	if f == OTLPJSON {
-		if n := bytes.Count(in.Payload, []byte{'{'}); n > objectsPerSample*in.MaxSamples {
-			return &Error{f, 0, telemetry.ReasonTooLarge, fmt.Sprintf("the request holds %d objects; send it in smaller pieces", n)}
-		}
-		return nil
-	}
-	n := 0
-	if err := countOTLP(protoReader{p: in.Payload, format: f}, 0, &n); err != nil {
-		return err
-	}
-	if n > 2*in.MaxSamples {
-		return &Error{f, 0, telemetry.ReasonTooLarge, fmt.Sprintf("the request holds more than %d values; send it in smaller pieces", in.MaxSamples)}
-	}
-	return nil
-}
-
-// countOTLP counts resources, scopes, metrics and data points.
-func countOTLP(r protoReader, level int, n *int) error {
-	for r.next() {
-		child := r.kind == protowire.BytesType
-		switch level {
-		case 0, 4: // resource_metrics; data_points
-			child = child && r.field == 1
-		case 1, 2: // scope_metrics; metrics
-			child = child && r.field == 2
-		case 3: // gauge, sum, histogram, exponential histogram, summary
-			child = child && r.field >= 5 && r.field <= 11
-		}
-		if !child {
-			continue
-		}
-		*n++
-		if level < 4 {
-			if err := countOTLP(r.inner(), level+1, n); err != nil {
-				return err
-			}
-		}
-	}
-	return r.err
 }
 
 // identify takes job and instance from a resource; its other attributes are no
@@ -149,6 +83,9 @@ func (r *otlpReader) metric(m pmetric.Metric) {
 	case err != nil:
 		r.reject(points, telemetry.ReasonMetricInvalid, fmt.Sprintf("metric %q: %v", clip([]byte(m.Name())), err))
 		return
+	case len(name) > r.in.MaxName:
+		r.reject(points, telemetry.ReasonMetricInvalid, r.in.longName([]byte(name), len(name)))
+		return
 	case m.Type() == pmetric.MetricTypeExponentialHistogram:
 		r.reject(points, telemetry.ReasonUnsupported, fmt.Sprintf("metric %q is an exponential histogram, which is not stored; "+
 			"set the SDK's aggregation to explicit_bucket_histogram", clip([]byte(m.Name()))))
@@ -160,17 +97,23 @@ func (r *otlpReader) metric(m pmetric.Metric) {
 		return
 	}
 	r.unit = []byte(m.Unit())
+	series := otlpNames{base: []byte(name)}
 	switch m.Type() {
 	case pmetric.MetricTypeGauge:
-		r.numbers(name, m.Gauge().DataPoints())
+		r.numbers(series, m.Gauge().DataPoints())
 	case pmetric.MetricTypeSum:
-		r.numbers(name, m.Sum().DataPoints())
+		r.numbers(series, m.Sum().DataPoints())
 	case pmetric.MetricTypeHistogram:
-		r.histograms(name, m.Histogram().DataPoints())
+		series.bucket, series.sum, series.count = []byte(name+"_bucket"), []byte(name+"_sum"), []byte(name+"_count")
+		r.histograms(series, m.Histogram().DataPoints())
 	case pmetric.MetricTypeSummary:
-		r.summaries(name, m.Summary().DataPoints())
+		series.sum, series.count = []byte(name+"_sum"), []byte(name+"_count")
+		r.summaries(series, m.Summary().DataPoints())
 	}
 }
+
+// otlpNames are the names of a metric's series, made once for all its points.
+type otlpNames struct{ base, bucket, sum, count []byte }
 
 // otlpKind returns what the name and the support of a metric depend on.
 func otlpKind(m pmetric.Metric) (kind otlptranslator.MetricType, t pmetric.AggregationTemporality, points int) {
@@ -197,13 +140,21 @@ func otlpKind(m pmetric.Metric) (kind otlptranslator.MetricType, t pmetric.Aggre
 // reject notes all points of a metric with the same reason.
 func (r *otlpReader) reject(points int, reason telemetry.Reason, detail string) {
 	for range points {
-		r.b.Rejects = append(r.b.Rejects, telemetry.Reject{Index: r.index, Stage: telemetry.StageDecode, Reason: reason, Detail: detail})
+		r.b.Rejects = append(r.b.Rejects, telemetry.Reject{Index: r.index, Stage: stageOf(reason), Reason: reason, Detail: detail})
 		r.index++
 	}
+	r.err = r.mark.checkCount(r.b, r.format, r.in.MaxSamples, 0)
 }
 
 // point begins a data point; false when it was rejected.
-func (r *otlpReader) point(name string, t pcommon.Timestamp, attributes pcommon.Map) bool {
+func (r *otlpReader) point(name []byte, t pcommon.Timestamp, attributes pcommon.Map) bool {
+	if r.err != nil {
+		return false
+	}
+	if n := len(r.resource) + attributes.Len(); n > r.in.MaxTags {
+		r.reject(1, telemetry.ReasonLabelLimit, fmt.Sprintf("metric %q: the point has %d tags; at most %d are allowed", clip(name), n, r.in.MaxTags))
+		return false
+	}
 	r.time = int64(t / 1e6)
 	if t == 0 {
 		r.time = r.in.Now
@@ -216,7 +167,7 @@ func (r *otlpReader) point(name string, t pcommon.Timestamp, attributes pcommon.
 		label, err := r.labels.Build(key)
 		if err != nil {
 			r.b.EndTags(mark)
-			r.reject(1, telemetry.ReasonLabelInvalid, fmt.Sprintf("metric %q: %v", clip([]byte(name)), err))
+			r.reject(1, telemetry.ReasonLabelInvalid, fmt.Sprintf("metric %q: %v", clip(name), err))
 			return false
 		}
 		if text := value.AsString(); text != "" {
@@ -224,11 +175,19 @@ func (r *otlpReader) point(name string, t pcommon.Timestamp, attributes pcommon.
 		}
 	}
 	r.tags = r.b.EndTags(mark)
+	if reason, fault := r.in.tagFault(r.tags); fault != "" {
+		r.reject(1, reason, fmt.Sprintf("metric %q: %s", clip(name), fault))
+		return false
+	}
 	return true
 }
 
-// sample adds one sample of the current point; label may be empty.
-func (r *otlpReader) sample(metric, label, value string, v float64) {
+// sample adds one sample of the current point; label may be empty. Buckets
+// cost a copy of all tags each, so their number is checked one by one.
+func (r *otlpReader) sample(metric []byte, label, value string, v float64) {
+	if r.err != nil {
+		return
+	}
 	tags := r.tags
 	if label != "" {
 		mark := r.b.Mark()
@@ -239,8 +198,9 @@ func (r *otlpReader) sample(metric, label, value string, v float64) {
 		tags = r.b.EndTags(mark)
 	}
 	r.b.Samples = append(r.b.Samples, telemetry.Sample{
-		Metric: []byte(metric), Tags: tags, Unit: r.unit, Time: r.time, Value: v, Index: int32(r.index),
+		Metric: metric, Tags: tags, Unit: r.unit, Time: r.time, Value: v, Index: int32(r.index),
 	})
+	r.err = r.mark.checkCount(r.b, r.format, r.in.MaxSamples, 0)
 }
 
 // staleNaN is how Prometheus marks the end of a series (model/value).
@@ -254,56 +214,56 @@ func known(flags pmetric.DataPointFlags, v float64) float64 {
 	return v
 }
 
-func (r *otlpReader) numbers(name string, points pmetric.NumberDataPointSlice) {
+func (r *otlpReader) numbers(name otlpNames, points pmetric.NumberDataPointSlice) {
 	for _, p := range points.All() {
-		if !r.point(name, p.Timestamp(), p.Attributes()) {
+		if !r.point(name.base, p.Timestamp(), p.Attributes()) {
 			continue
 		}
 		v := p.DoubleValue()
 		if p.ValueType() == pmetric.NumberDataPointValueTypeInt {
 			v = float64(p.IntValue())
 		}
-		r.sample(name, "", "", known(p.Flags(), v))
+		r.sample(name.base, "", "", known(p.Flags(), v))
 		r.index++
 	}
 }
 
 // histograms adds the classic series of explicit buckets: _bucket with the
 // cumulative count up to le, _sum and _count.
-func (r *otlpReader) histograms(name string, points pmetric.HistogramDataPointSlice) {
+func (r *otlpReader) histograms(name otlpNames, points pmetric.HistogramDataPointSlice) {
 	for _, p := range points.All() {
 		bounds, counts := p.ExplicitBounds(), p.BucketCounts()
 		if counts.Len() != 0 && counts.Len() != bounds.Len()+1 {
-			r.reject(1, telemetry.ReasonMalformed, fmt.Sprintf("metric %q: %d buckets do not fit %d bounds", clip([]byte(name)), counts.Len(), bounds.Len()))
+			r.reject(1, telemetry.ReasonMalformed, fmt.Sprintf("metric %q: %d buckets do not fit %d bounds", clip(name.base), counts.Len(), bounds.Len()))
 			continue
 		}
-		if !r.point(name, p.Timestamp(), p.Attributes()) {
+		if !r.point(name.base, p.Timestamp(), p.Attributes()) {
 			continue
 		}
 		below := uint64(0)
 		for i := range min(bounds.Len(), counts.Len()) {
 			below += counts.At(i)
-			r.sample(name+"_bucket", "le", formatFloat(bounds.At(i)), known(p.Flags(), float64(below)))
+			r.sample(name.bucket, "le", formatFloat(bounds.At(i)), known(p.Flags(), float64(below)))
 		}
-		r.sample(name+"_bucket", "le", "+Inf", known(p.Flags(), float64(p.Count())))
+		r.sample(name.bucket, "le", "+Inf", known(p.Flags(), float64(p.Count())))
 		if p.HasSum() {
-			r.sample(name+"_sum", "", "", known(p.Flags(), p.Sum()))
+			r.sample(name.sum, "", "", known(p.Flags(), p.Sum()))
 		}
-		r.sample(name+"_count", "", "", known(p.Flags(), float64(p.Count())))
+		r.sample(name.count, "", "", known(p.Flags(), float64(p.Count())))
 		r.index++
 	}
 }
 
-func (r *otlpReader) summaries(name string, points pmetric.SummaryDataPointSlice) {
+func (r *otlpReader) summaries(name otlpNames, points pmetric.SummaryDataPointSlice) {
 	for _, p := range points.All() {
-		if !r.point(name, p.Timestamp(), p.Attributes()) {
+		if !r.point(name.base, p.Timestamp(), p.Attributes()) {
 			continue
 		}
 		for _, q := range p.QuantileValues().All() {
-			r.sample(name, "quantile", formatFloat(q.Quantile()), known(p.Flags(), q.Value()))
+			r.sample(name.base, "quantile", formatFloat(q.Quantile()), known(p.Flags(), q.Value()))
 		}
-		r.sample(name+"_sum", "", "", known(p.Flags(), p.Sum()))
-		r.sample(name+"_count", "", "", known(p.Flags(), float64(p.Count())))
+		r.sample(name.sum, "", "", known(p.Flags(), p.Sum()))
+		r.sample(name.count, "", "", known(p.Flags(), float64(p.Count())))
 		r.index++
 	}
 }

@@ -17,26 +17,35 @@ type remoteSeries struct {
 	format Format
 	mark   mark
 	index  int // of the next value in the request
+	series int // begun so far
 
 	metric, unit []byte
 	tags         []telemetry.Tag
+	first        int // mark of the series' tags
+
+	// Why no value of the series can be stored; empty when they can.
+	fault  string
+	reason telemetry.Reason
 }
 
 // decodeRemoteWrite reads a snappy-compressed WriteRequest of Prometheus
 // remote write 1.0 (prompb/remote.proto). Offsets in faults count bytes of the
 // decompressed request.
-func decodeRemoteWrite(b *telemetry.Batch, in Input) error {
+func decodeRemoteWrite(b *telemetry.Batch, in *Input) error {
 	request, err := unsnap(b, RemoteWrite, in)
 	if err != nil {
 		return err
 	}
-	s := remoteSeries{b: b, in: in, format: RemoteWrite, mark: markOf(b)}
+	s := remoteSeries{b: b, in: *in, format: RemoteWrite, mark: markOf(b)}
 	r := protoReader{p: request, format: RemoteWrite}
 	for r.next() {
 		if !r.is(1, protowire.BytesType) {
 			continue
 		}
-		if r.err = s.labels1(r.inner()); r.err == nil {
+		if r.err = s.begin(r.start); r.err == nil {
+			r.err = s.labels1(r.inner())
+		}
+		if r.err == nil {
 			r.err = s.values(r.inner(), 2, 4)
 		}
 	}
@@ -46,21 +55,31 @@ func decodeRemoteWrite(b *telemetry.Batch, in Input) error {
 	return r.err
 }
 
-// unsnap decompresses a snappy block into the batch's memory. The size stands
-// in the block's head and is checked before memory is spent.
-func unsnap(b *telemetry.Batch, f Format, in Input) ([]byte, error) {
-	n, err := snappy.DecodedLen(in.Payload)
+// DecodedLen returns the bytes that a remote write request unfolds to, at most
+// most. The number stands in the head of the snappy block; it is checked
+// against what a block of that length can hold.
+func DecodedLen(f Format, payload []byte, most int) (int, error) {
+	n, err := snappy.DecodedLen(payload)
 	if err != nil {
-		return nil, &Error{f, 0, telemetry.ReasonMalformed, "the body is no snappy block; remote write compresses each request as one"}
+		return 0, &Error{f, 0, telemetry.ReasonMalformed, "the body is no snappy block; remote write compresses each request as one"}
 	}
-	if n > in.MaxDecoded {
-		return nil, &Error{f, 0, telemetry.ReasonDecompression,
-			fmt.Sprintf("the body unfolds to %d bytes, more than the %d allowed; send fewer samples in a request", n, in.MaxDecoded)}
+	if n > most {
+		return 0, &Error{f, 0, telemetry.ReasonDecompression,
+			fmt.Sprintf("the body unfolds to %d bytes, more than the %d allowed; send fewer samples in a request", n, most)}
 	}
 	// Snappy's densest element makes 64 bytes of 3.
-	if n/22 > len(in.Payload) {
-		return nil, &Error{f, 0, telemetry.ReasonMalformed,
-			fmt.Sprintf("the snappy block promises %d bytes in %d, which no block can hold", n, len(in.Payload))}
+	if n/22 > len(payload) {
+		return 0, &Error{f, 0, telemetry.ReasonMalformed,
+			fmt.Sprintf("the snappy block promises %d bytes in %d, which no block can hold", n, len(payload))}
+	}
+	return n, nil
+}
+
+// unsnap decompresses a snappy block into the batch's memory.
+func unsnap(b *telemetry.Batch, f Format, in *Input) ([]byte, error) {
+	n, err := DecodedLen(f, in.Payload, in.MaxDecoded)
+	if err != nil {
+		return nil, err
 	}
 	request, err := snappy.Decode(b.Bytes(n), in.Payload)
 	if err != nil {
@@ -69,10 +88,33 @@ func unsnap(b *telemetry.Batch, f Format, in Input) ([]byte, error) {
 	return request, nil
 }
 
+// begin prepares for the labels of a series that begins at byte at. Series
+// without a value are bounded too: their labels cost memory all the same.
+func (s *remoteSeries) begin(at int) error {
+	if s.series++; s.series > s.in.MaxSamples {
+		return &Error{s.format, at, telemetry.ReasonTooLarge,
+			fmt.Sprintf("the request holds more than %d series; send it in smaller pieces", s.in.MaxSamples)}
+	}
+	s.metric, s.unit, s.first = nil, nil, s.b.Mark()
+	return nil
+}
+
+// end takes the labels that were read as those of the series.
+func (s *remoteSeries) end() {
+	s.tags = s.b.EndTags(s.first)
+	s.reason, s.fault = s.in.tagFault(s.tags)
+	switch n := len(s.metric); {
+	case len(s.tags) > s.in.MaxTags:
+		s.fault = fmt.Sprintf("the series has more than %d labels besides __name__", s.in.MaxTags)
+	case n == 0:
+		s.reason, s.fault = telemetry.ReasonMetricInvalid, "the series has no label __name__"
+	case n > s.in.MaxName:
+		s.reason, s.fault = telemetry.ReasonMetricInvalid, s.in.longName(s.metric, n)
+	}
+}
+
 // labels1 reads the labels of a TimeSeries of remote write 1.0.
 func (s *remoteSeries) labels1(r protoReader) error {
-	s.metric, s.unit = nil, nil
-	mark := s.b.Mark()
 	for r.next() {
 		if !r.is(1, protowire.BytesType) {
 			continue
@@ -92,16 +134,17 @@ func (s *remoteSeries) labels1(r protoReader) error {
 		}
 		s.label(name, value)
 	}
-	s.tags = s.b.EndTags(mark)
+	s.end()
 	return r.err
 }
 
-// label takes over one label. An empty value is no label in Prometheus.
+// label takes over one label. An empty value is no label in Prometheus. Of
+// too many, one too many is kept, for which the series is refused.
 func (s *remoteSeries) label(name, value []byte) {
 	switch {
 	case string(name) == "__name__":
 		s.metric = value
-	case len(value) > 0:
+	case len(value) > 0 && s.b.Mark()-s.first <= s.in.MaxTags:
 		s.b.AddTag(name, value)
 	}
 }
@@ -144,8 +187,8 @@ func (s *remoteSeries) sample(r protoReader) error {
 	switch {
 	case r.err != nil:
 		return r.err
-	case len(s.metric) == 0:
-		rejectAt(s.b, s.index, at, telemetry.ReasonMetricInvalid, "the series has no label __name__")
+	case s.fault != "":
+		rejectAt(s.b, s.index, at, s.reason, s.fault)
 	case v.Time > maxTime || v.Time < -maxTime:
 		rejectAt(s.b, s.index, at, telemetry.ReasonMalformed, "the time is out of range")
 	default:

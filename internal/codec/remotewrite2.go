@@ -28,7 +28,7 @@ func (t *symbolTable) text(n uint64) (text []byte, ok bool) {
 // decodeRemoteWrite2 reads a snappy-compressed Request of Prometheus remote
 // write 2.0 (prompb/io/prometheus/write/v2/types.proto). Offsets in faults
 // count bytes of the decompressed request.
-func decodeRemoteWrite2(b *telemetry.Batch, in Input) error {
+func decodeRemoteWrite2(b *telemetry.Batch, in *Input) error {
 	request, err := unsnap(b, RemoteWrite2, in)
 	if err != nil {
 		return err
@@ -37,13 +37,16 @@ func decodeRemoteWrite2(b *telemetry.Batch, in Input) error {
 	if err != nil {
 		return err
 	}
-	s := remoteSeries{b: b, in: in, format: RemoteWrite2, mark: markOf(b)}
+	s := remoteSeries{b: b, in: *in, format: RemoteWrite2, mark: markOf(b)}
 	r := protoReader{p: request, format: RemoteWrite2}
 	for r.next() {
 		if !r.is(5, protowire.BytesType) {
 			continue
 		}
-		if r.err = s.labels2(r.inner(), symbols); r.err == nil {
+		if r.err = s.begin(r.start); r.err == nil {
+			r.err = s.labels2(r.inner(), symbols)
+		}
+		if r.err == nil {
 			r.err = s.values(r.inner(), 2, 3)
 		}
 	}
@@ -75,8 +78,6 @@ func readSymbols(request []byte, maxSamples int) (*symbolTable, error) {
 
 // labels2 reads the labels and the unit of a TimeSeries of remote write 2.0.
 func (s *remoteSeries) labels2(r protoReader, symbols *symbolTable) error {
-	s.metric, s.unit = nil, nil
-	mark := s.b.Mark()
 	var pending []byte // a label's name that waits for its value
 	waiting := false
 	ref := func(n uint64, at int) error {
@@ -107,7 +108,7 @@ func (s *remoteSeries) labels2(r protoReader, symbols *symbolTable) error {
 	if r.err == nil && waiting {
 		return r.malformed(r.at, "a series has a label name without a value")
 	}
-	s.tags = s.b.EndTags(mark)
+	s.end()
 	return r.err
 }
 

@@ -1,9 +1,9 @@
 package codec
 
 import (
+	"encoding/base64"
 	"fmt"
 	"math"
-	"math/bits"
 	"strings"
 
 	"github.com/songhua-io/hub/internal/telemetry"
@@ -125,8 +125,14 @@ type senmlPack struct {
 	record  senmlRecord
 }
 
-// begin returns the record to fill for what begins at byte at.
-func (p *senmlPack) begin(at int) *senmlRecord {
+// begin fills what a pack starts with in place: a literal of it would be built
+// elsewhere and copied, half a kilobyte for each message.
+func (p *senmlPack) begin(b *telemetry.Batch, in *Input, f Format) {
+	p.b, p.in, p.format, p.mark = b, *in, f, markOf(b)
+}
+
+// next returns the record to fill for what begins at byte at.
+func (p *senmlPack) next(at int) *senmlRecord {
 	r := &p.record
 	r.at, r.set, r.tags, r.fault = at, 0, nil, ""
 	return r
@@ -226,17 +232,21 @@ func (p *senmlPack) resolve(r *senmlRecord) {
 	case values == 0 && !r.has(senmlS):
 		r.blame(r.at, telemetry.ReasonMalformed, "the record has no value: none of v, vb, vs, vd and s")
 		return
-	case bits.OnesCount32(values) > 1:
+	case values&(values-1) != 0:
 		r.blame(r.at, telemetry.ReasonMalformed, "the record has several values: only one of v, vb, vs and vd may stand in it")
-		return
-	case r.has(senmlVD):
-		r.blame(r.at, telemetry.ReasonUnsupported, "vd holds bytes, which are not stored; send numbers, booleans or texts")
 		return
 	}
 	metric := p.metric(r)
 	ms, inRange := p.time(r)
 	if !inRange {
 		r.blame(r.at, telemetry.ReasonMalformed, "the time is out of range")
+	}
+	if !p.in.tagsFit(r.tags) {
+		reason, fault := p.in.tagFault(r.tags)
+		r.blame(r.at, reason, fault)
+	}
+	if r.has(senmlVD) {
+		p.data(r)
 	}
 	if r.fault != "" {
 		return
@@ -245,10 +255,15 @@ func (p *senmlPack) resolve(r *senmlRecord) {
 	if r.has(senmlU) {
 		unit = r.text[senmlU-senmlFirstText]
 	}
+	if len(unit) > p.in.MaxName {
+		unit = nil // ingest knows no unit as long either
+	}
 	s := telemetry.Sample{Metric: metric, Tags: r.tags, Unit: unit, Time: ms, Index: int32(p.index)}
 	switch {
 	case r.has(senmlVS):
 		p.b.States = append(p.b.States, telemetry.State{Name: metric, Value: r.text[senmlVS-senmlFirstText], Time: ms})
+	case r.has(senmlVD):
+		p.b.States = append(p.b.States, telemetry.State{Name: metric, Value: r.text[senmlVD-senmlFirstText], Time: ms})
 	case r.has(senmlVB):
 		if r.truth {
 			s.Value = 1
@@ -259,10 +274,44 @@ func (p *senmlPack) resolve(r *senmlRecord) {
 		p.b.Samples = append(p.b.Samples, s)
 	}
 	if r.has(senmlS) {
-		s.Metric, s.Unit = p.suffixed(metric, "_sum"), p.suffixed(unit, ".s")
+		s.Metric, s.Unit = p.suffixed(metric, sumSuffix), p.suffixed(unit, ".s")
 		s.Value = plus(p.baseSum, r.number[senmlS])
 		p.b.Samples = append(p.b.Samples, s)
 	}
+}
+
+// maxData bounds the characters of a vd: what ingest keeps of one state.
+const maxData = 4096
+
+// data makes vd what RFC 8428 §4.3 has it in text: base64url without padding.
+// In CBOR the octets themselves stand in the message (§6).
+func (p *senmlPack) data(r *senmlRecord) {
+	vd := &r.text[senmlVD-senmlFirstText]
+	n := len(*vd)
+	if p.format == SenMLCBOR {
+		n = base64.RawURLEncoding.EncodedLen(n)
+	}
+	switch {
+	case n > maxData:
+		r.blame(r.at, telemetry.ReasonLabelInvalid, fmt.Sprintf("vd has %d characters of base64url; at most %d are kept", n, maxData))
+	case p.format == SenMLCBOR:
+		text := p.b.Bytes(n)
+		base64.RawURLEncoding.Encode(text, *vd)
+		*vd = text
+	case !isBase64URL(*vd):
+		r.blame(r.at, telemetry.ReasonMalformed, fmt.Sprintf("vd %q is no base64url without padding (A-Z a-z 0-9 - _)", clip(*vd)))
+	}
+}
+
+// isBase64URL reports whether text is what RFC 4648 §5 makes of some octets,
+// without padding.
+func isBase64URL(text []byte) bool {
+	for _, c := range text {
+		if nameBytes[c] != 1 && c != '-' && c != '_' {
+			return false
+		}
+	}
+	return len(text)%4 != 1
 }
 
 // plus adds a base value. Without one the bits stay as sent: an addition would
@@ -273,6 +322,9 @@ func plus(base, v float64) float64 {
 	}
 	return base + v
 }
+
+// sumSuffix ends the metric of a sum: a series of its own beside the values.
+const sumSuffix = "_sum"
 
 // suffixed returns text with a suffix; what is empty stays so.
 func (p *senmlPack) suffixed(text []byte, suffix string) []byte {
@@ -301,9 +353,25 @@ func (p *senmlPack) time(r *senmlRecord) (ms int64, inRange bool) {
 	return ms, inRange
 }
 
-// metric resolves a record's name (RFC 8428 §4.5.1) and takes the device's own
-// prefix off it.
+// longestPrefix is what may stand before a metric that is as long as it may
+// be: the device's id, also as a urn.
+const longestPrefix = 128
+
+// metric resolves a record's name (RFC 8428 §4.5.1), takes the device's own
+// prefix off it and refuses what is longer than a name may be.
 func (p *senmlPack) metric(r *senmlRecord) []byte {
+	metric := p.resolved(r)
+	n := len(metric)
+	if r.has(senmlS) {
+		n += len(sumSuffix)
+	}
+	if n > p.in.MaxName {
+		r.blame(r.at, telemetry.ReasonMetricInvalid, p.in.longName(metric, n))
+	}
+	return metric
+}
+
+func (p *senmlPack) resolved(r *senmlRecord) []byte {
 	var name []byte
 	if r.has(senmlN) {
 		name = r.text[senmlN-senmlFirstText]
@@ -312,6 +380,10 @@ func (p *senmlPack) metric(r *senmlRecord) []byte {
 		return name
 	}
 	if len(p.baseName) > 0 {
+		if n := len(p.baseName) + len(name); n > p.in.MaxName+longestPrefix {
+			r.blame(r.at, telemetry.ReasonMetricInvalid, p.in.longName(p.baseName, n))
+			return nil
+		}
 		joined := p.b.Bytes(len(p.baseName) + len(name))
 		copy(joined[copy(joined, p.baseName):], name)
 		name = joined

@@ -3,9 +3,10 @@ package codec
 import "github.com/songhua-io/hub/internal/telemetry"
 
 // decodeSenMLCBOR reads a SenML pack in CBOR (RFC 8428 §6).
-func decodeSenMLCBOR(b *telemetry.Batch, in Input) error {
+func decodeSenMLCBOR(b *telemetry.Batch, in *Input) error {
 	s := cborScanner{p: in.Payload, b: b}
-	p := senmlPack{b: b, in: in, format: SenMLCBOR, mark: markOf(b)}
+	var p senmlPack
+	p.begin(b, in, SenMLCBOR)
 	err := p.readCBOR(&s)
 	if err != nil {
 		p.mark.undo(b)
@@ -40,7 +41,7 @@ func (p *senmlPack) readCBOR(s *cborScanner) error {
 }
 
 func (p *senmlPack) cborRecord(s *cborScanner) error {
-	r := p.begin(s.i)
+	r := p.next(s.i)
 	h, err := s.head()
 	if err != nil {
 		return err
@@ -141,7 +142,11 @@ func (p *senmlPack) cborValue(s *cborScanner, r *senmlRecord, f senmlField) erro
 	if err := s.skip(h, 2); err != nil {
 		return err
 	}
-	return p.wrong(r, f, at, telemetry.ReasonMalformed, senmlTypeFault(f))
+	fault := senmlTypeFault(f)
+	if f == senmlVD {
+		fault = "field vd is no byte string"
+	}
+	return p.wrong(r, f, at, telemetry.ReasonMalformed, fault)
 }
 
 // cborFaultReason tells a bignum, which is a number that is not taken, from

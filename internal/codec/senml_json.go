@@ -5,9 +5,10 @@ import (
 )
 
 // decodeSenML reads a SenML pack in JSON (RFC 8428 §5).
-func decodeSenML(b *telemetry.Batch, in Input) error {
+func decodeSenML(b *telemetry.Batch, in *Input) error {
 	s := jsonScanner{p: in.Payload, b: b, format: SenML}
-	p := senmlPack{b: b, in: in, format: SenML, mark: markOf(b)}
+	var p senmlPack
+	p.begin(b, in, SenML)
 	err := p.readJSON(&s)
 	if err != nil {
 		p.mark.undo(b)
@@ -33,7 +34,7 @@ func (p *senmlPack) readJSON(s *jsonScanner) error {
 
 func (p *senmlPack) jsonRecord(s *jsonScanner) error {
 	c := s.peek()
-	r := p.begin(s.i)
+	r := p.next(s.i)
 	if c != '{' {
 		r.blame(s.i, telemetry.ReasonMalformed, "the record is no object")
 		if err := s.skip(0); err != nil {
@@ -42,12 +43,7 @@ func (p *senmlPack) jsonRecord(s *jsonScanner) error {
 		return p.add(r)
 	}
 	for more := !s.open('}'); more; {
-		s.peek()
-		at := s.i
-		key, err := s.key()
-		if err == nil {
-			err = p.jsonField(s, r, key, at)
-		}
+		err := p.jsonField(s, r)
 		if err == nil {
 			more, err = s.more('}', "',' or '}' after a field")
 		}
@@ -58,14 +54,46 @@ func (p *senmlPack) jsonRecord(s *jsonScanner) error {
 	return p.add(r)
 }
 
-// jsonField reads the value of a field whose name stands at byte at.
-func (p *senmlPack) jsonField(s *jsonScanner, r *senmlRecord, key []byte, at int) error {
-	f := senmlLabel(key)
-	if f == senmlUnknown {
-		if err := p.unknown(key, at); err != nil {
+// shortLabels are the labels of one letter, and those of two that begin with
+// b, by their last letter.
+var shortLabels, shortBaseLabels = func() (one, base [256]senmlField) {
+	for c := range one {
+		one[c], base[c] = senmlLabel([]byte{byte(c)}), senmlLabel([]byte{'b', byte(c)})
+	}
+	return one, base
+}()
+
+// shortLabel returns the field whose label stands at p[i] as most packs write
+// it, with its quotes and its colon, and the byte behind them. All else is
+// senmlUnknown, and to be read the long way.
+func shortLabel(p []byte, i int) (f senmlField, end int) {
+	switch p = p[i:]; {
+	case len(p) > 4 && p[0] == '"' && p[2] == '"' && p[3] == ':':
+		return shortLabels[p[1]], i + 4
+	case len(p) > 5 && p[0] == '"' && p[1] == 'b' && p[3] == '"' && p[4] == ':':
+		return shortBaseLabels[p[2]], i + 5
+	}
+	return senmlUnknown, i
+}
+
+// jsonField reads a field.
+func (p *senmlPack) jsonField(s *jsonScanner, r *senmlRecord) error {
+	s.peek()
+	at := s.i
+	f, end := shortLabel(s.p, at)
+	if f != senmlUnknown {
+		s.i = end
+	} else {
+		key, err := s.key()
+		if err != nil {
 			return err
 		}
-		return s.skip(0)
+		if f = senmlLabel(key); f == senmlUnknown {
+			if err := p.unknown(key, at); err != nil {
+				return err
+			}
+			return s.skip(0)
+		}
 	}
 	if r.has(f) {
 		if err := p.repeated(r, f, at); err != nil {
@@ -95,10 +123,12 @@ func (p *senmlPack) jsonField(s *jsonScanner, r *senmlRecord, key []byte, at int
 
 func (p *senmlPack) jsonNumber(s *jsonScanner, r *senmlRecord, f senmlField) error {
 	at := s.i
-	n, err := s.number()
-	if err != nil {
+	n := scanNumber(s.p, at, true)
+	if !n.valid {
+		_, err := s.number()
 		return err
 	}
+	s.i = n.end
 	if n.overflow {
 		return p.wrong(r, f, at, telemetry.ReasonNotFinite,
 			senmlLabels[f]+" is beyond what a 64-bit float can hold")

@@ -2,8 +2,10 @@ package codec
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"math"
 	"strings"
@@ -71,7 +73,7 @@ func TestSenMLExamplesOfTheRFC(t *testing.T) {
 0 urn:dev:ow:10e2073a01080063:temp 23.1 Cel @now+0
 2 urn:dev:ow:10e2073a01080063:open 0 @now+0
 state urn:dev:ow:10e2073a01080063:label "Machine Room" @now+0
-3 decode unsupported: byte 140: vd holds bytes, which are not stored; send numbers, booleans or texts
+state urn:dev:ow:10e2073a01080063:nfc-reader "aGkgCg" @now+0
 `},
 		"5.1.5 a collection of resources": {`
 [
@@ -97,6 +99,15 @@ state urn:dev:ow:10e2073a01080063:label "Machine Room" @now+0
 2 urn:dev:ow:10e2073a01080063:heat 1 / @now+0
 3 urn:dev:ow:10e2073a01080063:fan 0 / @now+0
 `},
+		"base fields in the middle": {
+			`[{"n":"a","v":1},{"bn":"x_","bt":1764000000,"bu":"V","bv":10,"bs":100,"n":"b","v":1,"s":1},{"n":"c","v":2,"u":"A","t":1},{"bn":"","bu":"","bv":0,"bt":0,"bs":0,"n":"d","v":3,"s":3}]`, `
+0 a 1 @now+0
+1 x_b 11 V @now+0
+1 x_b_sum 101 V.s @now+0
+2 x_c 12 A @now+1000
+3 d 3 @now+0
+3 d_sum 3 @now+0
+`},
 		"base values and sums": {
 			`[{"bt":1.320078429e+09,"bu":"Cel","bver":10,"bv":20,"bs":100,"n":"t","v":1.5,"s":7}]`, `
 0 t 21.5 Cel @1320078429000
@@ -121,12 +132,12 @@ func TestSenMLNamesBelongToTheDevice(t *testing.T) {
 		`[{"n":"t\u0031:temp","v":1}]`:                   "0 temp 1 @now+0\n",
 		`[{"bn":"t2:","n":"temp","v":1}]`:                "0 identify foreign_name: byte 1: name \"t2:temp\" is not under the device t1; send <metric> or t1:<metric>\n",
 		`[{"n":"urn:dev:mac:0024befffe804ff1:x","v":1}]`: "0 identify foreign_name: byte 1: name \"urn:dev:mac:0024befffe804ff1:x\" is not under the device t1; send <metric> or t1:<metric>\n",
-		`[{"bn":"t1:","v":1}]`:                           "0 decode metric_invalid: byte 1: name \"t1:\" is the device's own and names no metric; send t1:<metric>\n",
-		`[{"n":"t1","v":1}]`:                             "0 decode metric_invalid: byte 1: name \"t1\" is the device's own and names no metric; send t1:<metric>\n",
-		`[{"n":"温度","v":1}]`:                             "0 decode metric_invalid: byte 1: name \"温度\": byte 0 is not allowed; names begin with a letter or digit and go on with A-Z a-z 0-9 - : . / _\n",
-		`[{"n":"_a","v":1}]`:                             "0 decode metric_invalid: byte 1: name \"_a\": byte 0 is not allowed; names begin with a letter or digit and go on with A-Z a-z 0-9 - : . / _\n",
-		`[{"bn":"t1:","n":"a b","v":1}]`:                 "0 decode metric_invalid: byte 1: name \"t1:a b\": byte 4 is not allowed; names begin with a letter or digit and go on with A-Z a-z 0-9 - : . / _\n",
-		`[{"v":1}]`:                                      "0 decode metric_invalid: byte 1: the record has no name: neither bn nor n\n",
+		`[{"bn":"t1:","v":1}]`:                           "0 validate metric_invalid: byte 1: name \"t1:\" is the device's own and names no metric; send t1:<metric>\n",
+		`[{"n":"t1","v":1}]`:                             "0 validate metric_invalid: byte 1: name \"t1\" is the device's own and names no metric; send t1:<metric>\n",
+		`[{"n":"温度","v":1}]`:                             "0 validate metric_invalid: byte 1: name \"温度\": byte 0 is not allowed; names begin with a letter or digit and go on with A-Z a-z 0-9 - : . / _\n",
+		`[{"n":"_a","v":1}]`:                             "0 validate metric_invalid: byte 1: name \"_a\": byte 0 is not allowed; names begin with a letter or digit and go on with A-Z a-z 0-9 - : . / _\n",
+		`[{"bn":"t1:","n":"a b","v":1}]`:                 "0 validate metric_invalid: byte 1: name \"t1:a b\": byte 4 is not allowed; names begin with a letter or digit and go on with A-Z a-z 0-9 - : . / _\n",
+		`[{"v":1}]`:                                      "0 validate metric_invalid: byte 1: the record has no name: neither bn nor n\n",
 	} {
 		expect(t, SenML, Input{Payload: []byte(pack), Device: "t1"}, want)
 	}
@@ -134,15 +145,19 @@ func TestSenMLNamesBelongToTheDevice(t *testing.T) {
 
 func TestSenMLTimes(t *testing.T) {
 	for pack, want := range map[string]string{
-		`[{"n":"a","v":1}]`:                                               "0 a 1 @now+0\n",
-		`[{"n":"a","v":1,"t":-2.5}]`:                                      "0 a 1 @now-2500\n",
-		`[{"n":"a","v":1,"t":1.5}]`:                                       "0 a 1 @now+1500\n",
-		`[{"bt":-10,"n":"a","v":1,"t":1}]`:                                "0 a 1 @now-9000\n",
-		`[{"n":"a","v":1,"t":268435455}]`:                                 "0 a 1 @2032435455000\n",
-		`[{"n":"a","v":1,"t":268435456}]`:                                 "0 a 1 @268435456000\n",
-		`[{"bt":1764000000.0004,"n":"a","v":1,"t":0.0004}]`:               "0 a 1 @now+1\n",
-		`[{"bt":1764000000,"n":"a","v":1},{"n":"a","v":2,"ut":5,"t":-3}]`: "0 a 1 @now+0\n1 a 2 @now-3000\n",
-		`[{"n":"a","v":1,"t":1e300}]`:                                     "0 decode malformed: byte 1: the time is out of range\n",
+		`[{"n":"a","v":1}]`:                                                "0 a 1 @now+0\n",
+		`[{"n":"a","v":1,"t":-2.5}]`:                                       "0 a 1 @now-2500\n",
+		`[{"n":"a","v":1,"t":1.5}]`:                                        "0 a 1 @now+1500\n",
+		`[{"bt":-10,"n":"a","v":1,"t":1}]`:                                 "0 a 1 @now-9000\n",
+		`[{"n":"a","v":1,"t":268435455}]`:                                  "0 a 1 @2032435455000\n",
+		`[{"n":"a","v":1,"t":268435456}]`:                                  "0 a 1 @268435456000\n",
+		`[{"bt":1764000000.0004,"n":"a","v":1,"t":0.0004}]`:                "0 a 1 @now+1\n",
+		`[{"bt":1764000000,"n":"a","v":1},{"n":"a","v":2,"ut":5,"t":-3}]`:  "0 a 1 @now+0\n1 a 2 @now-3000\n",
+		`[{"bt":268435456,"n":"a","v":1,"t":-0.5}]`:                        "0 a 1 @2032435455500\n",
+		`[{"bt":268435400,"n":"a","v":1,"t":56}]`:                          "0 a 1 @268435456000\n",
+		`[{"bt":-1e6,"n":"a","v":1}]`:                                      "0 a 1 @1763000000000\n",
+		`[{"bt":1764000000,"n":"a","v":1},{"n":"a","v":2,"ut":"x","t":1}]`: "0 a 1 @now+0\n1 decode malformed: byte 53: field ut is no number\n",
+		`[{"n":"a","v":1,"t":1e300}]`:                                      "0 decode malformed: byte 1: the time is out of range\n",
 	} {
 		expect(t, SenML, Input{Payload: []byte(pack)}, want)
 	}
@@ -151,26 +166,42 @@ func TestSenMLTimes(t *testing.T) {
 // What people read when a message or a record is wrong.
 func TestSenMLFaults(t *testing.T) {
 	for pack, want := range map[string]string{
-		``:                                      "error senml: byte 0: expected '[', the start of a SenML pack, found the end\n",
-		`{"n":"a"}`:                             "error senml: byte 0: expected '[', the start of a SenML pack, found '{'\n",
-		`[{"n":"a","v":1}`:                      "error senml: byte 16: expected ',' or ']' after a record, found the end\n",
-		`[{"n":"a" "v":1}]`:                     "error senml: byte 10: expected ',' or '}' after a field, found '\"'\n",
-		`[{"n":"a","v":1},]`:                    "error senml: byte 17: expected a value, found ']'\n",
-		`[{"n":"a","v":1}] x`:                   "error senml: byte 18: expected nothing more, found 'x'\n",
-		`[{n:1}]`:                               "error senml: byte 2: expected a field name in quotes, found 'n'\n",
-		`[{"n":"a}]`:                            "error senml: byte 6: the string has no closing quote\n",
-		`[{"n":"a","v":01}]`:                    "error senml: byte 14: not a number of JSON: \"01\"\n",
-		`[{"n":"a","v":1.}]`:                    "error senml: byte 14: not a number of JSON: \"1.\"\n",
-		`[{"n":"a","v":+1}]`:                    "error senml: byte 14: expected a value, found '+'\n",
-		"[{\"n\":\"a\tb\"}]":                    "error senml: byte 8: control character 0x09 in a string; write it as an escape\n",
-		`[{"n":"\q"}]`:                          "error senml: byte 7: unknown escape in a string\n",
-		"[{\"n\":\"\xff\"}]":                    "error senml: byte 6: the string is not valid UTF-8\n",
-		`[{"bver":11,"n":"a","v":1}]`:           "error senml: byte 1: bver is 11; versions 1 to 10 of SenML are read (RFC 8428 is 10)\n",
-		`[{"bver":5,"n":"a","v":1},{"bver":6}]`: "error senml: byte 26: bver changes from 5 to 6 within one pack\n",
-		`[{"n":"a","v":1,"lock_":2}]`:           "error senml: byte 16: field \"lock_\" must be understood (its name ends with _) and is not; leave it out\n",
-		`[{"bn":5,"n":"a","v":1}]`:              "error senml: byte 7: field bn is no text\n",
-		`[{"bt":1e999}]`:                        "error senml: byte 7: bt is beyond what a 64-bit float can hold\n",
-		`[` + strings.Repeat("[", 40):           "error senml: byte 34: values nest deeper than 32 levels\n",
+		``:                                        "error senml: byte 0: expected '[', the start of a SenML pack, found the end\n",
+		`{"n":"a"}`:                               "error senml: byte 0: expected '[', the start of a SenML pack, found '{'\n",
+		`[{"n":"a","v":1}`:                        "error senml: byte 16: expected ',' or ']' after a record, found the end\n",
+		`[{"n":"a" "v":1}]`:                       "error senml: byte 10: expected ',' or '}' after a field, found '\"'\n",
+		`[{"n":"a","v":1},]`:                      "error senml: byte 17: expected a value, found ']'\n",
+		`[{"n":"a","v":1}] x`:                     "error senml: byte 18: expected nothing more, found 'x'\n",
+		`[{n:1}]`:                                 "error senml: byte 2: expected a field name in quotes, found 'n'\n",
+		`[{"n":"a}]`:                              "error senml: byte 6: the string has no closing quote\n",
+		`[{"n":"a","v":01}]`:                      "error senml: byte 14: not a number of JSON: \"01\"\n",
+		`[{"n":"a","v":1.}]`:                      "error senml: byte 14: not a number of JSON: \"1.\"\n",
+		`[{"n":"a","v":+1}]`:                      "error senml: byte 14: expected a value, found '+'\n",
+		"[{\"n\":\"a\tb\"}]":                      "error senml: byte 8: control character 0x09 in a string; write it as an escape\n",
+		`[{"n":"\q"}]`:                            "error senml: byte 7: unknown escape in a string\n",
+		"[{\"n\":\"\xff\"}]":                      "error senml: byte 6: the string is not valid UTF-8\n",
+		`[{"bver":11,"n":"a","v":1}]`:             "error senml: byte 1: bver is 11; versions 1 to 10 of SenML are read (RFC 8428 is 10)\n",
+		`[{"bver":10,"n":"a","v":1}]`:             "0 a 1 @now+0\n",
+		`[{"n":"a","v":1},{"bver":11}]`:           "error senml: byte 17: bver is 11; versions 1 to 10 of SenML are read (RFC 8428 is 10)\n",
+		`[{"bver":0}]`:                            "error senml: byte 1: bver is 0; versions 1 to 10 of SenML are read (RFC 8428 is 10)\n",
+		`[{"bver":2.5}]`:                          "error senml: byte 1: bver is 2.5; versions 1 to 10 of SenML are read (RFC 8428 is 10)\n",
+		`[{"bn":"a","bn":"b","n":"c","v":1}]`:     "error senml: byte 11: field bn stands twice in one record\n",
+		`[{"n":"a","v":1},{"lock_":null}]`:        "error senml: byte 18: field \"lock_\" must be understood (its name ends with _) and is not; leave it out\n",
+		`[{"n":"a","v":NaN}]`:                     "error senml: byte 14: expected a value, found 'N'\n",
+		`[{"n":"a","v":Infinity}]`:                "error senml: byte 14: expected a value, found 'I'\n",
+		`[{"n":"a","v":-Infinity}]`:               "error senml: byte 14: not a number of JSON: \"-\"\n",
+		`[{"n":"a","v":.5}]`:                      "error senml: byte 14: expected a value, found '.'\n",
+		`[{"n":"a","v":1e}]`:                      "error senml: byte 14: not a number of JSON: \"1\"\n",
+		`[{"n":"a","v":0x10}]`:                    "error senml: byte 15: expected ',' or '}' after a field, found 'x'\n",
+		`[{"n":"a","v":1_000}]`:                   "error senml: byte 15: expected ',' or '}' after a field, found '_'\n",
+		"[{\"n\":\"a\",\"vs\":\"\xed\xa0\x80\"}]": "error senml: byte 15: the string is not valid UTF-8\n",
+		"[{\"n\":\"a\",\"vs\":\"\xc0\xaf\"}]":     "error senml: byte 15: the string is not valid UTF-8\n",
+		"[{\"n\":\"a\",\"vs\":\"\x00\"}]":         "error senml: byte 16: control character 0x00 in a string; write it as an escape\n",
+		`[{"bver":5,"n":"a","v":1},{"bver":6}]`:   "error senml: byte 26: bver changes from 5 to 6 within one pack\n",
+		`[{"n":"a","v":1,"lock_":2}]`:             "error senml: byte 16: field \"lock_\" must be understood (its name ends with _) and is not; leave it out\n",
+		`[{"bn":5,"n":"a","v":1}]`:                "error senml: byte 7: field bn is no text\n",
+		`[{"bt":1e999}]`:                          "error senml: byte 7: bt is beyond what a 64-bit float can hold\n",
+		`[` + strings.Repeat("[", 40):             "error senml: byte 34: values nest deeper than 32 levels\n",
 
 		`[{"n":"a"},{"n":"b","v":2}]`:                                "1 b 2 @now+0\n0 decode malformed: byte 1: the record has no value: none of v, vb, vs, vd and s\n",
 		`[{"bn":"x"},{"n":"b","v":2}]`:                               "1 xb 2 @now+0\n",
@@ -182,8 +213,12 @@ func TestSenMLFaults(t *testing.T) {
 		`[{"n":"a","v":1e999}]`:                                      "0 decode not_finite: byte 14: v is beyond what a 64-bit float can hold\n",
 		`[{"n":"a","v":1,"v":2}]`:                                    "0 decode malformed: byte 16: field v stands twice in one record\n",
 		`[7,{"n":"b","v":2}]`:                                        "1 b 2 @now+0\n0 decode malformed: byte 1: the record is no object\n",
-		`[{"n":"a","v":1,"tags":5}]`:                                 "0 decode label_invalid: byte 23: tags is no object of names and texts\n",
-		`[{"n":"a","v":1,"tags":{"x":null}}]`:                        "0 decode label_invalid: byte 23: tag \"x\" is no text, number or boolean\n",
+		`[{"n":"a","v":1,"v":"x"}]`:                                  "0 decode malformed: byte 16: field v stands twice in one record\n",
+		`[{"n":"a","n":"b","v":1}]`:                                  "0 decode malformed: byte 10: field n stands twice in one record\n",
+		`[{"n":"a","vs":"x","s":1}]`:                                 "0 a_sum 1 @now+0\nstate a \"x\" @now+0\n",
+		`[{"n":"a","u":"W","s":1,"vb":true}]`:                        "0 a 1 W @now+0\n0 a_sum 1 W.s @now+0\n",
+		`[{"n":"a","v":1,"tags":5}]`:                                 "0 validate label_invalid: byte 23: tags is no object of names and texts\n",
+		`[{"n":"a","v":1,"tags":{"x":null}}]`:                        "0 validate label_invalid: byte 23: tag \"x\" is no text, number or boolean\n",
 		`[{"n":"a","s":4}]`:                                          "0 a_sum 4 @now+0\n",
 		`[{"n":"a","v":1,"other":[{"x":null}]}]`:                     "0 a 1 @now+0\n",
 		`[{"n":"a","v":1,"tags":{"room":"\u4e00","n":5,"on":true}}]`: "0 a{room=一,n=5,on=true} 1 @now+0\n",
@@ -193,9 +228,68 @@ func TestSenMLFaults(t *testing.T) {
 	}
 }
 
+// RFC 8428 §4.3: base64url without padding.
+func TestSenMLDataValues(t *testing.T) {
+	most := strings.Repeat("A", maxData)
+	for pack, want := range map[string]string{
+		`[{"n":"a","vd":"aGkgCg"}]`:                   "state a \"aGkgCg\" @now+0\n",
+		`[{"n":"a","vd":""}]`:                         "state a \"\" @now+0\n",
+		`[{"bn":"t1:","bt":-5,"n":"a","vd":"_-09"}]`:  "state a \"_-09\" @now-5000\n",
+		`[{"n":"a","vd":"\u0061Gkg"}]`:                "state a \"aGkg\" @now+0\n",
+		`[{"n":"a","vd":"AQ","s":2}]`:                 "0 a_sum 2 @now+0\nstate a \"AQ\" @now+0\n",
+		`[{"n":"a","vd":"` + most + `"}]`:             "state a \"" + most + "\" @now+0\n",
+		`[{"n":"a","vd":"` + most + `AA"}]`:           "0 validate label_invalid: byte 1: vd has 4098 characters of base64url; at most 4096 are kept\n",
+		`[{"n":"a","vd":"aGkgCg=="},{"n":"b","v":1}]`: "1 b 1 @now+0\n0 decode malformed: byte 1: vd \"aGkgCg==\" is no base64url without padding (A-Z a-z 0-9 - _)\n",
+		`[{"n":"a","vd":"a+/b"}]`:                     "0 decode malformed: byte 1: vd \"a+/b\" is no base64url without padding (A-Z a-z 0-9 - _)\n",
+		`[{"n":"a","vd":"aGkg\n"}]`:                   "0 decode malformed: byte 1: vd \"aGkg\\n\" is no base64url without padding (A-Z a-z 0-9 - _)\n",
+		`[{"n":"a","vd":"aGkgC"}]`:                    "0 decode malformed: byte 1: vd \"aGkgC\" is no base64url without padding (A-Z a-z 0-9 - _)\n",
+		`[{"n":"a","vd":7}]`:                          "0 decode malformed: byte 15: field vd is no text\n",
+		`[{"n":"a","vd":"AQ","vs":"x"}]`:              "0 decode malformed: byte 1: the record has several values: only one of v, vb, vs and vd may stand in it\n",
+		`[{"vd":"AQ"}]`:                               "0 validate metric_invalid: byte 1: the record has no name: neither bn nor n\n",
+	} {
+		expect(t, SenML, Input{Payload: []byte(pack), Device: "t1"}, want)
+	}
+	octets := strings.Repeat("\x00", 3072)
+	expect(t, SenMLCBOR, Input{Payload: []byte("\x81\xa2\x00\x61a\x08\x59\x0c\x00" + octets)}, "state a \""+most+"\" @now+0\n")
+	expect(t, SenMLCBOR, Input{Payload: []byte("\x81\xa2\x00\x61a\x08\x59\x0c\x01" + octets + "\x00")},
+		"0 validate label_invalid: byte 1: vd has 4098 characters of base64url; at most 4096 are kept\n")
+}
+
+func TestStringsOfJSON(t *testing.T) {
+	for text, want := range map[string]string{
+		`\ud83d\ude00`:                 "😀",
+		`\uD83D\uDE00x`:                "😀x",
+		`\ud83d`:                       "\ufffd",
+		`\ud83dx`:                      "\ufffdx",
+		`\ud83d\u0041`:                 "\ufffdA",
+		`\ude00\ud83d`:                 "\ufffd\ufffd",
+		`\u0000`:                       "\x00",
+		`\"\\\/\b\f\n\r\t`:             "\"\\/\b\f\n\r\t",
+		`\u4e00一`:                      "一一",
+		"\x7f":                         "\x7f",
+		`a` + strings.Repeat("b", 300): "a" + strings.Repeat("b", 300),
+		`\u006eonsense` + "é":          "nonsenseé",
+	} {
+		var theirs string
+		if err := json.Unmarshal([]byte(`"`+text+`"`), &theirs); err != nil || theirs != want {
+			t.Fatalf("%s: encoding/json reads %q %v", text, theirs, err)
+		}
+		expect(t, SenML, Input{Payload: []byte(`[{"n":"a","vs":"` + text + `"}]`)}, fmt.Sprintf("state a %q @now+0\n", want))
+		expect(t, JSON, Input{Payload: []byte(`{"a":"` + text + `"}`)}, fmt.Sprintf("state a %q @now+0\n", want))
+	}
+	for _, text := range []string{`\u12`, `\u12x4`, `\x`, `\`, `\ud83d\u12`, "\n", "\xff", "\xed\xa0\x80", "\xf4\x90\x80\x80"} {
+		for f, message := range map[Format]string{SenML: `[{"n":"a","vs":"` + text + `"}]`, JSON: `{"a":"` + text + `"}`} {
+			var b telemetry.Batch
+			if err := Decode(&b, f, Input{Payload: []byte(message)}); err == nil {
+				t.Errorf("%s: %q was read as %s", f, text, written(&b))
+			}
+		}
+	}
+}
+
 func TestNumbersAreReadExactly(t *testing.T) {
 	for _, text := range []string{"0", "-0", "1", "-1.5", "0.1", "123456789.123456789", "9007199254740993", "1e22", "1e23", "1.7976931348623157e308",
-		"5e-324", "2.2250738585072014e-308", "0.3e-22", "12345678901234567890123", "1E+5", "1e-400", "0.000000000000000000000000000001", "18446744073709551616"} {
+		"5e-324", "2.2250738585072014e-308", "0.3e-22", "12345678901234567890123", "1E+5", "1e-400", "1e-99999999999999999999", "0e99999999999999999999", "-0e5", "0.00000001", "12345678", "123456789012345678", "1234567890123456789", "12345678.12345678e-8", "0.000000000000000000000000000001", "18446744073709551616"} {
 		var want float64
 		if err := json.Unmarshal([]byte(text), &want); err != nil {
 			t.Fatal(err)
@@ -301,7 +395,7 @@ func (r book) take(key string, raw json.RawMessage) error {
 				return errField
 			}
 		}
-		v = tags
+		v = fields
 	default:
 		if strings.HasSuffix(key, "_") {
 			return errMustUnderstand
@@ -322,8 +416,13 @@ func (base book) resolve(r book) (values []float64, ok bool) {
 			n++
 		}
 	}
-	if n > 1 || n == 0 && r["s"] == nil || r["vd"] != nil {
+	if n > 1 || n == 0 && r["s"] == nil {
 		return nil, false
+	}
+	if vd, is := r["vd"].(string); is {
+		if _, err := base64.RawURLEncoding.DecodeString(vd); err != nil || strings.ContainsAny(vd, "\r\n") || len(vd) > maxData {
+			return nil, false
+		}
 	}
 	number := func(m book, k string) float64 { f, _ := m[k].(float64); return f }
 	bn, _ := base["bn"].(string)
@@ -336,6 +435,16 @@ func (base book) resolve(r book) (values []float64, ok bool) {
 		if !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-:./_", c) {
 			return nil, false
 		}
+	}
+	if tags, is := r["tags"].([]jsonField); is && !tagsByTheBook(tags) {
+		return nil, false
+	}
+	longest := DefaultMaxName
+	if r["s"] != nil {
+		longest -= len("_sum")
+	}
+	if len(name) > longest {
+		return nil, false
 	}
 	if math.Abs(math.RoundToEven((number(base, "bt")+number(r, "t"))*1000)) > maxTime {
 		return nil, false
@@ -352,6 +461,20 @@ func (base book) resolve(r book) (values []float64, ok bool) {
 		values = append(values, plus(number(base, "bs"), number(r, "s")))
 	}
 	return values, true
+}
+
+// tagsByTheBook reports whether tags are within the bounds.
+func tagsByTheBook(tags []jsonField) bool {
+	for _, t := range tags {
+		value := string(t.value)
+		if value[0] == '"' && json.Unmarshal(t.value, &value) != nil {
+			return false
+		}
+		if len(t.key) > DefaultMaxName || len(value) > DefaultMaxValue {
+			return false
+		}
+	}
+	return len(tags) <= DefaultMaxTags
 }
 
 type jsonField struct {
@@ -387,7 +510,7 @@ func FuzzSenML(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		var b telemetry.Batch
-		err := Decode(&b, SenML, Input{Payload: payload, Now: now})
+		err := decodeAffordably(t, &b, SenML, Input{Payload: payload, Now: now}, len(payload))
 		if err != nil && strings.Contains(err.Error(), "nest deeper") {
 			return
 		}

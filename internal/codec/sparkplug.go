@@ -113,8 +113,10 @@ func (s *Session) Metrics() int { return len(s.byName) }
 // sparkplug_device. Decode returns an *Error, and leaves b and the session as
 // they were, when the message as a whole cannot be read.
 func (s *Session) Decode(b *telemetry.Batch, topic SparkplugTopic, in Input) (SparkplugNote, error) {
-	if in.MaxSamples == 0 {
-		in.MaxSamples = DefaultMaxSamples
+	in.bound()
+	if n := len(topic.Device); n > in.MaxValue {
+		return SparkplugNote{}, &Error{Sparkplug, 0, telemetry.ReasonLabelInvalid,
+			fmt.Sprintf("the device %q of the topic has a name of %d bytes; at most %d are allowed", clip([]byte(topic.Device)), n, in.MaxValue)}
 	}
 	payload, err := readSparkplug(in.Payload, in.MaxSamples)
 	if err != nil {
@@ -134,14 +136,15 @@ func (s *Session) Decode(b *telemetry.Batch, topic SparkplugTopic, in Input) (Sp
 			s.forget(topic.Device)
 		}
 	}
-	m := sparkplugMessage{session: s, b: b, in: in, topic: topic, payload: payload, note: &note}
+	m := sparkplugMessage{session: s, b: b, in: in, topic: topic, payload: payload}
 	m.read()
+	note.Rebirth = note.Rebirth || m.rebirth
 	return note, nil
 }
 
 // die ends the session if the death belongs to it: a late death of an earlier
 // session does not (Sparkplug 3.0 §6.4.3).
-func (s *Session) die(p *sparkplugPayload) bool {
+func (s *Session) die(p sparkplugPayload) bool {
 	if !s.born || p.hasBDSeq && p.bdSeq != s.bdSeq {
 		return false
 	}
@@ -149,7 +152,7 @@ func (s *Session) die(p *sparkplugPayload) bool {
 	return true
 }
 
-func (s *Session) reset(p *sparkplugPayload) {
+func (s *Session) reset(p sparkplugPayload) {
 	*s = Session{
 		born: true, bdSeq: p.bdSeq, seq: p.seq,
 		alias: map[uint64]*sparkplugMetric{}, byName: map[sparkplugName]*sparkplugMetric{},
@@ -158,7 +161,7 @@ func (s *Session) reset(p *sparkplugPayload) {
 
 // advance takes over the sequence number and returns how many messages are
 // missing. The number of the last message again is a re-delivery.
-func (s *Session) advance(p *sparkplugPayload) (missed int) {
+func (s *Session) advance(p sparkplugPayload) (missed int) {
 	if !s.born || !p.hasSeq || p.seq == s.seq {
 		return 0
 	}

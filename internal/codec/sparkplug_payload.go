@@ -1,8 +1,10 @@
 package codec
 
 import (
+	"bytes"
 	"fmt"
 	"math"
+	"strings"
 
 	"google.golang.org/protobuf/encoding/protowire"
 
@@ -36,15 +38,22 @@ const (
 	sparkDoubleValue
 	sparkBooleanValue
 	sparkStringValue
+	_              // bytes
+	_              // data set
+	_              // template
+	sparkLastValue // an extension
 )
 
-// sparkplugPayload is a Payload of sparkplug_b.proto.
+// sparkKinds are how the values stand on the wire, by their fields.
+var sparkKinds = [...]protowire.Type{protowire.VarintType, protowire.VarintType, protowire.Fixed32Type, protowire.Fixed64Type,
+	protowire.VarintType, protowire.BytesType, protowire.BytesType, protowire.BytesType, protowire.BytesType, protowire.BytesType}
+
+// sparkplugPayload is a Payload of sparkplug_b.proto without its metrics.
 type sparkplugPayload struct {
 	time            uint64 // milliseconds since the Unix epoch
 	seq, bdSeq      uint64
 	hasTime, hasSeq bool
 	hasBDSeq        bool
-	metrics         []sparkplugValue
 }
 
 // sparkplugValue is a Metric of sparkplug_b.proto.
@@ -61,9 +70,11 @@ type sparkplugValue struct {
 	text        []byte
 }
 
-// readSparkplug reads a whole payload before any of it takes effect.
-func readSparkplug(payload []byte, maxMetrics int) (*sparkplugPayload, error) {
-	p := &sparkplugPayload{}
+// readSparkplug reads a whole payload before any of it takes effect. Its
+// metrics are read again when they do: two bytes make one, so a list of them
+// would cost many times the message.
+func readSparkplug(payload []byte, maxMetrics int) (p sparkplugPayload, err error) {
+	metrics := 0
 	r := protoReader{p: payload, format: Sparkplug}
 	for r.next() {
 		switch {
@@ -72,17 +83,16 @@ func readSparkplug(payload []byte, maxMetrics int) (*sparkplugPayload, error) {
 		case r.is(3, protowire.VarintType):
 			p.seq, p.hasSeq = r.bits&0xff, true
 		case r.is(2, protowire.BytesType):
-			if len(p.metrics) >= maxMetrics {
-				return nil, tooManyMetrics(r.start, maxMetrics)
+			if metrics++; metrics > maxMetrics {
+				return p, tooManyMetrics(r.start, maxMetrics)
 			}
 			m, err := readSparkplugMetric(r.inner())
 			if err != nil {
-				return nil, err
+				return p, err
 			}
 			if string(m.name) == "bdSeq" {
 				p.bdSeq, p.hasBDSeq = m.bits, true
 			}
-			p.metrics = append(p.metrics, m)
 		}
 	}
 	return p, r.err
@@ -106,7 +116,7 @@ func readSparkplugMetric(r protoReader) (m sparkplugValue, err error) {
 			if m.unit, err = readEngUnit(r.inner()); err != nil {
 				return m, err
 			}
-		case r.field >= sparkIntValue && r.field <= 19:
+		case r.field >= sparkIntValue && r.field <= sparkLastValue && r.kind == sparkKinds[r.field-sparkIntValue]:
 			m.field, m.bits, m.text = r.field, r.bits, r.bytes
 		}
 	}
@@ -147,9 +157,9 @@ type sparkplugMessage struct {
 	b       *telemetry.Batch
 	in      Input
 	topic   SparkplugTopic
-	payload *sparkplugPayload
-	note    *SparkplugNote
+	payload sparkplugPayload
 	tags    []telemetry.Tag
+	rebirth bool // it names an alias that no birth announced
 }
 
 func (m *sparkplugMessage) birth() bool { return m.topic.Type == NBirth || m.topic.Type == DBirth }
@@ -160,13 +170,35 @@ func (m *sparkplugMessage) read() {
 		m.b.AddTag([]byte("sparkplug_device"), []byte(m.topic.Device))
 		m.tags = m.b.EndTags(mark)
 	}
-	for i := range m.payload.metrics {
-		v := &m.payload.metrics[i]
-		if m.birth() {
-			m.announce(i, v)
-		}
-		m.metric(i, v)
+	if m.birth() {
+		// The session keeps the name, not the topic it stands in.
+		m.topic.Device = strings.Clone(m.topic.Device)
 	}
+	r := protoReader{p: m.in.Payload, format: Sparkplug}
+	for i := 0; r.next(); {
+		if !r.is(2, protowire.BytesType) {
+			continue
+		}
+		// It was read before, without a fault.
+		v, _ := readSparkplugMetric(r.inner())
+		m.value(i, &v)
+		i++
+	}
+}
+
+// value announces a metric, when it is born, and adds what it holds.
+func (m *sparkplugMessage) value(i int, v *sparkplugValue) {
+	if n := len(v.name); n > m.in.MaxName {
+		rejectAt(m.b, i, v.at, telemetry.ReasonMetricInvalid, m.in.longName(v.name, n))
+		return
+	}
+	if len(v.unit) > m.in.MaxName {
+		v.unit = nil
+	}
+	if m.birth() {
+		m.announce(i, v)
+	}
+	m.metric(i, v)
 }
 
 // announce remembers what a birth says of a metric. The memory outlives the
@@ -177,7 +209,7 @@ func (m *sparkplugMessage) announce(i int, v *sparkplugValue) {
 	}
 	known := &sparkplugMetric{
 		key:  sparkplugName{m.topic.Device, string(v.name)},
-		name: []byte(string(v.name)), unit: []byte(string(v.unit)),
+		name: bytes.Clone(v.name), unit: bytes.Clone(v.unit),
 		datatype: v.datatype, alias: v.alias, aliased: v.hasAlias,
 	}
 	if !m.session.announce(known) {
@@ -220,7 +252,7 @@ func control(name []byte) bool {
 // metric adds one metric of the message.
 func (m *sparkplugMessage) metric(i int, v *sparkplugValue) {
 	if fault := m.find(v); fault != "" {
-		m.note.Rebirth = m.note.Rebirth || v.hasAlias
+		m.rebirth = m.rebirth || v.hasAlias
 		rejectAt(m.b, i, v.at, telemetry.ReasonMalformed, sparkplugWho(v)+fault)
 		return
 	}
@@ -236,6 +268,10 @@ func (m *sparkplugMessage) metric(i int, v *sparkplugValue) {
 	case sparkString, sparkText, sparkUUID:
 		if v.field != sparkStringValue {
 			break
+		}
+		if n := len(m.topic.Device) + 1 + len(v.name); m.topic.Device != "" && n > m.in.MaxName {
+			rejectAt(m.b, i, v.at, telemetry.ReasonMetricInvalid, m.in.longName([]byte(m.topic.Device), n))
+			return
 		}
 		m.b.States = append(m.b.States, telemetry.State{Name: m.stateName(v.name), Value: v.text, Time: ms})
 		return
@@ -259,7 +295,11 @@ func (m *sparkplugMessage) stateName(name []byte) []byte {
 	if m.topic.Device == "" {
 		return name
 	}
-	return m.b.Copy([]byte(m.topic.Device + "/" + string(name)))
+	joined := m.b.Bytes(len(m.topic.Device) + 1 + len(name))
+	n := copy(joined, m.topic.Device)
+	joined[n] = '/'
+	copy(joined[n+1:], name)
+	return joined
 }
 
 // time is the metric's own, else the payload's, else the hub's.

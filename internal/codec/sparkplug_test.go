@@ -162,6 +162,54 @@ state id "c0ffee" @now+0
 	n.says("NDATA/e1", message(1)[:10], "sparkplug: byte 9: the protobuf message is cut off or broken here\n")
 }
 
+func TestSparkplugSequenceWrapsAround(t *testing.T) {
+	n := node{t: t}
+	n.says("NBIRTH/e1", message(254), "")
+	n.says("NDATA/e1", message(255), "")
+	n.says("NDATA/e1", message(0), "")
+	n.says("NDATA/e1", message(0), "")
+	n.says("NDATA/e1", message(3), "missed 2\nrebirth\n")
+	n.says("NDATA/e1", spark{}.varint(1, now), "")
+	n.says("NDATA/e1", message(4), "")
+	n.says("NBIRTH/e1", message(0), "")
+	n.says("NDATA/e1", message(1), "")
+}
+
+func TestSparkplugTimes(t *testing.T) {
+	n := node{t: t}
+	value := func() spark { return named("a").of(10).double(13, 1) }
+	n.says("NBIRTH/e1", spark{}.varint(3, 0).metric(value()).metric(value().varint(3, now-7)), "0 a 1 @now+500\n1 a 1 @now-7\n")
+	n.says("NDATA/e1", message(1).metric(value().varint(3, 0)), "0 a 1 @0\n")
+	n.says("NDATA/e1", spark{}.varint(1, math.MaxUint64).varint(3, 2).metric(value()).metric(value().varint(3, now)),
+		"1 a 1 @now+0\n0 decode malformed: byte 15: metric \"a\": the time is out of range\n")
+}
+
+// A field of another kind on the wire is no field (protobuf).
+func TestSparkplugValuesOfAnotherKind(t *testing.T) {
+	n := node{t: t}
+	n.says("NBIRTH/e1", message(0).
+		metric(named("name").of(12).varint(15, 7)).
+		metric(named("f").of(9).double(12, 1)).
+		metric(named("d").of(10).varint(13, 1).double(13, 2)).
+		metric(named("null").of(12).varint(7, 1).text(15, "x")), `
+2 d 2 @now+0
+0 decode malformed: byte 11: metric "name": it has no value and is not marked as null
+1 decode malformed: byte 23: metric "f": it has no value and is not marked as null
+`)
+}
+
+func TestSparkplugDeathBelongsToItsSession(t *testing.T) {
+	n := node{t: t}
+	death := func(session uint64) spark { return spark{}.metric(named("bdSeq").of(8).varint(11, session)) }
+	n.says("NDEATH/e1", death(1), "")
+	n.says("NBIRTH/e1", message(0).metric(named("bdSeq").of(8).varint(11, 1)), "")
+	n.says("NBIRTH/e1", message(0).metric(named("bdSeq").of(8).varint(11, 2)), "")
+	n.says("NDEATH/e1", death(1), "")
+	n.says("NDATA/e1", message(1), "")
+	n.says("NDEATH/e1", spark{}, "died\n")
+	n.says("NDATA/e1", message(2), "rebirth\n")
+}
+
 func TestSparkplugSessionIsBounded(t *testing.T) {
 	birth := message(0)
 	for i := range uint64(MaxSparkplugMetrics + 5) {
@@ -215,7 +263,10 @@ func FuzzSparkplug(f *testing.F) {
 			payload []byte
 		}{{NBirth, "", birth}, {NData, "", data}, {DBirth, "d", birth}, {DData, "d", data}, {DDeath, "d", data}, {NDeath, "", birth}} {
 			b.Reset()
-			_, err := s.Decode(&b, SparkplugTopic{Node: "n", Device: step.device, Type: step.kind}, Input{Payload: step.payload, Now: now})
+			var err error
+			affordable(t, len(birth)+len(data), maxGrowth, func() {
+				_, err = s.Decode(&b, SparkplugTopic{Node: "n", Device: step.device, Type: step.kind}, Input{Payload: step.payload, Now: now})
+			})
 			if err != nil && len(b.Samples)+len(b.States)+len(b.Rejects) > 0 {
 				t.Fatal("a refused message left something behind")
 			}

@@ -60,7 +60,7 @@ func docs() map[string]string {
 		"github.com/songhua-io/hub/internal/ingest/http.Config.MaxBody":                  "max_body is the largest body in bytes, as sent.",
 		"github.com/songhua-io/hub/internal/ingest/http.Config.MaxConnections":           "max_connections is how many connections of any kind the HTTP door may have open at once, MQTT over WebSocket among them.",
 		"github.com/songhua-io/hub/internal/ingest/http.Config.MaxConnectionsPerAddress": "max_connections_per_address is how many of them may come from one IPv4 address or IPv6 /64 network. It is high because a\nreverse proxy is one address; lower it where devices have their own.",
-		"github.com/songhua-io/hub/internal/ingest/http.Config.MaxDecoded":               "max_decoded is the largest body in bytes after gzip or zstd.",
+		"github.com/songhua-io/hub/internal/ingest/http.Config.MaxDecoded":               "max_decoded is the largest body in bytes after gzip, zstd or snappy.",
 		"github.com/songhua-io/hub/internal/ingest/http.Config.MaxDevices":               "max_devices is how many devices a gateway may speak for in one request.",
 		"github.com/songhua-io/hub/internal/ingest/http.Config.MaxMemory":                "max_memory is how many bytes the bodies of all requests together may take.",
 		"github.com/songhua-io/hub/internal/ingest/http.Config.MaxRatio":                 "max_ratio is how many times larger than sent a body may unfold. The first 64 KiB are free.",

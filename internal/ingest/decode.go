@@ -23,7 +23,7 @@ func (p *Pipeline) decodeMessage(d *Delivery, m *Message) {
 		now = m.source.stamp(now)
 		m.source.mu.Unlock()
 	}
-	in := codec.Input{Payload: m.Payload, Device: m.Device, Now: now, MaxSamples: p.cfg.MaxMessageSamples}
+	in := p.Input(m.Payload, m.Device, now)
 	m.first, m.states, m.Accepted = len(d.batch.Samples), len(d.batch.States), 0
 	if m.refused {
 		m.last, m.statesEnd = m.first, m.states
@@ -44,6 +44,15 @@ func (p *Pipeline) decodeMessage(d *Delivery, m *Message) {
 		m.source.mu.Lock()
 		m.source.stamped = max(m.source.stamped, now)
 		m.source.mu.Unlock()
+	}
+}
+
+// Input is what a payload of a device is read against: the bounds that
+// validate holds too, before memory is spent.
+func (p *Pipeline) Input(payload []byte, device string, now int64) codec.Input {
+	return codec.Input{
+		Payload: payload, Device: device, Now: now, MaxSamples: p.cfg.MaxMessageSamples,
+		MaxName: p.cfg.MaxNameBytes, MaxTags: p.cfg.MaxTags, MaxValue: p.cfg.MaxValueBytes,
 	}
 }
 

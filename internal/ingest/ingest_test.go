@@ -266,6 +266,25 @@ func TestRejectsNameStageReasonAndValueAndKeepTheRest(t *testing.T) {
 	}
 }
 
+// The codecs hold the bounds that are configured, not their own.
+func TestConfiguredBoundsHoldWhileDecoding(t *testing.T) {
+	cfg := ingest.DefaultConfig()
+	cfg.MaxNameBytes, cfg.MaxTags, cfg.MaxValueBytes = 2000, 60, 3000
+	p, _ := start(t, cfg, newShelf(soilProbe()))
+	tags := fmt.Sprintf(`"long": %q`, strings.Repeat("v", 3000))
+	for i := range 59 {
+		tags += fmt.Sprintf(`, "t%d": "x"`, i)
+	}
+	message := fmt.Sprintf(`{"tags": {%s}, %q: {"b": 1}}`, tags, strings.Repeat("a", 1998))
+	if m := send(t, p, "t1", message); m.Accepted != 1 {
+		t.Errorf("accepted %d, rejects %v", m.Accepted, m.Rejects)
+	}
+	in := p.Input([]byte("x"), "t1", 5)
+	if in.MaxName != 2000 || in.MaxTags != 60 || in.MaxValue != 3000 || in.MaxSamples != cfg.MaxMessageSamples {
+		t.Errorf("%+v", in)
+	}
+}
+
 func TestAnotherValueForAStoredTimeIsAConflictAndTheFirstStays(t *testing.T) {
 	s := newShelf(soilProbe())
 	p, _ := start(t, ingest.DefaultConfig(), s)

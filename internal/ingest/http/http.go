@@ -18,7 +18,7 @@ import (
 type Config struct {
 	// MaxBody is the largest body in bytes, as sent.
 	MaxBody int `yaml:"max_body"`
-	// MaxDecoded is the largest body in bytes after gzip or zstd.
+	// MaxDecoded is the largest body in bytes after gzip, zstd or snappy.
 	MaxDecoded int `yaml:"max_decoded"`
 	// MaxRatio is how many times larger than sent a body may unfold. The first 64 KiB are free.
 	MaxRatio int `yaml:"max_ratio"`

@@ -48,9 +48,14 @@ func (r *request) remoteWritten(version codec.Format) *failure {
 	if enc := r.r.Header.Get("Content-Encoding"); enc != "" && !strings.EqualFold(enc, "snappy") {
 		return refuse(nethttp.StatusUnsupportedMediaType, telemetry.ReasonUnsupported, "Content-Encoding %q is not read here; remote write is compressed with snappy", clip(enc))
 	}
-	// The codec unfolds snappy itself: the size stands in front and is checked.
 	if fault := r.readBody(); fault != nil {
 		return fault
+	}
+	// The codec unfolds snappy itself; what it refuses to unfold takes no memory.
+	if n, err := codec.DecodedLen(version, r.body, r.door.cfg.MaxDecoded); err == nil {
+		if fault := r.reserve(n); fault != nil {
+			return fault
+		}
 	}
 	if fault := r.deliverSeries(version, r.body); fault != nil {
 		return fault

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/json"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -131,6 +132,48 @@ func TestRemoteWriteTypesAndBombs(t *testing.T) {
 		if a.code != c.code {
 			t.Errorf("%s %s answered %d %s, want %d", c.contentType, c.encoding, a.code, a.body, c.code)
 		}
+	}
+}
+
+// What snappy unfolds to is charged before it is unfolded, and given back.
+func TestRemoteWriteTakesItsDecodedSizeFromTheDoorsMemory(t *testing.T) {
+	config := http.DefaultConfig()
+	config.MaxMemory, config.MaxDecoded = 1<<20, 4<<20
+	h := open(t, config)
+	post := func(device string, n int) answer {
+		body := snappy.Encode(nil, bytes.Repeat([]byte{0x22, 0x00}, n/2)) // symbols of no bytes
+		return h.post(t, "/prometheus/api/v1/write", doortest.Secret(device), version2, bytes.NewReader(body), "Content-Encoding", "snappy")
+	}
+	for _, device := range []string{"t1", "gw"} {
+		if a := post(device, 3<<20); a.code != 503 || !strings.Contains(a.body, "too many large bodies") {
+			t.Errorf("%s: 3 MiB where 1 MiB is allowed answered %d %s", device, a.code, a.body)
+		}
+		for range 3 {
+			if a := post(device, 600<<10); a.code != 204 {
+				t.Errorf("%s: 600 KiB where 1 MiB is allowed answered %d %s", device, a.code, a.body)
+			}
+		}
+		if a := post(device, 5<<20); a.code != 413 {
+			t.Errorf("%s: 5 MiB where 4 MiB may be decoded answered %d %s", device, a.code, a.body)
+		}
+	}
+}
+
+func TestAGatewaysSeriesHasTheTagsOfItsDeviceBesideTheDevice(t *testing.T) {
+	h := open(t, http.DefaultConfig())
+	labels := []string{"__name__", "a", "device", "t1"}
+	for i := range 17 {
+		if i == 16 {
+			request := &prompb.WriteRequest{Timeseries: []prompb.TimeSeries{series1(1, now(), labels...)}}
+			if a := h.write(t, "gw", version1, request); a.code != 204 {
+				t.Errorf("16 tags and the device answered %d %s", a.code, a.body)
+			}
+		}
+		labels = append(labels, "tag"+strconv.Itoa(i), "x")
+	}
+	request := &prompb.WriteRequest{Timeseries: []prompb.TimeSeries{series1(1, now(), labels...)}}
+	if a := h.write(t, "gw", version1, request); a.code != 422 || !strings.Contains(a.body, "label_limit") {
+		t.Errorf("17 tags and the device answered %d %s", a.code, a.body)
 	}
 }
 

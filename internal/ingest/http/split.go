@@ -163,12 +163,18 @@ func unescape(v []byte) []byte {
 func (r *request) deliverSeries(f codec.Format, payload []byte) *failure {
 	r.delivery.Reset()
 	if !r.peer.Gateway {
-		r.delivery.Add(r.peer.Device.ID, f, payload)
+		m := r.delivery.Add(r.peer.Device.ID, f, payload)
+		m.Decode = func(b *telemetry.Batch, in codec.Input) error {
+			in.MaxDecoded = r.door.cfg.MaxDecoded
+			return codec.Decode(b, f, in)
+		}
 		return r.ingest()
 	}
 	s := &r.split
 	s.now = time.Now().UnixMilli()
-	in := codec.Input{Payload: payload, Device: r.peer.Device.ID, Now: s.now, MaxDecoded: r.door.cfg.MaxDecoded}
+	in := r.door.deps.Pipeline.Input(payload, r.peer.Device.ID, s.now)
+	in.MaxDecoded = r.door.cfg.MaxDecoded
+	in.MaxTags++ // deviceTag is taken off
 	if err := codec.Decode(&s.batch, f, in); err != nil {
 		m := r.delivery.Add(r.peer.Device.ID, f, payload)
 		m.Decode = func(*telemetry.Batch, codec.Input) error { return err }
