@@ -168,13 +168,15 @@ func (d *flatJSON) value(name []byte, depth int) error {
 
 func (d *flatJSON) numeric(name []byte) error {
 	at := d.i
-	n, err := d.number()
-	switch {
-	case err != nil:
+	n := scanNumber(d.p, at, true)
+	if !n.valid {
+		_, err := d.number()
 		return err
-	case n.overflow:
+	}
+	d.i = n.end
+	if n.overflow {
 		rejectAt(d.b, 0, at, telemetry.ReasonNotFinite, "field "+strconv.Quote(string(clip(name)))+" is beyond what a 64-bit float can hold")
-	default:
+	} else {
 		d.sample(name, n.value)
 	}
 	return nil
