@@ -12,6 +12,7 @@ import (
 
 	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/api"
+	"github.com/songhua-io/hub/internal/config"
 	"github.com/songhua-io/hub/internal/config/strict"
 	"github.com/songhua-io/hub/internal/ingest/desk"
 	ingesthttp "github.com/songhua-io/hub/internal/ingest/http"
@@ -61,7 +62,7 @@ func (h *hub) surface() (http.Handler, error) {
 func (h *hub) metricsRoute() api.Beside {
 	r := api.Beside{Pattern: "GET /metrics", ZH: "枢纽自身的指标", EN: "The hub's own metrics",
 		Handler: promhttp.HandlerFor(h.metrics, promhttp.HandlerOpts{EnableOpenMetrics: true})}
-	if loopbackOnly(h.cfg.Listen.HTTP) {
+	if loopbackOnly(h.cfg.Listen.HTTP) && (h.cfg.Listen.HTTPS == config.Off || loopbackOnly(h.cfg.Listen.HTTPS)) {
 		r.Own = true
 	} else {
 		r.Action = access.ReadHub

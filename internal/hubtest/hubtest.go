@@ -64,9 +64,10 @@ func Clean() {
 // Hub is a hub that runs as a child process on loopback.
 type Hub struct {
 	Dir   string
-	HTTP  string `json:"http"` // base URL
-	MQTT  string `json:"mqtt"` // address:port
-	CoAP  string `json:"coap"` // address:port
+	HTTP  string `json:"http"`  // base URL
+	HTTPS string `json:"https"` // base URL
+	MQTT  string `json:"mqtt"`  // address:port
+	CoAP  string `json:"coap"`  // address:port
 	MQTTS string `json:"mqtts"`
 	CoAPS string `json:"coaps"`
 	Token string

@@ -30,7 +30,9 @@ import (
 // secure opens the DTLS door of a hub and returns its address.
 func (h *house) secure(tb testing.TB, certificates coap.Certificates) string {
 	conn := listen(tb)
-	h.run(tb, func(ctx context.Context) error { return h.door.ServeDTLS(ctx, conn, certificates) })
+	h.run(tb, func(ctx context.Context) error {
+		return h.door.ServeDTLS(ctx, conn, func() coap.Certificates { return certificates })
+	})
 	return conn.LocalAddr().String()
 }
 
