@@ -16,16 +16,18 @@ import (
 
 	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/audit"
+	"github.com/songhua-io/hub/internal/authority"
 	"github.com/songhua-io/hub/internal/registry"
 )
 
 // Deps are the owners of things. All fields must be set but Beside.
 type Deps struct {
-	Registry *registry.Registry
-	Presence *registry.Presence
-	Tokens   *access.Tokens
-	Audit    audit.Log
-	Desk     Desk
+	Registry  *registry.Registry
+	Presence  *registry.Presence
+	Tokens    *access.Tokens
+	Authority *authority.Authority
+	Audit     audit.Log
+	Desk      Desk
 	// Answers keeps what was answered to writes with an Idempotency-Key.
 	Answers Answers
 	// Sealer encrypts those answers: some hold a secret.

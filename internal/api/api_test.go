@@ -21,6 +21,7 @@ import (
 
 	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/audit"
+	"github.com/songhua-io/hub/internal/authority"
 	"github.com/songhua-io/hub/internal/records"
 	"github.com/songhua-io/hub/internal/registry"
 )
@@ -50,14 +51,15 @@ func (quiet) Activity(func(string, registry.Seen) bool) {}
 // hub is an API with everything real behind it but the write path.
 type hub struct {
 	testing.TB
-	api      *API
-	server   *httptest.Server
-	registry *registry.Registry
-	presence *registry.Presence
-	tokens   *access.Tokens
-	desk     *desk
-	ready    error
-	token    string // of role admin
+	api       *API
+	server    *httptest.Server
+	registry  *registry.Registry
+	presence  *registry.Presence
+	tokens    *access.Tokens
+	authority *authority.Authority
+	desk      *desk
+	ready     error
+	token     string // of role admin
 }
 
 func start(t testing.TB, beside ...Beside) *hub {
@@ -78,12 +80,14 @@ func start(t testing.TB, beside ...Beside) *hub {
 	h.registry, err = registry.Open(t.Context(), registry.Config{Records: db, Sealer: sealer, Log: log, Now: time.Now})
 	check(err)
 	h.presence, err = registry.NewPresence(t.Context(), registry.PresenceConfig{Registry: h.registry, Records: db, Activity: quiet{},
-		On: func(registry.Transition) {}, Log: log, Now: time.Now, Metrics: prometheus.NewRegistry()})
+		On: func([]registry.Transition) {}, Log: log, Now: time.Now, Metrics: prometheus.NewRegistry()})
 	check(err)
 	h.tokens, err = access.OpenTokens(t.Context(), db, time.Now)
 	check(err)
 	h.token = h.roleToken("root", access.Admin, "")
-	h.api, err = New(Deps{Registry: h.registry, Presence: h.presence, Tokens: h.tokens, Audit: audit.Log{DB: db}, Desk: h.desk,
+	h.authority, err = authority.Open(authority.Options{Dir: filepath.Join(dir, "authority"), Config: authority.DefaultConfig(), Log: log, Clock: time.Now, Metrics: prometheus.NewRegistry()})
+	check(err)
+	h.api, err = New(Deps{Registry: h.registry, Presence: h.presence, Tokens: h.tokens, Authority: h.authority, Audit: audit.Log{DB: db}, Desk: h.desk,
 		Answers: records.Answers{DB: db, Now: time.Now}, Sealer: sealer, Rates: func() Rates { return Rates{SamplesPerSecond: 1.5} },
 		Ready: func() error { return h.ready }, Version: "test", Log: log, Now: time.Now, Beside: beside})
 	check(err)

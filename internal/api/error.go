@@ -9,6 +9,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/songhua-io/hub/internal/access"
+	"github.com/songhua-io/hub/internal/authority"
 	"github.com/songhua-io/hub/internal/registry"
 )
 
@@ -38,6 +39,7 @@ var statusOf = [...]struct {
 	{registry.ErrStale, http.StatusPreconditionFailed},
 	{access.ErrUnknown, http.StatusNotFound},
 	{access.ErrExists, http.StatusConflict},
+	{authority.ErrRequest, http.StatusUnprocessableEntity},
 	{access.ErrInvalid, http.StatusUnprocessableEntity},
 }
 

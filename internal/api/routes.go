@@ -21,6 +21,9 @@ func (a *API) list() {
 	on(a, post, "/api/v1/devices/{id}/enable", access.WriteDevices, "重新启用设备", "Enable a device again", a.enableDevice)
 	on(a, post, "/api/v1/devices/{id}/rotate", access.WriteDevices, "更换密钥；旧密钥立即失效", "Give a device a new secret; the old one stops to work at once", a.rotateDevice)
 	on(a, get, "/api/v1/devices/{id}/presence", access.ReadDevices, "设备在线状态的历史", "History of a device's presence", a.devicePresence)
+	on(a, post, "/api/v1/devices/{id}/certificate", access.WriteDevices, "凭证书签名请求为设备签发证书", "Issue a certificate to a device, from a signing request", a.issueCertificate)
+
+	on(a, get, "/api/v1/authority", access.ReadHub, "枢纽的证书机构与各证书的有效期", "The hub's authority, and when its certificates end", a.showAuthority)
 
 	on(a, get, "/api/v1/sites", access.ReadSites, "列出站点", "List sites", a.listSites)
 	on(a, get, "/api/v1/sites/{id}", access.ReadSites, "查看站点", "Show a site", a.getSite)

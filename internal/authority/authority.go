@@ -6,6 +6,7 @@
 package authority
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -133,15 +134,26 @@ func (a *Authority) Root() []byte {
 // so that the root says nothing about the hub.
 func (a *Authority) Outside() bool { return a.current.Load().outside }
 
+// Issued reports whether a verified certificate is of this authority, and not
+// of an outside one.
+func (a *Authority) Issued(c *x509.Certificate) bool {
+	return slices.ContainsFunc(a.current.Load().roots, func(r *x509.Certificate) bool { return bytes.Equal(r.SubjectKeyId, c.AuthorityKeyId) })
+}
+
 // Issued is a certificate of a device.
 type Issued struct {
 	PEM                 []byte
 	NotBefore, NotAfter time.Time
 }
 
+// maxHold bounds how long a certificate that is not valid yet is held back.
+const maxHold = 3 * time.Second
+
 // Issue makes a device's certificate, whose common name is the id. It begins
-// at since or later: what began before since is refused at the doors.
-func (a *Authority) Issue(id string, r *Request, since time.Time) (Issued, error) {
+// at since or later: what began before since is refused at the doors. When
+// that lies a second ahead, because credentials changed this very moment, the
+// certificate is held back until it is valid.
+func (a *Authority) Issue(ctx context.Context, id string, r *Request, since time.Time) (Issued, error) {
 	from := whole(a.o.Clock().Add(-deviceBackdate))
 	if since = whole(since); since.After(from) {
 		from = since
@@ -149,6 +161,13 @@ func (a *Authority) Issue(id string, r *Request, since time.Time) (Issued, error
 	cert, err := a.current.Load().root.device(id, r.public, from, a.o.Config.DeviceLifetime)
 	if err != nil {
 		return Issued{}, err
+	}
+	if hold := from.Sub(a.o.Clock()); hold > 0 {
+		select {
+		case <-time.After(min(hold, maxHold)):
+		case <-ctx.Done():
+			return Issued{}, ctx.Err()
+		}
 	}
 	a.metrics.issued.Inc()
 	return Issued{encode("CERTIFICATE", cert.Raw), cert.NotBefore, cert.NotAfter}, nil

@@ -91,7 +91,7 @@ func TestADeviceGetsACertificateOfItsOwnNameOnly(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		issued, err := a.Issue("t1", req, time.Time{})
+		issued, err := a.Issue(t.Context(), "t1", req, time.Time{})
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
@@ -176,8 +176,8 @@ func TestACertificateBeginsWhenItsCredentialsDo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	since := a.now.Load().Add(1500 * time.Millisecond)
-	issued, err := a.Issue("t1", req, since)
+	since := a.now.Load().Add(time.Second)
+	issued, err := a.Issue(t.Context(), "t1", req, since)
 	if err != nil || !issued.NotBefore.Equal(since.UTC().Truncate(time.Second)) {
 		t.Errorf("since %s: %s, %v", since, issued.NotBefore, err)
 	}
@@ -204,7 +204,7 @@ func TestKeysAreTheOwnersAndOutliveARestart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	issued, err := a.Issue("t1", req, time.Time{})
+	issued, err := a.Issue(t.Context(), "t1", req, time.Time{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -332,7 +332,7 @@ func (h *house) device(t *testing.T, id string) *tls.Certificate {
 	if err != nil {
 		t.Fatal(err)
 	}
-	issued, err := h.Issue(id, req, time.Time{})
+	issued, err := h.Issue(t.Context(), id, req, time.Time{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -123,7 +123,9 @@ func (r *Registry) prepare(ctx context.Context, specs []Spec) ([]candidate, erro
 		g.Go(func() (err error) {
 			c := &all[i]
 			c.secret = orElse(s.Secret, newSecret())
-			c.cred, err = r.credentialOf(ctx, s.ID, c.secret, s.Secret == "")
+			if c.cred, err = r.credentialOf(ctx, s.ID, c.secret, s.Secret == ""); err == nil {
+				c.cred.since = c.device.Created
+			}
 			return err
 		})
 	}
@@ -168,7 +170,7 @@ func insertDevices(ctx context.Context, tx *sql.Tx, entries []candidate) error {
 			return err
 		}
 		c := e.cred
-		if _, err := secret.ExecContext(ctx, e.device.ID, c.verifier, c.key[:], c.mark[:], c.sealed, e.device.Created.UnixMilli()); err != nil {
+		if _, err := secret.ExecContext(ctx, e.device.ID, c.verifier, c.key[:], c.mark[:], c.sealed, records.Millis(c.since)); err != nil {
 			return err
 		}
 	}
@@ -298,12 +300,13 @@ func (r *Registry) Rotate(ctx context.Context, id string, version int64) (Create
 	}
 	d := *old
 	d.Version, d.Updated = old.Version+1, records.Time(records.Millis(r.now()))
+	c.since = r.devices[id].cred.following(d.Updated)
 	err = r.db.Tx(ctx, func(tx *sql.Tx) error {
 		if _, err := tx.ExecContext(ctx, "UPDATE devices SET version = ?, updated = ? WHERE id = ?", d.Version, records.Millis(d.Updated), id); err != nil {
 			return err
 		}
 		_, err := tx.ExecContext(ctx, "UPDATE credentials SET verifier = ?, key_id = ?, mac = ?, sealed = ?, created = ? WHERE device = ?",
-			c.verifier, c.key[:], c.mark[:], c.sealed, records.Millis(d.Updated), id)
+			c.verifier, c.key[:], c.mark[:], c.sealed, records.Millis(c.since), id)
 		return err
 	})
 	if err != nil {
