@@ -17,6 +17,7 @@ import (
 	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/audit"
 	"github.com/songhua-io/hub/internal/authority"
+	"github.com/songhua-io/hub/internal/enrolment"
 	"github.com/songhua-io/hub/internal/registry"
 )
 
@@ -26,8 +27,11 @@ type Deps struct {
 	Presence  *registry.Presence
 	Tokens    *access.Tokens
 	Authority *authority.Authority
-	Audit     audit.Log
-	Desk      Desk
+	Enrolment *enrolment.Registrar
+	// Doors says where a caller that reached the hub at a host finds its doors.
+	Doors func(host string) map[string]string
+	Audit audit.Log
+	Desk  Desk
 	// Answers keeps what was answered to writes with an Idempotency-Key.
 	Answers Answers
 	// Sealer encrypts those answers: some hold a secret.
@@ -136,6 +140,9 @@ func on[I, O any](a *API, method, path string, action access.Action, zh, en stri
 		o(&op)
 	}
 	op.Middlewares = huma.Middlewares{a.identify, a.admit(action), a.once(op.MaxBodyBytes)}
+	if action == "" {
+		op.Middlewares = huma.Middlewares{a.stranger}
+	}
 	huma.Register(a.huma, op, func(ctx context.Context, in *I) (*O, error) {
 		out, err := h(ctx, in)
 		return out, a.problemOf(err)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/authority"
+	"github.com/songhua-io/hub/internal/enrolment"
 	"github.com/songhua-io/hub/internal/registry"
 )
 
@@ -39,6 +40,11 @@ var statusOf = [...]struct {
 	{registry.ErrStale, http.StatusPreconditionFailed},
 	{access.ErrUnknown, http.StatusNotFound},
 	{access.ErrExists, http.StatusConflict},
+	{enrolment.ErrUnknown, http.StatusNotFound},
+	{enrolment.ErrExists, http.StatusConflict},
+	{enrolment.ErrInvalid, http.StatusUnprocessableEntity},
+	{enrolment.ErrToken, http.StatusUnauthorized},
+	{enrolment.ErrScope, http.StatusForbidden},
 	{authority.ErrRequest, http.StatusUnprocessableEntity},
 	{access.ErrInvalid, http.StatusUnprocessableEntity},
 }
@@ -49,9 +55,12 @@ func (a *API) problemOf(err error) error {
 	var ours *problem
 	var invalid *registry.Invalid
 	var batch *registry.BatchError
+	var rate *enrolment.RateError
 	switch {
 	case err == nil:
 		return nil
+	case errors.As(err, &rate):
+		return huma.ErrorWithHeaders(newProblem(http.StatusTooManyRequests, err.Error()), retryAfter(rate))
 	case errors.As(err, &ours):
 		return ours
 	case errors.As(err, &batch):

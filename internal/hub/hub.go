@@ -5,7 +5,7 @@
 //	records   SQLite: devices, tokens, audit
 //	   │
 //	registry, access, audit          who is there, who may do what
-//	authority                        certificates: the hub's, and those it issues
+//	authority, enrolment             certificates: the hub's, and those of devices
 //	   │
 //	store     time series on this machine's disk
 //	   │
@@ -36,6 +36,7 @@ import (
 	"github.com/songhua-io/hub/internal/audit"
 	"github.com/songhua-io/hub/internal/authority"
 	"github.com/songhua-io/hub/internal/config"
+	"github.com/songhua-io/hub/internal/enrolment"
 	"github.com/songhua-io/hub/internal/ingest"
 	"github.com/songhua-io/hub/internal/ingest/desk"
 	"github.com/songhua-io/hub/internal/ingest/mqtt"
@@ -94,6 +95,7 @@ type hub struct {
 	tokens    *access.Tokens
 	audit     audit.Log
 	authority *authority.Authority
+	enrolment *enrolment.Registrar
 	series    *local.DB
 	desk      *desk.Desk
 	pipeline  *ingest.Pipeline

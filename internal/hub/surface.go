@@ -51,7 +51,7 @@ func (h *hub) surface() (http.Handler, error) {
 		beside = append(beside, api.Beside{Pattern: r.Pattern, ZH: r.ZH, EN: r.EN, Own: true, Handler: r.Handler})
 	}
 	return api.New(api.Deps{
-		Registry: h.registry, Presence: h.presence, Tokens: h.tokens, Authority: h.authority, Audit: h.audit, Desk: h.rejects(),
+		Registry: h.registry, Presence: h.presence, Tokens: h.tokens, Authority: h.authority, Enrolment: h.enrolment, Doors: h.doors, Audit: h.audit, Desk: h.rejects(),
 		Answers: records.Answers{DB: h.records, Now: h.clock}, Sealer: h.sealer, Rates: rates.now, Ready: func() error { return nil },
 		Version: h.options.Version, Log: h.log, Now: h.clock, Beside: beside,
 	})

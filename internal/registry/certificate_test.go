@@ -104,3 +104,65 @@ func TestAnOutsideAuthorityMayIssueBeforeTheDeviceIsRegistered(t *testing.T) {
 		t.Errorf("rotated: %v", err)
 	}
 }
+
+func TestAnAwaitedDeviceGetsItsCredentialsOnce(t *testing.T) {
+	dir := t.TempDir()
+	r := open(t, dir)
+	if made := add(t, r, Spec{ID: "t1", Awaited: true}); made.Secret != "" || !made.Awaited {
+		t.Errorf("registered: %+v", made)
+	}
+	r = open(t, dir)
+	bound, err := r.Bind(t.Context(), "t1")
+	if err != nil || bound.Awaited || bound.Secret == "" {
+		t.Fatalf("bound: %+v, %v", bound, err)
+	}
+	for _, now := range []*Registry{r, open(t, dir)} {
+		if _, err := now.Authenticate(t.Context(), "t1", []byte(bound.Secret)); err != nil {
+			t.Error(err)
+		}
+		if _, err := now.Bind(t.Context(), "t1"); !errors.Is(err, ErrExists) {
+			t.Errorf("bound twice: %v", err)
+		}
+	}
+	if _, err := r.Create(t.Context(), Spec{ID: "t2", Awaited: true, Secret: chosen}); err == nil {
+		t.Error("awaited, with a secret")
+	}
+}
+
+func TestNewHardwareKeepsWhatTheDeviceIs(t *testing.T) {
+	dir := t.TempDir()
+	r := open(t, dir)
+	old := add(t, r, Spec{ID: "t1", Kind: "rsu", Site: "ring-road", Region: "220100", Tags: map[string]string{"lane": "2", "serial": "A"}})
+	peer, err := r.Authenticate(t.Context(), "t1", []byte(old.Secret))
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := issued(t, r, "t1")
+	got, err := r.Replace(t.Context(), "t1", 0, map[string]string{"serial": "B"}, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !got.Awaited || got.Secret != "" || got.Kind != "rsu" || got.Site != "ring-road" || got.Tags["lane"] != "2" || got.Tags["serial"] != "B" || !got.Created.Equal(old.Created) {
+		t.Errorf("%+v", got)
+	}
+	if !ended(peer.Done) {
+		t.Error("the old hardware's session lives on")
+	}
+	for _, now := range []*Registry{r, open(t, dir)} {
+		if _, err := now.Authenticate(t.Context(), "t1", []byte(old.Secret)); !errors.Is(err, ErrUnauthorized) {
+			t.Errorf("the old secret: %v", err)
+		}
+		if _, err := now.AuthenticateCertificate(before, true); !errors.Is(err, ErrUnauthorized) {
+			t.Errorf("the old certificate: %v", err)
+		}
+	}
+	if _, err := r.Bind(t.Context(), "t1"); err != nil {
+		t.Error(err)
+	}
+	if got, err := r.Replace(t.Context(), "t1", 0, nil, false); err != nil || got.Awaited || got.Secret == "" {
+		t.Errorf("replaced with a secret: %+v, %v", got, err)
+	}
+	if _, err := r.Replace(t.Context(), "t1", 0, map[string]string{"kind": "x"}, false); !errors.As(err, new(*Invalid)) {
+		t.Errorf("a tag that cannot be: %v", err)
+	}
+}

@@ -35,6 +35,8 @@ type Device struct {
 	*telemetry.Device
 	Lat, Lon *float64
 	Gateway  string
+	// Awaited devices have no credentials yet: they get them when they enrol.
+	Awaited bool
 	// Version rises with every change.
 	Version          int64
 	Created, Updated time.Time
@@ -108,7 +110,7 @@ func (r *Registry) loadDevices(ctx context.Context) error {
 		r.devices[e.device.ID] = e
 		r.index(e)
 		return nil
-	}, `SELECT d.id, kind, site, region, tags, period, lat, lon, gateway, grade, disabled, version, d.created, updated, key_id, mac, sealed, c.created
+	}, `SELECT d.id, kind, site, region, tags, period, lat, lon, gateway, grade, disabled, version, d.created, updated, key_id, mac, sealed, c.created, awaited
 		FROM devices d JOIN credentials c ON c.device = d.id`)
 	if foreign > 0 {
 		r.log.Warn("secrets were sealed with another key", "devices", foreign,
@@ -124,7 +126,7 @@ func scanDevice(rows *sql.Rows) (*entry, error) {
 	var period, created, updated, since int64
 	var key, mac []byte
 	if err := rows.Scan(&d.ID, &d.Kind, &d.Site, &d.Region, &tags, &period, &d.Lat, &d.Lon, &d.Gateway, &d.Grade, &d.Disabled,
-		&d.Version, &created, &updated, &key, &mac, &c.sealed, &since); err != nil {
+		&d.Version, &created, &updated, &key, &mac, &c.sealed, &since, &d.Awaited); err != nil {
 		return nil, err
 	}
 	if tags != "" {
