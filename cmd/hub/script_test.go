@@ -51,14 +51,13 @@ func have(program string) (bool, error) {
 }
 
 // waitHub waits until the hub of a data directory is ready and sets HTTP,
-// MQTT_HOST, MQTT_PORT, COAP, HUB_URL and HUB_TOKEN. DIR may be a pattern that
-// matches once the directory is there: waithub DIR
+// HTTPS, MQTT_HOST, MQTT_PORT, MQTTS_PORT, COAP, COAPS and HUB_TOKEN: waithub DIR
 func waitHub(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: waithub DIR")
 	}
 	dir := ts.MkAbs(args[0])
-	var at struct{ HTTP, MQTT, CoAP string }
+	var at struct{ HTTP, HTTPS, MQTT, MQTTS, CoAP, CoAPS string }
 	deadline := time.Now().Add(60 * time.Second)
 	for ; ; time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -88,7 +87,10 @@ func waitHub(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv("HUB_URL", at.HTTP)
 	ts.Setenv("MQTT_HOST", host)
 	ts.Setenv("MQTT_PORT", port)
+	ts.Setenv("HTTPS", at.HTTPS)
+	ts.Setenv("MQTTS_PORT", at.MQTTS[strings.LastIndexByte(at.MQTTS, ':')+1:])
 	ts.Setenv("COAP", at.CoAP)
+	ts.Setenv("COAPS", at.CoAPS)
 	ts.Setenv("HUB_TOKEN", strings.TrimSpace(string(token)))
 }
 

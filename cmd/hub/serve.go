@@ -15,18 +15,19 @@ import (
 
 // serveFlags are shared by serve and demo: what a person sets most, over the
 // config file.
-type serveFlags struct{ config, data, http, mqtt, mqtts, coap, coaps string }
+type serveFlags struct{ config, data, http, https, mqtt, mqtts, coap, coaps string }
 
 func (f *serveFlags) register(c *cobra.Command) {
 	flags := c.Flags()
 	flags.StringVar(&f.config, "config", "", "config `file` (hub config prints one with every default)")
 	flags.StringVar(&f.data, "data", "", "`directory` of everything the hub keeps")
 	flags.StringVar(&f.http, "http", "", "HTTP `address:port` (port 0: any free one)")
+	flags.StringVar(&f.https, "https", "", "HTTP over TLS `address:port`, or off (default: any free port where --http has port 0)")
 	flags.StringVar(&f.mqtt, "mqtt", "", "MQTT `address:port`, or off")
 	flags.StringVar(&f.mqtts, "mqtts", "", "MQTT over TLS `address:port`, or off (default: any free port where --mqtt has port 0)")
 	flags.StringVar(&f.coap, "coap", "", "CoAP `address:port` (UDP), or off")
 	flags.StringVar(&f.coaps, "coaps", "", "CoAP over DTLS `address:port` (UDP), or off (default: any free port where --coap has port 0)")
-	for _, door := range []string{"http", "mqtt", "mqtts", "coap", "coaps"} {
+	for _, door := range []string{"http", "https", "mqtt", "mqtts", "coap", "coaps"} {
 		_ = c.RegisterFlagCompletionFunc(door, cobra.NoFileCompletions)
 	}
 	_ = c.MarkFlagDirname("data")
@@ -43,7 +44,7 @@ func (f *serveFlags) load() (config.Config, error) {
 		flag string
 		into *string
 	}{
-		{f.data, &c.Data}, {f.http, &c.Listen.HTTP}, {f.mqtt, &c.Listen.MQTT}, {f.mqtts, &c.Listen.MQTTS},
+		{f.data, &c.Data}, {f.http, &c.Listen.HTTP}, {f.https, &c.Listen.HTTPS}, {f.mqtt, &c.Listen.MQTT}, {f.mqtts, &c.Listen.MQTTS},
 		{f.coap, &c.Listen.CoAP}, {f.coaps, &c.Listen.CoAPS},
 	} {
 		if set.flag != "" {
@@ -63,6 +64,9 @@ func (f *serveFlags) load() (config.Config, error) {
 func (f *serveFlags) freePorts(l *config.Listen) {
 	if f.config != "" {
 		return
+	}
+	if strings.HasSuffix(f.http, ":0") && f.https == "" {
+		l.HTTPS = f.http
 	}
 	if strings.HasSuffix(f.mqtt, ":0") && f.mqtts == "" {
 		l.MQTTS = f.mqtt
@@ -100,7 +104,11 @@ func printAddresses(w io.Writer, at hub.Addresses) {
 	fmt.Fprintf(w, "data   %s\n", at.Data)
 	fmt.Fprintf(w, "MQTT   %s\n", doors(at.MQTT, at.MQTTS, "TLS"))
 	fmt.Fprintf(w, "CoAP   %s\n", doors(at.CoAP, at.CoAPS, "DTLS"))
-	fmt.Fprintf(w, "HTTP   %s\n", at.HTTP)
+	if at.HTTPS == "" {
+		fmt.Fprintf(w, "HTTP   %s\n", at.HTTP)
+	} else {
+		fmt.Fprintf(w, "HTTP   %s (TLS %s)\n", at.HTTP, at.HTTPS)
+	}
 	fmt.Fprintf(w, "token  %s\n", at.TokenFile)
 }
 

@@ -17,20 +17,26 @@ import (
 
 	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/audit"
+	"github.com/songhua-io/hub/internal/authority"
 	"github.com/songhua-io/hub/internal/command"
+	"github.com/songhua-io/hub/internal/enrolment"
 	"github.com/songhua-io/hub/internal/registry"
 	"github.com/songhua-io/hub/internal/twin"
 )
 
 // Deps are the owners of things. All fields must be set but Beside.
 type Deps struct {
-	Registry *registry.Registry
-	Presence *registry.Presence
-	Commands *command.Ledger
-	Twins    *twin.Twins
-	Tokens   *access.Tokens
-	Audit    audit.Log
-	Desk     Desk
+	Registry  *registry.Registry
+	Presence  *registry.Presence
+	Commands  *command.Ledger
+	Twins     *twin.Twins
+	Tokens    *access.Tokens
+	Audit     audit.Log
+	Desk      Desk
+	Authority *authority.Authority
+	Enrolment *enrolment.Registrar
+	// Doors says where a caller that reached the hub at a host finds its doors.
+	Doors func(host string) map[string]string
 	// Answers keeps what was answered to writes with an Idempotency-Key.
 	Answers Answers
 	// Sealer encrypts those answers: some hold a secret.
@@ -140,6 +146,9 @@ func on[I, O any](a *API, method, path string, action access.Action, zh, en stri
 		o(&op)
 	}
 	op.Middlewares = huma.Middlewares{a.identify, a.admit(action), a.once(op.MaxBodyBytes)}
+	if action == "" {
+		op.Middlewares = huma.Middlewares{a.stranger}
+	}
 	huma.Register(a.huma, op, func(ctx context.Context, in *I) (*O, error) {
 		out, err := h(ctx, in)
 		return out, a.problemOf(err)

@@ -27,11 +27,12 @@ type DeviceIn struct {
 	Gateway string            `json:"gateway,omitempty" doc:"id of the device that may speak for this one"`
 	Grade   string            `json:"grade,omitempty" doc:"ungraded, general, important or core (GB/T 43697)"`
 	Secret  string            `json:"secret,omitempty" doc:"16 to 128 visible ASCII characters; made by the hub when absent"`
+	Awaited bool              `json:"awaited,omitempty" doc:"it has no secret until it enrols with a token"`
 }
 
 func (in DeviceIn) spec(at string) (registry.Spec, error) {
 	s := registry.Spec{ID: in.ID, Kind: in.Kind, Site: in.Site, Region: in.Region, Tags: in.Tags,
-		Lat: in.Lat, Lon: in.Lon, Gateway: in.Gateway, Grade: in.Grade, Secret: in.Secret}
+		Lat: in.Lat, Lon: in.Lon, Gateway: in.Gateway, Grade: in.Grade, Secret: in.Secret, Awaited: in.Awaited}
 	if in.Period == "" {
 		return s, nil
 	}
@@ -45,7 +46,7 @@ func (in DeviceIn) spec(at string) (registry.Spec, error) {
 
 func describeDevice(d *registry.Device) DeviceIn {
 	s := d.Spec()
-	in := DeviceIn{ID: s.ID, Kind: s.Kind, Site: s.Site, Region: s.Region, Tags: s.Tags, Lat: s.Lat, Lon: s.Lon, Gateway: s.Gateway, Grade: s.Grade}
+	in := DeviceIn{ID: s.ID, Kind: s.Kind, Site: s.Site, Region: s.Region, Tags: s.Tags, Lat: s.Lat, Lon: s.Lon, Gateway: s.Gateway, Grade: s.Grade, Awaited: s.Awaited}
 	if s.Period > 0 {
 		in.Period = s.Period.String()
 	}
@@ -175,7 +176,7 @@ type madeDevice struct {
 
 type deviceWithSecret struct {
 	DeviceOut
-	Secret string `json:"secret" doc:"shown this once"`
+	Secret string `json:"secret,omitempty" doc:"shown this once; absent while the device is awaited"`
 }
 
 func (a *API) made(c registry.Created) *madeDevice {
@@ -216,7 +217,7 @@ type batchOut struct {
 
 type idAndSecret struct {
 	ID     string `json:"id"`
-	Secret string `json:"secret" doc:"shown this once"`
+	Secret string `json:"secret,omitempty" doc:"shown this once; absent while the device is awaited"`
 }
 
 func (a *API) createDevices(ctx context.Context, in *batchIn) (*batchOut, error) {
@@ -289,6 +290,9 @@ func (in DeviceIn) merged(patch map[string]any) (out DeviceIn, err error) {
 	}
 	if _, ok := patch["secret"]; ok {
 		return out, fault("body.secret", "…", "secret cannot be changed so; POST /api/v1/devices/"+in.ID+"/rotate makes a new one")
+	}
+	if _, ok := patch["awaited"]; ok {
+		return out, fault("body.awaited", patch["awaited"], "awaited cannot be changed so; POST /api/v1/devices/"+in.ID+"/replace lets the device enrol anew")
 	}
 	if id, ok := patch["id"]; ok && id != in.ID {
 		return out, fault("body.id", id, "id cannot be changed; register a new device and remove this one")

@@ -9,7 +9,9 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/songhua-io/hub/internal/access"
+	"github.com/songhua-io/hub/internal/authority"
 	"github.com/songhua-io/hub/internal/command"
+	"github.com/songhua-io/hub/internal/enrolment"
 	"github.com/songhua-io/hub/internal/registry"
 	"github.com/songhua-io/hub/internal/twin"
 )
@@ -48,6 +50,12 @@ var statusOf = [...]struct {
 	{command.ErrEnded, http.StatusConflict},
 	{command.ErrFull, http.StatusTooManyRequests},
 	{access.ErrExists, http.StatusConflict},
+	{enrolment.ErrUnknown, http.StatusNotFound},
+	{enrolment.ErrExists, http.StatusConflict},
+	{enrolment.ErrInvalid, http.StatusUnprocessableEntity},
+	{enrolment.ErrToken, http.StatusUnauthorized},
+	{enrolment.ErrScope, http.StatusForbidden},
+	{authority.ErrRequest, http.StatusUnprocessableEntity},
 	{access.ErrInvalid, http.StatusUnprocessableEntity},
 }
 
@@ -58,11 +66,14 @@ func (a *API) problemOf(err error) error {
 	var ours *problem
 	var invalid *registry.Invalid
 	var batch *registry.BatchError
+	var rate *enrolment.RateError
 	switch {
 	case err == nil:
 		return nil
 	case errors.As(err, &headed):
 		return err
+	case errors.As(err, &rate):
+		return huma.ErrorWithHeaders(newProblem(http.StatusTooManyRequests, err.Error()), retryAfter(rate))
 	case errors.As(err, &ours):
 		return ours
 	case errors.As(err, &batch):

@@ -21,6 +21,18 @@ func (a *API) list() {
 	on(a, post, "/api/v1/devices/{id}/enable", access.WriteDevices, "重新启用设备", "Enable a device again", a.enableDevice)
 	on(a, post, "/api/v1/devices/{id}/rotate", access.WriteDevices, "更换密钥；旧密钥立即失效", "Give a device a new secret; the old one stops to work at once", a.rotateDevice)
 	on(a, get, "/api/v1/devices/{id}/presence", access.ReadDevices, "设备在线状态的历史", "History of a device's presence", a.devicePresence)
+	on(a, post, "/api/v1/devices/{id}/certificate", access.WriteDevices, "凭证书签名请求为设备签发证书", "Issue a certificate to a device, from a signing request", a.issueCertificate)
+
+	on(a, post, "/api/v1/devices/{id}/replace", access.WriteDevices, "以新硬件接替设备：标识、历史不变，旧凭据立即失效", "Put new hardware in a device's place: id and history stay, old credentials stop to work at once", a.replaceDevice)
+
+	on(a, get, "/api/v1/enrolments", access.WriteDevices, "列出注册令牌", "List enrolment tokens", a.listEnrolments)
+	on(a, post, "/api/v1/enrolments", access.WriteDevices, "新建注册令牌；内容只显示一次", "Make an enrolment token; it is shown once", a.createEnrolment, status(http.StatusCreated))
+	on(a, del, "/api/v1/enrolments/{name}", access.WriteDevices, "吊销注册令牌；已注册的设备不受影响", "Revoke an enrolment token; devices that enrolled stay", a.revokeEnrolment, status(http.StatusNoContent))
+	open(a, post, "/api/v1/enroll", "设备凭令牌注册并取得证书", "A device registers itself with a token and gets a certificate", a.enrol, status(http.StatusCreated))
+	open(a, post, "/api/v1/renew", "设备以现有证书或密钥换取新证书；旧证书到期前仍有效", "A device gets a new certificate for its present one or its secret; the old one stays valid until its end", a.renew)
+	on(a, get, "/api/v1/knocks", access.WriteDevices, "列出敲门的未知设备", "List unknown devices that asked to be let in", a.listKnocks)
+
+	on(a, get, "/api/v1/authority", access.ReadHub, "枢纽的证书机构与各证书的有效期", "The hub's authority, and when its certificates end", a.showAuthority)
 
 	on(a, post, "/api/v1/devices/{id}/commands", access.SendCommands, "向设备下发命令", "Ask a device for something", a.issueCommand, status(http.StatusCreated))
 	on(a, get, "/api/v1/commands", access.ReadCommands, "列出命令及其状态", "List commands and how far they are", a.listCommands)

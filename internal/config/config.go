@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/songhua-io/hub/internal/authority"
 	"github.com/songhua-io/hub/internal/command"
 	"github.com/songhua-io/hub/internal/config/strict"
 	"github.com/songhua-io/hub/internal/ingest"
@@ -22,7 +23,7 @@ import (
 	"github.com/songhua-io/hub/internal/store/local"
 )
 
-//go:generate go run ./gen -root ../.. -o docs.go -package config -func docs internal/config internal/ingest internal/ingest/mqtt internal/ingest/coap internal/ingest/http internal/ingest/desk internal/command internal/query internal/store/local
+//go:generate go run ./gen -root ../.. -o docs.go -package config -func docs internal/config internal/authority internal/ingest internal/ingest/mqtt internal/ingest/coap internal/ingest/http internal/ingest/desk internal/command internal/query internal/store/local
 
 // Config is everything that can be set of a hub.
 type Config struct {
@@ -34,6 +35,8 @@ type Config struct {
 	Listen Listen `yaml:"listen"`
 	// TLS is used by every door that is encrypted by certificate.
 	TLS TLS `yaml:"tls"`
+	// Authority issues the certificates of devices, and the hub's own where tls.certificate is empty.
+	Authority authority.Config `yaml:"authority"`
 	// Ingest bounds what devices may send.
 	Ingest ingest.Config `yaml:"ingest"`
 	// MQTT bounds the embedded MQTT server.
@@ -67,23 +70,26 @@ type Log struct {
 type Listen struct {
 	// HTTP serves the API, the pages, Grafana's queries, and MQTT over WebSocket at /mqtt.
 	HTTP string `yaml:"http"`
+	// HTTPS serves the same over TLS, with client certificates where devices show them. With tls.certificate set, http is encrypted too.
+	HTTPS string `yaml:"https"`
 	// MQTT is MQTT 3.1.1 and 5 over TCP, without encryption.
 	MQTT string `yaml:"mqtt"`
-	// MQTTS is MQTT over TLS; it opens when tls.certificate is set.
+	// MQTTS is MQTT over TLS, by secret or client certificate.
 	MQTTS string `yaml:"mqtts"`
 	// CoAP is CoAP over UDP, without encryption.
 	CoAP string `yaml:"coap"`
-	// CoAPS is CoAP over DTLS, by pre-shared key: the device's id and secret.
+	// CoAPS is CoAP over DTLS, by client certificate or pre-shared key: the device's id and secret.
 	CoAPS string `yaml:"coaps"`
 }
 
-// TLS names the files of the hub's certificate.
+// TLS names the files of the hub's certificate. They are read again when they
+// change.
 type TLS struct {
-	// Certificate is a PEM file with the hub's certificate and its chain; it turns encryption of HTTP and MQTT on.
+	// Certificate is a PEM file with the hub's certificate and its chain, and encrypts listen.http; empty means one of the hub's own authority. These files are read again when they change.
 	Certificate string `yaml:"certificate"`
 	// Key is a PEM file with the certificate's private key.
 	Key string `yaml:"key"`
-	// ClientCA is a PEM file with the authorities whose client certificates are taken; their common name is the device id.
+	// ClientCA is a PEM file with authorities whose client certificates are taken besides those that the hub issues; their common name is the device id.
 	ClientCA string `yaml:"client_ca"`
 }
 
@@ -97,18 +103,19 @@ func Default() Config {
 		Data: "songhua-data",
 		Log:  Log{Level: "info", Format: "text"},
 		Listen: Listen{
-			HTTP: "127.0.0.1:8080", MQTT: "127.0.0.1:1883", MQTTS: "127.0.0.1:8883",
+			HTTP: "127.0.0.1:8080", HTTPS: "127.0.0.1:8443", MQTT: "127.0.0.1:1883", MQTTS: "127.0.0.1:8883",
 			CoAP: "127.0.0.1:5683", CoAPS: "127.0.0.1:5684",
 		},
-		Ingest:   ingest.DefaultConfig(),
-		MQTT:     mqtt.DefaultConfig(),
-		Broker:   mqtt.DefaultExternalConfig(),
-		CoAP:     coap.DefaultConfig(),
-		HTTP:     http.DefaultConfig(),
-		Desk:     desk.DefaultConfig(),
-		Commands: command.DefaultConfig(),
-		Store:    local.DefaultConfig(),
-		Query:    query.DefaultConfig(),
+		Authority: authority.DefaultConfig(),
+		Ingest:    ingest.DefaultConfig(),
+		MQTT:      mqtt.DefaultConfig(),
+		Broker:    mqtt.DefaultExternalConfig(),
+		CoAP:      coap.DefaultConfig(),
+		HTTP:      http.DefaultConfig(),
+		Desk:      desk.DefaultConfig(),
+		Commands:  command.DefaultConfig(),
+		Store:     local.DefaultConfig(),
+		Query:     query.DefaultConfig(),
 	}
 }
 
@@ -175,7 +182,7 @@ func (l Log) Check(path string) []strict.Error {
 func (l Listen) Check(path string) []strict.Error {
 	var errs []strict.Error
 	for _, door := range []struct{ key, address string }{
-		{"http", l.HTTP}, {"mqtt", l.MQTT}, {"mqtts", l.MQTTS}, {"coap", l.CoAP}, {"coaps", l.CoAPS},
+		{"http", l.HTTP}, {"https", l.HTTPS}, {"mqtt", l.MQTT}, {"mqtts", l.MQTTS}, {"coap", l.CoAP}, {"coaps", l.CoAPS},
 	} {
 		if err := CheckAddress(door.address); err != nil {
 			errs = append(errs, strict.Fault(path, door.key, "%v", err))
@@ -207,9 +214,6 @@ func (t TLS) Check(path string) []strict.Error {
 	var errs []strict.Error
 	if (t.Certificate == "") != (t.Key == "") {
 		errs = append(errs, strict.Fault(path, "", "certificate and key belong together; one of them is missing"))
-	}
-	if t.ClientCA != "" && t.Certificate == "" {
-		errs = append(errs, strict.Fault(path, "client_ca", "is of use only with certificate and key"))
 	}
 	return errs
 }

@@ -3,7 +3,6 @@ package hub
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -22,10 +21,7 @@ import (
 // openDoors opens every listener. Doors are the last to start and the first to
 // stop.
 func (h *hub) openDoors(ctx context.Context) error {
-	trust, err := loadTrust(h.cfg.TLS)
-	if err != nil {
-		return err
-	}
+	trust := h.authority.Server()
 	server, err := mqtt.New(h.cfg.MQTT, mqtt.Deps{
 		Ingest: h.pipeline.Ingest, Refuse: h.pipeline.Refuse, Gate: h.gate(), Presence: presence{h.presence}, Mail: h.mail(),
 		Log: h.log, Clock: h.clock, Metrics: h.metrics,
@@ -52,7 +48,7 @@ func (h *hub) openMQTT(ctx context.Context, trust *tls.Config) error {
 		h.at.MQTT = l.Addr().String()
 		h.stack.start("mqtt", func(ctx context.Context) error { return h.mqtt.Serve(ctx, l) })
 	}
-	if h.cfg.Listen.MQTTS != config.Off && trust != nil {
+	if h.cfg.Listen.MQTTS != config.Off {
 		l, err := listen(ctx, "mqtts", h.cfg.Listen.MQTTS)
 		if err != nil {
 			return err
@@ -75,14 +71,13 @@ func (h *hub) openBroker(context.Context, *tls.Config) error {
 	return nil
 }
 
-func (h *hub) openCoAP(ctx context.Context, trust *tls.Config) error {
+func (h *hub) openCoAP(ctx context.Context, _ *tls.Config) error {
 	door := coap.New(h.cfg.CoAP, coap.Deps{Pipeline: h.pipeline, Gate: h.gate(), Mail: h.mail(), Log: h.log, Clock: h.clock, Metrics: h.metrics})
 	secured := func(ctx context.Context, conn *net.UDPConn) error {
-		var certificates coap.Certificates
-		if trust != nil {
-			certificates = coap.Certificates{Own: trust.Certificates, Clients: trust.ClientCAs}
-		}
-		return door.ServeDTLS(ctx, conn, certificates)
+		return door.ServeDTLS(ctx, conn, func() coap.Certificates {
+			own, clients := h.authority.Doors()
+			return coap.Certificates{Own: []tls.Certificate{own}, Clients: clients}
+		})
 	}
 	for _, d := range []struct {
 		key, address string
@@ -132,20 +127,32 @@ func (h *hub) openHTTP(ctx context.Context, trust *tls.Config) error {
 	if err != nil {
 		return err
 	}
-	l = newLimit(l, h.cfg.HTTP.MaxConnections, h.cfg.HTTP.MaxConnectionsPerAddress, h.metrics)
+	limit := newLimit(h.cfg.HTTP.MaxConnections, h.cfg.HTTP.MaxConnectionsPerAddress, h.metrics)
+	l = limit.over(l)
 	h.at.HTTP = "http://" + l.Addr().String()
-	if trust != nil {
+	if h.authority.Outside() {
 		h.at.HTTP = "https://" + l.Addr().String()
 		l = tls.NewListener(l, trust)
+	}
+	doors := []net.Listener{l}
+	if h.cfg.Listen.HTTPS != config.Off {
+		l, err := listen(ctx, "https", h.cfg.Listen.HTTPS)
+		if err != nil {
+			return errors.Join(err, doors[0].Close())
+		}
+		h.at.HTTPS = "https://" + l.Addr().String()
+		doors = append(doors, tls.NewListener(limit.over(l), trust))
 	}
 	server := h.newServer(surface)
 	server.RegisterOnShutdown(h.hurry)
 	h.stack.start("http", func(ctx context.Context) error {
-		failed := make(chan error, 1)
-		go func() { failed <- server.Serve(l) }()
+		failed := make(chan error, len(doors))
+		for _, l := range doors {
+			go func() { failed <- server.Serve(l) }()
+		}
 		select {
 		case err := <-failed:
-			return err
+			return errors.Join(err, server.Close())
 		case <-ctx.Done():
 		}
 		// What was received is answered; who only listens (WebSocket, event
@@ -184,31 +191,6 @@ func loopbackOnly(address string) bool {
 	}
 	ip, err := netip.ParseAddr(host)
 	return host == "localhost" || err == nil && ip.IsLoopback()
-}
-
-// loadTrust reads the certificate of the encrypted doors; nil when there is none.
-func loadTrust(t config.TLS) (*tls.Config, error) {
-	if t.Certificate == "" {
-		return nil, nil
-	}
-	cert, err := tls.LoadX509KeyPair(t.Certificate, t.Key)
-	if err != nil {
-		return nil, fmt.Errorf("tls.certificate and tls.key: %w", err)
-	}
-	trust := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
-	if t.ClientCA == "" {
-		return trust, nil
-	}
-	pem, err := os.ReadFile(t.ClientCA)
-	if err != nil {
-		return nil, fmt.Errorf("tls.client_ca: %w", err)
-	}
-	trust.ClientCAs = x509.NewCertPool()
-	if !trust.ClientCAs.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("tls.client_ca: %s holds no PEM certificate", t.ClientCA)
-	}
-	trust.ClientAuth = tls.VerifyClientCertIfGiven
-	return trust, nil
 }
 
 // announce writes where the hub is reached into the data directory, for the

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/songhua-io/hub/internal/access"
+	"github.com/songhua-io/hub/internal/authority"
 	"github.com/songhua-io/hub/internal/ingest"
 	"github.com/songhua-io/hub/internal/query"
 	"github.com/songhua-io/hub/internal/registry"
@@ -19,8 +20,9 @@ import (
 // gate is who the doors ask: devices by their own secrets, and programs of
 // role gateway by their tokens.
 type gate struct {
-	registry *registry.Registry
-	tokens   *access.Tokens
+	registry  *registry.Registry
+	tokens    *access.Tokens
+	authority *authority.Authority
 }
 
 // tokenPrefix marks peers that are programs. No device id contains a slash.
@@ -46,7 +48,7 @@ func (g gate) device(ctx context.Context, c ingest.Credentials) (*registry.Peer,
 	case c.Proven:
 		return g.registry.AuthenticateProven(c.ID)
 	case c.Certificate != nil:
-		return g.registry.AuthenticateCertificate(c.Certificate.Subject.CommonName)
+		return g.registry.AuthenticateCertificate(c.Certificate, g.authority.Issued(c.Certificate))
 	case c.ID == "":
 		return g.registry.AuthenticateBearer(ctx, c.Secret, c.About)
 	}

@@ -5,6 +5,7 @@
 //	records   SQLite: devices, tokens, audit
 //	   │
 //	registry, access, audit          who is there, who may do what
+//	authority, enrolment             certificates: the hub's, and those of devices
 //	   │
 //	store     time series on this machine's disk
 //	   │
@@ -36,8 +37,10 @@ import (
 
 	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/audit"
+	"github.com/songhua-io/hub/internal/authority"
 	"github.com/songhua-io/hub/internal/command"
 	"github.com/songhua-io/hub/internal/config"
+	"github.com/songhua-io/hub/internal/enrolment"
 	"github.com/songhua-io/hub/internal/ingest"
 	"github.com/songhua-io/hub/internal/ingest/desk"
 	"github.com/songhua-io/hub/internal/ingest/mqtt"
@@ -62,7 +65,8 @@ type Options struct {
 // empty.
 type Addresses struct {
 	Data      string `json:"data"`
-	HTTP      string `json:"http"` // base URL
+	HTTP      string `json:"http"`  // base URL
+	HTTPS     string `json:"https"` // base URL
 	MQTT      string `json:"mqtt"`
 	MQTTS     string `json:"mqtts"`
 	CoAP      string `json:"coap"`
@@ -72,11 +76,12 @@ type Addresses struct {
 
 // Names in the data directory.
 const (
-	addressFile = "hub.json"
-	secretsFile = "secrets.key"
-	recordsFile = "records.db"
-	seriesDir   = "series"
-	deskDir     = "desk"
+	addressFile  = "hub.json"
+	secretsFile  = "secrets.key"
+	recordsFile  = "records.db"
+	seriesDir    = "series"
+	deskDir      = "desk"
+	authorityDir = "authority"
 )
 
 // hub holds the parts between their building and their end.
@@ -89,19 +94,21 @@ type hub struct {
 	started time.Time
 	stack   *stack
 
-	records  *records.DB
-	sealer   *registry.Sealer
-	registry *registry.Registry
-	tokens   *access.Tokens
-	audit    audit.Log
-	series   *local.DB
-	desk     *desk.Desk
-	pipeline *ingest.Pipeline
-	presence *registry.Presence
-	commands *command.Ledger
-	twins    *twin.Twins
-	mqtt     *mqtt.Server
-	hurry    func() // ends the waiting of HTTP requests
+	records   *records.DB
+	sealer    *registry.Sealer
+	registry  *registry.Registry
+	tokens    *access.Tokens
+	audit     audit.Log
+	series    *local.DB
+	desk      *desk.Desk
+	pipeline  *ingest.Pipeline
+	presence  *registry.Presence
+	commands  *command.Ledger
+	twins     *twin.Twins
+	mqtt      *mqtt.Server
+	hurry     func() // ends the waiting of HTTP requests
+	authority *authority.Authority
+	enrolment *enrolment.Registrar
 
 	at Addresses
 }
@@ -121,7 +128,7 @@ func Run(ctx context.Context, cfg config.Config, o Options) error {
 
 func (h *hub) build(ctx context.Context) error {
 	for _, step := range []func(context.Context) error{
-		h.openRecords, h.openStore, h.runIngest, h.runPresence, h.runMail, h.openDoors, h.announce,
+		h.openRecords, h.openAuthority, h.openStore, h.runIngest, h.runPresence, h.runMail, h.openDoors, h.announce,
 	} {
 		if err := step(ctx); err != nil {
 			return err

@@ -8,10 +8,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// limit lets a bounded number of connections in, in total and from one
-// address; more are closed before anything is read or kept of them.
+// limit lets a bounded number of connections in through several listeners, in
+// total and from one address; more are closed before anything is read or kept
+// of them.
 type limit struct {
-	net.Listener
 	total, perAddress int
 	refused           *prometheus.CounterVec
 
@@ -20,8 +20,8 @@ type limit struct {
 	from map[netip.Prefix]int
 }
 
-func newLimit(l net.Listener, total, perAddress int, reg prometheus.Registerer) *limit {
-	n := &limit{Listener: l, total: total, perAddress: perAddress, from: map[netip.Prefix]int{}}
+func newLimit(total, perAddress int, reg prometheus.Registerer) *limit {
+	n := &limit{total: total, perAddress: perAddress, from: map[netip.Prefix]int{}}
 	n.refused = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "hub_http_connections_refused_total", Help: "HTTP connections closed at once because too many were open, in total or from their address.",
 	}, []string{"bound"})
@@ -43,20 +43,28 @@ const (
 	boundAddress = "address"
 )
 
+// over returns a listener whose connections count towards the limit.
+func (l *limit) over(to net.Listener) net.Listener { return &limitedListener{to, l} }
+
+type limitedListener struct {
+	net.Listener
+	limit *limit
+}
+
 // Accept implements net.Listener.
-func (l *limit) Accept() (net.Conn, error) {
+func (o *limitedListener) Accept() (net.Conn, error) {
 	for {
-		c, err := l.Listener.Accept()
+		c, err := o.Listener.Accept()
 		if err != nil {
 			return nil, err
 		}
 		origin := originOf(c.RemoteAddr())
-		if bound := l.enter(origin); bound != "" {
-			l.refused.WithLabelValues(bound).Inc()
+		if bound := o.limit.enter(origin); bound != "" {
+			o.limit.refused.WithLabelValues(bound).Inc()
 			_ = c.Close() // nobody waits for it
 			continue
 		}
-		return &limited{Conn: c, leave: sync.OnceFunc(func() { l.leave(origin) })}, nil
+		return &limited{Conn: c, leave: sync.OnceFunc(func() { o.limit.leave(origin) })}, nil
 	}
 }
 

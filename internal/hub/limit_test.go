@@ -43,11 +43,11 @@ func TestAFloodOfHTTPConnectionsIsRefused(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			l := newLimit(tcp, bound.total, bound.perAddress, prometheus.NewRegistry())
+			l := newLimit(bound.total, bound.perAddress, prometheus.NewRegistry())
 			h := &hub{log: slog.New(slog.DiscardHandler)}
 			server := h.newServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "here") }))
 			ended := make(chan error, 1)
-			go func() { ended <- server.Serve(l) }()
+			go func() { ended <- server.Serve(l.over(tcp)) }()
 			t.Cleanup(func() {
 				server.Close()
 				<-ended

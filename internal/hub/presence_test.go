@@ -29,7 +29,7 @@ func whole(t *testing.T, dir string) *hub {
 	t.Helper()
 	cfg := config.Default()
 	cfg.Data = dir
-	cfg.Listen = config.Listen{HTTP: "127.0.0.1:0", MQTT: "127.0.0.1:0", MQTTS: config.Off, CoAP: config.Off, CoAPS: config.Off}
+	cfg.Listen = config.Listen{HTTP: "127.0.0.1:0", HTTPS: config.Off, MQTT: "127.0.0.1:0", MQTTS: config.Off, CoAP: config.Off, CoAPS: config.Off}
 	log := slog.New(slog.DiscardHandler)
 	h := &hub{cfg: cfg, options: Options{Log: log}, log: log, clock: time.Now, started: time.Now(), metrics: prometheus.NewRegistry(), stack: newStack(log)}
 	if err := h.build(t.Context()); err != nil {

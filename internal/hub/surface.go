@@ -14,6 +14,7 @@ import (
 
 	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/api"
+	"github.com/songhua-io/hub/internal/config"
 	"github.com/songhua-io/hub/internal/config/strict"
 	"github.com/songhua-io/hub/internal/ingest"
 	"github.com/songhua-io/hub/internal/ingest/desk"
@@ -24,7 +25,7 @@ import (
 	"github.com/songhua-io/hub/internal/web"
 )
 
-func (h *hub) gate() gate { return gate{h.registry, h.tokens} }
+func (h *hub) gate() gate { return gate{h.registry, h.tokens, h.authority} }
 
 // surface is everything that the HTTP door serves.
 func (h *hub) surface() (http.Handler, error) {
@@ -54,7 +55,7 @@ func (h *hub) surface() (http.Handler, error) {
 		beside = append(beside, api.Beside{Pattern: r.Pattern, ZH: r.ZH, EN: r.EN, Own: true, Handler: r.Handler})
 	}
 	return api.New(api.Deps{
-		Registry: h.registry, Presence: h.presence, Commands: h.commands, Twins: h.twins, Tokens: h.tokens, Audit: h.audit, Desk: h.rejects(),
+		Registry: h.registry, Authority: h.authority, Enrolment: h.enrolment, Doors: h.doors, Presence: h.presence, Commands: h.commands, Twins: h.twins, Tokens: h.tokens, Audit: h.audit, Desk: h.rejects(),
 		Answers: records.Answers{DB: h.records, Now: h.clock}, Sealer: h.sealer, Rates: rates.now, Ready: h.ready,
 		Version: h.options.Version, Log: h.log, Now: h.clock, Metrics: h.metrics, Beside: beside,
 	})
@@ -65,7 +66,7 @@ func (h *hub) surface() (http.Handler, error) {
 func (h *hub) metricsRoute() api.Beside {
 	r := api.Beside{Pattern: "GET /metrics", ZH: "枢纽自身的指标", EN: "The hub's own metrics",
 		Handler: promhttp.HandlerFor(h.metrics, promhttp.HandlerOpts{EnableOpenMetrics: true})}
-	if loopbackOnly(h.cfg.Listen.HTTP) {
+	if loopbackOnly(h.cfg.Listen.HTTP) && (h.cfg.Listen.HTTPS == config.Off || loopbackOnly(h.cfg.Listen.HTTPS)) {
 		r.Own = true
 	} else {
 		r.Action = access.ReadHub

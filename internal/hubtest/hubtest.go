@@ -65,9 +65,10 @@ func Clean() {
 // Hub is a hub that runs as a child process on loopback.
 type Hub struct {
 	Dir   string
-	HTTP  string `json:"http"` // base URL
-	MQTT  string `json:"mqtt"` // address:port
-	CoAP  string `json:"coap"` // address:port
+	HTTP  string `json:"http"`  // base URL
+	HTTPS string `json:"https"` // base URL
+	MQTT  string `json:"mqtt"`  // address:port
+	CoAP  string `json:"coap"`  // address:port
 	MQTTS string `json:"mqtts"`
 	CoAPS string `json:"coaps"`
 	Token string
@@ -112,7 +113,7 @@ func Launch(binary, dir string, args ...string) (*Hub, error) {
 // freePorts asks for any free port at every door: a door left to its default,
 // or to a config file, would meet the hub of another test on its port.
 func freePorts() (flags []string) {
-	for _, door := range []string{"http", "mqtt", "mqtts", "coap", "coaps"} {
+	for _, door := range []string{"http", "https", "mqtt", "mqtts", "coap", "coaps"} {
 		flags = append(flags, "--"+door, "127.0.0.1:0")
 	}
 	return flags

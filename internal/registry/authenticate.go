@@ -3,9 +3,11 @@ package registry
 import (
 	"context"
 	"crypto/subtle"
+	"crypto/x509"
 	"database/sql"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/songhua-io/hub/internal/telemetry"
 )
@@ -109,6 +111,7 @@ func (r *Registry) reseal(ctx context.Context, id string, c *credential) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if e := r.devices[id]; e != nil && e.cred.key != c.key {
+		c.since = e.cred.since
 		e.cred = c.held()
 		r.index(e)
 	}
@@ -117,7 +120,7 @@ func (r *Registry) reseal(ctx context.Context, id string, c *credential) error {
 
 // held is the credential without what need not stay in memory.
 func (c *credential) held() *credential {
-	return &credential{key: c.key, mark: c.mark, sealed: c.sealed}
+	return &credential{key: c.key, mark: c.mark, sealed: c.sealed, since: c.since}
 }
 
 // AuthenticateBearer returns the peer of a secret that stands alone, as in an
@@ -155,21 +158,62 @@ func (r *Registry) admitGateway(ids []string, m mark, about string) (*Peer, erro
 }
 
 // AuthenticateCertificate returns the peer that the common name of a verified
-// client certificate names.
-func (r *Registry) AuthenticateCertificate(commonName string) (*Peer, error) {
-	return r.proven(commonName)
+// client certificate names, unless the device's credentials changed since it
+// was issued. One of the hub's own is refused too when the device was removed
+// and registered anew since; an outside authority may have issued its own long
+// before the device was registered.
+func (r *Registry) AuthenticateCertificate(c *x509.Certificate, own bool) (*Peer, error) {
+	return r.proven(c.Subject.CommonName, func(e *entry) error {
+		if !own && !e.cred.since.After(e.device.Created) {
+			return nil
+		}
+		if since := e.cred.from(); c.NotBefore.Before(since) {
+			return fmt.Errorf("%w: the certificate of device %q begins at %s, and its credentials changed at %s", ErrUnauthorized, e.device.ID, c.NotBefore.Format(time.RFC3339), since.Format(time.RFC3339))
+		}
+		return nil
+	})
+}
+
+// from is the earliest beginning of a certificate that is taken, in whole
+// seconds as certificates have it.
+func (c *credential) from() time.Time { return c.since.Truncate(time.Second) }
+
+// following is when a credential begins that takes the place of c: now, but a
+// second after c at least, so that no certificate of one is taken for one of
+// the other.
+func (c *credential) following(now time.Time) time.Time {
+	if next := c.from().Add(time.Second); now.Before(next) {
+		return next
+	}
+	return now
+}
+
+// CertificatesFrom returns the moment before which no certificate of the device
+// may begin.
+func (r *Registry) CertificatesFrom(id string) (time.Time, error) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if e := r.devices[id]; e != nil {
+		return e.cred.from(), nil
+	}
+	return time.Time{}, unknown(id)
 }
 
 // AuthenticateProven returns the peer whose identity the transport has proven
 // with the key that PSK gave.
-func (r *Registry) AuthenticateProven(id string) (*Peer, error) { return r.proven(id) }
+func (r *Registry) AuthenticateProven(id string) (*Peer, error) {
+	return r.proven(id, func(*entry) error { return nil })
+}
 
-func (r *Registry) proven(id string) (*Peer, error) {
+func (r *Registry) proven(id string, check func(*entry) error) (*Peer, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	e := r.devices[id]
 	if e == nil {
 		return nil, fmt.Errorf("%w: device %q %w", ErrUnauthorized, id, ErrUnknown)
+	}
+	if err := check(e); err != nil {
+		return nil, err
 	}
 	return r.peer(e)
 }

@@ -35,6 +35,8 @@ type Device struct {
 	*telemetry.Device
 	Lat, Lon *float64
 	Gateway  string
+	// Awaited devices have no credentials yet: they get them when they enrol.
+	Awaited bool
 	// Version rises with every change.
 	Version int64
 	Updated time.Time
@@ -108,7 +110,7 @@ func (r *Registry) loadDevices(ctx context.Context) error {
 		r.devices[e.device.ID] = e
 		r.index(e)
 		return nil
-	}, `SELECT d.id, kind, site, region, tags, period, lat, lon, gateway, grade, disabled, version, d.created, updated, key_id, mac, sealed
+	}, `SELECT d.id, kind, site, region, tags, period, lat, lon, gateway, grade, disabled, version, d.created, updated, key_id, mac, sealed, c.created, awaited
 		FROM devices d JOIN credentials c ON c.device = d.id`)
 	if foreign > 0 {
 		r.log.Warn("secrets were sealed with another key", "devices", foreign,
@@ -121,10 +123,10 @@ func scanDevice(rows *sql.Rows) (*entry, error) {
 	d := &Device{Device: &telemetry.Device{}}
 	c := &credential{}
 	var tags string
-	var period, created, updated int64
+	var period, created, updated, since int64
 	var key, mac []byte
 	if err := rows.Scan(&d.ID, &d.Kind, &d.Site, &d.Region, &tags, &period, &d.Lat, &d.Lon, &d.Gateway, &d.Grade, &d.Disabled,
-		&d.Version, &created, &updated, &key, &mac, &c.sealed); err != nil {
+		&d.Version, &created, &updated, &key, &mac, &c.sealed, &since, &d.Awaited); err != nil {
 		return nil, err
 	}
 	if tags != "" {
@@ -137,7 +139,7 @@ func scanDevice(rows *sql.Rows) (*entry, error) {
 	}
 	c.key, c.mark = keyID(key), mark(mac)
 	d.Period = time.Duration(period) * time.Millisecond
-	d.Created, d.Updated = records.Time(created), records.Time(updated)
+	d.Created, d.Updated, c.since = records.Time(created), records.Time(updated), records.Time(since)
 	return &entry{device: d, cred: c}, nil
 }
 

@@ -97,7 +97,7 @@ func TestStrangersAreRefused(t *testing.T) {
 		"wrong secret":   func() (*Peer, error) { return r.Authenticate(t.Context(), "t1", []byte("wrong-horse-battery")) },
 		"no secret":      func() (*Peer, error) { return r.Authenticate(t.Context(), "t1", nil) },
 		"unknown bearer": func() (*Peer, error) { return r.AuthenticateBearer(t.Context(), []byte("x"), "") },
-		"certificate":    func() (*Peer, error) { return r.AuthenticateCertificate("nobody") },
+		"certificate":    func() (*Peer, error) { return r.AuthenticateCertificate(certificate("nobody", time.Now()), true) },
 	} {
 		if p, err := try(); !errors.Is(err, ErrUnauthorized) || p != nil {
 			t.Errorf("%s: peer %v, error %v", name, p, err)

@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"strings"
+	"time"
 
 	"golang.org/x/crypto/argon2"
 )
@@ -28,6 +29,9 @@ type credential struct {
 	key      keyID
 	mark     mark
 	sealed   []byte
+	// since is when the device got it. What was given out before is worth
+	// nothing any more, certificates too.
+	since time.Time
 }
 
 func newSecret() string {

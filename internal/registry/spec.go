@@ -31,6 +31,8 @@ type Spec struct {
 	// Secret is made by the registry when empty; else 16 to 128 visible ASCII
 	// characters.
 	Secret string
+	// Awaited devices get no secret but when they enrol.
+	Awaited bool
 }
 
 // Bounds of a device's description.
@@ -94,7 +96,7 @@ func (s Spec) parse() (*Device, error) {
 	f.add("period", s.Period.String(), checkPeriod(s.Period))
 	f.add("lat", s.Lat, checkPlace(s.Lat, s.Lon))
 	f.add("gateway", s.Gateway, checkGateway(s.Gateway, s.ID))
-	f.add("secret", "…", checkSecret(s.Secret))
+	f.add("secret", "…", s.checkSecret())
 	if err := f.err(); err != nil {
 		return nil, err
 	}
@@ -102,7 +104,7 @@ func (s Spec) parse() (*Device, error) {
 		Device: &telemetry.Device{
 			ID: s.ID, Kind: kind, Site: s.Site, Region: s.Region, Tags: maps.Clone(s.Tags), Period: s.Period, Grade: grade,
 		},
-		Lat: s.Lat, Lon: s.Lon, Gateway: s.Gateway,
+		Lat: s.Lat, Lon: s.Lon, Gateway: s.Gateway, Awaited: s.Awaited,
 	}, nil
 }
 
@@ -177,10 +179,13 @@ func checkGateway(gateway, id string) error {
 	return telemetry.CheckDeviceID(gateway)
 }
 
-func checkSecret(s string) error {
+func (spec Spec) checkSecret() error {
+	s := spec.Secret
 	switch {
 	case s == "":
 		return nil
+	case spec.Awaited:
+		return errors.New("secret stands beside awaited; leave one of them out: an awaited device gets its secret when it enrols")
 	case len(s) < minSecret || len(s) > maxSecret:
 		return fmt.Errorf("secret "+secretAdvice, len(s))
 	case strings.IndexFunc(s, func(r rune) bool { return r <= ' ' || r > '~' }) >= 0:

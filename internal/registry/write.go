@@ -82,7 +82,7 @@ func (r *Registry) CreateBatch(ctx context.Context, specs []Spec) ([]Created, er
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for i, e := range entries {
-		made[i] = Created{e.device, e.secret}
+		made[i] = created(e.device, e.secret)
 		kept := &entry{device: e.device, cred: e.cred.held()}
 		r.devices[e.device.ID] = kept
 		r.index(kept)
@@ -123,7 +123,9 @@ func (r *Registry) prepare(ctx context.Context, specs []Spec) ([]candidate, erro
 		g.Go(func() (err error) {
 			c := &all[i]
 			c.secret = orElse(s.Secret, newSecret())
-			c.cred, err = r.credentialOf(ctx, s.ID, c.secret, s.Secret == "")
+			if c.cred, err = r.credentialOf(ctx, s.ID, c.secret, s.Secret == ""); err == nil {
+				c.cred.since = c.device.Created
+			}
 			return err
 		})
 	}
@@ -158,7 +160,7 @@ func insertDevices(ctx context.Context, tx *sql.Tx, entries []candidate) error {
 		return err
 	}
 	defer device.Close()
-	secret, err := tx.PrepareContext(ctx, "INSERT INTO credentials (device, verifier, key_id, mac, sealed, created) VALUES (?, ?, ?, ?, ?, ?)")
+	secret, err := tx.PrepareContext(ctx, "INSERT INTO credentials (device, verifier, key_id, mac, sealed, created, awaited) VALUES (?, ?, ?, ?, ?, ?, ?)")
 	if err != nil {
 		return err
 	}
@@ -168,12 +170,15 @@ func insertDevices(ctx context.Context, tx *sql.Tx, entries []candidate) error {
 			return err
 		}
 		c := e.cred
-		if _, err := secret.ExecContext(ctx, e.device.ID, c.verifier, c.key[:], c.mark[:], c.sealed, e.device.Created.UnixMilli()); err != nil {
+		if _, err := secret.ExecContext(ctx, e.device.ID, c.verifier, c.key[:], c.mark[:], c.sealed, records.Millis(c.since), e.device.Awaited); err != nil {
 			return err
 		}
 	}
 	return nil
 }
+
+const updateDevice = `UPDATE devices SET kind = ?, site = ?, region = ?, tags = ?, period = ?, lat = ?, lon = ?,
+	gateway = ?, grade = ?, disabled = ?, version = ?, created = ?, updated = ? WHERE id = ?`
 
 // columns are the values of a device's row after its id, in the table's order.
 func columns(d *Device) []any {
@@ -193,7 +198,7 @@ func columns(d *Device) []any {
 // secret.
 func (d *Device) Spec() Spec {
 	s := Spec{ID: d.ID, Kind: string(d.Kind), Site: d.Site, Region: d.Region, Tags: d.Tags, Period: d.Period,
-		Lat: d.Lat, Lon: d.Lon, Gateway: d.Gateway}
+		Lat: d.Lat, Lon: d.Lon, Gateway: d.Gateway, Awaited: d.Awaited}
 	if d.Grade != telemetry.Ungraded {
 		s.Grade = d.Grade.String()
 	}
@@ -209,7 +214,7 @@ func (r *Registry) Update(ctx context.Context, s Spec, version int64) (*Device, 
 		return nil, err
 	}
 	return r.replace(ctx, s.ID, version, func(old *Device) *Device {
-		d.Disabled = old.Disabled
+		d.Disabled, d.Awaited = old.Disabled, old.Awaited
 		return d
 	}, false)
 }
@@ -245,8 +250,7 @@ func (r *Registry) replace(ctx context.Context, id string, version int64, next f
 	d := next(old)
 	d.Version, d.Created, d.Updated = old.Version+1, old.Created, records.Time(records.Millis(r.now()))
 	err = r.db.Tx(ctx, func(tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, `UPDATE devices SET kind = ?, site = ?, region = ?, tags = ?, period = ?, lat = ?, lon = ?,
-			gateway = ?, grade = ?, disabled = ?, version = ?, created = ?, updated = ? WHERE id = ?`, append(columns(d), id)...)
+		_, err := tx.ExecContext(ctx, updateDevice, append(columns(d), id)...)
 		return err
 	})
 	if err != nil {
@@ -280,43 +284,6 @@ func (e *entry) revoke() {
 		close(e.done)
 		e.done = nil
 	}
-}
-
-// Rotate gives a device a new generated secret and ends its live sessions; the
-// old secret stops to work at once.
-func (r *Registry) Rotate(ctx context.Context, id string, version int64) (Created, error) {
-	secret := newSecret()
-	c, err := r.credentialOf(ctx, id, secret, true)
-	if err != nil {
-		return Created{}, err
-	}
-	r.change.Lock()
-	defer r.change.Unlock()
-	old, err := r.at(id, version)
-	if err != nil {
-		return Created{}, err
-	}
-	d := *old
-	d.Version, d.Updated = old.Version+1, records.Time(records.Millis(r.now()))
-	err = r.db.Tx(ctx, func(tx *sql.Tx) error {
-		if _, err := tx.ExecContext(ctx, "UPDATE devices SET version = ?, updated = ? WHERE id = ?", d.Version, records.Millis(d.Updated), id); err != nil {
-			return err
-		}
-		_, err := tx.ExecContext(ctx, "UPDATE credentials SET verifier = ?, key_id = ?, mac = ?, sealed = ?, created = ? WHERE device = ?",
-			c.verifier, c.key[:], c.mark[:], c.sealed, records.Millis(d.Updated), id)
-		return err
-	})
-	if err != nil {
-		return Created{}, fmt.Errorf("rotate the secret of device %s: %w", id, err)
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	e := r.devices[id]
-	r.unindex(e)
-	e.device, e.cred = &d, c.held()
-	r.index(e)
-	e.revoke()
-	return Created{&d, secret}, nil
 }
 
 // Remove forgets a device, its secret, states and presence, and ends its live

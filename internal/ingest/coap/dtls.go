@@ -34,12 +34,12 @@ type Certificates struct {
 // are bounded, and the oldest whose sender has not returned its cookie makes
 // room for a new one: a flood of forged addresses cannot keep senders out.
 type dtlsServer struct {
-	door     *Door
-	conn     *net.UDPConn
-	control  []byte // room for where a datagram was sent to; nil when conn has one address
-	options  []dtls.ServerOption
-	incoming chan packet
-	running  sync.WaitGroup
+	door         *Door
+	conn         *net.UDPConn
+	control      []byte // room for where a datagram was sent to; nil when conn has one address
+	certificates func() Certificates
+	incoming     chan packet
+	running      sync.WaitGroup
 
 	mu      sync.Mutex
 	slots   map[netip.AddrPort]*slot
@@ -61,12 +61,13 @@ type packet struct {
 }
 
 // ServeDTLS takes CoAP over DTLS 1.2 from conn until ctx ends, answers what it
-// has read, says goodbye to every session, and closes conn.
-func (d *Door) ServeDTLS(ctx context.Context, conn *net.UDPConn, certificates Certificates) error {
+// has read, says goodbye to every session, and closes conn. Every handshake
+// asks for the certificates of its moment.
+func (d *Door) ServeDTLS(ctx context.Context, conn *net.UDPConn, certificates func() Certificates) error {
 	defer conn.Close()
 	_ = conn.SetReadBuffer(4 << 20) // the kernel may give less
 	v := &dtlsServer{
-		door: d, conn: conn, incoming: make(chan packet, 4*burstSize),
+		door: d, conn: conn, certificates: certificates, incoming: make(chan packet, 4*burstSize),
 		slots: map[netip.AddrPort]*slot{}, perIP: map[netip.Addr]int{}, opening: list.New(), places: map[*session]*list.Element{},
 	}
 	watched, err := watchLocal(conn)
@@ -76,7 +77,6 @@ func (d *Door) ServeDTLS(ctx context.Context, conn *net.UDPConn, certificates Ce
 	if watched {
 		v.control = make([]byte, controlSize)
 	}
-	v.options = v.dtlsOptions(certificates)
 	group, gctx := errgroup.WithContext(ctx)
 	stop := context.AfterFunc(gctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()

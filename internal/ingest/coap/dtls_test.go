@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"math/big"
 	"net"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -29,6 +30,11 @@ import (
 
 // secure opens the DTLS door of a hub and returns its address.
 func (h *house) secure(tb testing.TB, certificates coap.Certificates) string {
+	return h.secureBy(tb, func() coap.Certificates { return certificates })
+}
+
+// secureBy is secure with certificates that change.
+func (h *house) secureBy(tb testing.TB, certificates func() coap.Certificates) string {
 	conn := listen(tb)
 	h.run(tb, func(ctx context.Context) error { return h.door.ServeDTLS(ctx, conn, certificates) })
 	return conn.LocalAddr().String()
@@ -275,6 +281,37 @@ func TestTelemetryOverDTLSWithCertificates(t *testing.T) {
 	if cc, err := dialDTLS(t, addr, &piondtls.Config{Certificates: []tls.Certificate{other("t1")}, RootCAs: authority, ServerName: "hub"}); err == nil {
 		if _, err := cc.Get(within(t, 3*time.Second), "/.well-known/core"); err == nil {
 			t.Error("a certificate of another authority was taken")
+		}
+	}
+}
+
+func TestAHandshakeTakesTheCertificatesOfItsMoment(t *testing.T) {
+	before, signBefore := newAuthority(t)
+	after, signAfter := newAuthority(t)
+	var current atomic.Pointer[coap.Certificates]
+	current.Store(&coap.Certificates{Own: []tls.Certificate{signBefore("hub")}, Clients: before})
+	h := open(t, coap.DefaultConfig())
+	addr := h.secureBy(t, func() coap.Certificates { return *current.Load() })
+	old, err := dialDTLS(t, addr, &piondtls.Config{Certificates: []tls.Certificate{signBefore("t1")}, RootCAs: before, ServerName: "hub"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if code, body, _ := post(t, old, "/devices/t1/telemetry", message.AppJSON, `{"temperature":21}`); code != codes.Changed {
+		t.Fatalf("answered %v %s", code, body)
+	}
+	current.Store(&coap.Certificates{Own: []tls.Certificate{signAfter("hub")}, Clients: after})
+	next, err := dialDTLS(t, addr, &piondtls.Config{Certificates: []tls.Certificate{signAfter("t2")}, RootCAs: after, ServerName: "hub"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for device, cc := range map[string]*client.Conn{"t1": old, "t2": next} { // a session outlives the change
+		if code, body, _ := post(t, cc, "/devices/"+device+"/telemetry", message.AppJSON, `{"temperature":22}`); code != codes.Changed {
+			t.Errorf("%s is answered %v %s", device, code, body)
+		}
+	}
+	if cc, err := dialDTLS(t, addr, &piondtls.Config{Certificates: []tls.Certificate{signBefore("t1")}, RootCAs: after, ServerName: "hub"}); err == nil {
+		if _, err := cc.Get(within(t, 3*time.Second), "/.well-known/core"); err == nil {
+			t.Error("a certificate of the authority from before was taken")
 		}
 	}
 }

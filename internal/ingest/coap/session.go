@@ -69,7 +69,7 @@ func (s *session) run(ctx context.Context) {
 func (s *session) open(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, s.server.door.cfg.HandshakeTimeout)
 	defer cancel()
-	conn, err := dtls.ServerWithOptions(s.pipe, s.pipe.addr, s.server.options...)
+	conn, err := dtls.ServerWithOptions(s.pipe, s.pipe.addr, s.server.dtlsOptions(s.server.certificates())...)
 	if err != nil {
 		return err
 	}

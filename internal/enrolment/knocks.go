@@ -1,0 +1,103 @@
+package enrolment
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/songhua-io/hub/internal/telemetry"
+)
+
+// Bounds of the knocks that are remembered. One address can bring few new ones,
+// and all together not many a second: a flood neither fills the list at once
+// nor costs the doors much.
+const (
+	maxKnocks       = 1000
+	originKnocks    = 20
+	originKnocksIn  = time.Minute // then one a minute
+	togetherKnocks  = 200
+	togetherKnockIn = 100 * time.Millisecond
+)
+
+// Knock is a device that nobody registered and that asked to be let in. What it
+// showed is not kept.
+type Knock struct {
+	Device      string
+	Door        string
+	Address     netip.Addr // the last one
+	First, Last time.Time
+	Count       int
+}
+
+// knocks are the devices that asked, in memory.
+type knocks struct {
+	origins  *limiter[netip.Prefix]
+	together *limiter[struct{}]
+
+	mu      sync.Mutex
+	by      map[string]*Knock
+	dropped float64
+}
+
+func newKnocks() *knocks {
+	return &knocks{
+		origins: newLimiter[netip.Prefix](originKnocks, originKnocksIn), together: newLimiter[struct{}](togetherKnocks, togetherKnockIn),
+		by: map[string]*Knock{},
+	}
+}
+
+// Knock remembers that a device which is not registered asked to be let in. An
+// id that none could have is not remembered; when there are too many, the one
+// that has been silent longest is forgotten.
+func (r *Registrar) Knock(device, door string, from netip.Addr) {
+	if telemetry.CheckDeviceID(device) == nil {
+		r.knocks.add(device, door, from, r.o.Clock())
+	}
+}
+
+func (k *knocks) add(device, door string, from netip.Addr, now time.Time) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if old := k.by[device]; old != nil {
+		old.Door, old.Address, old.Last = door, from, now
+		old.Count++
+		return
+	}
+	if k.origins.take(origin(from), now) > 0 || k.together.take(struct{}{}, now) > 0 {
+		k.dropped++
+		return
+	}
+	if len(k.by) >= maxKnocks {
+		k.dropped++
+		k.forgetOldest()
+	}
+	k.by[device] = &Knock{device, door, from, now, now, 1}
+}
+
+func (k *knocks) forgetOldest() {
+	var oldest *Knock
+	for _, n := range k.by {
+		if oldest == nil || n.Last.Before(oldest.Last) {
+			oldest = n
+		}
+	}
+	delete(k.by, oldest.Device)
+}
+
+// Knocks lists the devices that asked and are not registered, by their ids.
+func (r *Registrar) Knocks() []Knock {
+	r.knocks.mu.Lock()
+	defer r.knocks.mu.Unlock()
+	var all []Knock
+	for id, n := range r.knocks.by {
+		if r.o.Registry.Device(id) != nil {
+			delete(r.knocks.by, id)
+			continue
+		}
+		all = append(all, *n)
+	}
+	slices.SortFunc(all, func(a, b Knock) int { return strings.Compare(a.Device, b.Device) })
+	return all
+}
