@@ -55,7 +55,7 @@ func rootCommand() *cobra.Command {
 	root.AddCommand(
 		serveCommand(), demoCommand(),
 		checkCommand(), configCommand(), verifyCommand(), benchCommand(), versionCommand(),
-		deviceCommand(), caCommand(), tokenCommand(), queryCommand(), rejectsCommand(),
+		deviceCommand(), enrolCommand(), caCommand(), tokenCommand(), queryCommand(), rejectsCommand(),
 	)
 	return root
 }
