@@ -56,6 +56,10 @@ type UplinkConfig struct {
 	SecretFile string `yaml:"secret_file"`
 	// TLS is the trust of mqtts and wss, and the certificate that may stand for the secret.
 	TLS uplink.TLS `yaml:"tls"`
+	// Renew is the address of the hub's API, https://host:8443, at which
+	// tls.certificate is renewed when two thirds of its time have passed;
+	// `edge-agent enroll` writes it. Empty: it is not renewed.
+	Renew string `yaml:"renew"`
 	// Window is how many messages may wait for the hub's acknowledgement.
 	Window int `yaml:"window"`
 	// Compress packs messages by zstd, on disk and where the transport carries it.
@@ -156,6 +160,9 @@ func (c UplinkConfig) Check(path string) (errs []strict.Error) {
 	}
 	if (c.TLS.Certificate == "") != (c.TLS.Key == "") {
 		fault("tls.certificate", "and tls.key go together; give both or none")
+	}
+	if err := c.checkRenew(); err != nil {
+		fault("renew", "%v", err)
 	}
 	if c.Window < 1 || c.Window > 1000 {
 		fault("window", "%d is not from 1 to 1000", c.Window)

@@ -29,6 +29,7 @@ func configDocs() map[string]string {
 		"github.com/songhua-io/hub/internal/edge.SpoolConfig.MaxSize":                 "max_size is the disk space; when it is used up the oldest goes and is counted as lost.",
 		"github.com/songhua-io/hub/internal/edge.UplinkConfig.BackfillRate":           "backfill_rate bounds what is sent a second of the time that the hub could\nnot be reached, so that it does not crowd out the present; 0 means no bound.",
 		"github.com/songhua-io/hub/internal/edge.UplinkConfig.Compress":               "compress packs messages by zstd, on disk and where the transport carries it.",
+		"github.com/songhua-io/hub/internal/edge.UplinkConfig.Renew":                  "renew is the address of the hub's API, https://host:8443, at which\ntls.certificate is renewed when two thirds of its time have passed;\n`edge-agent enroll` writes it. Empty: it is not renewed.",
 		"github.com/songhua-io/hub/internal/edge.UplinkConfig.Secret":                 "secret is the device's secret, as `hub device add` printed it.",
 		"github.com/songhua-io/hub/internal/edge.UplinkConfig.SecretFile":             "secret_file is a file that holds the secret; better than the secret itself.",
 		"github.com/songhua-io/hub/internal/edge.UplinkConfig.TLS":                    "tls is the trust of mqtts and wss, and the certificate that may stand for the secret.",
