@@ -213,6 +213,8 @@ func TestKeysAreTheOwnersAndOutliveARestart(t *testing.T) {
 		t.Errorf("a device's certificate after the root was made anew of its key: %v", err)
 	}
 
+	Verify(dir, func(damage string) { t.Error(damage) })
+
 	// Without its key the root is of no use, and the way out is named.
 	if err := os.Remove(filepath.Join(dir, rootKeyFile)); err != nil {
 		t.Fatal(err)
@@ -220,6 +222,12 @@ func TestKeysAreTheOwnersAndOutliveARestart(t *testing.T) {
 	_, err = Open(Options{Dir: dir, Config: DefaultConfig(), Log: slog.New(slog.DiscardHandler), Clock: time.Now, Metrics: prometheus.NewRegistry()})
 	if err == nil || !strings.Contains(err.Error(), "restore it from a backup") {
 		t.Error(err)
+	}
+	told := 0
+	Verify(dir, func(string) { told++ })
+	Verify(t.TempDir(), func(damage string) { t.Error(damage) })
+	if told != 1 {
+		t.Errorf("hub verify tells of %d damages", told)
 	}
 }
 
@@ -352,7 +360,7 @@ func TestFilesThatChangeAreTakenWhileTheDoorIsOpen(t *testing.T) {
 	second := o.renew()
 	h.reload()
 	if got, _, err := visit(at, roots, nil); err != nil || got.SerialNumber.Cmp(second) != 0 || got.Equal(first) {
-		t.Fatalf("after the renewal the door shows %v, %v", got, err)
+		t.Fatalf("after the renewal the door shows %s, %v", got.SerialNumber, err)
 	}
 
 	// Half a renewal, or none at all: what was before stays, told once.
@@ -371,7 +379,7 @@ func TestFilesThatChangeAreTakenWhileTheDoorIsOpen(t *testing.T) {
 		h.reload()
 		h.reload()
 		if got, _, err := visit(at, roots, nil); err != nil || !got.Equal(shown) {
-			t.Errorf("%s: the door shows %v, %v", name, got, err)
+			t.Errorf("%s: the door shows another, %v", name, err)
 		}
 		if told := testutil.ToFloat64(h.Authority.metrics.reloads.WithLabelValues(resultRefused)) - before; told != 1 {
 			t.Errorf("%s: told %v times", name, told)
