@@ -21,7 +21,7 @@ func deviceCommand() *cobra.Command {
 		Short:   "Register devices and see whether they are there",
 		Example: "  hub device add probe-1 --kind sensor --site plant-a --region 220100\n  hub device list --presence offline",
 	},
-		deviceAdd(r), deviceList(r), deviceShow(r),
+		deviceAdd(r, "add"), deviceAdd(r, "adopt"), deviceKnocks(r), deviceList(r), deviceShow(r), deviceReplace(r),
 		deviceAct(r, "disable", "End a device's connections and refuse it", nil),
 		deviceAct(r, "enable", "Let a disabled device in again", nil),
 		deviceAct(r, "rotate", "Give a device a new secret; the old one stops to work at once", []string{"id", "secret"}),
@@ -31,7 +31,8 @@ func deviceCommand() *cobra.Command {
 // device is a device as the API shows it.
 type device = map[string]any
 
-func deviceAdd(r *remote) *cobra.Command {
+// deviceAdd registers a device; adopt does so for one that has knocked.
+func deviceAdd(r *remote, verb string) *cobra.Command {
 	d := struct {
 		ID      string            `json:"id"`
 		Kind    string            `json:"kind,omitempty"`
@@ -43,6 +44,7 @@ func deviceAdd(r *remote) *cobra.Command {
 		Lon     *float64          `json:"lon,omitempty"`
 		Gateway string            `json:"gateway,omitempty"`
 		Secret  string            `json:"secret,omitempty"`
+		Awaited bool              `json:"awaited,omitempty"`
 	}{}
 	var tags []string
 	var lat, lon float64
@@ -51,6 +53,10 @@ func deviceAdd(r *remote) *cobra.Command {
 		Short:   "Register a device; its secret is printed this once",
 		Example: "  hub device add probe-1\n  hub device add rsu-7 --kind rsu --site ring-road --region 220100 --tag lane=2 --period 1s --lat 43.88 --lon 125.32",
 		Args:    exactArgs("ID"),
+	}
+	if verb == "adopt" {
+		c.Use, c.Short = "adopt ID", "Register an unknown device that asked to be let in"
+		c.Example = "  hub device knocks\n  hub device adopt probe-9 --site plant-a --region 220100"
 	}
 	f := c.Flags()
 	f.StringVar(&d.Kind, "kind", "sensor", "sensor, rsu, node, gateway or meter")
@@ -62,8 +68,14 @@ func deviceAdd(r *remote) *cobra.Command {
 	f.Float64Var(&lon, "lon", 0, "`degrees` east, WGS 84")
 	f.StringVar(&d.Gateway, "gateway", "", "`id` of the device that may send for it")
 	f.StringVar(&d.Secret, "secret", "", "a `secret` of your own, 16 to 128 characters")
+	f.BoolVar(&d.Awaited, "awaited", false, "no secret yet: it gets its credentials when it enrols with a token")
 	c.RunE = func(cmd *cobra.Command, args []string) (err error) {
 		d.ID = args[0]
+		if verb == "adopt" {
+			if err := r.hasKnocked(cmd, d.ID); err != nil {
+				return err
+			}
+		}
 		if d.Tags, err = pairs("tag", tags); err != nil {
 			return err
 		}
@@ -73,7 +85,7 @@ func deviceAdd(r *remote) *cobra.Command {
 		if f.Changed("lon") {
 			d.Lon = &lon
 		}
-		return r.print(cmd, http.MethodPost, devicesPath, d, []string{"id", "secret"})
+		return r.print(cmd, http.MethodPost, devicesPath, d, []string{"id", "awaited", "secret"})
 	}
 	_ = c.RegisterFlagCompletionFunc("kind", cobra.FixedCompletions([]string{"sensor", "rsu", "node", "gateway", "meter"}, cobra.ShellCompDirectiveNoFileComp))
 	return c
@@ -143,6 +155,9 @@ func deviceList(r *remote) *cobra.Command {
 					if p, ok := d["presence"].(map[string]any); ok {
 						d["state"], d["since"] = p["state"], p["since"]
 					}
+					if d["awaited"] == true {
+						d["state"] = "awaited"
+					}
 					if d["disabled"] == true {
 						d["state"] = "disabled"
 					}
@@ -194,7 +209,7 @@ func deviceShow(r *remote) *cobra.Command {
 		Args:    exactArgs("ID"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return r.print(cmd, http.MethodGet, devicePath(args[0]), nil, []string{"id", "kind", "site", "region", "tags", "period", "learned_period", "lat", "lon",
-				"gateway", "grade", "disabled", "presence", "last_seen", "last_event", "series", "samples", "states", "version", "created", "updated"})
+				"gateway", "grade", "awaited", "disabled", "presence", "last_seen", "last_event", "series", "samples", "states", "version", "created", "updated"})
 		},
 	}
 }

@@ -14,7 +14,7 @@ func verifyCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:     "verify [DIR]",
 		Short:   "Walk everything a stopped hub keeps and name what is damaged",
-		Long:    "verify reads every block, log and table in a data directory, and the rejects that are kept. It changes nothing, also after a\ncrash, and exits with 1 when something is damaged. The hub must not run.",
+		Long:    "verify reads every block, log and table in a data directory, the root of its authority, and the rejects that are kept. It changes nothing, also after a\ncrash, and exits with 1 when something is damaged. The hub must not run.",
 		Example: "  hub verify /var/lib/songhua",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 1 {

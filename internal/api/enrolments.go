@@ -18,6 +18,7 @@ type enrolmentIn struct {
 	Expires time.Time `json:"expires,omitzero" required:"false" doc:"a day from now when absent"`
 }
 
+// EnrolmentOut is a token without its secret.
 type EnrolmentOut struct {
 	enrolmentIn
 	Used    int       `json:"used" doc:"how many devices have enrolled"`

@@ -154,15 +154,16 @@ const maxHold = 3 * time.Second
 // that lies a second ahead, because credentials changed this very moment, the
 // certificate is held back until it is valid.
 func (a *Authority) Issue(ctx context.Context, id string, r *Request, since time.Time) (Issued, error) {
-	from := whole(a.o.Clock().Add(-deviceBackdate))
+	life, now := a.o.Config.DeviceLifetime, a.o.Clock()
+	from := whole(now.Add(-min(deviceBackdate, life/10)))
 	if since = whole(since); since.After(from) {
 		from = since
 	}
-	cert, err := a.current.Load().root.device(id, r.public, from, a.o.Config.DeviceLifetime)
+	cert, err := a.current.Load().root.device(id, r.public, from, whole(now.Add(life)))
 	if err != nil {
 		return Issued{}, err
 	}
-	if hold := from.Sub(a.o.Clock()); hold > 0 {
+	if hold := from.Sub(now); hold > 0 {
 		select {
 		case <-time.After(min(hold, maxHold)):
 		case <-ctx.Done():

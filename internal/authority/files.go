@@ -158,3 +158,15 @@ func certificatesOf(path string, text []byte) (all []*x509.Certificate, err erro
 	}
 	return all, nil
 }
+
+// Verify reports what is damaged in an authority's directory, and changes
+// nothing. A hub that has not run since there are authorities has none.
+func Verify(dir string, found func(string)) {
+	if _, err := os.Stat(filepath.Join(dir, rootFile)); errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	h := &holding{clients: x509.NewCertPool()}
+	if err := h.loadRoot(dir); err != nil {
+		found(err.Error())
+	}
+}

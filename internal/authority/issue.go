@@ -23,7 +23,8 @@ const (
 	serverLifetime = 90 * 24 * time.Hour
 	// serverBackdate lets devices in whose clocks are slow.
 	serverBackdate = time.Hour
-	// deviceBackdate lets other hubs of the same root be slow.
+	// deviceBackdate lets other hubs of the same root be slow, by a tenth of the
+	// certificate's time at most.
 	deviceBackdate = time.Minute
 )
 
@@ -108,11 +109,10 @@ func newRoot(key crypto.Signer, now time.Time) (*root, error) {
 	return &root{cert, key}, nil
 }
 
-// device makes the certificate of a device, valid from a moment for a time but
-// no longer than the root.
-func (r *root) device(id string, public any, from time.Time, lifetime time.Duration) (*x509.Certificate, error) {
+// device makes the certificate of a device, which ends with the root at last.
+func (r *root) device(id string, public any, from, until time.Time) (*x509.Certificate, error) {
 	return r.issue(&x509.Certificate{
-		Subject: pkix.Name{CommonName: id}, NotBefore: from, NotAfter: from.Add(lifetime),
+		Subject: pkix.Name{CommonName: id}, NotBefore: from, NotAfter: until,
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	}, public)
 }

@@ -60,6 +60,10 @@ type UplinkConfig struct {
 	SecretFile string `yaml:"secret_file"`
 	// TLS is the trust of mqtts and wss, and the certificate that may stand for the secret.
 	TLS trust.TLS `yaml:"tls"`
+	// Renew is the address of the hub's API, https://host:8443, at which
+	// tls.certificate is renewed when two thirds of its time have passed;
+	// `edge-agent enroll` writes it. Empty: it is not renewed.
+	Renew string `yaml:"renew"`
 	// Window is how many messages may wait for the hub's acknowledgement.
 	Window int `yaml:"window"`
 	// MaxMessage bounds one message, from 512B to 512KiB. The hub ends the
@@ -161,6 +165,9 @@ func (c UplinkConfig) Check(path string) (errs []strict.Error) {
 	}
 	if c.Secret == "" && c.SecretFile == "" && c.TLS.Certificate == "" {
 		fault("secret_file", "is empty; name the file that holds the device's secret (`hub device add` prints it), or a tls.certificate")
+	}
+	if err := c.checkRenew(); err != nil {
+		fault("renew", "%v", err)
 	}
 	if c.Window < 1 || c.Window > 1000 {
 		fault("window", "%d is not from 1 to 1000", c.Window)

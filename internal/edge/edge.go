@@ -46,6 +46,10 @@ type agent struct {
 // passed its checks. It fails when the spool cannot be opened or its disk can no
 // longer be trusted.
 func Run(ctx context.Context, cfg Config, log *slog.Logger, now func() time.Time) error {
+	renew, err := newRenewer(cfg, log, now)
+	if err != nil {
+		return err
+	}
 	a, err := open(cfg, log, now)
 	if err != nil {
 		return err
@@ -80,6 +84,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger, now func() time.Time
 		return nil
 	})
 	g.Go(func() error { return a.outbox.run(ctx) })
+	g.Go(func() error { return renew.run(ctx) })
 	log.Info("agent_started", "device", cfg.Device, "hub", cfg.Uplink.URL, "sources", len(a.sources))
 	return errors.Join(g.Wait(), a.spool.Close())
 }

@@ -17,6 +17,9 @@ type limiter[K comparable] struct {
 
 	mu   sync.Mutex
 	full map[K]time.Time // when the key has its whole allowance again
+	// swept is when those that have it were last forgotten: once an interval, so
+	// that a flood of keys costs no more than its bound.
+	swept time.Time
 }
 
 func newLimiter[K comparable](burst int, every time.Duration) *limiter[K] {
@@ -59,9 +62,12 @@ func (l *limiter[K]) known(k K, now time.Time) K {
 	if _, ok := l.full[k]; ok || len(l.full) < maxKeys {
 		return k
 	}
-	for key, at := range l.full {
-		if !at.After(now) {
-			delete(l.full, key)
+	if now.Sub(l.swept) >= l.every {
+		l.swept = now
+		for key, at := range l.full {
+			if !at.After(now) {
+				delete(l.full, key)
+			}
 		}
 	}
 	if len(l.full) >= maxKeys {

@@ -1,9 +1,11 @@
 package hub
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -23,6 +25,7 @@ type gate struct {
 	registry  *registry.Registry
 	tokens    *access.Tokens
 	authority *authority.Authority
+	knock     func(device, door string, from netip.Addr)
 }
 
 // tokenPrefix marks peers that are programs. No device id contains a slash.
@@ -34,6 +37,9 @@ func (g gate) Authenticate(ctx context.Context, c ingest.Credentials) (*ingest.P
 	if errors.Is(err, registry.ErrUnauthorized) {
 		if program := g.program(ctx, c); program != nil {
 			return program, nil
+		}
+		if errors.Is(err, registry.ErrUnknown) {
+			g.knock(cmp.Or(c.ID, c.About), c.Door, c.Address)
 		}
 		return nil, fmt.Errorf("%w: %v", ingest.ErrUnauthorized, err)
 	}
@@ -72,8 +78,11 @@ func (g gate) program(ctx context.Context, c ingest.Credentials) *ingest.Peer {
 }
 
 // PSK implements ingest.Gate.
-func (g gate) PSK(id string) ([]byte, error) {
+func (g gate) PSK(id string, from netip.Addr) ([]byte, error) {
 	key, err := g.registry.PSK(id)
+	if errors.Is(err, registry.ErrUnknown) {
+		g.knock(id, "coaps", from)
+	}
 	if errors.Is(err, registry.ErrUnauthorized) {
 		return nil, fmt.Errorf("%w: %v", ingest.ErrUnauthorized, err)
 	}

@@ -25,7 +25,7 @@ import (
 	"github.com/songhua-io/hub/internal/web"
 )
 
-func (h *hub) gate() gate { return gate{h.registry, h.tokens, h.authority} }
+func (h *hub) gate() gate { return gate{h.registry, h.tokens, h.authority, h.enrolment.Knock} }
 
 // surface is everything that the HTTP door serves.
 func (h *hub) surface() (http.Handler, error) {

@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"github.com/songhua-io/hub/internal/audit"
+	"github.com/songhua-io/hub/internal/authority"
 	"github.com/songhua-io/hub/internal/ingest/desk"
 	"github.com/songhua-io/hub/internal/records"
 	"github.com/songhua-io/hub/internal/store/local"
@@ -32,6 +33,7 @@ func Verify(ctx context.Context, dir string, report func(string)) (findings int,
 	if errors.Is(err, syscall.EAGAIN) {
 		return 0, fmt.Errorf("a hub runs in %s; stop it first (%w)", dir, err)
 	}
+	authority.Verify(filepath.Join(dir, authorityDir), found)
 	err = errors.Join(err, verifyRecords(ctx, path, found), desk.Verify(filepath.Join(dir, deskDir), found))
 	return findings, err
 }

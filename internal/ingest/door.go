@@ -19,7 +19,9 @@ type Credentials struct {
 	Proven      bool // the transport has proven that it is ID (DTLS PSK)
 	// About is the device that the sender speaks of, where only the secret
 	// names the sender: it helps to tell devices apart that share a secret.
-	About   string
+	About string
+	// Door names where it came, as presence does: mqtt, coaps, http.
+	Door    string
 	Address netip.Addr
 }
 
@@ -38,8 +40,9 @@ type Gate interface {
 	// Authenticate returns the peer behind the credentials, or ErrUnauthorized
 	// (wrapped with a reason for logs, never for the sender).
 	Authenticate(ctx context.Context, c Credentials) (*Peer, error)
-	// PSK returns the key of a device for DTLS; ErrUnauthorized when there is none.
-	PSK(id string) ([]byte, error)
+	// PSK returns the key of a device for DTLS; ErrUnauthorized when there is
+	// none. From is who asks for it.
+	PSK(id string, from netip.Addr) ([]byte, error)
 	// MaySpeak reports whether the peer may send telemetry of a device.
 	MaySpeak(p *Peer, device string) bool
 }

@@ -228,8 +228,10 @@ func (r *Registry) PSK(id string) ([]byte, error) {
 	}
 	r.mu.RUnlock()
 	switch {
+	case e == nil:
+		return nil, fmt.Errorf("%w: device %q %w", ErrUnauthorized, id, ErrUnknown)
 	case c == nil:
-		return nil, fmt.Errorf("%w: device %q is unknown or disabled", ErrUnauthorized, id)
+		return nil, fmt.Errorf("%w: device %q is disabled", ErrUnauthorized, id)
 	case c.key != r.sealer.id:
 		return nil, fmt.Errorf("%w: the secret of device %q was sealed with a key file that is gone; `hub device rotate %s`", ErrUnauthorized, id, id)
 	}

@@ -92,10 +92,12 @@ func (d *Door) ServeDTLS(ctx context.Context, conn *net.UDPConn, certificates fu
 	return group.Wait()
 }
 
-func (v *dtlsServer) dtlsOptions(c Certificates) []dtls.ServerOption {
+// options are those of one handshake.
+func (s *session) options() []dtls.ServerOption {
+	c := s.server.certificates()
 	suites := []dtls.CipherSuiteID{dtls.TLS_PSK_WITH_AES_128_GCM_SHA256, dtls.TLS_PSK_WITH_AES_128_CCM_8, dtls.TLS_PSK_WITH_AES_128_CCM}
 	options := []dtls.ServerOption{
-		dtls.WithPSK(v.key), dtls.WithPSKIdentityHint([]byte("hub")),
+		dtls.WithPSK(s.key), dtls.WithPSKIdentityHint([]byte("hub")),
 		dtls.WithExtendedMasterSecret(dtls.RequestExtendedMasterSecret),
 		dtls.WithLoggerFactory(&logging.DefaultLoggerFactory{Writer: io.Discard, DefaultLogLevel: logging.LogLevelDisabled}),
 	}

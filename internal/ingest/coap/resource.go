@@ -142,7 +142,7 @@ func (d *Door) authenticate(x *exchange) (*ingest.Peer, answer) {
 		d.metrics.refuse(refusedPlain)
 		return nil, text(forbidden, "use DTLS")
 	}
-	c := ingest.Credentials{Secret: x.msg.secret, Address: x.from.addr.Addr().Unmap()}
+	c := ingest.Credentials{Secret: x.msg.secret, Door: "coap", Address: x.from.addr.Addr().Unmap()}
 	if x.msg.depth >= 2 {
 		c.About = string(x.msg.path[1])
 	}

@@ -69,7 +69,7 @@ func (s *session) run(ctx context.Context) {
 func (s *session) open(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, s.server.door.cfg.HandshakeTimeout)
 	defer cancel()
-	conn, err := dtls.ServerWithOptions(s.pipe, s.pipe.addr, s.server.dtlsOptions(s.server.certificates())...)
+	conn, err := dtls.ServerWithOptions(s.pipe, s.pipe.addr, s.options()...)
 	if err != nil {
 		return err
 	}
@@ -91,7 +91,7 @@ func (s *session) open(ctx context.Context) error {
 
 // authenticate finds who the handshake has proven the sender to be.
 func (v *dtlsServer) authenticate(ctx context.Context, state dtls.State, from netip.AddrPort) (*ingest.Peer, error) {
-	c := ingest.Credentials{Address: from.Addr().Unmap()}
+	c := ingest.Credentials{Door: "coaps", Address: from.Addr().Unmap()}
 	switch {
 	case len(state.IdentityHint) > 0:
 		c.ID, c.Proven = string(state.IdentityHint), true
@@ -109,8 +109,8 @@ func (v *dtlsServer) authenticate(ctx context.Context, state dtls.State, from ne
 
 // key returns the pre-shared key of a device. For one that is unknown it is a
 // random key, so that the handshake fails as it does with a wrong key.
-func (v *dtlsServer) key(id []byte) ([]byte, error) {
-	psk, err := v.door.deps.Gate.PSK(string(id))
+func (s *session) key(id []byte) ([]byte, error) {
+	psk, err := s.server.door.deps.Gate.PSK(string(id), s.from.Addr().Unmap())
 	if errors.Is(err, ingest.ErrUnauthorized) {
 		psk = make([]byte, 32)
 		_, err = rand.Read(psk)

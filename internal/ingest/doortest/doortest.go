@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"math"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -152,7 +153,7 @@ func (h *Hub) Authenticate(_ context.Context, c ingest.Credentials) (*ingest.Pee
 }
 
 // PSK implements ingest.Gate.
-func (h *Hub) PSK(id string) ([]byte, error) {
+func (h *Hub) PSK(id string, _ netip.Addr) ([]byte, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.secrets[Secret(id)] == "" {

@@ -89,7 +89,7 @@ func (r *request) authenticate(schemes ...string) *failure {
 		r.w.Header().Set("WWW-Authenticate", `Bearer realm="hub"`)
 		return fail(nethttp.StatusUnauthorized, "the request carries no secret; send the header \"Authorization: %s <device secret>\"", schemes[0])
 	}
-	c := ingest.Credentials{Secret: []byte(secret), About: r.r.PathValue("id")}
+	c := ingest.Credentials{Secret: []byte(secret), About: r.r.PathValue("id"), Door: "http"}
 	if a, err := netip.ParseAddrPort(r.r.RemoteAddr); err == nil {
 		c.Address = a.Addr().Unmap()
 	}

@@ -150,7 +150,7 @@ func (c *conn) login(k *connect) (*ingest.Peer, byte) {
 	if k.props.authMethod {
 		return nil, codeAuthMethod // [MQTT-4.12.0-1]
 	}
-	cred := ingest.Credentials{ID: k.user, Secret: k.password, Address: addressOf(c.net.RemoteAddr())}
+	cred := ingest.Credentials{ID: k.user, Secret: k.password, Door: c.door, Address: addressOf(c.net.RemoteAddr())}
 	if cert := clientCertificate(c.net); cert != nil && !k.hasSecret {
 		if k.user != "" && k.user != cert.Subject.CommonName {
 			return nil, codeNotAuthorized

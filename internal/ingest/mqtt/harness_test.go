@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math"
 	"net"
+	"net/netip"
 	"slices"
 	"sync"
 	"testing"
@@ -134,7 +135,7 @@ func (m *memory) PutStates(context.Context, []ingest.StateChange) (map[int]telem
 	return nil, nil
 }
 func (m *memory) PutUnits(context.Context, map[string]string) error { return nil }
-func (m *memory) PSK(string) ([]byte, error)                        { return nil, ingest.ErrUnauthorized }
+func (m *memory) PSK(string, netip.Addr) ([]byte, error)            { return nil, ingest.ErrUnauthorized }
 func (m *memory) MaySpeak(p *ingest.Peer, device string) bool {
 	return m.speakers[p.Device.ID+">"+device]
 }
