@@ -67,7 +67,7 @@ func (p *Pipeline) putGroup(ctx context.Context, reuse []*Delivery) ([]*Delivery
 // remembers them, so that repetitions cost nothing.
 func (p *Pipeline) putNotes(ctx context.Context, group []*Delivery) error {
 	if err := p.putStates(ctx, group); err != nil {
-		return fmt.Errorf("keep device states: %w", err)
+		return fmt.Errorf("keep device states failed, none of them was acknowledged: %w", err)
 	}
 	units := map[string]string{}
 	for _, d := range group {

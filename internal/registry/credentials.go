@@ -33,7 +33,7 @@ func (r *Registry) Replace(ctx context.Context, id string, version int64, tags m
 		if err != nil {
 			return err
 		}
-		next.Disabled = d.Disabled
+		next.Disabled, next.Created = d.Disabled, d.Created
 		d.Device, d.Awaited = next.Device, awaited
 		return nil
 	})

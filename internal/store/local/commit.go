@@ -143,9 +143,7 @@ func (d *DB) takeInOrder(writes []*telemetry.Write) error {
 			case err == nil:
 				s.learn(ref, pt.Time, pt.Value)
 				samples++
-			case errors.Is(err, storage.ErrDuplicateSampleForTimestamp):
-				refuse(writes, w, p, telemetry.ReasonConflict)
-			case isBehind(err):
+			case isBehind(err), errors.Is(err, storage.ErrDuplicateSampleForTimestamp):
 				d.putBehind(s, pt, w, p)
 			default:
 				return errors.Join(appendError(s, err), app.Rollback())

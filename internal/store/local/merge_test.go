@@ -52,7 +52,13 @@ func TestAValueTakesThePlaceOfAMarker(t *testing.T) {
 	if diff := cmp.Diff([]telemetry.Refusal{{Index: 3, Reason: telemetry.ReasonConflict}}, w.Refused); diff != "" {
 		t.Errorf("refused of one commit (-want +got):\n%s", diff)
 	}
-	s.holds("probe", append(want, value{5 * ms, 6})...)
+	want = append(want, value{5 * ms, 6})
+	s.holds("probe", want...)
+
+	s.take("probe", value{6 * ms, end})
+	s.kill() // the store that opens knows nothing of the newest value
+	s.take("probe", value{6 * ms, 7})
+	s.holds("probe", append(want, value{6 * ms, 7})...)
 }
 
 func TestSeekOverParts(t *testing.T) {

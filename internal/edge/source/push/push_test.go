@@ -28,7 +28,7 @@ func TestAnswers(t *testing.T) {
 		{"line protocol", "text/plain; charset=utf-8", "m v=1\n", false, `200 {"accepted":1}`},
 		{"what kind is told by its first byte", "", `[{"n":"a","v":1}]`, false, `200 {"accepted":1}`},
 		{"a part that no message takes", "application/json", `{"a": 1, "s": "` + strings.Repeat("x", 2000) + `"}`, false, `200 {"accepted":1,"rejected":["the state \"s\" has 2001 B`},
-		{"nothing that a message takes", "text/plain", "m,t=" + strings.Repeat("x", 2000) + " v=1\n", false, `422 {"accepted":0,"rejected":["a sample of \"m_v\" has`},
+		{"nothing that a message takes", "text/plain", "m,t=" + strings.Repeat("x", 900) + ",u=" + strings.Repeat("x", 900) + " v=1\n", false, `422 {"accepted":0,"rejected":["a sample of \"m_v\" has`},
 		{"another type", "application/xml", "<a/>", false, `415`},
 		{"no telemetry", "application/json", `{"a": `, false, `400`},
 		{"too much", "text/plain", strings.Repeat("m v=1\n", 800_000), false, `413`},
