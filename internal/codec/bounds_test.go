@@ -125,7 +125,7 @@ func amplifiers(t *testing.T) map[string]struct {
 		"otlp: values within values":            {8, OTLP, metrics(values(deep))},
 		"otlp-json: buckets of many attributes": {2000, OTLPJSON, strings.ReplaceAll(string(bucketsJSON), `"0"`, `0`)},
 		"otlp-json: null":                       {168, OTLPJSON, filled(`{"resourceMetrics":[{"scopeMetrics":[{"metrics":[{"name":"a","gauge":{"dataPoints":[{}`, `,null`, `]}}]}]}]}`)},
-		"otlp-json: values within values":       {8, OTLPJSON, `{"resourceMetrics":[{"scopeMetrics":[{"metrics":[{"name":"a","gauge":{"dataPoints":[{"attributes":[{"key":"a","value":` + strings.Repeat(`{"arrayValue":{"values":[`, 2000) + `]}}]}]}]}`},
+		"otlp-json: values within values":       {24, OTLPJSON, `{"resourceMetrics":[{"scopeMetrics":[{"metrics":[{"name":"a","gauge":{"dataPoints":[{"attributes":[{"key":"a","value":` + strings.Repeat(`{"arrayValue":{"values":[`, 2000) + `]}}]}]}]}`},
 		"sparkplug: metrics of no bytes":        {368, Sparkplug, filled("", nested(2, ""), "")},
 		"sparkplug: metrics of a long name":     {24, Sparkplug, filled(string(message(0).metric(named(long).varint(2, 1).of(10).double(13, 1))), string(spark{}.metric(alias(1).of(10).double(13, 1))), "")},
 		"sparkplug: strings of an alias":        {96, Sparkplug, filled(string(message(0).metric(named(short[:240]).varint(2, 1).of(12).text(15, ""))), string(spark{}.metric(alias(1).of(12).text(15, ""))), "")},
