@@ -29,12 +29,12 @@ func (r *Registry) Replace(ctx context.Context, id string, version int64, tags m
 			s.Tags = map[string]string{}
 		}
 		maps.Copy(s.Tags, tags)
-		next, err := s.parse()
-		if err != nil {
+		if _, err := s.parse(); err != nil {
 			return err
 		}
-		next.Disabled, next.Created = d.Disabled, d.Created
-		d.Device, d.Awaited = next.Device, awaited
+		t := *d.Device
+		t.Tags = s.Tags
+		d.Device, d.Awaited = &t, awaited
 		return nil
 	})
 }
