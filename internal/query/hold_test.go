@@ -443,6 +443,9 @@ func TestLookbackReachesTheSlowestDeviceWithinBounds(t *testing.T) {
 // queries see it, first with no period known, then with a lookback of 50 hours
 // in which every series must still end after its five minutes.
 func TestOfficialSuite(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a thousand queries; make test")
+	}
 	t.Run("no_periods", func(t *testing.T) {
 		promqltest.RunBuiltinTests(t, newHeldEngine(t, nil))
 	})

@@ -21,6 +21,9 @@ import (
 // hub's own store up: floats go in by Commit, and everything is read the way
 // /query reads it. Histograms, which the store does not take, lie beside it.
 func TestOfficialSuiteOnTheHubsStore(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a thousand queries; make test")
+	}
 	promqltest.RunBuiltinTestsWithStorage(withoutStartTimes{t}, newHeldEngine(t, nil), openBoth)
 }
 

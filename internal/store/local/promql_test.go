@@ -19,6 +19,9 @@ import (
 // store. Their float samples go in by Commit; histograms, which the store does
 // not take, go in beside it, so that the scripts run whole.
 func TestOfficialPromQLSuite(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a thousand queries; make test")
+	}
 	engine := promqltest.NewTestEngine(t, false, 0, promqltest.DefaultMaxSamplesPerQuery)
 	promqltest.RunBuiltinTestsWithStorage(scripts{t}, engine, func(t testing.TB) storage.Storage {
 		cfg := configAt(t.TempDir())
