@@ -169,12 +169,11 @@ func (r *Registry) unindex(e *entry) {
 // equal pointers are the same state.
 func (r *Registry) Device(id string) *telemetry.Device {
 	r.mu.RLock()
-	e := r.devices[id]
-	r.mu.RUnlock()
-	if e == nil {
-		return nil
+	defer r.mu.RUnlock()
+	if e := r.devices[id]; e != nil {
+		return e.device.Device
 	}
-	return e.device.Device
+	return nil
 }
 
 // Get returns all that is kept of a device, or ErrUnknown.

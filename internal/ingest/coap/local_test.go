@@ -29,7 +29,9 @@ func TestAnswersLeaveFromTheAddressThatWasAsked(t *testing.T) {
 				h.run(t, func(ctx context.Context) error { return serve(ctx, conn) })
 				return fmt.Sprintf("127.0.0.2:%d", conn.LocalAddr().(*net.UDPAddr).Port)
 			}
-			secured := everywhere(func(ctx context.Context, c *net.UDPConn) error { return h.door.ServeDTLS(ctx, c, func() coap.Certificates { return coap.Certificates{} }) })
+			secured := everywhere(func(ctx context.Context, c *net.UDPConn) error {
+				return h.door.ServeDTLS(ctx, c, func() coap.Certificates { return coap.Certificates{} })
+			})
 			h.addr = everywhere(h.door.Serve)
 
 			w := h.wire(t)
