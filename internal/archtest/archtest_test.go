@@ -46,6 +46,7 @@ var forbidden = []struct{ from, to, reason string }{
 	{"internal/registry", module + `internal/(ingest|store|query|api|hub)`, "the registry is asked; it asks nobody"},
 	{"internal/registry", `^net/http$`, "status codes are chosen in api"},
 	{"internal/access", module + `internal/(ingest|store|query|api|hub)`, "who may do what is decided without knowing what it is done to"},
+	{"internal/model", module + `internal/(ingest|store|query|api|registry|hub)`, "a model says what a kind of device is and knows of no device"},
 	{"internal/records", module + `internal/`, "records speaks SQL, no domain words"},
 	{"internal/api", module + `internal/(store|records|hub)`, "the API asks the owners of things"},
 	{"internal/api", `database/sql`, "the API asks the owners of things"},
@@ -64,6 +65,7 @@ var owners = []struct {
 	{`^github.com/prometheus/prometheus/promql`, []string{"internal/query", "internal/store", "dashboards"}},
 	{`^(modernc.org/sqlite|github.com/pressly/goose)`, []string{"internal/records"}},
 	{`^github.com/danielgtaylor/huma`, []string{"internal/api"}},
+	{`^github.com/santhosh-tekuri/jsonschema`, []string{"internal/model"}},
 	{`^github.com/spf13/cobra`, []string{"cmd"}},
 }
 

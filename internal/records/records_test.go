@@ -305,7 +305,7 @@ func TestPresenceOfAnOlderHubHasNoPeriod(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "r.db")
 	db := openAt(t, path)
 	for _, q := range []string{
-		"ALTER TABLE presence DROP COLUMN period", "DELETE FROM goose_db_version WHERE version_id >= 3",
+		"ALTER TABLE presence DROP COLUMN period", "ALTER TABLE devices DROP COLUMN model", "DROP TABLE models", "DELETE FROM goose_db_version WHERE version_id >= 3",
 		"INSERT INTO devices VALUES ('t1', 'sensor', '', '', '', 0, NULL, NULL, '', 0, 0, 1, 1, 1)",
 		"INSERT INTO presence VALUES ('t1', 'online', 'connected', 1, 2, 3, 4)",
 	} {
