@@ -55,7 +55,7 @@ func rootCommand() *cobra.Command {
 	root.AddCommand(
 		serveCommand(), demoCommand(),
 		checkCommand(), configCommand(), verifyCommand(), benchCommand(), versionCommand(),
-		deviceCommand(), tokenCommand(), queryCommand(), rejectsCommand(),
+		deviceCommand(), modelCommand(), tokenCommand(), queryCommand(), rejectsCommand(),
 	)
 	return root
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/audit"
+	"github.com/songhua-io/hub/internal/model"
 	"github.com/songhua-io/hub/internal/registry"
 )
 
@@ -25,6 +26,7 @@ type Deps struct {
 	Presence *registry.Presence
 	Tokens   *access.Tokens
 	Audit    audit.Log
+	Models   *model.Models
 	Desk     Desk
 	// Answers keeps what was answered to writes with an Idempotency-Key.
 	Answers Answers

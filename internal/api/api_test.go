@@ -21,8 +21,10 @@ import (
 
 	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/audit"
+	"github.com/songhua-io/hub/internal/model"
 	"github.com/songhua-io/hub/internal/records"
 	"github.com/songhua-io/hub/internal/registry"
+	"github.com/songhua-io/hub/internal/telemetry"
 )
 
 // desk holds rejects in a list.
@@ -75,15 +77,18 @@ func start(t testing.TB, beside ...Beside) *hub {
 	sealer, err := registry.OpenSealer(filepath.Join(dir, "secrets.key"))
 	check(err)
 	log := slog.New(slog.DiscardHandler)
-	h.registry, err = registry.Open(t.Context(), registry.Config{Records: db, Sealer: sealer, Log: log, Now: time.Now})
+	models, err := model.Open(t.Context(), model.Deps{Records: db, Users: func(id string) int { return h.registry.Users(id) },
+		Changed: func(m *telemetry.Model) { h.registry.Remodel(m) }, Log: log, Clock: time.Now, Metrics: prometheus.NewRegistry()})
+	check(err)
+	h.registry, err = registry.Open(t.Context(), registry.Config{Records: db, Sealer: sealer, Log: log, Now: time.Now, Model: models.View})
 	check(err)
 	h.presence, err = registry.NewPresence(t.Context(), registry.PresenceConfig{Registry: h.registry, Records: db, Activity: quiet{},
-		On: func(registry.Transition) {}, Log: log, Now: time.Now, Metrics: prometheus.NewRegistry()})
+		On: func([]registry.Transition) {}, Log: log, Now: time.Now, Metrics: prometheus.NewRegistry()})
 	check(err)
 	h.tokens, err = access.OpenTokens(t.Context(), db, time.Now)
 	check(err)
 	h.token = h.roleToken("root", access.Admin, "")
-	h.api, err = New(Deps{Registry: h.registry, Presence: h.presence, Tokens: h.tokens, Audit: audit.Log{DB: db}, Desk: h.desk,
+	h.api, err = New(Deps{Registry: h.registry, Presence: h.presence, Tokens: h.tokens, Audit: audit.Log{DB: db}, Models: models, Desk: h.desk,
 		Answers: records.Answers{DB: db, Now: time.Now}, Sealer: sealer, Rates: func() Rates { return Rates{SamplesPerSecond: 1.5} },
 		Ready: func() error { return h.ready }, Version: "test", Log: log, Now: time.Now, Beside: beside})
 	check(err)

@@ -9,6 +9,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/songhua-io/hub/internal/access"
+	"github.com/songhua-io/hub/internal/model"
 	"github.com/songhua-io/hub/internal/registry"
 )
 
@@ -36,6 +37,12 @@ var statusOf = [...]struct {
 	{registry.ErrUnknown, http.StatusNotFound},
 	{registry.ErrExists, http.StatusConflict},
 	{registry.ErrStale, http.StatusPreconditionFailed},
+	{model.ErrUnknown, http.StatusNotFound},
+	{model.ErrStale, http.StatusPreconditionFailed},
+	{model.ErrInUse, http.StatusConflict},
+	{model.ErrOfFile, http.StatusConflict},
+	{model.ErrFull, http.StatusConflict},
+	{model.ErrInvalid, http.StatusUnprocessableEntity},
 	{access.ErrUnknown, http.StatusNotFound},
 	{access.ErrExists, http.StatusConflict},
 	{access.ErrInvalid, http.StatusUnprocessableEntity},
@@ -47,11 +54,14 @@ func (a *API) problemOf(err error) error {
 	var ours *problem
 	var invalid *registry.Invalid
 	var batch *registry.BatchError
+	var document *model.Invalid
 	switch {
 	case err == nil:
 		return nil
 	case errors.As(err, &ours):
 		return ours
+	case errors.As(err, &document):
+		return documentProblem(document)
 	case errors.As(err, &batch):
 		return batchProblem(batch)
 	case errors.As(err, &invalid):

@@ -47,6 +47,8 @@ type Config struct {
 	HTTP http.Config `yaml:"http"`
 	// Desk bounds the rejects that are kept.
 	Desk desk.Config `yaml:"desk"`
+	// Models are what kinds of devices measure and can be asked for.
+	Models Models `yaml:"models"`
 	// Store is the embedded time-series store, in the folder series of the data directory.
 	Store local.Config `yaml:"store"`
 	// Query bounds the Prometheus API.
@@ -84,6 +86,12 @@ type TLS struct {
 	Key string `yaml:"key"`
 	// ClientCA is a PEM file with the authorities whose client certificates are taken; their common name is the device id.
 	ClientCA string `yaml:"client_ca"`
+}
+
+// Models names where device models come from besides the API.
+type Models struct {
+	// Dir is a directory of models, one a file: *.yaml, *.yml or *.json (docs/formats/models.md). The hub follows what changes there.
+	Dir string `yaml:"dir"`
 }
 
 // Off closes a door.

@@ -4,7 +4,7 @@
 //
 //	records   SQLite: devices, tokens, audit
 //	   │
-//	registry, access, audit          who is there, who may do what
+//	models, registry, access, audit  what is there and who may do what
 //	   │
 //	store     time series on this machine's disk
 //	   │
@@ -37,6 +37,7 @@ import (
 	"github.com/songhua-io/hub/internal/ingest"
 	"github.com/songhua-io/hub/internal/ingest/desk"
 	"github.com/songhua-io/hub/internal/ingest/mqtt"
+	"github.com/songhua-io/hub/internal/model"
 	"github.com/songhua-io/hub/internal/records"
 	"github.com/songhua-io/hub/internal/registry"
 	"github.com/songhua-io/hub/internal/store/local"
@@ -86,6 +87,7 @@ type hub struct {
 
 	records  *records.DB
 	sealer   *registry.Sealer
+	models   *model.Models
 	registry *registry.Registry
 	tokens   *access.Tokens
 	audit    audit.Log
@@ -113,7 +115,7 @@ func Run(ctx context.Context, cfg config.Config, o Options) error {
 
 func (h *hub) build(ctx context.Context) error {
 	for _, step := range []func(context.Context) error{
-		h.openRecords, h.openStore, h.runIngest, h.runPresence, h.openDoors, h.announce,
+		h.openRecords, h.followModels, h.openStore, h.runIngest, h.runPresence, h.openDoors, h.announce,
 	} {
 		if err := step(ctx); err != nil {
 			return err
@@ -141,7 +143,10 @@ func (h *hub) openRecords(ctx context.Context) error {
 	if h.sealer, err = registry.OpenSealer(filepath.Join(dir, secretsFile)); err != nil {
 		return err
 	}
-	if h.registry, err = registry.Open(ctx, registry.Config{Records: h.records, Sealer: h.sealer, Log: h.log, Now: h.clock}); err != nil {
+	if err := h.openModels(ctx); err != nil {
+		return err
+	}
+	if h.registry, err = registry.Open(ctx, registry.Config{Records: h.records, Sealer: h.sealer, Log: h.log, Now: h.clock, Model: h.models.View}); err != nil {
 		return err
 	}
 	if h.tokens, err = access.OpenTokens(ctx, h.records, h.clock); err != nil {

@@ -50,7 +50,7 @@ func (h *hub) surface() (http.Handler, error) {
 		beside = append(beside, api.Beside{Pattern: r.Pattern, ZH: r.ZH, EN: r.EN, Own: true, Handler: r.Handler})
 	}
 	return api.New(api.Deps{
-		Registry: h.registry, Presence: h.presence, Tokens: h.tokens, Audit: h.audit, Desk: h.rejects(),
+		Registry: h.registry, Presence: h.presence, Tokens: h.tokens, Audit: h.audit, Models: h.models, Desk: h.rejects(),
 		Answers: records.Answers{DB: h.records, Now: h.clock}, Sealer: h.sealer, Rates: rates.now, Ready: func() error { return nil },
 		Version: h.options.Version, Log: h.log, Now: h.clock, Beside: beside,
 	})
