@@ -81,6 +81,17 @@ func (d *Device) EffectiveGrade() Grade {
 	return max(d.Grade, d.Model.Grade)
 }
 
+// HighestGrade is the highest grade that anything the device reports can have.
+func (d *Device) HighestGrade() Grade {
+	if d.Model == nil {
+		return d.Grade
+	}
+	return max(d.EffectiveGrade(), d.Model.highest)
+}
+
+// Sealed reports whether data of the grade are kept on encrypted volumes only.
+func (g Grade) Sealed() bool { return g > General }
+
 // Grade is the grade of data by GB/T 43697-2024.
 type Grade uint8
 

@@ -10,6 +10,7 @@ type Model struct {
 	// Closed models take no metrics but those they list.
 	Closed  bool
 	metrics map[string]*Metric
+	highest Grade // of the metrics
 }
 
 // Metric is one thing that a kind of device measures.
@@ -26,6 +27,7 @@ func NewModel(id string, kind Kind, grade Grade, closed bool, metrics []Metric) 
 	m := &Model{ID: id, Kind: kind, Grade: grade, Closed: closed, metrics: make(map[string]*Metric, len(metrics))}
 	for i := range metrics {
 		m.metrics[metrics[i].Name] = &metrics[i]
+		m.highest = max(m.highest, metrics[i].Grade)
 	}
 	return m
 }

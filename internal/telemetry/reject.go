@@ -81,7 +81,7 @@ func Reasons() []ReasonText {
 		{ReasonNotFinite, StageValidate, "The value is no finite number.", "值不是有限数。"},
 		{ReasonTimeFuture, StageValidate, "The sample's time lies too far in the future. Correct the sender's clock.", "样本时间超前过多。请校准发送方的时钟。"},
 		{ReasonTimePast, StageValidate, "The sample's time lies before what the hub keeps.", "样本时间早于枢纽的保存期限。"},
-		{ReasonGradeUnsupported, StageGrade, "Data of this grade needs an encrypted store, which this hub does not have.", "该级别的数据须存入加密存储，本枢纽尚未配备。"},
+		{ReasonGradeUnsupported, StageGrade, "Data of this grade is kept on an encrypted volume only, and texts of such devices not at all. The detail says what is missing: set store.graded_dir to a directory on an encrypted volume (LUKS, fscrypt or gocryptfs).", "该级别的数据只存入加密卷，此类设备上报的文本不予保存。详情说明缺少什么：请将 store.graded_dir 设为加密卷（LUKS、fscrypt 或 gocryptfs）上的目录。"},
 		{ReasonConflict, StageCommit, "Another value of the same series and time is already stored; the first one stays.", "同一序列同一时刻已存有不同的值，保留先到的值。"},
 	}
 }

@@ -70,6 +70,26 @@ func Convert(v float64, from, to string) (float64, bool) {
 	return (v*f.factor + f.offset - t.offset) / t.factor, true
 }
 
+// ConvertRange turns the bounds of a range into another unit, a little wider
+// than they are, so that a value on a bound is within it after rounding too.
+func ConvertRange(low, high float64, from, to string) (float64, float64, bool) {
+	l, ok := Convert(low, from, to)
+	h, _ := Convert(high, from, to)
+	f, t := units[from], units[to]
+	room := func(v float64) float64 {
+		if math.IsInf(v, 0) {
+			return 0
+		}
+		return 1e-12 * (math.Abs(v*f.factor) + f.offset + t.offset) / t.factor
+	}
+	return l - room(low), h + room(high), ok
+}
+
+// SameUnit reports whether two codes stand for one unit (Cel and degC).
+func SameUnit(a, b string) bool {
+	return a == b || units[a].quantity != "" && units[a] == units[b]
+}
+
 // Convertible reports whether values of one unit have one in the other.
 func Convertible(from, to string) bool {
 	_, ok := Convert(0, from, to)

@@ -33,6 +33,25 @@ func TestConversionsOfTheField(t *testing.T) {
 	}
 }
 
+func TestARangeHoldsItsBoundsInEveryUnit(t *testing.T) {
+	codes := slices.Sorted(maps.Keys(units))
+	rapid.Check(t, func(t *rapid.T) {
+		from, to := rapid.SampledFrom(codes).Draw(t, "from"), rapid.SampledFrom(codes).Draw(t, "to")
+		if !Convertible(from, to) {
+			return
+		}
+		bound := rapid.Float64Range(-1e4, 1e4).Draw(t, "bound")
+		low, high, ok := ConvertRange(bound, bound, from, to)
+		at, _ := Convert(bound, from, to)
+		if !ok || !(low <= at && at <= high) || high-low > 1e-6*math.Max(1e-12, math.Abs(at)+math.Abs(units[from].offset+units[to].offset)/units[to].factor) {
+			t.Fatalf("%v %s is %v %s, the range [%v, %v]", bound, from, at, to, low, high)
+		}
+		if low, high, _ := ConvertRange(math.Inf(-1), math.Inf(1), from, to); !math.IsInf(low, -1) || !math.IsInf(high, 1) {
+			t.Fatalf("no bounds became [%v, %v]", low, high)
+		}
+	})
+}
+
 // A value comes back from every unit of its quantity, and it does not matter
 // by which other unit it goes.
 func TestConversionsAreOneScale(t *testing.T) {
