@@ -50,7 +50,7 @@ type Config struct {
 	// Models are what kinds of devices measure and can be asked for.
 	Models Models `yaml:"models"`
 	// Store is the embedded time-series store, in the folder series of the data directory.
-	Store local.Config `yaml:"store"`
+	Store Store `yaml:"store"`
 	// Query bounds the Prometheus API.
 	Query query.Config `yaml:"query"`
 }
@@ -88,6 +88,13 @@ type TLS struct {
 	ClientCA string `yaml:"client_ca"`
 }
 
+// Store says where series are kept and for how long.
+type Store struct {
+	local.Config `yaml:",inline"`
+	// GradedDir is a second directory, for series of grade important and core. It must lie on an encrypted volume (dm-crypt such as LUKS, fscrypt, gocryptfs); without one such data are refused.
+	GradedDir string `yaml:"graded_dir"`
+}
+
 // Models names where device models come from besides the API.
 type Models struct {
 	// Dir is a directory of models, one a file: *.yaml, *.yml or *.json (docs/formats/models.md). The hub follows what changes there.
@@ -113,7 +120,7 @@ func Default() Config {
 		CoAP:   coap.DefaultConfig(),
 		HTTP:   http.DefaultConfig(),
 		Desk:   desk.DefaultConfig(),
-		Store:  local.DefaultConfig(),
+		Store:  Store{Config: local.DefaultConfig()},
 		Query:  query.DefaultConfig(),
 	}
 }
@@ -170,7 +177,7 @@ func (c Config) Check(path string) []strict.Error {
 	if c.Ingest.FutureSkew < 0 || c.Ingest.FutureSkew > 24*time.Hour {
 		errs = append(errs, strict.Fault(path, "ingest.future_skew", "%v is not between 0s and 24h", c.Ingest.FutureSkew))
 	}
-	errs = append(errs, checked(path, "store", c.Store.Check())...)
+	errs = append(errs, checked(path, "store", c.Store.Config.Check())...)
 	errs = append(errs, checked(path, "broker", c.Broker.Check())...)
 	errs = append(errs, checked(path, "query", c.Query.Check())...)
 	return errs

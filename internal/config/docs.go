@@ -26,6 +26,7 @@ func docs() map[string]string {
 		"github.com/songhua-io/hub/internal/config.Log.Format":                           "format is text or json.",
 		"github.com/songhua-io/hub/internal/config.Log.Level":                            "level is debug, info, warn or error.",
 		"github.com/songhua-io/hub/internal/config.Models.Dir":                           "dir is a directory of models, one a file: *.yaml, *.yml or *.json (docs/formats/models.md). The hub follows what changes there.",
+		"github.com/songhua-io/hub/internal/config.Store.GradedDir":                      "graded_dir is a second directory, for series of grade important and core. It must lie on an encrypted volume (dm-crypt such as LUKS, fscrypt, gocryptfs); without one such data are refused.",
 		"github.com/songhua-io/hub/internal/config.TLS.Certificate":                      "certificate is a PEM file with the hub's certificate and its chain; it turns encryption of HTTP and MQTT on.",
 		"github.com/songhua-io/hub/internal/config.TLS.ClientCA":                         "client_ca is a PEM file with the authorities whose client certificates are taken; their common name is the device id.",
 		"github.com/songhua-io/hub/internal/config.TLS.Key":                              "key is a PEM file with the certificate's private key.",

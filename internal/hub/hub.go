@@ -6,7 +6,7 @@
 //	   │
 //	models, registry, access, audit  what is there and who may do what
 //	   │
-//	store     time series on this machine's disk
+//	stores    time series on this machine's disk, and on an encrypted volume
 //	   │
 //	ingest    decode → identify → validate → grade → commit     desk: rejects
 //	   │
@@ -41,6 +41,7 @@ import (
 	"github.com/songhua-io/hub/internal/records"
 	"github.com/songhua-io/hub/internal/registry"
 	"github.com/songhua-io/hub/internal/store/local"
+	"github.com/songhua-io/hub/internal/store/volume"
 	"github.com/songhua-io/hub/internal/telemetry"
 )
 
@@ -81,9 +82,12 @@ type hub struct {
 	options Options
 	log     *slog.Logger
 	clock   func() time.Time
-	metrics *prometheus.Registry
-	started time.Time
-	stack   *stack
+	// encrypted says by what means a directory's volume is encrypted, or why it
+	// is not.
+	encrypted func(dir string) (string, error)
+	metrics   *prometheus.Registry
+	started   time.Time
+	stack     *stack
 
 	records  *records.DB
 	sealer   *registry.Sealer
@@ -92,6 +96,8 @@ type hub struct {
 	tokens   *access.Tokens
 	audit    audit.Log
 	series   *local.DB
+	graded   *local.DB // on an encrypted volume; nil when there is none,
+	ungraded string    // and why
 	desk     *desk.Desk
 	pipeline *ingest.Pipeline
 	presence *registry.Presence
@@ -103,7 +109,7 @@ type hub struct {
 // Run builds a hub, runs it until ctx ends or a part fails, and stops it. It
 // returns nil after an orderly end: what was received is stored and answered.
 func Run(ctx context.Context, cfg config.Config, o Options) error {
-	h := &hub{cfg: cfg, options: o, log: o.Log, clock: time.Now, started: time.Now(), metrics: prometheus.NewRegistry(), stack: newStack(o.Log)}
+	h := &hub{cfg: cfg, options: o, log: o.Log, clock: time.Now, encrypted: volume.Encrypted, started: time.Now(), metrics: prometheus.NewRegistry(), stack: newStack(o.Log)}
 	h.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if err := h.build(ctx); err != nil {
 		return errors.Join(err, h.stack.stop())
@@ -160,15 +166,11 @@ func (h *hub) openRecords(ctx context.Context) error {
 }
 
 func (h *hub) openStore(ctx context.Context) error {
-	cfg := h.cfg.Store
-	cfg.Dir = filepath.Join(h.at.Data, seriesDir)
 	var err error
-	if h.series, err = local.Open(ctx, cfg, h.log, h.metrics); err != nil {
+	if h.series, err = h.openSeries(ctx, "series", filepath.Join(h.at.Data, seriesDir)); err != nil {
 		return err
 	}
-	h.stack.onStop("store", h.series.Close)
-	h.stack.start("store upkeep", h.series.Run)
-	return nil
+	return h.openGraded(ctx)
 }
 
 func (h *hub) runIngest(context.Context) error {
@@ -179,7 +181,7 @@ func (h *hub) runIngest(context.Context) error {
 	h.stack.onStop("desk file", h.desk.Close)
 	h.stack.start("desk", h.desk.Run)
 	h.pipeline = ingest.New(h.cfg.Ingest, ingest.Deps{
-		Store: h.series, Directory: h.registry, Notes: notes{h.registry}, Desk: h.desk,
+		Store: h.series, Sealed: h.sealed(), Unsealed: h.ungraded, Directory: h.registry, Notes: notes{h.registry}, Desk: h.desk,
 		// No device is heard before the doors open, and presence is there by then.
 		Period: func(device string) time.Duration { return h.presence.Of(device).Period },
 		Log:    h.log, Clock: h.clock, Metrics: h.metrics,

@@ -6,6 +6,7 @@ import (
 	"log"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -83,7 +84,7 @@ func (h *hub) mayOpenPages(ctx context.Context, token string) error {
 // questions is the Prometheus API over the store.
 func (h *hub) questions() (http.Handler, error) {
 	q, err := query.New(h.cfg.Query, query.Source{
-		Store: h.series,
+		Store: h.allSeries(),
 		Visible: func(r *http.Request) (query.Scope, bool) {
 			c := access.CallerOf(r.Context())
 			d := access.Allow(c, access.ReadTelemetry, access.Anywhere)
@@ -116,6 +117,13 @@ func (h *hub) metadata() map[string][]query.Metadata {
 	for name, m := range h.registry.Metadata() {
 		all[name] = []query.Metadata{{Type: m.Type, Unit: m.Unit, Help: m.Help}}
 	}
+	for _, m := range h.models.List() {
+		for _, metric := range m.Metrics {
+			if metric.Unit != "" {
+				all[metric.Name] = withUnit(all[metric.Name], metric.Unit)
+			}
+		}
+	}
 	all[presenceMetric] = []query.Metadata{{Type: "gauge", Help: "1 while a device is online, 0.5 while it is late, 0 while it is offline."}}
 	families, err := h.metrics.Gather()
 	if err != nil {
@@ -125,6 +133,18 @@ func (h *hub) metadata() map[string][]query.Metadata {
 		all[f.GetName()] = []query.Metadata{{Type: strings.ToLower(f.GetType().String()), Help: f.GetHelp()}}
 	}
 	return all
+}
+
+// withUnit puts what a model says before what senders said.
+func withUnit(known []query.Metadata, unit string) []query.Metadata {
+	own := query.Metadata{Type: "gauge", Unit: unit}
+	if len(known) > 0 {
+		own.Type = known[0].Type
+	}
+	if slices.Contains(known, own) {
+		return known
+	}
+	return append([]query.Metadata{own}, known...)
 }
 
 // rejects is the desk as the API knows it.
