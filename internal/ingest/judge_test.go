@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -347,6 +348,8 @@ func TestAcknowledgedMeansDurableInBothStores(t *testing.T) {
 	s := newShelf(gradedProbe(0, 0, telemetry.Important))
 	p, sealed := safe(t, s)
 	sealed.gate = make(chan struct{})
+	free := sync.OnceFunc(func() { close(sealed.gate) })
+	t.Cleanup(free)
 	done := make(chan ingest.Message)
 	go func() { done <- send(t, p, "t1", `{"ts": 1764000000000, "track": 5, "wind": 3}`) }()
 	for deadline := time.Now().Add(30 * time.Second); !holds(s, "wind"); time.Sleep(time.Millisecond) {
@@ -359,7 +362,7 @@ func TestAcknowledgedMeansDurableInBothStores(t *testing.T) {
 		t.Fatalf("answered before the sealed store was done: %+v", m)
 	default:
 	}
-	close(sealed.gate)
+	free()
 	if m := <-done; m.Accepted != 2 || !holds(sealed, "track") {
 		t.Errorf("%+v", m)
 	}
