@@ -43,6 +43,8 @@ func deviceAdd(r *remote, verb string) *cobra.Command {
 		Lat     *float64          `json:"lat,omitempty"`
 		Lon     *float64          `json:"lon,omitempty"`
 		Gateway string            `json:"gateway,omitempty"`
+		Grade   string            `json:"grade,omitempty"`
+		Model   string            `json:"model,omitempty"`
 		Secret  string            `json:"secret,omitempty"`
 		Awaited bool              `json:"awaited,omitempty"`
 	}{}
@@ -67,6 +69,8 @@ func deviceAdd(r *remote, verb string) *cobra.Command {
 	f.Float64Var(&lat, "lat", 0, "`degrees` north, WGS 84")
 	f.Float64Var(&lon, "lon", 0, "`degrees` east, WGS 84")
 	f.StringVar(&d.Gateway, "gateway", "", "`id` of the device that may send for it")
+	f.StringVar(&d.Model, "model", "", "`id` of what its kind of device measures (hub model list)")
+	f.StringVar(&d.Grade, "grade", "", "general, important or core (GB/T 43697); ungraded when left out")
 	f.StringVar(&d.Secret, "secret", "", "a `secret` of your own, 16 to 128 characters")
 	f.BoolVar(&d.Awaited, "awaited", false, "no secret yet: it gets its credentials when it enrols with a token")
 	c.RunE = func(cmd *cobra.Command, args []string) (err error) {
@@ -134,7 +138,7 @@ func labelled(object map[string]any) []string {
 }
 
 func deviceList(r *remote) *cobra.Command {
-	var kind, site, region, presence, text string
+	var kind, site, model, region, presence, text string
 	var limit int
 	c := &cobra.Command{
 		Use:     "list",
@@ -146,7 +150,7 @@ func deviceList(r *remote) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			all, err := client.Pages[device](cmd.Context(), hub, devicesPath, query("kind", kind, "site", site, "region", region, "presence", presence, "q", text), limit)
+			all, err := client.Pages[device](cmd.Context(), hub, devicesPath, query("kind", kind, "site", site, "model", model, "region", region, "presence", presence, "q", text), limit)
 			if err != nil {
 				return err
 			}
@@ -167,6 +171,7 @@ func deviceList(r *remote) *cobra.Command {
 	f := c.Flags()
 	f.StringVar(&kind, "kind", "", "only of this `kind`")
 	f.StringVar(&site, "site", "", "only at this `site`")
+	f.StringVar(&model, "model", "", "only of this `model`")
 	f.StringVar(&region, "region", "", "only where the division code begins with this `prefix`")
 	f.StringVar(&presence, "presence", "", "only in this `state`: online, late, offline or never")
 	f.StringVar(&text, "search", "", "only where the id or a tag's value holds this `text`")
@@ -209,7 +214,7 @@ func deviceShow(r *remote) *cobra.Command {
 		Args:    exactArgs("ID"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return r.print(cmd, http.MethodGet, devicePath(args[0]), nil, []string{"id", "kind", "site", "region", "tags", "period", "learned_period", "lat", "lon",
-				"gateway", "grade", "awaited", "disabled", "presence", "last_seen", "last_event", "series", "samples", "states", "version", "created", "updated"})
+				"gateway", "model", "grade", "effective_grade", "awaited", "disabled", "presence", "last_seen", "last_event", "series", "samples", "states", "version", "created", "updated"})
 		},
 	}
 }

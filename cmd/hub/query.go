@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -46,25 +47,29 @@ func (p *promPoint) UnmarshalJSON(text []byte) error {
 
 func queryCommand() *cobra.Command {
 	r := &remote{}
-	var at string
+	var at, unit string
 	c := &cobra.Command{
 		Use:     "query PROMQL",
 		Short:   "Ask for values in PromQL",
-		Example: "  hub query 'temperature'\n  hub query 'avg by (site) (temperature{kind=\"sensor\"})'\n  hub query 'max_over_time(temperature[1h])' --at 2h --json",
+		Example: "  hub query 'temperature'\n  hub query 'avg by (site) (temperature{kind=\"sensor\"})'\n  hub query 'max_over_time(temperature[1h])' --at 2h --json\n  hub query 'soil_temperature' --unit degF",
 		Args:    exactArgs("PROMQL"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			when, err := moment("at", at)
 			if err != nil {
 				return err
 			}
-			return r.ask(cmd, args[0], when)
+			return r.ask(cmd, args[0], when, unit)
 		},
 	}
 	c.Flags().StringVar(&at, "at", "", "the `time` to ask for: 2h ago, or RFC 3339 (default: the present)")
+	c.Flags().StringVar(&unit, "unit", "", "show values in this `unit` (a code of SenML or UCUM, such as degF)")
 	return r.register(c)
 }
 
-func (r *remote) ask(cmd *cobra.Command, promQL, when string) error {
+func (r *remote) ask(cmd *cobra.Command, promQL, when, unit string) error {
+	if unit != "" && r.json {
+		return usageError{errors.New("--unit converts what people read; --json shows what is stored: leave one away")}
+	}
 	hub, err := r.client()
 	if err != nil {
 		return err
@@ -83,7 +88,15 @@ func (r *remote) ask(cmd *cobra.Command, promQL, when string) error {
 	for _, note := range append(answer.Warnings, answer.Infos...) {
 		fmt.Fprintln(cmd.ErrOrStderr(), note)
 	}
-	rows, err := answer.rows()
+	var into func(*promSeries) error
+	if unit != "" {
+		u := &units{hub: hub, models: map[string]map[string]string{}, byID: map[string]map[string]string{}}
+		into = func(s *promSeries) error { return u.convert(cmd.Context(), s, unit) }
+	}
+	rows, err := answer.rows(into)
+	if unit != "" && err != nil {
+		return err
+	}
 	if err != nil {
 		return fmt.Errorf("the answer cannot be read: %w", err)
 	}
@@ -94,9 +107,13 @@ func (r *remote) ask(cmd *cobra.Command, promQL, when string) error {
 	return table(cmd.OutOrStdout(), rows)
 }
 
-// rows makes a table of an answer: one column for each label.
-func (a *promAnswer) rows() ([][]string, error) {
+// rows makes a table of an answer: one column for each label. Into, unless it
+// is nil, converts a series.
+func (a *promAnswer) rows(into func(*promSeries) error) ([][]string, error) {
 	if a.Data.Type == "scalar" || a.Data.Type == "string" {
+		if into != nil {
+			return nil, errors.New("a " + a.Data.Type + " has no unit; leave --unit away")
+		}
 		var p promPoint
 		err := json.Unmarshal(a.Data.Result, &p)
 		return [][]string{{"value", "time"}, {cell(p.value), clock(p.at)}}, err
@@ -106,7 +123,12 @@ func (a *promAnswer) rows() ([][]string, error) {
 		return nil, err
 	}
 	found := map[string]bool{}
-	for _, s := range all {
+	for i, s := range all {
+		if into != nil {
+			if err := into(&all[i]); err != nil {
+				return nil, err
+			}
+		}
 		for name := range s.Metric {
 			found[name] = true
 		}

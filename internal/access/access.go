@@ -40,6 +40,8 @@ const (
 	WriteTwins    Action = "twins.write"
 	ReadSites     Action = "sites.read"
 	WriteSites    Action = "sites.write"
+	ReadModels    Action = "models.read"
+	WriteModels   Action = "models.write"
 	ReadTelemetry Action = "telemetry.read"
 	SendTelemetry Action = "telemetry.send"
 	ReadRejects   Action = "rejects.read"
@@ -64,6 +66,8 @@ var rights = [...]struct {
 	{WriteTwins, "   yes    yes       no         no       no      no       no"},
 	{ReadSites, "    yes    yes       yes        yes      yes     no       no"},
 	{WriteSites, "   yes    yes       no         no       no      no       no"},
+	{ReadModels, "   yes    yes       yes        yes      yes     no       no"},
+	{WriteModels, "  yes    yes       no         no       no      no       no"},
 	{ReadTelemetry, "yes    yes       yes        yes      yes     no       no"},
 	{SendTelemetry, "no     no        no         no       no      yes      yes"},
 	{ReadRejects, "  yes    yes       no         no       no      no       no"},

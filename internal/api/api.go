@@ -20,6 +20,7 @@ import (
 	"github.com/songhua-io/hub/internal/authority"
 	"github.com/songhua-io/hub/internal/command"
 	"github.com/songhua-io/hub/internal/enrolment"
+	"github.com/songhua-io/hub/internal/model"
 	"github.com/songhua-io/hub/internal/registry"
 	"github.com/songhua-io/hub/internal/twin"
 )
@@ -32,6 +33,7 @@ type Deps struct {
 	Twins     *twin.Twins
 	Tokens    *access.Tokens
 	Audit     audit.Log
+	Models    *model.Models
 	Desk      Desk
 	Authority *authority.Authority
 	Enrolment *enrolment.Registrar

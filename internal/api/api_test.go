@@ -24,8 +24,10 @@ import (
 	"github.com/songhua-io/hub/internal/authority"
 	"github.com/songhua-io/hub/internal/command"
 	"github.com/songhua-io/hub/internal/enrolment"
+	"github.com/songhua-io/hub/internal/model"
 	"github.com/songhua-io/hub/internal/records"
 	"github.com/songhua-io/hub/internal/registry"
+	"github.com/songhua-io/hub/internal/telemetry"
 	"github.com/songhua-io/hub/internal/twin"
 )
 
@@ -101,7 +103,10 @@ func start(t testing.TB, beside ...Beside) *hub {
 	sealer, err := registry.OpenSealer(filepath.Join(dir, "secrets.key"))
 	check(err)
 	log := slog.New(slog.DiscardHandler)
-	h.registry, err = registry.Open(t.Context(), registry.Config{Records: db, Sealer: sealer, Log: log, Now: time.Now})
+	models, err := model.Open(t.Context(), model.Deps{Records: db, Users: func(id string) int { return h.registry.Users(id) },
+		Changed: func(m *telemetry.Model) { h.registry.Remodel(m) }, Log: log, Clock: time.Now, Metrics: prometheus.NewRegistry()})
+	check(err)
+	h.registry, err = registry.Open(t.Context(), registry.Config{Records: db, Sealer: sealer, Log: log, Now: time.Now, Model: models.View})
 	check(err)
 	h.presence, err = registry.NewPresence(t.Context(), registry.PresenceConfig{Registry: h.registry, Records: db, Activity: quiet{},
 		On: func([]registry.Transition) {}, Log: log, Now: time.Now, Metrics: prometheus.NewRegistry()})
@@ -121,7 +126,7 @@ func start(t testing.TB, beside ...Beside) *hub {
 	ended := make(chan error, 1)
 	go func() { ended <- commands.Run(ctx) }()
 	twins := twin.New(twin.Deps{Records: db, Check: func(string, json.RawMessage) error { return nil }, Clock: time.Now})
-	h.api, err = New(Deps{Authority: h.authority, Enrolment: h.enrolment, Doors: func(host string) map[string]string { return map[string]string{"https": "https://" + host} }, Registry: h.registry, Presence: h.presence, Commands: commands, Twins: twins, Tokens: h.tokens, Audit: audit.Log{DB: db}, Desk: h.desk,
+	h.api, err = New(Deps{Authority: h.authority, Enrolment: h.enrolment, Doors: func(host string) map[string]string { return map[string]string{"https": "https://" + host} }, Registry: h.registry, Presence: h.presence, Commands: commands, Twins: twins, Tokens: h.tokens, Audit: audit.Log{DB: db}, Models: models, Desk: h.desk,
 		Answers: records.Answers{DB: db, Now: time.Now}, Sealer: sealer, Rates: func() Rates { return Rates{SamplesPerSecond: 1.5} },
 		Ready: func() error { return h.ready }, Version: "test", Log: log, Now: time.Now, Metrics: h.metrics, Beside: beside})
 	check(err)

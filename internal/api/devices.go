@@ -26,13 +26,14 @@ type DeviceIn struct {
 	Lon     *float64          `json:"lon,omitempty" doc:"degrees, WGS 84"`
 	Gateway string            `json:"gateway,omitempty" doc:"id of the device that may speak for this one"`
 	Grade   string            `json:"grade,omitempty" doc:"ungraded, general, important or core (GB/T 43697)"`
+	Model   string            `json:"model,omitempty" doc:"id of what its kind of device measures"`
 	Secret  string            `json:"secret,omitempty" doc:"16 to 128 visible ASCII characters; made by the hub when absent"`
 	Awaited bool              `json:"awaited,omitempty" doc:"it has no secret until it enrols with a token"`
 }
 
 func (in DeviceIn) spec(at string) (registry.Spec, error) {
 	s := registry.Spec{ID: in.ID, Kind: in.Kind, Site: in.Site, Region: in.Region, Tags: in.Tags,
-		Lat: in.Lat, Lon: in.Lon, Gateway: in.Gateway, Grade: in.Grade, Secret: in.Secret, Awaited: in.Awaited}
+		Lat: in.Lat, Lon: in.Lon, Gateway: in.Gateway, Grade: in.Grade, Model: in.Model, Secret: in.Secret, Awaited: in.Awaited}
 	if in.Period == "" {
 		return s, nil
 	}
@@ -46,7 +47,7 @@ func (in DeviceIn) spec(at string) (registry.Spec, error) {
 
 func describeDevice(d *registry.Device) DeviceIn {
 	s := d.Spec()
-	in := DeviceIn{ID: s.ID, Kind: s.Kind, Site: s.Site, Region: s.Region, Tags: s.Tags, Lat: s.Lat, Lon: s.Lon, Gateway: s.Gateway, Grade: s.Grade, Awaited: s.Awaited}
+	in := DeviceIn{ID: s.ID, Kind: s.Kind, Site: s.Site, Region: s.Region, Tags: s.Tags, Lat: s.Lat, Lon: s.Lon, Gateway: s.Gateway, Grade: s.Grade, Model: s.Model, Awaited: s.Awaited}
 	if s.Period > 0 {
 		in.Period = s.Period.String()
 	}
@@ -56,9 +57,10 @@ func describeDevice(d *registry.Device) DeviceIn {
 // DeviceOut is a device as the hub shows it.
 type DeviceOut struct {
 	DeviceIn
-	Disabled bool        `json:"disabled"`
-	Presence presenceOut `json:"presence"`
-	LastSeen *time.Time  `json:"last_seen" doc:"when live traffic last arrived"`
+	EffectiveGrade string      `json:"effective_grade,omitempty" doc:"the higher of the device's grade and its model's; single metrics may have a higher one. Absent while nobody has decided: then nothing of it is published"`
+	Disabled       bool        `json:"disabled"`
+	Presence       presenceOut `json:"presence"`
+	LastSeen       *time.Time  `json:"last_seen" doc:"when live traffic last arrived"`
 	// LastEvent is null until samples carry a time.
 	LastEvent     *time.Time          `json:"last_event" doc:"the newest time of its samples"`
 	Series        int                 `json:"series"`
@@ -88,6 +90,9 @@ func (a *API) show(d *registry.Device) DeviceOut {
 		Presence: presenceOut{State: string(s.State), Since: moment(s.Since), Reason: string(s.Reason)},
 		LastSeen: moment(s.LastSeen), LastEvent: moment(s.LastEvent), Series: s.Series, Samples: s.Samples,
 		Version: d.Version, Created: d.Created, Updated: d.Updated,
+	}
+	if g := d.EffectiveGrade(); g != telemetry.Ungraded {
+		out.EffectiveGrade = g.String()
 	}
 	if s.Period > 0 {
 		out.LearnedPeriod = s.Period.String()
@@ -122,6 +127,7 @@ type deviceQuery struct {
 	Paging
 	Kind     string `query:"kind" enum:"sensor,rsu,node,gateway,meter"`
 	Site     string `query:"site"`
+	Model    string `query:"model"`
 	Region   string `query:"region" doc:"beginning of a division code"`
 	Presence string `query:"presence" enum:"online,late,offline,never"`
 	Q        string `query:"q" doc:"part of the id or of a tag's value"`
@@ -132,7 +138,7 @@ func (a *API) listDevices(ctx context.Context, in *deviceQuery) (*pageOut[Device
 	if err != nil {
 		return nil, err
 	}
-	f := registry.Filter{Kind: telemetry.Kind(in.Kind), Site: in.Site, Region: in.Region, Query: in.Q}
+	f := registry.Filter{Kind: telemetry.Kind(in.Kind), Site: in.Site, Model: in.Model, Region: in.Region, Query: in.Q}
 	f.Match = func(id string) bool {
 		d, err := a.device(ctx, id)
 		return err == nil && d != nil && (in.Presence == "" || string(a.Presence.Of(id).State) == in.Presence)

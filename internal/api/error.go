@@ -12,6 +12,7 @@ import (
 	"github.com/songhua-io/hub/internal/authority"
 	"github.com/songhua-io/hub/internal/command"
 	"github.com/songhua-io/hub/internal/enrolment"
+	"github.com/songhua-io/hub/internal/model"
 	"github.com/songhua-io/hub/internal/registry"
 	"github.com/songhua-io/hub/internal/twin"
 )
@@ -42,6 +43,12 @@ var statusOf = [...]struct {
 	{registry.ErrUnknown, http.StatusNotFound},
 	{registry.ErrExists, http.StatusConflict},
 	{registry.ErrStale, http.StatusPreconditionFailed},
+	{model.ErrUnknown, http.StatusNotFound},
+	{model.ErrStale, http.StatusPreconditionFailed},
+	{model.ErrInUse, http.StatusConflict},
+	{model.ErrOfFile, http.StatusConflict},
+	{model.ErrFull, http.StatusConflict},
+	{model.ErrInvalid, http.StatusUnprocessableEntity},
 	{access.ErrUnknown, http.StatusNotFound},
 	{command.ErrUnknown, http.StatusNotFound},
 	{twin.ErrInvalid, http.StatusUnprocessableEntity},
@@ -67,6 +74,7 @@ func (a *API) problemOf(err error) error {
 	var invalid *registry.Invalid
 	var batch *registry.BatchError
 	var rate *enrolment.RateError
+	var document *model.Invalid
 	switch {
 	case err == nil:
 		return nil
@@ -76,6 +84,8 @@ func (a *API) problemOf(err error) error {
 		return huma.ErrorWithHeaders(newProblem(http.StatusTooManyRequests, err.Error()), retryAfter(rate))
 	case errors.As(err, &ours):
 		return ours
+	case errors.As(err, &document):
+		return documentProblem(document)
 	case errors.As(err, &batch):
 		return batchProblem(batch)
 	case errors.As(err, &invalid):

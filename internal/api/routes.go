@@ -2,8 +2,10 @@ package api
 
 import (
 	"net/http"
+	"reflect"
 
 	"github.com/songhua-io/hub/internal/access"
+	"github.com/songhua-io/hub/internal/model"
 )
 
 // list is the whole HTTP surface: what is not here is not served. Paths of
@@ -57,6 +59,11 @@ func (a *API) list() {
 	on(a, put, "/api/v1/sites/{id}", access.WriteSites, "新建或替换站点", "Create or replace a site", a.putSite)
 	on(a, del, "/api/v1/sites/{id}", access.WriteSites, "删除站点", "Remove a site", a.removeSite, status(http.StatusNoContent))
 	on(a, get, "/api/v1/regions", access.ReadSites, "列出使用中的行政区划代码", "List the division codes in use", a.listRegions)
+
+	on(a, get, "/api/v1/models", access.ReadModels, "列出设备型号", "List device models", a.listModels)
+	on(a, get, "/api/v1/models/{id}", access.ReadModels, "查看设备型号（编号中的 / 写作 %2F）", "Show a device model (a / of its id is written %2F)", a.getModel)
+	on(a, put, "/api/v1/models/{id}", access.WriteModels, "新建或替换设备型号", "Create or replace a device model", a.putModel, a.described(reflect.TypeFor[model.Document]()))
+	on(a, del, "/api/v1/models/{id}", access.WriteModels, "删除没有设备使用的型号", "Remove a model that no device names", a.removeModel, status(http.StatusNoContent))
 
 	on(a, get, "/api/v1/rejects", access.ReadRejects, "列出未入库的消息及原因", "List what was not stored, and why", a.listRejects)
 	on(a, get, "/api/v1/rejects/{id}", access.ReadRejects, "查看一条未入库的消息及其内容", "Show a rejected message with what it holds", a.getReject)

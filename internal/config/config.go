@@ -51,8 +51,10 @@ type Config struct {
 	Desk desk.Config `yaml:"desk"`
 	// Commands bounds what devices are asked to do.
 	Commands command.Config `yaml:"commands"`
+	// Models are what kinds of devices measure and can be asked for.
+	Models Models `yaml:"models"`
 	// Store is the embedded time-series store, in the folder series of the data directory.
-	Store local.Config `yaml:"store"`
+	Store Store `yaml:"store"`
 	// Query bounds the Prometheus API.
 	Query query.Config `yaml:"query"`
 }
@@ -93,6 +95,19 @@ type TLS struct {
 	ClientCA string `yaml:"client_ca"`
 }
 
+// Store says where series are kept and for how long.
+type Store struct {
+	local.Config `yaml:",inline"`
+	// GradedDir is a second directory, for series of grade important and core. It must lie on an encrypted volume (dm-crypt such as LUKS, fscrypt, gocryptfs); without one such data are refused.
+	GradedDir string `yaml:"graded_dir"`
+}
+
+// Models names where device models come from besides the API.
+type Models struct {
+	// Dir is a directory of models, one a file: *.yaml, *.yml or *.json (docs/formats/models.md). The hub follows what changes there.
+	Dir string `yaml:"dir"`
+}
+
 // Off closes a door.
 const Off = "off"
 
@@ -114,7 +129,7 @@ func Default() Config {
 		HTTP:      http.DefaultConfig(),
 		Desk:      desk.DefaultConfig(),
 		Commands:  command.DefaultConfig(),
-		Store:     local.DefaultConfig(),
+		Store:     Store{Config: local.DefaultConfig()},
 		Query:     query.DefaultConfig(),
 	}
 }

@@ -102,7 +102,10 @@ func numbers(of reflect.Type, path []string, visit func(path []string, negative 
 		for i := range of.NumField() {
 			f := of.Field(i)
 			key, _, _ := strings.Cut(f.Tag.Get("yaml"), ",")
-			if key != "-" {
+			switch {
+			case f.Anonymous:
+				numbers(f.Type, path, visit)
+			case key != "-":
 				numbers(f.Type, append(path[:len(path):len(path)], key), visit)
 			}
 		}

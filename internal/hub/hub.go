@@ -4,10 +4,10 @@
 //
 //	records   SQLite: devices, tokens, audit
 //	   │
-//	registry, access, audit          who is there, who may do what
+//	models, registry, access, audit  what is there and who may do what
 //	authority, enrolment             certificates: the hub's, and those of devices
 //	   │
-//	store     time series on this machine's disk
+//	stores    time series on this machine's disk, and on an encrypted volume
 //	   │
 //	ingest    decode → identify → validate → grade → commit     desk: rejects
 //	   │
@@ -24,7 +24,6 @@ package hub
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -44,9 +43,11 @@ import (
 	"github.com/songhua-io/hub/internal/ingest"
 	"github.com/songhua-io/hub/internal/ingest/desk"
 	"github.com/songhua-io/hub/internal/ingest/mqtt"
+	"github.com/songhua-io/hub/internal/model"
 	"github.com/songhua-io/hub/internal/records"
 	"github.com/songhua-io/hub/internal/registry"
 	"github.com/songhua-io/hub/internal/store/local"
+	"github.com/songhua-io/hub/internal/store/volume"
 	"github.com/songhua-io/hub/internal/telemetry"
 	"github.com/songhua-io/hub/internal/twin"
 )
@@ -90,16 +91,22 @@ type hub struct {
 	options Options
 	log     *slog.Logger
 	clock   func() time.Time
-	metrics *prometheus.Registry
-	started time.Time
-	stack   *stack
+	// encrypted says by what means a directory's volume is encrypted, or why it
+	// is not.
+	encrypted func(dir string) (string, error)
+	metrics   *prometheus.Registry
+	started   time.Time
+	stack     *stack
 
 	records   *records.DB
 	sealer    *registry.Sealer
+	models    *model.Models
 	registry  *registry.Registry
 	tokens    *access.Tokens
 	audit     audit.Log
 	series    *local.DB
+	graded    *local.DB // on an encrypted volume; nil when there is none,
+	ungraded  string    // and why
 	desk      *desk.Desk
 	pipeline  *ingest.Pipeline
 	presence  *registry.Presence
@@ -116,7 +123,7 @@ type hub struct {
 // Run builds a hub, runs it until ctx ends or a part fails, and stops it. It
 // returns nil after an orderly end: what was received is stored and answered.
 func Run(ctx context.Context, cfg config.Config, o Options) error {
-	h := &hub{cfg: cfg, options: o, log: o.Log, clock: time.Now, started: time.Now(), metrics: prometheus.NewRegistry(), stack: newStack(o.Log)}
+	h := &hub{cfg: cfg, options: o, log: o.Log, clock: time.Now, encrypted: volume.Encrypted, started: time.Now(), metrics: prometheus.NewRegistry(), stack: newStack(o.Log)}
 	h.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if err := h.build(ctx); err != nil {
 		return errors.Join(err, h.stack.stop())
@@ -128,7 +135,7 @@ func Run(ctx context.Context, cfg config.Config, o Options) error {
 
 func (h *hub) build(ctx context.Context) error {
 	for _, step := range []func(context.Context) error{
-		h.openRecords, h.openAuthority, h.openStore, h.runIngest, h.runPresence, h.runMail, h.openDoors, h.announce,
+		h.openRecords, h.openAuthority, h.followModels, h.openStore, h.runIngest, h.runPresence, h.runMail, h.openDoors, h.announce,
 	} {
 		if err := step(ctx); err != nil {
 			return err
@@ -156,7 +163,10 @@ func (h *hub) openRecords(ctx context.Context) error {
 	if h.sealer, err = registry.OpenSealer(filepath.Join(dir, secretsFile)); err != nil {
 		return err
 	}
-	if h.registry, err = registry.Open(ctx, registry.Config{Records: h.records, Sealer: h.sealer, Log: h.log, Now: h.clock}); err != nil {
+	if err := h.openModels(ctx); err != nil {
+		return err
+	}
+	if h.registry, err = registry.Open(ctx, registry.Config{Records: h.records, Sealer: h.sealer, Log: h.log, Now: h.clock, Model: h.models.View}); err != nil {
 		return err
 	}
 	if h.tokens, err = access.OpenTokens(ctx, h.records, h.clock); err != nil {
@@ -170,15 +180,11 @@ func (h *hub) openRecords(ctx context.Context) error {
 }
 
 func (h *hub) openStore(ctx context.Context) error {
-	cfg := h.cfg.Store
-	cfg.Dir = filepath.Join(h.at.Data, seriesDir)
 	var err error
-	if h.series, err = local.Open(ctx, cfg, h.log, h.metrics); err != nil {
+	if h.series, err = h.openSeries(ctx, "series", filepath.Join(h.at.Data, seriesDir)); err != nil {
 		return err
 	}
-	h.stack.onStop("store", h.series.Close)
-	h.stack.start("store upkeep", h.series.Run)
-	return nil
+	return h.openGraded(ctx)
 }
 
 func (h *hub) runIngest(context.Context) error {
@@ -189,7 +195,7 @@ func (h *hub) runIngest(context.Context) error {
 	h.stack.onStop("desk file", h.desk.Close)
 	h.stack.start("desk", h.desk.Run)
 	h.pipeline = ingest.New(h.cfg.Ingest, ingest.Deps{
-		Store: h.series, Directory: h.registry, Notes: notes{h.registry}, Desk: h.desk,
+		Store: h.series, Sealed: h.sealed(), Unsealed: h.ungraded, Directory: h.registry, Notes: notes{h.registry}, Desk: h.desk,
 		// No device is heard before the doors open, and presence is there by then.
 		Period: func(device string) time.Duration { return h.presence.Of(device).Period },
 		Log:    h.log, Clock: h.clock, Metrics: h.metrics,
@@ -219,10 +225,10 @@ func (h *hub) runPresence(ctx context.Context) error {
 }
 
 func (h *hub) runMail(ctx context.Context) error {
-	h.twins = twin.New(twin.Deps{Records: h.records, Check: func(string, json.RawMessage) error { return nil }, Clock: h.clock})
+	h.twins = twin.New(twin.Deps{Records: h.records, Check: checks{h}.Config, Clock: h.clock})
 	var err error
 	h.commands, err = command.Open(ctx, h.cfg.Commands, command.Deps{
-		Records: h.records, Registered: func(id string) bool { return h.registry.Device(id) != nil }, Check: func(string, string, json.RawMessage) error { return nil },
+		Records: h.records, Registered: func(id string) bool { return h.registry.Device(id) != nil }, Check: checks{h}.Command,
 		Log: h.log, Clock: h.clock, Metrics: h.metrics,
 	})
 	if err != nil {

@@ -22,16 +22,20 @@ import (
 	"github.com/songhua-io/hub/internal/config"
 	"github.com/songhua-io/hub/internal/ingest"
 	"github.com/songhua-io/hub/internal/registry"
+	"github.com/songhua-io/hub/internal/store/volume"
 )
 
 // whole builds a hub with its doors on free ports of loopback.
-func whole(t *testing.T, dir string) *hub {
+func whole(t *testing.T, dir string, change ...func(*hub)) *hub {
 	t.Helper()
 	cfg := config.Default()
 	cfg.Data = dir
 	cfg.Listen = config.Listen{HTTP: "127.0.0.1:0", HTTPS: config.Off, MQTT: "127.0.0.1:0", MQTTS: config.Off, CoAP: config.Off, CoAPS: config.Off}
 	log := slog.New(slog.DiscardHandler)
-	h := &hub{cfg: cfg, options: Options{Log: log}, log: log, clock: time.Now, started: time.Now(), metrics: prometheus.NewRegistry(), stack: newStack(log)}
+	h := &hub{cfg: cfg, options: Options{Log: log}, log: log, clock: time.Now, encrypted: volume.Encrypted, started: time.Now(), metrics: prometheus.NewRegistry(), stack: newStack(log)}
+	for _, c := range change {
+		c(h)
+	}
 	if err := h.build(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"log"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -55,7 +56,7 @@ func (h *hub) surface() (http.Handler, error) {
 		beside = append(beside, api.Beside{Pattern: r.Pattern, ZH: r.ZH, EN: r.EN, Own: true, Handler: r.Handler})
 	}
 	return api.New(api.Deps{
-		Registry: h.registry, Authority: h.authority, Enrolment: h.enrolment, Doors: h.doors, Presence: h.presence, Commands: h.commands, Twins: h.twins, Tokens: h.tokens, Audit: h.audit, Desk: h.rejects(),
+		Registry: h.registry, Authority: h.authority, Enrolment: h.enrolment, Doors: h.doors, Presence: h.presence, Commands: h.commands, Twins: h.twins, Tokens: h.tokens, Audit: h.audit, Models: h.models, Desk: h.rejects(),
 		Answers: records.Answers{DB: h.records, Now: h.clock}, Sealer: h.sealer, Rates: rates.now, Ready: h.ready,
 		Version: h.options.Version, Log: h.log, Now: h.clock, Metrics: h.metrics, Beside: beside,
 	})
@@ -88,7 +89,7 @@ func (h *hub) mayOpenPages(ctx context.Context, token string) error {
 // questions is the Prometheus API over the store.
 func (h *hub) questions() (http.Handler, error) {
 	q, err := query.New(h.cfg.Query, query.Source{
-		Store: h.series,
+		Store: h.allSeries(),
 		Visible: func(r *http.Request) (query.Scope, bool) {
 			c := access.CallerOf(r.Context())
 			d := access.Allow(c, access.ReadTelemetry, access.Anywhere)
@@ -121,6 +122,13 @@ func (h *hub) metadata() map[string][]query.Metadata {
 	for name, m := range h.registry.Metadata() {
 		all[name] = []query.Metadata{{Type: m.Type, Unit: m.Unit, Help: m.Help}}
 	}
+	for _, m := range h.models.List() {
+		for _, metric := range m.Metrics {
+			if metric.Unit != "" {
+				all[metric.Name] = withUnit(all[metric.Name], metric.Unit)
+			}
+		}
+	}
 	all[presenceMetric] = []query.Metadata{{Type: "gauge", Help: "1 while a device is online, 0.5 while it is late, 0 while it is offline."}}
 	families, err := h.metrics.Gather()
 	if err != nil {
@@ -130,6 +138,18 @@ func (h *hub) metadata() map[string][]query.Metadata {
 		all[f.GetName()] = []query.Metadata{{Type: strings.ToLower(f.GetType().String()), Help: f.GetHelp()}}
 	}
 	return all
+}
+
+// withUnit puts what a model says before what senders said.
+func withUnit(known []query.Metadata, unit string) []query.Metadata {
+	own := query.Metadata{Type: "gauge", Unit: unit}
+	if len(known) > 0 {
+		own.Type = known[0].Type
+	}
+	if slices.Contains(known, own) {
+		return known
+	}
+	return append([]query.Metadata{own}, known...)
 }
 
 // rejects is the desk as the API knows it.

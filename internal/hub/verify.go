@@ -29,13 +29,34 @@ func Verify(ctx context.Context, dir string, report func(string)) (findings int,
 		findings++
 		report(line)
 	}
-	err = local.Verify(ctx, filepath.Join(dir, seriesDir), func(f local.Finding) { found(f.String()) })
+	err = verifySeries(ctx, dir, filepath.Join(dir, seriesDir), found)
 	if errors.Is(err, syscall.EAGAIN) {
-		return 0, fmt.Errorf("a hub runs in %s; stop it first (%w)", dir, err)
+		return 0, err
 	}
 	authority.Verify(filepath.Join(dir, authorityDir), found)
 	err = errors.Join(err, verifyRecords(ctx, path, found), desk.Verify(filepath.Join(dir, deskDir), found))
 	return findings, err
+}
+
+// VerifyGraded does the same for the directory that store.graded_dir names.
+func VerifyGraded(ctx context.Context, dir string, report func(string)) (findings int, err error) {
+	if _, err := os.Stat(dir); err != nil {
+		return 0, err
+	}
+	err = verifySeries(ctx, dir, dir, func(line string) {
+		findings++
+		report(line)
+	})
+	return findings, err
+}
+
+// verifySeries verifies a store; of is the directory that its hub runs in.
+func verifySeries(ctx context.Context, of, dir string, found func(string)) error {
+	err := local.Verify(ctx, dir, func(f local.Finding) { found(f.String()) })
+	if errors.Is(err, syscall.EAGAIN) {
+		return fmt.Errorf("a hub runs in %s; stop it first (%w)", of, err)
+	}
+	return err
 }
 
 func verifyRecords(ctx context.Context, path string, found func(string)) error {

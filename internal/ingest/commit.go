@@ -14,8 +14,8 @@ import (
 	"github.com/songhua-io/hub/internal/telemetry"
 )
 
-// lane is where deliveries wait for one of the two that make them durable: the
-// committer, or the writer of notes. All that waits is made durable together:
+// lane is where deliveries wait for one of those that make them durable: the
+// committer of a store, or the writer of notes. All that waits is made durable together:
 // the fsync of one is the fsync of all.
 type lane struct {
 	waiting []*Delivery
@@ -29,12 +29,12 @@ func (l *lane) add(d *Delivery) {
 	}
 }
 
-// queue is the way from the deliveries to both lanes.
+// queue is the way from the deliveries to the lanes.
 type queue struct {
 	most int
 
 	mu      sync.Mutex
-	points  lane
+	points  [stores]lane
 	notes   lane
 	pending int // points that wait, or are in the commit under way
 	end     error
@@ -42,7 +42,10 @@ type queue struct {
 
 func (q *queue) init(most int) {
 	q.most = most
-	q.points.wake, q.notes.wake = make(chan struct{}, 1), make(chan struct{}, 1)
+	for i := range stores {
+		q.points[i].wake = make(chan struct{}, 1)
+	}
+	q.notes.wake = make(chan struct{}, 1)
 }
 
 // push adds a delivery to the lanes that it needs and returns how many answers
@@ -53,13 +56,15 @@ func (q *queue) push(d *Delivery) (lanes int, err error) {
 	if q.end != nil {
 		return 0, q.end
 	}
-	if q.pending > 0 && q.pending+len(d.write.Points) > q.most {
+	if q.pending > 0 && q.pending+d.points() > q.most {
 		return 0, ErrBusy
 	}
-	if len(d.write.Points) > 0 {
-		q.pending += len(d.write.Points)
-		q.points.add(d)
-		lanes++
+	for i := range stores {
+		if n := len(d.write[i].Points); n > 0 {
+			q.pending += n
+			q.points[i].add(d)
+			lanes++
+		}
 	}
 	if len(d.changes)+len(d.units) > 0 {
 		q.notes.add(d)
@@ -111,7 +116,7 @@ func (q *queue) length() int {
 // commit waits until the delivery's points, states and units are durable and
 // notes which were refused. A delivery that has nothing to store does not wait.
 func (p *Pipeline) commit(d *Delivery) error {
-	if len(d.write.Points)+len(d.changes)+len(d.units) == 0 {
+	if d.points()+len(d.changes)+len(d.units) == 0 {
 		return nil
 	}
 	lanes, err := p.queue.push(d)
@@ -121,7 +126,7 @@ func (p *Pipeline) commit(d *Delivery) error {
 		}
 		return err
 	}
-	// Both always answer: they drain their lanes before they end. The delivery's
+	// All always answer: they drain their lanes before they end. The delivery's
 	// memory is theirs until then.
 	for range lanes {
 		if failed := <-d.done; failed != nil {
@@ -136,25 +141,34 @@ func (p *Pipeline) commit(d *Delivery) error {
 	return nil
 }
 
-// settle counts the accepted points of every message and turns the store's
+// points returns how many points the delivery has for all stores.
+func (d *Delivery) points() int {
+	return len(d.write[plainStore].Points) + len(d.write[sealedStore].Points)
+}
+
+// settle counts the accepted points of every message and turns the stores'
 // refusals into rejects.
 func (p *Pipeline) settle(d *Delivery) {
-	point, refusal := 0, 0
-	for _, i := range d.open {
-		m := &d.Messages[i]
-		for ; point < len(d.samples) && int(d.samples[point]) < m.last; point++ {
-			if refusal < len(d.write.Refused) && d.write.Refused[refusal].Index == point {
-				m.Rejects = append(m.Rejects, refused(d, point, d.write.Refused[refusal].Reason))
-				refusal++
-				continue
+	for s := range stores {
+		if len(d.samples[s]) == 0 {
+			continue
+		}
+		point, refused := 0, d.write[s].Refused
+		for _, i := range d.open {
+			m := &d.Messages[i]
+			for ; point < len(d.samples[s]) && int(d.samples[s][point]) < m.last; point++ {
+				if len(refused) > 0 && refused[0].Index == point {
+					m.Rejects = append(m.Rejects, refusedSample(&d.batch.Samples[d.samples[s][point]], refused[0].Reason))
+					refused = refused[1:]
+					continue
+				}
+				m.Accepted++
 			}
-			m.Accepted++
 		}
 	}
 }
 
-func refused(d *Delivery, point int, reason telemetry.Reason) telemetry.Reject {
-	s := &d.batch.Samples[d.samples[point]]
+func refusedSample(s *telemetry.Sample, reason telemetry.Reason) telemetry.Reject {
 	return telemetry.Reject{
 		Index: int(s.Index), Stage: telemetry.StageCommit, Reason: reason,
 		Detail: fmt.Sprintf("%q at %s with value %v", clip(s.Metric), atTime(s.Time), s.Value),
@@ -165,13 +179,17 @@ func refused(d *Delivery, point int, reason telemetry.Reason) telemetry.Reject {
 // refuses the rest with ErrClosed. It returns an error when a write failed:
 // nothing of that group was acknowledged and the process must end.
 func (p *Pipeline) Run(ctx context.Context) error {
-	both, ctx := errgroup.WithContext(ctx)
-	both.Go(func() error { return p.runCommits(ctx) })
-	both.Go(func() error { return p.runNotes(ctx) })
-	return both.Wait()
+	all, ctx := errgroup.WithContext(ctx)
+	all.Go(func() error { return p.runCommits(ctx, plainStore) })
+	if p.deps.Sealed != nil {
+		all.Go(func() error { return p.runCommits(ctx, sealedStore) })
+	}
+	all.Go(func() error { return p.runNotes(ctx) })
+	return all.Wait()
 }
 
-func (p *Pipeline) runCommits(ctx context.Context) error {
+// runCommits commits to one store.
+func (p *Pipeline) runCommits(ctx context.Context, store int) error {
 	sweep := time.NewTicker(time.Minute)
 	defer sweep.Stop()
 	var group []*Delivery
@@ -181,21 +199,23 @@ func (p *Pipeline) runCommits(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			p.queue.close(ErrClosed)
-			_, _, err = p.commitGroup(group, writes)
+			_, _, err = p.commitGroup(store, group, writes)
 			return err
 		case <-sweep.C:
-			p.sweep(p.deps.Clock())
-		case <-p.queue.points.wake:
-			if group, writes, err = p.commitGroup(group, writes); err != nil {
+			if store == plainStore {
+				p.sweep(p.deps.Clock())
+			}
+		case <-p.queue.points[store].wake:
+			if group, writes, err = p.commitGroup(store, group, writes); err != nil {
 				return err
 			}
 		}
-		p.holdings.giveBack()
+		p.holdings[store].giveBack()
 	}
 }
 
-func (p *Pipeline) commitGroup(reuse []*Delivery, writes []*telemetry.Write) ([]*Delivery, []*telemetry.Write, error) {
-	group := p.queue.take(&p.queue.points, reuse)
+func (p *Pipeline) commitGroup(store int, reuse []*Delivery, writes []*telemetry.Write) ([]*Delivery, []*telemetry.Write, error) {
+	group := p.queue.take(&p.queue.points[store], reuse)
 	if len(group) == 0 {
 		return group, writes, nil
 	}
@@ -203,13 +223,13 @@ func (p *Pipeline) commitGroup(reuse []*Delivery, writes []*telemetry.Write) ([]
 	writes = writes[:0]
 	points := 0
 	for _, d := range group {
-		points += len(d.write.Points)
-		writes = append(writes, &d.write)
+		points += len(d.write[store].Points)
+		writes = append(writes, &d.write[store])
 	}
-	err := p.deps.Store.Commit(writes)
+	err := p.holdings[store].store.Commit(writes)
 	if err != nil {
 		err = fmt.Errorf("commit of %d samples failed, none of them was acknowledged: %w", points, err)
-		p.queue.fail(&p.queue.points, err)
+		p.queue.fail(&p.queue.points[store], err)
 	}
 	p.metrics.commit.Observe(p.deps.Clock().Sub(begin).Seconds())
 	p.metrics.groups.Observe(float64(points))
@@ -223,7 +243,14 @@ func (p *Pipeline) commitGroup(reuse []*Delivery, writes []*telemetry.Write) ([]
 // Write stores points of the hub's own (its metrics, ends of series) on the
 // same way as everybody's, and returns when they are durable.
 func (p *Pipeline) Write(points []telemetry.Point) error {
-	d := &Delivery{write: telemetry.Write{Points: points}, done: make(chan error, 2)}
+	return p.write([stores][]telemetry.Point{plainStore: points})
+}
+
+func (p *Pipeline) write(points [stores][]telemetry.Point) error {
+	d := &Delivery{done: make(chan error, stores+1)}
+	for i := range stores {
+		d.write[i].Points = points[i]
+	}
 	return p.commit(d)
 }
 
@@ -244,36 +271,36 @@ const endsAtOnce = 1 << 18
 // device goes on to measure while it is offline. All endings share commits, so
 // that thousands of devices that drop together cost the disk as much as one.
 func (p *Pipeline) End(all ...Ending) error {
-	round := p.holdings.flights.begin()
-	defer p.holdings.flights.end(round)
-	var points []telemetry.Point
+	round := p.flights.begin()
+	defer p.flights.end(round)
+	var points [stores][]telemetry.Point
 	for _, e := range all {
-		if points = p.appendEnd(points, e); len(points) < endsAtOnce {
+		p.appendEnd(&points, e)
+		if len(points[plainStore])+len(points[sealedStore]) < endsAtOnce {
 			continue
 		}
-		if err := p.Write(points); err != nil {
+		if err := p.write(points); err != nil {
 			return err
 		}
-		points = points[:0]
+		points = [stores][]telemetry.Point{}
 	}
-	return p.Write(points)
+	return p.write(points)
 }
 
 // appendEnd adds the stale markers of one ending.
-func (p *Pipeline) appendEnd(points []telemetry.Point, e Ending) []telemetry.Point {
+func (p *Pipeline) appendEnd(points *[stores][]telemetry.Point, e Ending) {
 	p.mu.RLock()
 	src := p.sources[e.Device]
 	p.mu.RUnlock()
 	if src == nil || src.received.Load() == 0 {
-		return points
+		return
 	}
 	src.mu.Lock()
 	defer src.mu.Unlock()
 	at := src.event.Load() + 1
-	src.seriesOf(e.Unit, func(id telemetry.SeriesID) {
-		points = append(points, telemetry.Point{Series: id, Time: at, Value: telemetry.StaleMarker()})
+	src.seriesOf(e.Unit, func(store int, id telemetry.SeriesID) {
+		points[store] = append(points[store], telemetry.Point{Series: id, Time: at, Value: telemetry.StaleMarker()})
 	})
-	return points
 }
 
 // sweep forgets devices that were removed, and releases the series of those

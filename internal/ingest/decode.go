@@ -87,33 +87,58 @@ func (p *Pipeline) identify(d *Delivery) {
 }
 
 // grade refuses data that this hub may not hold: important and core data need
-// a store on an encrypted volume. Art. 74(3)
+// a store on an encrypted volume. Where there is one, validate has sent them
+// there. Art. 74(3)
 func (p *Pipeline) grade(d *Delivery) {
+	if p.deps.Sealed != nil {
+		return
+	}
 	for _, i := range d.open {
 		m := &d.Messages[i]
 		if m.source == nil {
 			continue
 		}
-		if g := m.source.device.Load().Grade; g > telemetry.General {
+		if g := m.source.device.Load().EffectiveGrade(); g.Sealed() {
 			d.drop(m)
-			m.refuse(telemetry.StageGrade, telemetry.ReasonGradeUnsupported, fmt.Sprintf("device %q reports data of grade %s", m.Device, g))
+			m.refuse(telemetry.StageGrade, telemetry.ReasonGradeUnsupported, fmt.Sprintf("device %q reports data of grade %s, and %s", m.Device, g, p.deps.Unsealed))
 		}
 	}
+	if len(d.samples[sealedStore]) > 0 {
+		p.refuseSealed(d)
+	}
+}
+
+// refuseSealed refuses the samples of metrics whose own grade asks for the
+// store that is not there.
+func (p *Pipeline) refuseSealed(d *Delivery) {
+	point := 0
+	for _, i := range d.open {
+		m := &d.Messages[i]
+		for ; point < len(d.samples[sealedStore]) && int(d.samples[sealedStore][point]) < m.last; point++ {
+			s := &d.batch.Samples[d.samples[sealedStore][point]]
+			m.Rejects = append(m.Rejects, telemetry.Reject{Index: int(s.Index), Stage: telemetry.StageGrade, Reason: telemetry.ReasonGradeUnsupported,
+				Detail: fmt.Sprintf("metric %q has a grade above general, and %s", clip(s.Metric), p.deps.Unsealed)})
+		}
+	}
+	d.write[sealedStore].Reset()
+	d.samples[sealedStore] = d.samples[sealedStore][:0]
 }
 
 // drop takes the points and states of a message out of the delivery.
 func (d *Delivery) drop(m *Message) {
 	m.Accepted = 0
 	d.changes = slices.DeleteFunc(d.changes, func(c change) bool { return &d.Messages[c.message] == m })
-	from, to := 0, 0
-	for i, s := range d.samples {
-		if int(s) < m.first {
-			from = i + 1
+	for s := range stores {
+		from, to := 0, 0
+		for i, k := range d.samples[s] {
+			if int(k) < m.first {
+				from = i + 1
+			}
+			if int(k) < m.last {
+				to = i + 1
+			}
 		}
-		if int(s) < m.last {
-			to = i + 1
-		}
+		d.samples[s] = slices.Delete(d.samples[s], from, to)
+		d.write[s].Points = slices.Delete(d.write[s].Points, from, to)
 	}
-	d.samples = slices.Delete(d.samples, from, to)
-	d.write.Points = slices.Delete(d.write.Points, from, to)
 }

@@ -16,10 +16,11 @@ type Delivery struct {
 
 	now   time.Time
 	batch telemetry.Batch
-	write telemetry.Write
+	write [stores]telemetry.Write
 	open  []int32 // indexes of the messages that are taken by this call of Ingest
-	// samples[i] is the index in batch.Samples of write.Points[i].
-	samples []int32
+	// samples[s][i] is the index in batch.Samples of write[s].Points[i].
+	samples [stores][]int32
+	flags   []flag
 	changes []change
 	units   map[string]string
 	deaths  []int32 // indexes in Messages
@@ -34,7 +35,7 @@ func (d *Delivery) Reset() { d.Messages = d.Messages[:0] }
 func (d *Delivery) Trim() {
 	d.batch.Reset()
 	d.batch.Trim()
-	if cap(d.Messages) > 1024 || cap(d.write.Points) > 4096 {
+	if cap(d.Messages) > 1024 || cap(d.write[plainStore].Points)+cap(d.write[sealedStore].Points) > 4096 {
 		*d = Delivery{}
 	}
 }
@@ -63,12 +64,16 @@ func (m *Message) Refuse(reason telemetry.Reason, detail string) {
 func (d *Delivery) begin(now time.Time) {
 	d.now = now
 	d.batch.Reset()
-	d.write.Reset()
+	for i := range stores {
+		d.write[i].Reset()
+		d.samples[i] = d.samples[i][:0]
+	}
 	clear(d.changes)
-	d.open, d.samples, d.changes, d.deaths = d.open[:0], d.samples[:0], d.changes[:0], d.deaths[:0]
+	clear(d.flags)
+	d.open, d.flags, d.changes, d.deaths = d.open[:0], d.flags[:0], d.changes[:0], d.deaths[:0]
 	clear(d.units)
 	if d.done == nil {
-		d.done = make(chan error, 2)
+		d.done = make(chan error, stores+1)
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 type holdings struct {
 	store   Store
 	most    int
-	flights flights
+	flights *flights
 
 	mu    sync.Mutex // taken after a source's, before that of flights
 	inUse int        // by sources, at most most
@@ -23,8 +23,8 @@ type holdings struct {
 	fresh, stale map[telemetry.SeriesID]struct{}
 }
 
-func (h *holdings) init(store Store, most int) {
-	h.store, h.most = store, most
+func (h *holdings) init(store Store, most int, f *flights) {
+	h.store, h.most, h.flights = store, most, f
 	h.fresh, h.stale = map[telemetry.SeriesID]struct{}{}, map[telemetry.SeriesID]struct{}{}
 }
 
@@ -73,6 +73,22 @@ func (h *holdings) count() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.inUse
+}
+
+// The stores that a pipeline commits to: one for all series, and one on an
+// encrypted volume for those whose grade asks for it.
+const (
+	plainStore = iota
+	sealedStore
+	stores
+)
+
+// storeOf returns the store for data of a grade.
+func storeOf(g telemetry.Grade) int {
+	if g.Sealed() {
+		return sealedStore
+	}
+	return plainStore
 }
 
 // flights are the deliveries under way, from before the first series of theirs

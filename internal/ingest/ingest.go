@@ -56,6 +56,7 @@ type Message struct {
 	Rejects []telemetry.Reject
 
 	refused           bool // by its door
+	withhold          bool // nothing of it may lie on the plain disk
 	source            *source
 	first, last       int   // its samples in the delivery's batch
 	states, statesEnd int   // its states in the delivery's batch
@@ -98,8 +99,8 @@ func (e *RateError) Error() string {
 func (p *Pipeline) Ingest(d *Delivery) error {
 	begin := p.deps.Clock()
 	d.begin(begin)
-	round := p.holdings.flights.begin()
-	defer p.holdings.flights.end(round)
+	round := p.flights.begin()
+	defer p.flights.end(round)
 	rate := p.open(d)
 	if len(d.open) > 0 {
 		if err := p.take(d); err != nil {
@@ -122,6 +123,9 @@ func (p *Pipeline) take(d *Delivery) error {
 		at = end
 	}
 	if err := p.commit(d); err != nil {
+		return err
+	}
+	if err := p.writeFlags(d); err != nil {
 		return err
 	}
 	p.metrics.commitWait.Observe(p.deps.Clock().Sub(at).Seconds())

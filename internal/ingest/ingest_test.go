@@ -38,11 +38,13 @@ type shelf struct {
 	puts    [][]ingest.StateChange      // calls of PutStates
 	noting  chan struct{}               // when set, PutStates waits for it
 	kept    []telemetry.Reject
-	forgot  int
-	noted   int // calls of PutUnits
-	commits int
-	fail    error
-	gate    chan struct{} // when set, a commit waits for it
+	// payloads are what the desk got besides.
+	payloads []string
+	forgot   int
+	noted    int // calls of PutUnits
+	commits  int
+	fail     error
+	gate     chan struct{} // when set, a commit waits for it
 }
 
 func newShelf(devices ...*telemetry.Device) *shelf {
@@ -162,6 +164,7 @@ func (s *shelf) Keep(_ time.Time, m *ingest.Message) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.kept = append(s.kept, m.Rejects...)
+	s.payloads = append(s.payloads, string(m.Payload))
 }
 
 var noon = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)

@@ -12,6 +12,8 @@ type metrics struct {
 	messages    []prometheus.Counter  // by codec.Format
 	rejects     *prometheus.CounterVec
 	forged      prometheus.Counter
+	unflagged   prometheus.Counter
+	foreign     [2]prometheus.Counter // samples in another unit than the model's: convertible, not
 	rateLimited prometheus.Counter
 	busy        prometheus.Counter
 	commit      prometheus.Histogram
@@ -39,6 +41,7 @@ func newMetrics(reg prometheus.Registerer, p *Pipeline) *metrics {
 	}
 	m := &metrics{
 		forged:      counter("hub_ingest_forged_tags_total", "Tags left out because the registry alone sets them."),
+		unflagged:   counter("hub_ingest_unflagged_total", "Samples out of range that were stored without their flag: the device has as many series as it may."),
 		rateLimited: counter("hub_ingest_rate_limited_total", "Deliveries of which messages were held back because their device sends too fast."),
 		busy:        counter("hub_ingest_busy_total", "Deliveries refused because too many samples waited for the store."),
 		commit:      histogram("hub_ingest_commit_seconds", "Time of one group commit, fsync included.", seconds()),
@@ -55,7 +58,13 @@ func newMetrics(reg prometheus.Registerer, p *Pipeline) *metrics {
 	m.rejects = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "hub_ingest_rejects_total", Help: "What was not stored, by stage and reason (docs/rejects.md).",
 	}, []string{"stage", "reason"})
-	reg.MustRegister(stageSeconds, messages, m.rejects)
+	foreign := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "hub_ingest_foreign_units_total", Help: "Samples in another unit than their model's, by whether it can be converted; they have a tag unit.",
+	}, []string{"convertible"})
+	for i, convertible := range []string{"yes", "no"} {
+		m.foreign[i] = foreign.WithLabelValues(convertible)
+	}
+	reg.MustRegister(stageSeconds, messages, foreign, m.rejects)
 	for _, r := range telemetry.Reasons() {
 		m.rejects.WithLabelValues(string(r.Stage), string(r.Reason))
 	}
@@ -72,7 +81,7 @@ func newMetrics(reg prometheus.Registerer, p *Pipeline) *metrics {
 		reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, f))
 	}
 	gauge("hub_ingest_pending_samples", "Samples that wait for the store.", func() float64 { return float64(p.queue.length()) })
-	gauge("hub_ingest_series", "Series in use by devices.", func() float64 { return float64(p.holdings.count()) })
+	gauge("hub_ingest_series", "Series in use by devices.", func() float64 { return float64(p.seriesInUse()) })
 	gauge("hub_ingest_devices", "Devices that sent something since the hub started.", func() float64 {
 		p.mu.RLock()
 		defer p.mu.RUnlock()

@@ -52,9 +52,15 @@ type Desk interface {
 	Keep(at time.Time, m *Message)
 }
 
-// Deps are what a pipeline works with. All but Period are required.
+// Deps are what a pipeline works with. All but Period and one of Sealed and
+// Unsealed are required.
 type Deps struct {
-	Store     Store
+	Store Store
+	// Sealed takes the series of grade important and core; nil when the hub has no
+	// encrypted place for them. Unsealed then says why and what to do, as the end
+	// of a sentence.
+	Sealed    Store
+	Unsealed  string
 	Directory Directory
 	Notes     Notes
 	Desk      Desk
@@ -73,7 +79,8 @@ type Pipeline struct {
 	deps     Deps
 	metrics  *metrics
 	queue    queue
-	holdings holdings
+	flights  flights
+	holdings [stores]holdings
 
 	accepted, rejected atomic.Uint64 // since the hub started
 
@@ -91,7 +98,8 @@ const maxUnits = 100_000
 func New(cfg Config, deps Deps) *Pipeline {
 	p := &Pipeline{cfg: cfg, deps: deps, sources: map[string]*source{}, units: map[string]struct{}{}}
 	p.queue.init(cfg.MaxPending)
-	p.holdings.init(deps.Store, cfg.MaxSeries)
+	p.holdings[plainStore].init(deps.Store, cfg.MaxSeries, &p.flights)
+	p.holdings[sealedStore].init(deps.Sealed, cfg.MaxSeries, &p.flights)
 	p.metrics = newMetrics(deps.Metrics, p)
 	return p
 }
@@ -155,8 +163,8 @@ func (p *Pipeline) source(id string) *source {
 	return s
 }
 
-// renew takes over a device's new state. Series keep their ids unless a label
-// of theirs changed; states are those of the device that was added last under
+// renew takes over a device's new state. Series keep their ids unless a label,
+// the model or the grade changed; states are those of the device that was added last under
 // its id. The directory is asked again, so that of several deliveries at once
 // the one with the oldest state does not win.
 func (p *Pipeline) renew(s *source, device *telemetry.Device) {
@@ -166,9 +174,10 @@ func (p *Pipeline) renew(s *source, device *telemetry.Device) {
 		device = newest
 	}
 	before := s.device.Swap(device)
-	if before == nil || before.Kind != device.Kind || before.Site != device.Site || before.Region != device.Region {
+	if before == nil || before.Kind != device.Kind || before.Site != device.Site || before.Region != device.Region ||
+		before.Model != device.Model || before.Grade != device.Grade {
 		p.release(s)
-		s.labels = device.Labels()
+		s.labels, s.store, s.withhold = device.Labels(), storeOf(device.EffectiveGrade()), device.HighestGrade().Sealed()
 	}
 	if before != nil && !before.Created.Equal(device.Created) {
 		clear(s.states)
@@ -198,7 +207,7 @@ func (p *Pipeline) answer(d *Delivery) {
 			if m.source != nil {
 				m.source.rejects.Add(uint64(len(m.Rejects)))
 			}
-			p.deps.Desk.Keep(d.now, m)
+			p.deps.Desk.Keep(d.now, m.keepable())
 		}
 	}
 	p.accepted.Add(uint64(accepted))
@@ -221,5 +230,9 @@ func (p *Pipeline) bury(d *Delivery) {
 // Totals returns how many samples were accepted and how many rejects there
 // were since the hub started, and how many series are in use.
 func (p *Pipeline) Totals() (accepted, rejected uint64, series int) {
-	return p.accepted.Load(), p.rejected.Load(), p.holdings.count()
+	return p.accepted.Load(), p.rejected.Load(), p.seriesInUse()
+}
+
+func (p *Pipeline) seriesInUse() int {
+	return p.holdings[plainStore].count() + p.holdings[sealedStore].count()
 }

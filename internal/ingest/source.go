@@ -29,12 +29,17 @@ type source struct {
 
 	mu     sync.Mutex
 	labels []telemetry.Label // of the device, sorted
+	store  int               // for series whose metric has no grade of its own
+	// withhold: what the device sends must not lie on the plain disk.
+	withhold bool
 	// plain and tagged find a series by the metric alone, or by metric and
 	// tags as sent: senders repeat themselves, so labels are built once.
-	plain  map[string]telemetry.SeriesID
-	tagged map[string]telemetry.SeriesID
-	// ids are the series that the spellings lead to.
-	ids     map[telemetry.SeriesID]struct{}
+	plain  map[string]series
+	tagged map[string]series
+	// foreign: some keys of tagged name a unit that is not the model's.
+	foreign bool
+	// ids are the series that the spellings lead to, by store.
+	ids     [stores]map[telemetry.SeriesID]struct{}
 	states  map[string]*state
 	gone    bool  // the device was removed: no series is claimed any more
 	stamped int64 // last time that was given to samples without one, ms
@@ -52,34 +57,46 @@ type state struct {
 }
 
 func newSource(id string) *source {
-	return &source{id: id, plain: map[string]telemetry.SeriesID{}, ids: map[telemetry.SeriesID]struct{}{}}
+	s := &source{id: id, plain: map[string]series{}}
+	for i := range stores {
+		s.ids[i] = map[telemetry.SeriesID]struct{}{}
+	}
+	return s
 }
 
 // release gives up all series of a source. The caller holds s.mu.
 func (p *Pipeline) release(s *source) {
-	if len(s.ids) == 0 {
-		return
+	for i := range stores {
+		if len(s.ids[i]) > 0 {
+			p.holdings[i].release(s.ids[i])
+			clear(s.ids[i])
+		}
 	}
-	p.holdings.release(s.ids)
 	clear(s.plain)
-	clear(s.ids)
-	s.tagged = nil
+	s.tagged, s.foreign = nil, false
 	s.count.Store(0)
 }
 
 // seriesOf calls f for every series in use, or for those of one Sparkplug unit:
 // its samples carry one tag, and so end every key of theirs (appendKey). The
 // caller holds mu.
-func (s *source) seriesOf(unit string, f func(telemetry.SeriesID)) {
+func (s *source) seriesOf(unit string, f func(store int, id telemetry.SeriesID)) {
 	if unit == "" {
-		for id := range s.ids {
-			f(id)
+		for i := range stores {
+			for id := range s.ids[i] {
+				f(i, id)
+			}
 		}
 		return
 	}
-	for key, id := range s.tagged {
-		if strings.HasSuffix(key, "\xffsparkplug_device\xfe"+unit) {
-			f(id)
+	for key, to := range s.tagged {
+		if !strings.HasSuffix(key, "\xffsparkplug_device\xfe"+unit) || to.id == 0 {
+			continue
+		}
+		store := s.storeOf(to)
+		f(store, to.id)
+		if to.rule != nil && to.rule.flag != 0 {
+			f(store, to.rule.flag)
 		}
 	}
 }

@@ -14,6 +14,11 @@ func (p *Pipeline) noteStates(d *Delivery, at int32) {
 	src := m.source
 	for k := m.states; k < m.statesEnd; k++ {
 		s := &d.batch.States[k]
+		if m.withhold {
+			m.Rejects = append(m.Rejects, telemetry.Reject{Index: -1, Stage: telemetry.StageGrade, Reason: telemetry.ReasonGradeUnsupported,
+				Detail: fmt.Sprintf("state %q: texts are kept in the database, which is not encrypted, and device %q reports data of a grade above general; report numbers", clip(s.Name), m.Device)})
+			continue
+		}
 		if r := p.checkState(src, s, d.now.UnixMilli()); r.Reason != "" {
 			m.Rejects = append(m.Rejects, r)
 			continue

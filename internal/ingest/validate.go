@@ -21,9 +21,11 @@ func (p *Pipeline) validate(d *Delivery) {
 			continue
 		}
 		m.newest = math.MinInt64
-		w := p.window(m.source.device.Load(), d.now)
-		m.source.mu.Lock()
-		if m.source.gone {
+		src := m.source
+		w := p.window(src.device.Load(), d.now)
+		src.mu.Lock()
+		m.withhold = src.withhold
+		if src.gone {
 			m.refuse(telemetry.StageIdentify, telemetry.ReasonUnknownDevice, fmt.Sprintf("device %q was removed", m.Device))
 		}
 		for k := m.first; k < m.last; k++ {
@@ -32,19 +34,23 @@ func (p *Pipeline) validate(d *Delivery) {
 				m.Rejects = append(m.Rejects, r)
 				continue
 			}
-			id, r := p.seriesOf(m.source, s)
+			to, r := p.seriesOf(src, s)
 			if r.Reason != "" {
 				m.Rejects = append(m.Rejects, r)
 				continue
 			}
-			if len(s.Unit) > 0 {
+			store := src.store
+			if to.rule != nil {
+				store = to.rule.store
+				p.judge(d, src, to.rule, i, k)
+			} else if len(s.Unit) > 0 {
 				p.noteUnit(d, s)
 			}
 			m.newest = max(m.newest, s.Time)
-			d.write.Points = append(d.write.Points, telemetry.Point{Series: id, Time: s.Time, Value: s.Value})
-			d.samples = append(d.samples, int32(k))
+			d.write[store].Points = append(d.write[store].Points, telemetry.Point{Series: to.id, Time: s.Time, Value: s.Value})
+			d.samples[store] = append(d.samples[store], int32(k))
 		}
-		m.source.mu.Unlock()
+		src.mu.Unlock()
 		p.noteStates(d, i)
 	}
 }
@@ -77,24 +83,35 @@ func (w window) check(s *telemetry.Sample) telemetry.Reject {
 }
 
 // seriesOf returns the series of a sample. The caller holds src.mu.
-func (p *Pipeline) seriesOf(src *source, s *telemetry.Sample) (telemetry.SeriesID, telemetry.Reject) {
+func (p *Pipeline) seriesOf(src *source, s *telemetry.Sample) (series, telemetry.Reject) {
 	if len(s.Tags) == 0 {
-		if id, ok := src.plain[string(s.Metric)]; ok {
-			return id, telemetry.Reject{}
+		if to, ok := src.plain[string(s.Metric)]; ok && to.speaks(s.Unit) {
+			return to, telemetry.Reject{}
 		}
-		return p.newSeries(src, s)
+	} else {
+		src.key = appendKey(src.key[:0], s, nil)
+		if to, ok := src.tagged[string(src.key)]; ok && to.speaks(s.Unit) {
+			return to, telemetry.Reject{}
+		}
 	}
-	src.key = appendKey(src.key[:0], s)
-	if id, ok := src.tagged[string(src.key)]; ok {
-		return id, telemetry.Reject{}
+	if src.foreign && len(s.Unit) > 0 {
+		src.key = appendKey(src.key[:0], s, s.Unit)
+		if to, ok := src.tagged[string(src.key)]; ok {
+			return to, telemetry.Reject{}
+		}
 	}
 	return p.newSeries(src, s)
 }
 
-// appendKey writes metric and tags as sent. The separators occur in no valid
-// name, and only valid samples are ever put under a key.
-func appendKey(key []byte, s *telemetry.Sample) []byte {
+// appendKey writes metric and tags as sent, and a unit that is not the model's.
+// The separators occur in no valid name, and only valid samples are ever put
+// under a key.
+func appendKey(key []byte, s *telemetry.Sample, unit []byte) []byte {
 	key = append(key, s.Metric...)
+	if len(unit) > 0 {
+		key = append(key, 0xfd)
+		key = append(key, unit...)
+	}
 	for _, t := range s.Tags {
 		key = append(key, 0xff)
 		key = append(key, t.Name...)
@@ -106,44 +123,65 @@ func appendKey(key []byte, s *telemetry.Sample) []byte {
 
 // newSeries checks names seen for the first time and registers their series,
 // within the bounds of the device and of the hub. The caller holds src.mu.
-func (p *Pipeline) newSeries(src *source, s *telemetry.Sample) (telemetry.SeriesID, telemetry.Reject) {
-	labels, r := p.labels(src, s)
+func (p *Pipeline) newSeries(src *source, s *telemetry.Sample) (series, telemetry.Reject) {
+	says, r := p.modelled(src, s)
 	if r.Reason != "" {
-		return 0, r
+		return series{}, r
+	}
+	labels, r := p.labels(src, s, says.tag)
+	if r.Reason != "" {
+		return series{}, r
 	}
 	// Spellings of one series (other orders of tags) are bounded as series are.
 	if len(src.plain)+len(src.tagged) >= p.cfg.SeriesPerDevice {
-		return 0, rejectSample(s, telemetry.ReasonSeriesLimit, fmt.Sprintf("device %q has %d series, as many as it may; refused %q", src.id, p.cfg.SeriesPerDevice, clip(s.Metric)))
+		return series{}, rejectSample(s, telemetry.ReasonSeriesLimit, fmt.Sprintf("device %q has %d series, as many as it may; refused %q", src.id, p.cfg.SeriesPerDevice, clip(s.Metric)))
 	}
-	id, ok := p.holdings.claim(labels, src.ids)
-	if !ok {
-		return 0, rejectSample(s, telemetry.ReasonSeriesLimit, fmt.Sprintf("the hub has %d series in use, as many as it may; refused %q of %q", p.cfg.MaxSeries, clip(s.Metric), src.id))
+	to := series{rule: says.rule}
+	var ok bool
+	if to.id, ok = p.claim(src, src.storeOf(to), labels); !ok {
+		return series{}, rejectSample(s, telemetry.ReasonSeriesLimit, fmt.Sprintf("the hub has %d series in use, as many as it may; refused %q of %q", p.cfg.MaxSeries, clip(s.Metric), src.id))
 	}
-	src.count.Store(int64(len(src.ids)))
-	if len(s.Tags) == 0 {
-		src.plain[string(s.Metric)] = id
-	} else {
-		if src.tagged == nil {
-			src.tagged = map[string]telemetry.SeriesID{}
-		}
-		src.tagged[string(appendKey(nil, s))] = id
+	if len(s.Tags) == 0 && len(says.unit) == 0 {
+		src.plain[string(s.Metric)] = to
+		return to, telemetry.Reject{}
 	}
-	return id, telemetry.Reject{}
+	if src.tagged == nil {
+		src.tagged = map[string]series{}
+	}
+	src.tagged[string(appendKey(nil, s, says.unit))] = to
+	src.foreign = src.foreign || len(says.unit) > 0
+	return to, telemetry.Reject{}
 }
 
-// labels builds the labels of a series: metric, tags, and the device's own. A
-// tag that forges a reserved label is left out and counted.
-func (p *Pipeline) labels(src *source, s *telemetry.Sample) ([]telemetry.Label, telemetry.Reject) {
+// claim returns the id of a series in a store; 0 where there is no such store,
+// since its samples are refused by the stage grade. The caller holds src.mu.
+func (p *Pipeline) claim(src *source, store int, labels []telemetry.Label) (telemetry.SeriesID, bool) {
+	if p.holdings[store].store == nil {
+		return 0, true
+	}
+	id, ok := p.holdings[store].claim(labels, src.ids[store])
+	src.count.Store(int64(len(src.ids[plainStore]) + len(src.ids[sealedStore])))
+	return id, ok
+}
+
+// labels builds the labels of a series: metric, tags, and the device's own,
+// with a unit that must be told. A tag that forges a reserved label is left out
+// and counted.
+func (p *Pipeline) labels(src *source, s *telemetry.Sample, unit []byte) ([]telemetry.Label, telemetry.Reject) {
 	if !validName(s.Metric, p.cfg.MaxNameBytes) {
 		return nil, rejectSample(s, telemetry.ReasonMetricInvalid, fmt.Sprintf("metric %q: 1 to %d bytes of UTF-8 without control characters are allowed", clip(s.Metric), p.cfg.MaxNameBytes))
 	}
 	if len(s.Tags) > p.cfg.MaxTags {
 		return nil, rejectSample(s, telemetry.ReasonLabelLimit, fmt.Sprintf("%q has %d tags; at most %d are allowed", clip(s.Metric), len(s.Tags), p.cfg.MaxTags))
 	}
-	labels := make([]telemetry.Label, 0, 1+len(s.Tags)+len(src.labels))
+	labels := make([]telemetry.Label, 0, 2+len(s.Tags)+len(src.labels))
 	labels = append(labels, telemetry.Label{Name: "__name__", Value: string(s.Metric)})
 	labels = append(labels, src.labels...)
-	for _, t := range s.Tags {
+	tags := s.Tags
+	if len(unit) > 0 {
+		tags = append(slices.Clip(tags), telemetry.Tag{Name: []byte(telemetry.UnitTag), Value: unit})
+	}
+	for _, t := range tags {
 		if telemetry.IsReserved(t.Name) {
 			p.metrics.forged.Inc()
 			continue

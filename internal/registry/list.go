@@ -12,6 +12,7 @@ import (
 type Filter struct {
 	Kind   telemetry.Kind
 	Site   string
+	Model  string
 	Region string // prefix of division codes
 	Query  string // part of the id or of a tag's value, in any case
 	Match  func(id string) bool
@@ -20,6 +21,7 @@ type Filter struct {
 func (f *Filter) lets(d *Device) bool {
 	return (f.Kind == "" || d.Kind == f.Kind) &&
 		(f.Site == "" || d.Site == f.Site) &&
+		(f.Model == "" || d.modelID() == f.Model) &&
 		strings.HasPrefix(d.Region, f.Region) &&
 		(f.Query == "" || f.mentions(d)) &&
 		(f.Match == nil || f.Match(d.ID))

@@ -42,12 +42,15 @@ type Device struct {
 	Updated time.Time
 }
 
-// Config says what a registry works with. All fields must be set.
+// Config says what a registry works with. All fields but Model must be set.
 type Config struct {
 	Records *records.DB
 	Sealer  *Sealer
 	Log     *slog.Logger
 	Now     func() time.Time
+	// Model returns the present state of a device model, nil for an unknown one.
+	// It must not ask the registry. Nil when there are no models.
+	Model func(id string) *telemetry.Model
 }
 
 // Registry holds every device in memory and on disk. All methods may be called
@@ -57,6 +60,7 @@ type Registry struct {
 	sealer  *Sealer
 	log     *slog.Logger
 	now     func() time.Time
+	model   func(string) *telemetry.Model
 	hashing chan struct{}
 
 	// change is held from before a write's transaction until memory shows it,
@@ -83,7 +87,7 @@ type entry struct {
 // Open reads everything that is registered into memory.
 func Open(ctx context.Context, c Config) (*Registry, error) {
 	r := &Registry{
-		db: c.Records, sealer: c.Sealer, log: c.Log, now: c.Now,
+		db: c.Records, sealer: c.Sealer, log: c.Log, now: c.Now, model: c.Model,
 		hashing: make(chan struct{}, runtime.GOMAXPROCS(0)),
 		devices: map[string]*entry{}, byMark: map[mark][]string{},
 		sites: map[string]*Site{}, units: map[string]string{},
@@ -100,7 +104,7 @@ func Open(ctx context.Context, c Config) (*Registry, error) {
 func (r *Registry) loadDevices(ctx context.Context) error {
 	foreign := 0
 	err := r.db.Each(ctx, func(rows *sql.Rows) error {
-		e, err := scanDevice(rows)
+		e, err := r.scanDevice(rows)
 		if err != nil {
 			return err
 		}
@@ -110,7 +114,7 @@ func (r *Registry) loadDevices(ctx context.Context) error {
 		r.devices[e.device.ID] = e
 		r.index(e)
 		return nil
-	}, `SELECT d.id, kind, site, region, tags, period, lat, lon, gateway, grade, disabled, version, d.created, updated, key_id, mac, sealed, c.created, awaited
+	}, `SELECT d.id, kind, site, region, tags, period, lat, lon, gateway, grade, disabled, version, d.created, updated, key_id, mac, sealed, c.created, awaited, coalesce(model, '')
 		FROM devices d JOIN credentials c ON c.device = d.id`)
 	if foreign > 0 {
 		r.log.Warn("secrets were sealed with another key", "devices", foreign,
@@ -119,14 +123,14 @@ func (r *Registry) loadDevices(ctx context.Context) error {
 	return err
 }
 
-func scanDevice(rows *sql.Rows) (*entry, error) {
+func (r *Registry) scanDevice(rows *sql.Rows) (*entry, error) {
 	d := &Device{Device: &telemetry.Device{}}
 	c := &credential{}
-	var tags string
+	var tags, model string
 	var period, created, updated, since int64
 	var key, mac []byte
 	if err := rows.Scan(&d.ID, &d.Kind, &d.Site, &d.Region, &tags, &period, &d.Lat, &d.Lon, &d.Gateway, &d.Grade, &d.Disabled,
-		&d.Version, &created, &updated, &key, &mac, &c.sealed, &since, &d.Awaited); err != nil {
+		&d.Version, &created, &updated, &key, &mac, &c.sealed, &since, &d.Awaited, &model); err != nil {
 		return nil, err
 	}
 	if tags != "" {
@@ -138,6 +142,10 @@ func scanDevice(rows *sql.Rows) (*entry, error) {
 		return nil, fmt.Errorf("credential of device %s is damaged", d.ID)
 	}
 	c.key, c.mark = keyID(key), mark(mac)
+	var err error
+	if d.Device.Model, err = r.modelOf(model); err != nil {
+		return nil, fmt.Errorf("device %s: %w", d.ID, err)
+	}
 	d.Period = time.Duration(period) * time.Millisecond
 	d.Created, d.Updated, c.since = records.Time(created), records.Time(updated), records.Time(since)
 	return &entry{device: d, cred: c}, nil

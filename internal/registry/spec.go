@@ -28,6 +28,8 @@ type Spec struct {
 	// Gateway is the id of a device that may speak for this one.
 	Gateway string
 	Grade   string // ungraded when empty
+	// Model is the id of what its kind of device measures; empty for unknown.
+	Model string
 	// Secret is made by the registry when empty; else 16 to 128 visible ASCII
 	// characters.
 	Secret string

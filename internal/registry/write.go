@@ -75,6 +75,9 @@ func (r *Registry) CreateBatch(ctx context.Context, specs []Spec) ([]Created, er
 	if err := r.refuseExisting(entries); err != nil {
 		return nil, err
 	}
+	if err := r.resolveAll(entries, specs); err != nil {
+		return nil, err
+	}
 	if err := r.db.Tx(ctx, func(tx *sql.Tx) error { return insertDevices(ctx, tx, entries) }); err != nil {
 		return nil, fmt.Errorf("add devices: %w", err)
 	}
@@ -132,6 +135,20 @@ func (r *Registry) prepare(ctx context.Context, specs []Spec) ([]candidate, erro
 	return all, g.Wait()
 }
 
+// resolveAll finds the models that the candidates name.
+func (r *Registry) resolveAll(entries []candidate, specs []Spec) error {
+	var bad BatchError
+	for i, s := range specs {
+		if err := r.resolve(entries[i].device, s.Model); err != nil {
+			bad.Items = append(bad.Items, ItemError{i, s.ID, err})
+		}
+	}
+	if len(bad.Items) > 0 {
+		return &bad
+	}
+	return nil
+}
+
 func (r *Registry) refuseExisting(entries []candidate) error {
 	var bad BatchError
 	seen := make(map[string]int, len(entries))
@@ -154,8 +171,8 @@ func (r *Registry) refuseExisting(entries []candidate) error {
 
 func insertDevices(ctx context.Context, tx *sql.Tx, entries []candidate) error {
 	device, err := tx.PrepareContext(ctx, `INSERT INTO devices
-		(id, kind, site, region, tags, period, lat, lon, gateway, grade, disabled, version, created, updated)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`)
+		(id, kind, site, region, tags, period, lat, lon, gateway, grade, disabled, version, created, updated, model)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`)
 	if err != nil {
 		return err
 	}
@@ -178,7 +195,7 @@ func insertDevices(ctx context.Context, tx *sql.Tx, entries []candidate) error {
 }
 
 const updateDevice = `UPDATE devices SET kind = ?, site = ?, region = ?, tags = ?, period = ?, lat = ?, lon = ?,
-	gateway = ?, grade = ?, disabled = ?, version = ?, created = ?, updated = ? WHERE id = ?`
+	gateway = ?, grade = ?, disabled = ?, version = ?, created = ?, updated = ?, model = ? WHERE id = ?`
 
 // columns are the values of a device's row after its id, in the table's order.
 func columns(d *Device) []any {
@@ -191,14 +208,21 @@ func columns(d *Device) []any {
 		tags = string(b)
 	}
 	return []any{string(d.Kind), d.Site, d.Region, tags, d.Period.Milliseconds(), d.Lat, d.Lon, d.Gateway, int(d.Grade), d.Disabled,
-		d.Version, records.Millis(d.Created), records.Millis(d.Updated)}
+		d.Version, records.Millis(d.Created), records.Millis(d.Updated), sql.NullString{String: d.modelID(), Valid: d.Model != nil}}
+}
+
+func (d *Device) modelID() string {
+	if d.Model == nil {
+		return ""
+	}
+	return d.Model.ID
 }
 
 // Spec returns the description that makes a device what it is, without its
 // secret.
 func (d *Device) Spec() Spec {
 	s := Spec{ID: d.ID, Kind: string(d.Kind), Site: d.Site, Region: d.Region, Tags: d.Tags, Period: d.Period,
-		Lat: d.Lat, Lon: d.Lon, Gateway: d.Gateway, Awaited: d.Awaited}
+		Lat: d.Lat, Lon: d.Lon, Gateway: d.Gateway, Awaited: d.Awaited, Model: d.modelID()}
 	if d.Grade != telemetry.Ungraded {
 		s.Grade = d.Grade.String()
 	}
@@ -213,9 +237,9 @@ func (r *Registry) Update(ctx context.Context, s Spec, version int64) (*Device, 
 	if err != nil {
 		return nil, err
 	}
-	return r.replace(ctx, s.ID, version, func(old *Device) *Device {
+	return r.replace(ctx, s.ID, version, func(old *Device) (*Device, error) {
 		d.Disabled, d.Awaited = old.Disabled, old.Awaited
-		return d
+		return d, r.resolve(d, s.Model)
 	}, false)
 }
 
@@ -229,25 +253,28 @@ func (r *Registry) Enable(ctx context.Context, id string, version int64) (*Devic
 	return r.replace(ctx, id, version, withDisabled(false), false)
 }
 
-func withDisabled(disabled bool) func(*Device) *Device {
-	return func(old *Device) *Device {
+func withDisabled(disabled bool) func(*Device) (*Device, error) {
+	return func(old *Device) (*Device, error) {
 		d, t := *old, *old.Device
 		t.Disabled = disabled
 		d.Device = &t
-		return &d
+		return &d, nil
 	}
 }
 
 // replace puts a new state of a device in the place of the old one, on disk
 // and then in memory.
-func (r *Registry) replace(ctx context.Context, id string, version int64, next func(old *Device) *Device, revoke bool) (*Device, error) {
+func (r *Registry) replace(ctx context.Context, id string, version int64, next func(old *Device) (*Device, error), revoke bool) (*Device, error) {
 	r.change.Lock()
 	defer r.change.Unlock()
 	old, err := r.at(id, version)
 	if err != nil {
 		return nil, err
 	}
-	d := next(old)
+	d, err := next(old)
+	if err != nil {
+		return nil, err
+	}
 	d.Version, d.Created, d.Updated = old.Version+1, old.Created, records.Time(records.Millis(r.now()))
 	err = r.db.Tx(ctx, func(tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, updateDevice, append(columns(d), id)...)

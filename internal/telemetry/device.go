@@ -55,8 +55,10 @@ type Device struct {
 	// it, not of its series.
 	Tags map[string]string
 	// Period is the declared reporting period; 0 when none was declared.
-	Period   time.Duration
-	Grade    Grade
+	Period time.Duration
+	Grade  Grade
+	// Model is what the kind of device measures; nil when that is not known.
+	Model    *Model
 	Disabled bool
 	// Created is when the device was added. One that was removed and added again
 	// is another device of the same id.
@@ -69,6 +71,26 @@ func (d *Device) Labels() []Label {
 	all := []Label{{"device", d.ID}, {"kind", string(d.Kind)}, {"region", d.Region}, {"site", d.Site}}
 	return slices.DeleteFunc(all, func(l Label) bool { return l.Value == "" })
 }
+
+// EffectiveGrade is the grade of what the device reports, where the metric has
+// no higher one: the highest of the device's and of its model's. Art. 74(3)
+func (d *Device) EffectiveGrade() Grade {
+	if d.Model == nil {
+		return d.Grade
+	}
+	return max(d.Grade, d.Model.Grade)
+}
+
+// HighestGrade is the highest grade that anything the device reports can have.
+func (d *Device) HighestGrade() Grade {
+	if d.Model == nil {
+		return d.Grade
+	}
+	return max(d.EffectiveGrade(), d.Model.highest)
+}
+
+// Sealed reports whether data of the grade are kept on encrypted volumes only.
+func (g Grade) Sealed() bool { return g > General }
 
 // Grade is the grade of data by GB/T 43697-2024.
 type Grade uint8

@@ -41,6 +41,7 @@ const (
 	ReasonForeignName      Reason = "foreign_name"
 	ReasonSeriesLimit      Reason = "series_limit"
 	ReasonMetricInvalid    Reason = "metric_invalid"
+	ReasonMetricUnknown    Reason = "metric_unknown"
 	ReasonLabelInvalid     Reason = "label_invalid"
 	ReasonLabelLimit       Reason = "label_limit"
 	ReasonStateInvalid     Reason = "state_invalid"
@@ -72,6 +73,7 @@ func Reasons() []ReasonText {
 		{ReasonForeignName, StageIdentify, "The name of the record is neither a metric nor <device id>:<metric> of the sending device.", "记录名既不是指标名，也不是本设备的 <设备编号>:<指标名>。"},
 		{ReasonSeriesLimit, StageValidate, "The device has as many series as it may have. Remove changing values from tags, or raise the limit.", "设备的时间序列数已达上限。请勿把变化的值放入标签，或调高上限。"},
 		{ReasonMetricInvalid, StageValidate, "The metric name is empty, too long, not UTF-8, or has control characters.", "指标名为空、过长、不是 UTF-8 或含控制字符。"},
+		{ReasonMetricUnknown, StageValidate, "The device's model does not list this metric and takes no others. Add it to the model, or let the model allow unknown metrics.", "设备的型号未列出该指标，且不接受未列出的指标。请在型号中补充，或允许未知指标。"},
 		{ReasonLabelInvalid, StageValidate, "A tag has an empty, reserved, repeated, too long or non-UTF-8 name, or a too long or non-UTF-8 value.", "标签名为空、保留、重复、过长或不是 UTF-8，或标签值过长、不是 UTF-8。"},
 		{ReasonLabelLimit, StageValidate, "The sample has more tags than a series may have.", "样本的标签数超过上限。"},
 		{ReasonStateInvalid, StageValidate, "A state has an empty, too long or non-UTF-8 name, one with control characters, or a too long or non-UTF-8 value.", "状态名为空、过长、不是 UTF-8 或含控制字符，或状态值过长、不是 UTF-8。"},
@@ -79,7 +81,7 @@ func Reasons() []ReasonText {
 		{ReasonNotFinite, StageValidate, "The value is no finite number.", "值不是有限数。"},
 		{ReasonTimeFuture, StageValidate, "The sample's time lies too far in the future. Correct the sender's clock.", "样本时间超前过多。请校准发送方的时钟。"},
 		{ReasonTimePast, StageValidate, "The sample's time lies before what the hub keeps.", "样本时间早于枢纽的保存期限。"},
-		{ReasonGradeUnsupported, StageGrade, "Data of this grade needs an encrypted store, which this hub does not have.", "该级别的数据须存入加密存储，本枢纽尚未配备。"},
+		{ReasonGradeUnsupported, StageGrade, "Data of this grade is kept on an encrypted volume only, and texts of such devices not at all. The detail says what is missing: set store.graded_dir to a directory on an encrypted volume (LUKS, fscrypt or gocryptfs).", "该级别的数据只存入加密卷，此类设备上报的文本不予保存。详情说明缺少什么：请将 store.graded_dir 设为加密卷（LUKS、fscrypt 或 gocryptfs）上的目录。"},
 		{ReasonConflict, StageCommit, "Another value of the same series and time is already stored; the first one stays.", "同一序列同一时刻已存有不同的值，保留先到的值。"},
 	}
 }

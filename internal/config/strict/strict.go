@@ -5,7 +5,8 @@
 // A key is the yaml tag of the field, or the field's name in snake_case. Fields
 // may be strings, booleans, integers, floats, time.Duration, [Bytes], anything
 // that reads itself from text (encoding.TextUnmarshaler), and structs,
-// pointers, lists and string-keyed maps of these. An anonymous struct field,
+// pointers, lists and string-keyed maps of these; a json.RawMessage takes a value
+// of any shape and holds it as JSON. An anonymous struct field,
 // or one tagged ",inline", adds its keys to its parent; a field tagged "-" is
 // not read. A list in the file replaces the default list, a map adds to it.
 package strict
@@ -128,6 +129,8 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, path string) {
 		return
 	}
 	switch {
+	case v.Type() == rawType:
+		d.raw(n, v, path)
 	case isScalar(v.Type()):
 		d.scalar(n, v, path)
 	case v.Kind() == reflect.Pointer:
@@ -277,7 +280,7 @@ func walk(v reflect.Value, path string, visit func(reflect.Value, string)) {
 	}
 	visit(v, path)
 	switch {
-	case isScalar(v.Type()):
+	case isScalar(v.Type()), v.Type() == rawType:
 	case v.Kind() == reflect.Struct:
 		for _, f := range fieldsOf(v) {
 			walk(f.value, join(path, f.key), visit)

@@ -1,0 +1,68 @@
+package hub
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/prometheus/storage"
+
+	"github.com/songhua-io/hub/internal/ingest"
+	"github.com/songhua-io/hub/internal/store"
+	"github.com/songhua-io/hub/internal/store/local"
+)
+
+// openGraded opens the store for series of grade important and core, if there
+// is a place for it that is encrypted. Where there is not, the hub works and
+// refuses such data: h.ungraded says why. Art. 74(3)
+func (h *hub) openGraded(ctx context.Context) error {
+	dir := h.cfg.Store.GradedDir
+	if dir == "" {
+		h.ungraded = "this hub has no encrypted place for it; set store.graded_dir to a directory on an encrypted volume (LUKS, fscrypt or gocryptfs)"
+		return nil
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("store.graded_dir: %w; make its parent writable for the user the hub runs as, or choose another directory", err)
+	}
+	how, err := h.encrypted(dir)
+	if err != nil {
+		h.ungraded = fmt.Sprintf("store.graded_dir is no encrypted place for it: %v; mount an encrypted volume there (LUKS, fscrypt or gocryptfs) and restart the hub", err)
+		h.log.Error("graded_store_not_opened", "dir", dir, "reason", err, "way_out", "mount an encrypted volume there (LUKS, fscrypt or gocryptfs) and restart; until then data of grade important and core are refused")
+		return nil
+	}
+	if h.graded, err = h.openSeries(ctx, "graded", dir); err != nil {
+		return err
+	}
+	h.log.Info("graded_store_opened", "dir", dir, "encrypted_by", how)
+	return nil
+}
+
+// openSeries opens a store and starts what it needs.
+func (h *hub) openSeries(ctx context.Context, name, dir string) (*local.DB, error) {
+	cfg := h.cfg.Store.Config
+	cfg.Dir = dir
+	db, err := local.Open(ctx, cfg, h.log, prometheus.WrapRegistererWith(prometheus.Labels{"store": name}, h.metrics))
+	if err != nil {
+		return nil, err
+	}
+	h.stack.onStop(name+" store", db.Close)
+	h.stack.start(name+" store upkeep", db.Run)
+	return db, nil
+}
+
+// sealed is the graded store as ingest takes it: nothing when there is none.
+func (h *hub) sealed() ingest.Store {
+	if h.graded == nil {
+		return nil
+	}
+	return h.graded
+}
+
+// allSeries is what queries read: every store.
+func (h *hub) allSeries() storage.Queryable {
+	if h.graded == nil {
+		return h.series
+	}
+	return store.Join(h.series, h.graded)
+}

@@ -1,0 +1,87 @@
+package hub
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/songhua-io/hub/internal/model"
+	"github.com/songhua-io/hub/internal/registry"
+	"github.com/songhua-io/hub/internal/telemetry"
+)
+
+// give puts a model as the API does.
+func (h *hub) give(t *testing.T, text string) {
+	t.Helper()
+	m, err := model.Parse([]byte(text))
+	if err == nil {
+		_, err = h.models.Put(t.Context(), m, 0)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestDevicesHaveThePresentStateOfTheirModel(t *testing.T) {
+	dir := t.TempDir()
+	h := whole(t, dir)
+	h.give(t, "id: probe\nnames: {en: Probe}\nkind: sensor")
+	h.register(t, registry.Spec{ID: "t1", Model: "probe"})
+	h.register(t, registry.Spec{ID: "t2", Grade: "important"})
+	before := h.registry.Device("t1")
+	if before.Model == nil || before.EffectiveGrade() != telemetry.Ungraded {
+		t.Errorf("%+v", before)
+	}
+	other := h.registry.Device("t2")
+
+	h.give(t, "id: probe\nnames: {en: Probe}\nkind: rsu\ngrade: general")
+	after := h.registry.Device("t1")
+	if after == before || after.EffectiveGrade() != telemetry.General {
+		t.Errorf("after the model changed: %+v", after)
+	}
+	if h.registry.Device("t2") != other {
+		t.Error("a device of no model has another state")
+	}
+	if err := h.models.Remove(t.Context(), "probe", 0); !errors.Is(err, model.ErrInUse) {
+		t.Error(err)
+	}
+	_, err := h.registry.Update(t.Context(), registry.Spec{ID: "t1", Model: "prove"}, 0)
+	var invalid *registry.Invalid
+	if !errors.As(err, &invalid) || invalid.Faults[0].Field != "model" || !strings.Contains(err.Error(), "hub model add") {
+		t.Errorf("a model that is not known: %v", err)
+	}
+	h.end(t)
+
+	// A device stays of a model whose kind is another by now.
+	again := whole(t, dir)
+	if d := again.registry.Device("t1"); d.Model == nil || d.EffectiveGrade() != telemetry.General || d.Kind != telemetry.KindSensor {
+		t.Errorf("after a restart: %+v", d)
+	}
+	if _, err := again.registry.Update(t.Context(), registry.Spec{ID: "t1"}, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := again.models.Remove(t.Context(), "probe", 0); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestModelsDecideWhatDevicesAreAskedFor(t *testing.T) {
+	h := whole(t, t.TempDir())
+	h.give(t, "id: probe\nnames: {en: Probe}\ncommands: {reboot: {required: [at]}}\nconfig: {type: object}")
+	h.register(t, registry.Spec{ID: "t1", Model: "probe"})
+	h.register(t, registry.Spec{ID: "t2"})
+	c := checks{h}
+	for _, good := range []error{
+		c.Command("t1", "reboot", []byte(`{"at": "now"}`)), c.Config("t1", []byte(`{}`)),
+		c.Command("t2", "explode", nil), c.Config("t2", []byte(`[]`)), c.Command("nobody", "explode", nil),
+	} {
+		if good != nil {
+			t.Error(good)
+		}
+	}
+	for _, bad := range []error{c.Command("t1", "reboot", nil), c.Command("t1", "explode", nil), c.Config("t1", []byte(`[]`))} {
+		if !errors.Is(bad, model.ErrInvalid) {
+			t.Error(bad)
+		}
+	}
+}

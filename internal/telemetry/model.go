@@ -1,0 +1,50 @@
+package telemetry
+
+// Model is what ingest knows of a kind of device: an immutable snapshot. A
+// change of the model makes a new one.
+type Model struct {
+	ID string
+	// Kind is the kind of device that may name the model; empty: any.
+	Kind  Kind
+	Grade Grade
+	// Closed models take no metrics but those they list.
+	Closed  bool
+	metrics map[string]*Metric
+	highest Grade // of the metrics
+}
+
+// Metric is one thing that a kind of device measures.
+type Metric struct {
+	Name string
+	Unit string // empty: the sender's own
+	// Min and Max bound a plausible value, in Unit; infinite where there is no bound.
+	Min, Max float64
+	Grade    Grade
+}
+
+// NewModel returns the snapshot of a model with these metrics.
+func NewModel(id string, kind Kind, grade Grade, closed bool, metrics []Metric) *Model {
+	m := &Model{ID: id, Kind: kind, Grade: grade, Closed: closed, metrics: make(map[string]*Metric, len(metrics))}
+	for i := range metrics {
+		m.metrics[metrics[i].Name] = &metrics[i]
+		m.highest = max(m.highest, metrics[i].Grade)
+	}
+	return m
+}
+
+// Metric returns what the model says of a metric; nil for one that it does not
+// list. A nil model lists none.
+func (m *Model) Metric(name []byte) *Metric {
+	if m == nil {
+		return nil
+	}
+	return m.metrics[string(name)]
+}
+
+// OutOfRange is what the name of a metric's quality series ends in: 1 at the
+// times of samples beyond the model's bounds, 0 at that of the first one back
+// within them.
+const OutOfRange = "_out_of_range"
+
+// UnitTag is the tag of series in another unit than the model's.
+const UnitTag = "unit"
