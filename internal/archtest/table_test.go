@@ -77,6 +77,11 @@ var table = []rule{
 	{of: "internal/twin", own: []string{"internal/records"}, never: noWeb,
 		reason: "configurations are kept without knowing by which door they go"},
 
+	{of: "internal/schedule", own: []string{"internal/telemetry"}, never: slices.Concat(noIO, everybodys), pure: true,
+		reason: "the nouns of scheduling decide nothing and keep nothing"},
+	{of: "internal/schedule/signal", own: []string{"internal/schedule"}, never: slices.Concat(noIO, everybodys), pure: true,
+		reason: "forecasts are values, and the time they are read at is another"},
+
 	{of: "internal/api", own: []string{"internal/access", "internal/audit", "internal/authority", "internal/command", "internal/enrolment", "internal/model", "internal/registry", "internal/twin", "internal/telemetry"}, never: noSQL,
 		reason: "the API asks the owners of things"},
 	{of: "internal/web", own: []string{"internal/access", "internal/telemetry"}, never: noSQL,
