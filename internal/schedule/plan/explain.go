@@ -36,8 +36,19 @@ func (c *Cluster) Explain(w *schedule.Workload, now time.Time, signals signal.Se
 }
 
 // why is the reason that no pool is a candidate: that of the pool that came
-// nearest.
+// nearest. While nothing changes, a class has it in memory.
 func (c *Cluster) why(k *class, w *schedule.Workload, t *schedule.Task, task int, now time.Time) schedule.Reason {
+	full := least(k.sums) == never
+	if !full || k.whyAt != c.changes || k.why.Code == passed {
+		k.why, k.whyAt = c.nearest(k, w, t, task, now), c.changes
+		if !full {
+			k.whyAt = -1 // a bound of this one workload was in the way
+		}
+	}
+	return k.why
+}
+
+func (c *Cluster) nearest(k *class, w *schedule.Workload, t *schedule.Task, task int, now time.Time) schedule.Reason {
 	nearest, most := int32(-1), int64(-1)
 	for i, p := range c.pools {
 		if !k.suited.has(int32(i)) {
@@ -247,6 +258,15 @@ func (r *refusal) pool() {
 // room looks for the node that needs the fewest and smallest changes.
 func (r *refusal) room(asked *need) {
 	p := r.p
+	if !r.help {
+		for slot := range p.nodes {
+			if p.fits(&r.need, slot) {
+				return
+			}
+		}
+		r.why()
+		return
+	}
 	best := shortage{keys: math.MaxInt}
 	for slot := range p.nodes {
 		s := p.short(&r.need, slot)

@@ -14,10 +14,15 @@ import (
 // signals may be changed afterwards; new signals come in a new set.
 func (c *Cluster) Place(w *schedule.Workload, now time.Time, signals signal.Set) schedule.Decision {
 	c.turn(now, signals)
-	if d, deferred := c.postpone(w, now); deferred {
+	d, deferred, stale := c.postpone(w, now)
+	if deferred {
 		return d
 	}
-	return c.placeNow(w, now)
+	d = c.placeNow(w, now)
+	if stale != nil {
+		d.Reasons = append(d.Reasons, *stale)
+	}
+	return d
 }
 
 func (c *Cluster) placeNow(w *schedule.Workload, now time.Time) schedule.Decision {
