@@ -49,21 +49,35 @@ func (c *Cluster) why(k *class, w *schedule.Workload, t *schedule.Task, task int
 }
 
 func (c *Cluster) nearest(k *class, w *schedule.Workload, t *schedule.Task, task int, now time.Time) schedule.Reason {
-	nearest, most := int32(-1), int64(-1)
+	nearest, best, much := int32(-1), -1, int64(0)
 	for i, p := range c.pools {
 		if !k.suited.has(int32(i)) {
 			continue
 		}
-		left := p.cap.Sub(p.used)
-		free := left[schedule.CPUMilli]
-		if k.need.count > 0 {
-			free = left[schedule.AcceleratorMilli]
+		// Room, and something else is in the way; or a node that is large
+		// enough when empty; or how much of the need it has.
+		rank, free := 0, int64(0)
+		for d, use := range k.need.use {
+			if use <= p.largest[d] {
+				rank++
+			}
 		}
-		if least(c.treeOf(k, int32(i))) < never {
-			free = math.MaxInt64 // it has room, and something else is in the way
+		switch {
+		case least(c.treeOf(k, int32(i))) < never:
+			rank = schedule.Dimensions + 1
+		case rank < schedule.Dimensions:
+			for d, use := range k.need.use {
+				if use > p.largest[d] {
+					free = p.largest[d]
+				}
+			}
+		case k.need.count > 0:
+			free = p.cap[schedule.AcceleratorMilli] - p.used[schedule.AcceleratorMilli]
+		default:
+			free = p.cap[schedule.CPUMilli] - p.used[schedule.CPUMilli]
 		}
-		if free > most {
-			nearest, most = int32(i), free
+		if rank > best || (rank == best && free > much) {
+			nearest, best, much = int32(i), rank, free
 		}
 	}
 	if nearest < 0 {

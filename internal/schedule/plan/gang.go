@@ -300,7 +300,11 @@ func (g *gang) decision() schedule.Decision {
 // why says why no further member of a task finds a place, with those before it
 // in theirs.
 func (g *gang) why(i int) schedule.Reason {
-	return g.c.nearest(g.classes[i], g.w, &g.w.Tasks[i], i, g.now)
+	r := g.c.nearest(g.classes[i], g.w, &g.w.Tasks[i], i, g.now)
+	if r.Code == passed {
+		r = schedule.Reason{Code: schedule.ShapeFull, Args: []string{string(g.w.Shape)}}
+	}
+	return r
 }
 
 // facilities that may hold all, from the one where the first member costs least.
@@ -310,7 +314,7 @@ func (g *gang) facilities() []int32 {
 		f    int32
 		cost float32
 	}
-	var all []offer
+	var all, small []offer
 	for i := range c.facilities {
 		g.only = int32(i)
 		o := offer{int32(i), 0}
@@ -322,11 +326,18 @@ func (g *gang) facilities() []int32 {
 			}
 			o.cost += k.sums[len(c.pools)+int(at)]
 		}
-		if o.cost < never && g.holds(&c.facilities[i]) {
+		switch {
+		case o.cost == never:
+		case g.holds(&c.facilities[i]):
 			all = append(all, o)
+		case len(small) < maxAttempts: // to say how many members find a place
+			small = append(small, o)
 		}
 	}
 	g.only = -1
+	if len(all) == 0 {
+		all = small
+	}
 	slices.SortStableFunc(all, func(a, b offer) int { return cmp.Compare(a.cost, b.cost) })
 	fs := make([]int32, len(all))
 	for i := range all {
@@ -363,7 +374,8 @@ func (g *gang) runners() []candidate {
 	return slices.Clone(g.c.candidates(g.classes[0], g.w, &g.w.Tasks[0], g.now))
 }
 
-// unused are those of the runners that hold no member.
+// unused are those of the runners that hold no member, with what all members
+// would cost there.
 func (g *gang) unused(cs []candidate) []schedule.RunnerUp {
 	used := map[string]bool{}
 	for i := range g.parts {
@@ -373,6 +385,12 @@ func (g *gang) unused(cs []candidate) []schedule.RunnerUp {
 		return nil
 	}
 	all := g.c.appendRunners(nil, cs)
+	members := float64(g.w.Members())
+	for i := range all {
+		all[i].Cost *= members
+		all[i].Worse.Value *= members
+		all[i].Worse.Cost *= members
+	}
 	return slices.DeleteFunc(all, func(r schedule.RunnerUp) bool { return used[r.Pool] })
 }
 

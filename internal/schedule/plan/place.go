@@ -170,15 +170,16 @@ func appendScores(to []schedule.Score, t *terms) []schedule.Score {
 func (c *Cluster) appendRunners(to []schedule.RunnerUp, cs []candidate) []schedule.RunnerUp {
 	for i := 1; i < len(cs); i++ {
 		p := c.pools[cs[i].pool]
-		worst := 0
+		r := schedule.RunnerUp{Facility: p.def.Facility, Pool: p.def.ID, Cost: cs[i].cost}
+		more := 0.0
 		for j := range cs[i].terms {
-			if cs[i].terms[j].cost-cs[0].terms[j].cost > cs[i].terms[worst].cost-cs[0].terms[worst].cost {
-				worst = j
+			s := &cs[i].terms[j]
+			if d := s.cost - cs[0].terms[j].cost; d > more {
+				more = d
+				r.Worse = schedule.Score{Scorer: Scorers[j].Name, Unit: Scorers[j].Unit, Value: s.value, Cost: s.cost}
 			}
 		}
-		s := &cs[i].terms[worst]
-		to = append(to, schedule.RunnerUp{Facility: p.def.Facility, Pool: p.def.ID, Cost: cs[i].cost,
-			Worse: schedule.Score{Scorer: Scorers[worst].Name, Unit: Scorers[worst].Unit, Value: s.value, Cost: s.cost}})
+		to = append(to, r)
 	}
 	return to
 }

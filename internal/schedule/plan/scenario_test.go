@@ -418,6 +418,10 @@ func (s *stage) decision(d schedule.Decision) {
 		s.say("  score %-20s %10.4f %-7s %10.4f yuan", x.Scorer, x.Value, x.Unit, x.Cost)
 	}
 	for _, r := range d.RunnersUp {
+		if r.Worse.Scorer == "" {
+			s.say("  else %s %s: %.4f yuan, worse by nothing", r.Facility, r.Pool, r.Cost)
+			continue
+		}
 		s.say("  else %s %s: %.4f yuan, worse by %s %.4f %s = %.4f yuan", r.Facility, r.Pool, r.Cost, r.Worse.Scorer, r.Worse.Value, r.Worse.Unit, r.Worse.Cost)
 	}
 	for _, r := range d.Refused {
