@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 	"math/rand/v2"
+	"syscall"
 	"testing"
 	"time"
 
@@ -62,6 +63,20 @@ func province(t testing.TB, facilities int) (*Cluster, []*schedule.Workload, sig
 	return c, ws, signals
 }
 
+// used is the CPU time of this process so far: figures of one core, whatever
+// else the machine does.
+func used() time.Duration {
+	var r syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &r) != nil {
+		return 0
+	}
+	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
+}
+
+func perOp(b *testing.B, start time.Duration) {
+	b.ReportMetric(float64((used()-start).Microseconds())/1000/float64(b.N), "cpu-ms/op")
+}
+
 // BenchmarkPlace10kPools decides and takes, and gives back what is oldest when a
 // third of all is in use.
 func BenchmarkPlace10kPools(b *testing.B) {
@@ -76,6 +91,7 @@ func BenchmarkPlace10kPools(b *testing.B) {
 		live[i] = d.Assignments
 	}
 	b.ReportAllocs()
+	start := used()
 	b.ResetTimer()
 	for i := range b.N {
 		at := i % alive
@@ -89,6 +105,7 @@ func BenchmarkPlace10kPools(b *testing.B) {
 		live[at] = d.Assignments
 	}
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "decisions/s")
+	b.ReportMetric(float64(b.N)/(used()-start).Seconds(), "decisions/cpu-s")
 }
 
 // BenchmarkGang1024 plans 1,024 members evenly over facilities, and in any.
@@ -104,6 +121,7 @@ func BenchmarkGang1024(b *testing.B) {
 			w := &schedule.Workload{Tasks: []schedule.Task{{Name: "w", Min: 1024, Max: 1024, P50: time.Hour, P95: time.Hour,
 				Use: schedule.Vector{8000, 32768}, Accelerators: &schedule.Accelerators{Count: 1, Milli: 1000, Models: []string{"A100"}}}}, Gang: schedule.GangAll, Shape: shape}
 			b.ReportAllocs()
+			start := used()
 			for b.Loop() {
 				d := c.Place(w, noon, signals)
 				if len(d.Assignments) != 1024 {
@@ -117,6 +135,7 @@ func BenchmarkGang1024(b *testing.B) {
 					b.Fatal(len(seen))
 				}
 			}
+			perOp(b, start)
 		})
 	}
 }
@@ -133,11 +152,13 @@ func BenchmarkExplain10kPools(b *testing.B) {
 		Accelerators: &schedule.Accelerators{Count: 9, Milli: 1000, Models: []string{"A100", "V100"}}}}, Gang: schedule.GangAll, Shape: schedule.AnyShape,
 		Security: schedule.Security{MinGrade: 3}}
 	b.ReportAllocs()
+	start := used()
 	for b.Loop() {
 		if d := c.Explain(w, noon, signals); len(d.Refused) != len(c.pools) {
 			b.Fatal(len(d.Refused))
 		}
 	}
+	perOp(b, start)
 }
 
 // BenchmarkWhatIf10kPools clones, cordons a facility, adds a pool, takes other
@@ -156,6 +177,7 @@ func BenchmarkWhatIf10kPools(b *testing.B) {
 		}
 	}
 	b.ReportAllocs()
+	start := used()
 	for b.Loop() {
 		d := c.Clone()
 		d.SetState("f3", schedule.Cordoned)
@@ -169,6 +191,7 @@ func BenchmarkWhatIf10kPools(b *testing.B) {
 			}
 		}
 	}
+	perOp(b, start)
 }
 
 // BenchmarkDefer10kPools chooses among 96 starts.
@@ -177,11 +200,13 @@ func BenchmarkDefer10kPools(b *testing.B) {
 	w := &schedule.Workload{Tasks: []schedule.Task{{Name: "w", Min: 1, Max: 1, P50: time.Hour, P95: time.Hour, Use: schedule.Vector{8000, 32768}}},
 		Window: schedule.Window{Deferrable: true}, Objective: schedule.Greenest}
 	b.ReportAllocs()
+	start := used()
 	for b.Loop() {
 		if d := c.Place(w, noon, signals); d.Until.IsZero() {
 			b.Fatal(d.Reasons)
 		}
 	}
+	perOp(b, start)
 }
 
 // BenchmarkOpenb is the packing protocol, one run an operation.
@@ -189,16 +214,19 @@ func BenchmarkOpenb(b *testing.B) {
 	for _, trace := range traces {
 		b.Run(trace, func(b *testing.B) {
 			o := loadOpenb(b, trace)
-			decisions, seed := 0, uint64(42)
+			decisions, seed, busy := 0, uint64(42), time.Duration(0)
 			for b.Loop() {
 				b.StopTimer()
 				c := o.cluster(b)
 				b.StartTimer()
+				start := used()
 				_, _, n := o.run(b, c, seed)
 				decisions += n
 				seed++
+				busy += used() - start
 			}
 			b.ReportMetric(float64(decisions)/b.Elapsed().Seconds(), "decisions/s")
+			b.ReportMetric(float64(decisions)/busy.Seconds(), "decisions/cpu-s")
 		})
 	}
 }

@@ -38,7 +38,7 @@ func (c *Cluster) Explain(w *schedule.Workload, now time.Time, signals signal.Se
 // why is the reason that no pool is a candidate: that of the pool that came
 // nearest. While nothing changes, a class has it in memory.
 func (c *Cluster) why(k *class, w *schedule.Workload, t *schedule.Task, task int, now time.Time) schedule.Reason {
-	full := least(k.sums) == never
+	full := c.least(k) == never
 	if !full || k.whyAt != c.changes || k.why.Code == passed {
 		k.why, k.whyAt = c.nearest(k, w, t, task, now), c.changes
 		if !full {
@@ -51,7 +51,7 @@ func (c *Cluster) why(k *class, w *schedule.Workload, t *schedule.Task, task int
 func (c *Cluster) nearest(k *class, w *schedule.Workload, t *schedule.Task, task int, now time.Time) schedule.Reason {
 	nearest, best, much := int32(-1), -1, int64(0)
 	for i, p := range c.pools {
-		if !k.suited.has(int32(i)) {
+		if !c.suited(k, int32(i)) {
 			continue
 		}
 		// Room, and something else is in the way; or a node that is large
@@ -63,7 +63,7 @@ func (c *Cluster) nearest(k *class, w *schedule.Workload, t *schedule.Task, task
 			}
 		}
 		switch {
-		case least(c.treeOf(k, int32(i))) < never:
+		case c.roomiest(k, int32(i)) < never:
 			rank = schedule.Dimensions + 1
 		case rank < schedule.Dimensions:
 			for d, use := range k.need.use {
@@ -128,7 +128,7 @@ func (c *Cluster) refuse(k *class, w *schedule.Workload, t *schedule.Task, task 
 	if !r.settled() {
 		r.room(&k.need)
 	}
-	if !r.settled() && k.suited.has(i) && k.blocked.has(i) {
+	if !r.settled() && k.blocked.has(i) {
 		r.fail(schedule.PowerCap, num(f.def.PowerCapW), num(f.watts), num(p.def.Watts(k.need.use)))
 		r.impossible = true
 	}

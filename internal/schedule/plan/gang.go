@@ -152,7 +152,6 @@ func (g *gang) place() {
 func (g *gang) member(i int) bool {
 	k, t := g.classes[i], &g.w.Tasks[i]
 	for {
-		g.c.follow(k)
 		at := g.pick(k)
 		if at < 0 && g.w.Shape == schedule.Spread && len(g.masked) > 0 {
 			g.unmask()
@@ -181,14 +180,14 @@ func (g *gang) member(i int) bool {
 // pick is the pool of the best place, -1 for none.
 func (g *gang) pick(k *class) int32 {
 	if g.only < 0 {
-		if least(k.sums) == never {
+		if g.c.least(k) == never {
 			return -1
 		}
-		return int32(first(k.sums))
+		return int32(g.c.sums.first(0, len(g.c.pools), k.col))
 	}
 	best, at := never, int32(-1)
 	for _, p := range g.c.facilities[g.only].pools {
-		if v := k.sums[len(g.c.pools)+int(p)]; v < best {
+		if v := g.c.sums.at(len(g.c.pools)+int(p), k.col); v < best {
 			best, at = v, p
 		}
 	}
@@ -205,7 +204,7 @@ func (g *gang) take(i int, m *candidate) {
 		Devices: slices.Clip(g.arena[from:len(g.arena)]), Use: k.need.use, Start: g.now, End: m.end,
 	}
 	g.parts = append(g.parts, a)
-	c.move(m.pool, m.slot, &a, 1)
+	g.move(m.pool, &a, 1)
 	g.counts[i]++
 	g.placed++
 	g.add(m, k)
@@ -215,6 +214,16 @@ func (g *gang) take(i int, m *candidate) {
 				c.mask(other, j)
 			}
 			g.masked = append(g.masked, j)
+		}
+	}
+}
+
+// move takes or gives back; only the classes of the gang see it.
+func (g *gang) move(i int32, a *schedule.Assignment, sign int64) {
+	g.c.move(i, a.Slot, a, sign)
+	for j, k := range g.classes {
+		if slices.Index(g.classes[:j], k) < 0 {
+			g.c.followFor(k, i, a.Slot)
 		}
 	}
 }
@@ -324,7 +333,7 @@ func (g *gang) facilities() []int32 {
 				o.cost = never
 				break
 			}
-			o.cost += k.sums[len(c.pools)+int(at)]
+			o.cost += c.sums.at(len(c.pools)+int(at), k.col)
 		}
 		switch {
 		case o.cost == never:
@@ -412,12 +421,9 @@ func (g *gang) undo() {
 	g.unmask()
 	for i := range g.parts {
 		a := &g.parts[i]
-		at := g.c.poolOf[a.Pool]
-		g.c.move(at, a.Slot, a, -1)
+		g.move(g.c.poolOf[a.Pool], a, -1)
 	}
-	for _, k := range g.classes {
-		g.c.follow(k)
-	}
+	g.c.settled()
 	g.parts, g.placed, g.terms, g.energy, g.gib, g.wait, g.age = g.parts[:0], 0, terms{}, 0, 0, 0, 0
 	g.arena = nil // decisions hold it
 	g.reason = schedule.Reason{}

@@ -85,44 +85,73 @@ func (p *pool) prices() (device, cpu float32) {
 	return device, cpu
 }
 
-// pack works out what a member would do to a node that it fits.
-func (c *Cluster) pack(p *pool, n *need, slot int) packed {
-	node := &p.nodes[slot]
-	after := node.free.Sub(n.use)
-	k := packed{device: -1}
-	d := c.demand
-	if p.kind >= 0 && node.devices > 0 {
-		if w := c.kinds[p.kind].worth; w != nil {
-			before := w.usable(w.row(node.free[schedule.CPUMilli], node.free[schedule.MemoryMiB]), p.devices(slot))
-			row := w.row(after[schedule.CPUMilli], after[schedule.MemoryMiB])
-			then, device := w.placed(row, p.devices(slot), n, int(node.whole))
-			k.device = device
-			k.fragmentation = (before - then - float32(n.use[schedule.AcceleratorMilli])) / schedule.DeviceMilli
-		} else if n.count > 0 && n.milli < schedule.DeviceMilli {
-			k.device = tightest(p.devices(slot), n.milli)
+// scene is a node before a member comes: what does not depend on the member.
+type scene struct {
+	c       *Cluster
+	p       *pool
+	node    *node
+	devices []uint16
+	worth   *worth
+	usable  float32
+	// what is stranded
+	accelerator, cpu, storage float32
+}
+
+func (c *Cluster) scene(p *pool, slot int) scene {
+	s := scene{c: c, p: p, node: &p.nodes[slot], devices: p.devices(slot)}
+	if p.kind >= 0 && len(s.devices) > 0 {
+		if s.worth = c.kinds[p.kind].worth; s.worth != nil {
+			s.usable = s.worth.usable(s.worth.row(s.node.free[schedule.CPUMilli], s.node.free[schedule.MemoryMiB]), s.devices)
 		}
-		if d.cpuPerDevice > 0 {
-			k.accelerator = (stranded(after[schedule.AcceleratorMilli], after[schedule.CPUMilli], d.cpuPerDevice) -
-				stranded(node.free[schedule.AcceleratorMilli], node.free[schedule.CPUMilli], d.cpuPerDevice)) / schedule.DeviceMilli
+	}
+	s.accelerator, s.cpu, s.storage = c.demand.stranded(&s.node.free)
+	return s
+}
+
+// pack works out what a member would do to the node, which it fits.
+func (s *scene) pack(n *need) packed {
+	after := s.node.free.Sub(n.use)
+	k := packed{device: -1}
+	if len(s.devices) > 0 {
+		if w := s.worth; w != nil {
+			row := w.row(after[schedule.CPUMilli], after[schedule.MemoryMiB])
+			then, device := w.placed(row, s.devices, n, int(s.node.whole))
+			k.device = device
+			k.fragmentation = (s.usable - then - float32(n.use[schedule.AcceleratorMilli])) / schedule.DeviceMilli
+		} else if n.count > 0 && n.milli < schedule.DeviceMilli {
+			k.device = tightest(s.devices, n.milli)
 		}
 		k.left = float32(after[schedule.AcceleratorMilli]) / schedule.DeviceMilli
 	}
-	if d.memPerCPU > 0 {
-		k.cpu = (stranded(after[schedule.CPUMilli], after[schedule.MemoryMiB], d.memPerCPU) -
-			stranded(node.free[schedule.CPUMilli], node.free[schedule.MemoryMiB], d.memPerCPU)) / 1000
-	}
-	if d.diskPerCPU > 0 {
-		k.storage = stranded(after[schedule.DiskGiB], after[schedule.CPUMilli], 1/d.diskPerCPU) -
-			stranded(node.free[schedule.DiskGiB], node.free[schedule.CPUMilli], 1/d.diskPerCPU)
-	}
-	k.left += float32(after[schedule.CPUMilli]) / float32(max(1, node.cap[schedule.CPUMilli]))
+	accelerator, cpu, storage := s.c.demand.stranded(&after)
+	k.accelerator = (accelerator - s.accelerator) / schedule.DeviceMilli
+	k.cpu = (cpu - s.cpu) / 1000
+	k.storage = storage - s.storage
+	k.left += float32(after[schedule.CPUMilli]) / float32(max(1, s.node.cap[schedule.CPUMilli]))
 	return k
 }
 
-// stranded is how much of a resource has too little of another, of which each
-// unit needs ratio.
-func stranded(have, other int64, ratio float64) float32 {
-	return float32(max(0, float64(have)-float64(other)/ratio))
+// pack works out what a member would do to a node that it fits.
+func (c *Cluster) pack(p *pool, n *need, slot int) packed {
+	s := c.scene(p, slot)
+	return s.pack(n)
+}
+
+// stranded is how much of what is free has too little of another resource beside
+// it, as the expected members go: devices and disk without CPU, CPU without
+// memory.
+func (d *demand) stranded(free *schedule.Vector) (accelerator, cpu, storage float32) {
+	cores := float64(free[schedule.CPUMilli])
+	if d.cpuPerDevice > 0 {
+		accelerator = float32(max(0, float64(free[schedule.AcceleratorMilli])-cores/d.cpuPerDevice))
+	}
+	if d.memPerCPU > 0 {
+		cpu = float32(max(0, cores-float64(free[schedule.MemoryMiB])/d.memPerCPU))
+	}
+	if d.diskPerCPU > 0 {
+		storage = float32(max(0, float64(free[schedule.DiskGiB])-cores*d.diskPerCPU))
+	}
+	return accelerator, cpu, storage
 }
 
 // placed is what is usable after a member took its devices, and which device it

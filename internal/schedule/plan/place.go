@@ -59,7 +59,7 @@ type candidate struct {
 // weigh scores the best node of a pool in full.
 func (c *Cluster) weigh(k *class, w *schedule.Workload, t *schedule.Task, i int32, now time.Time, to *candidate) {
 	p := c.pools[i]
-	slot := first(c.treeOf(k, i))
+	slot := c.packed.first(int(2*c.base[i]), len(p.nodes), k.col)
 	packed := c.pack(p, &k.need, slot)
 	b := c.bill(k, w, t, p, now)
 	rate := speed(t, p.def)
@@ -130,7 +130,7 @@ func (c *Cluster) placeOne(w *schedule.Workload, now time.Time) schedule.Decisio
 // candidates are the best pools that pass all filters, the cheapest first.
 func (c *Cluster) candidates(k *class, w *schedule.Workload, t *schedule.Task, now time.Time) []candidate {
 	cs := c.scratch.candidates[:0]
-	c.walk.start(k.sums)
+	c.walk.start(&c.sums, len(c.pools), k.col)
 	for len(cs) < cap(cs) {
 		i := c.walk.next()
 		if i < 0 {

@@ -2,93 +2,116 @@ package plan
 
 import "math"
 
-// A tree of n values in a slice of 2n keeps their least at index 1: value i at
-// n+i, and each inner node the lesser of its two children.
-
 var never = float32(math.Inf(1))
 
-// least is the least value.
-func least(tree []float32) float32 {
-	if len(tree) == 0 {
-		return never
-	}
-	return tree[1]
+// rows are trees of the least, many side by side: a row is one place in all of
+// them, a column one tree. A tree of n values that begins at row r has value i in
+// row r+n+i, and in row r+j, for j from 1, the lesser of rows r+2j and r+2j+1: so
+// the least of all is in row r+1.
+type rows struct {
+	v     []float32
+	width int
 }
 
-// grow works out the inner nodes.
-func grow(tree []float32) {
-	for i := len(tree)/2 - 1; i >= 1; i-- {
-		tree[i] = min(tree[2*i], tree[2*i+1])
+func (t *rows) at(row, col int) float32     { return t.v[row*t.width+col] }
+func (t *rows) put(row, col int, v float32) { t.v[row*t.width+col] = v }
+func (t *rows) row(row int) []float32       { return t.v[row*t.width : (row+1)*t.width] }
+
+// grow works out the inner rows of one column.
+func (t *rows) grow(from, n, col int) {
+	for j := n - 1; j >= 1; j-- {
+		t.put(from+j, col, min(t.at(from+2*j, col), t.at(from+2*j+1, col)))
 	}
 }
 
-// put changes one value and reports whether the least is another now.
-func put(tree []float32, i int, v float32) bool {
-	i += len(tree) / 2
-	if tree[i] == v {
-		return false
+// climb changes a value of the tree that begins at row 0, and what follows.
+func (t *rows) climb(j, col int, v float32) { t.climbWithin(0, j, col, v) }
+
+func (t *rows) climbWithin(from, j, col int, v float32) {
+	if t.at(from+j, col) == v {
+		return
 	}
-	tree[i] = v
-	for i > 1 {
-		i >>= 1
-		m := min(tree[2*i], tree[2*i+1])
-		if tree[i] == m {
-			return false
+	t.put(from+j, col, v)
+	for j > 1 {
+		j >>= 1
+		m := min(t.at(from+2*j, col), t.at(from+2*j+1, col))
+		if t.at(from+j, col) == m {
+			return
 		}
-		tree[i] = m
+		t.put(from+j, col, m)
 	}
-	return true
 }
 
-// first is the index of a value that is the least: the left one of equal
-// subtrees.
-func first(tree []float32) int {
-	n := len(tree) / 2
-	i := 1
-	for i < n {
-		i *= 2
-		if tree[i+1] < tree[i] {
-			i++
+// climbAll works out the rows above row j for the columns in which it changed,
+// and returns those whose least changed.
+func (t *rows) climbAll(from, j int, cols []int32) []int32 {
+	for j > 1 && len(cols) > 0 {
+		j >>= 1
+		up, left, right := t.row(from+j), t.row(from+2*j), t.row(from+2*j+1)
+		rest := cols[:0]
+		for _, col := range cols {
+			if m := min(left[col], right[col]); up[col] != m {
+				up[col] = m
+				rest = append(rest, col)
+			}
+		}
+		cols = rest
+	}
+	return cols
+}
+
+// first is the index of a value that is the least in a column: the left one of
+// equal subtrees.
+func (t *rows) first(from, n, col int) int {
+	j := 1
+	for j < n {
+		j *= 2
+		if t.at(from+j+1, col) < t.at(from+j, col) {
+			j++
 		}
 	}
-	return i - n
+	return j - n
 }
 
-// walk visits the values of a tree from the least, by a heap of subtrees.
+// walk visits the values of one tree from the least, by a heap of subtrees.
 type walk struct {
-	tree []float32
+	tree *rows
+	col  int
+	n    int32
 	heap []int32
 }
 
-// start begins at the root, in memory of an earlier walk.
-func (w *walk) start(tree []float32) {
-	w.tree, w.heap = tree, w.heap[:0]
-	if least(tree) < never {
+// start begins at the root of the tree of n values at row 0.
+func (w *walk) start(tree *rows, n, col int) {
+	w.tree, w.col, w.n, w.heap = tree, col, int32(n), w.heap[:0]
+	if n > 0 && tree.at(1, col) < never {
 		w.heap = append(w.heap, 1)
 	}
 }
+
+func (w *walk) value(j int32) float32 { return w.tree.at(int(j), w.col) }
 
 // next is the index of the next value, -1 after the last finite one.
 func (w *walk) next() int {
 	if len(w.heap) == 0 {
 		return -1
 	}
-	i, n := w.pop(), int32(len(w.tree)/2)
-	for i < n {
-		i *= 2
-		other := i + 1
-		if w.tree[other] < w.tree[i] {
-			i, other = other, i
+	j := w.pop()
+	for j < w.n {
+		j *= 2
+		other := j + 1
+		if w.value(other) < w.value(j) {
+			j, other = other, j
 		}
-		if w.tree[other] < never {
+		if w.value(other) < never {
 			w.push(other)
 		}
 	}
-	return int(i - n)
+	return int(j - w.n)
 }
 
 func (w *walk) before(a, b int32) bool {
-	x, y := w.tree[a], w.tree[b]
+	x, y := w.value(a), w.value(b)
 	return x < y || (x == y && a < b)
 }
 

@@ -94,7 +94,7 @@ func (s *shift) decide() (schedule.Decision, bool) {
 	k := c.classOf(w, longest, w.Members())
 	options := s.options(k)
 	runNow, dear := never64, 0.0
-	if least(k.sums) < never && s.first.Equal(s.now) {
+	if c.least(k) < never && s.first.Equal(s.now) {
 		for i := range options {
 			if o := &options[i]; o.cost[0] < runNow && s.roomNow(k, o.facility) {
 				runNow, dear = o.cost[0], s.electric(o, 0)
@@ -194,6 +194,7 @@ func (s *shift) zone(name string) []means {
 func (s *shift) options(k *class) []option {
 	c := s.c
 	members := float64(s.w.Members())
+	offer := func(p int32) float32 { return c.offers[int(p)*c.width+k.col] }
 	var all []option
 	costs := make([]float64, 0, len(c.facilities)*len(s.starts))
 	for i := range c.facilities {
@@ -203,7 +204,7 @@ func (s *shift) options(k *class) []option {
 		}
 		at := int32(-1)
 		for _, p := range f.pools {
-			if k.suited.has(p) && (at < 0 || k.offers[p] < k.offers[at]) {
+			if c.suited(k, p) && (at < 0 || offer(p) < offer(at)) {
 				at = p
 			}
 		}
@@ -213,7 +214,7 @@ func (s *shift) options(k *class) []option {
 		n := len(costs)
 		costs = costs[:n+len(s.starts)]
 		o := option{facility: int32(i), pool: at, cost: costs[n:], kWh: s.energy(k, at), brown: 1 - f.def.GreenShare, zone: s.zone(f.def.GridZone)}
-		base := float64(k.offers[at]) * members
+		base := float64(offer(at)) * members
 		for j, start := range s.starts {
 			switch {
 			case j > 0 && (o.zone == nil || !o.zone[j].known):
@@ -276,7 +277,7 @@ func (o *option) rule() {
 
 // roomNow reports whether a facility has room for a member at once.
 func (s *shift) roomNow(k *class, f int32) bool {
-	return slices.ContainsFunc(s.c.facilities[f].pools, func(p int32) bool { return k.sums[len(s.c.pools)+int(p)] < never })
+	return slices.ContainsFunc(s.c.facilities[f].pools, func(p int32) bool { return s.c.sums.at(len(s.c.pools)+int(p), k.col) < never })
 }
 
 // room plans all members in the pools of one facility, by what they will have
