@@ -112,11 +112,15 @@ func (c *Cluster) SetPool(def *schedule.Pool) error {
 	case c.gone[def.ID] != nil && c.gone[def.ID].facility == f:
 		old = c.gone[def.ID]
 	}
+	if old != nil && !old.used.IsZero() && (len(old.def.Classes) > 0) != (len(def.Classes) > 0) {
+		return fmt.Errorf("pool %q: has leases, which name its nodes, or only their slots; it cannot change between nodes and classes before they end", def.ID)
+	}
 	p := newPool(c.me, def, f, c.kindOf(def.Accelerator), old)
 	if !known {
 		i = int32(len(c.pools))
 		c.poolOf[def.ID] = i
 		c.pools = append(c.pools, p)
+		c.facilities[f].pools = append(slices.Clip(c.facilities[f].pools), i)
 		delete(c.gone, def.ID)
 		c.relaid = true
 	} else {
@@ -144,6 +148,13 @@ func (c *Cluster) RemovePool(id string) {
 	for j := int(i); j < len(c.pools); j++ {
 		c.poolOf[c.pools[j].def.ID] = int32(j)
 	}
+	for j := range c.facilities {
+		c.facilities[j].pools = nil // a clone may share the old list
+	}
+	for j, p := range c.pools {
+		f := &c.facilities[p.facility]
+		f.pools = append(f.pools, int32(j))
+	}
 	c.relaid = true
 	c.tally(p.facility)
 }
@@ -160,14 +171,12 @@ func (c *Cluster) SetState(id string, s schedule.FacilityState) {
 // tally sums up a facility anew.
 func (c *Cluster) tally(fi int32) {
 	f := &c.facilities[fi]
-	f.pools, f.watts, f.used, f.cap = f.pools[:0:0], 0, schedule.Vector{}, schedule.Vector{}
-	for i, p := range c.pools {
-		if p.facility == fi {
-			f.pools = append(f.pools, int32(i))
-			f.watts += p.def.IdleWatts() + p.watts
-			f.used = f.used.Add(p.used)
-			f.cap = f.cap.Add(p.cap)
-		}
+	f.watts, f.used, f.cap = 0, schedule.Vector{}, schedule.Vector{}
+	for _, i := range f.pools {
+		p := c.pools[i]
+		f.watts += p.def.IdleWatts() + p.watts
+		f.used = f.used.Add(p.used)
+		f.cap = f.cap.Add(p.cap)
 	}
 	for _, p := range c.gone {
 		if p.facility == fi {

@@ -112,8 +112,10 @@ func (p *pool) inherit(old *pool) {
 				}
 				p.slots[id] = int32(len(p.nodes))
 			}
-			p.nodes = append(p.nodes, node{})
-			from = append(from, j)
+			for !named && len(p.nodes) < j { // a slot keeps its number
+				p.nodes, from = append(p.nodes, node{}), append(from, -1)
+			}
+			p.nodes, from = append(p.nodes, node{}), append(from, j)
 		}
 	}
 	p.leased = make([]uint16, len(p.nodes)*p.stride)
