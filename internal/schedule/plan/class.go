@@ -54,8 +54,11 @@ type index struct {
 	signals signal.Set
 	grids   map[int][]slotGrid
 
+	feeds []feed // by facility, of the epoch
+
 	walk    walk
 	scratch scratch
+	scene   scene
 }
 
 const (
@@ -99,6 +102,7 @@ func (c *Cluster) poolChanged(i int32) {
 
 func (c *Cluster) facilityChanged(i int32) {
 	c.changes++
+	c.feeds = c.feeds[:0] // its zone may be another
 	c.forgetGrid(i)
 	if c.kept() {
 		c.changed = append(c.changed, i)
@@ -177,7 +181,9 @@ func (c *Cluster) turn(now time.Time, signals signal.Set) {
 		c.at, c.signals = at, signals
 		c.epoch++
 		clear(c.grids)
+		c.feeds = c.feeds[:0]
 	}
+	c.feed()
 	c.follow()
 }
 
@@ -440,7 +446,7 @@ func (c *Cluster) slotGrid(size int, i int32) grid {
 	if !g[i].known {
 		f := &c.facilities[i]
 		load := math.Round(f.load()*loadSteps) / loadSteps
-		g[i] = slotGrid{gridOver(f.def, c.signals, c.at, hoursOf(size), load, math.NaN()), true}
+		g[i] = slotGrid{c.gridOver(i, c.at, hoursOf(size), load, math.NaN()), true}
 	}
 	return g[i].grid
 }
@@ -485,7 +491,8 @@ func (c *Cluster) follow() {
 				continue
 			}
 			c.mostWatts = max(c.mostWatts, c.pools[i].def.Watts(k.need.use))
-			c.suit(k, i, &memo{})
+			clear(c.memos)
+			c.suit(k, i, &c.memos[0])
 			c.sums.climb(len(c.pools)+int(i), k.col, c.sum(k, i))
 		}
 	}
@@ -510,11 +517,12 @@ func (c *Cluster) followNode(leaf int32) {
 	p := c.pools[i]
 	slot, n := int(leaf-c.base[i]), len(p.nodes)
 	c.costs = c.costs[:0]
-	s := c.scene(p, slot)
+	s := &c.scene
+	s.look(c, p, slot)
 	for j := range c.needs {
 		v := never
-		if p.fits(&c.needs[j], slot) {
-			d := s.pack(&c.needs[j])
+		if n := &c.needs[j]; s.fits(n) {
+			d := s.pack(n)
 			v = d.yuan(p)
 		}
 		c.costs = append(c.costs, v)

@@ -100,11 +100,10 @@ func (c *Cluster) contention(n *schedule.Accelerators) float64 {
 // demand is a mix with what follows from it.
 type demand struct {
 	mix []Demand // weights sum to 1
-	// cpuPerDevice is how much CPU comes with one device in the mean, and
-	// memPerCPU and diskPerCPU how much memory and disk with one mCPU; 0 where
-	// nothing asks for both.
-	cpuPerDevice, memPerCPU, diskPerCPU float64
-	cpu, mem                            []int64 // the sizes, rising
+	// Thousandths of devices that come with one mCPU in the mean, mCPU with one
+	// MiB, and GiB of disk with one mCPU; 0 where nothing asks for both.
+	devicesPerCPU, cpuPerMem, diskPerCPU float64
+	cpu, mem                             []int64 // the sizes, rising
 }
 
 func newDemand(ds []Demand) *demand {
@@ -121,11 +120,11 @@ func newDemand(ds []Demand) *demand {
 			d.mem = append(d.mem, m.Use[schedule.MemoryMiB])
 		}
 	}
-	if devices > 0 {
-		d.cpuPerDevice = cpu / devices
-	}
 	if cpu > 0 {
-		d.memPerCPU, d.diskPerCPU = mem/cpu, disk/cpu
+		d.devicesPerCPU, d.diskPerCPU = devices/cpu, disk/cpu
+	}
+	if mem > 0 {
+		d.cpuPerMem = cpu / mem
 	}
 	for i := range d.mix {
 		if weight > 0 {
@@ -255,18 +254,13 @@ func atMost(sizes []int64, v int64) int {
 }
 
 // usable is the expected number of thousandths that a member finds usable.
-func (w *worth) usable(row []float32, devices []uint16) float32 {
+func (w *worth) usable(row []float32, s *scene) float32 {
 	var sum float32
-	whole := 0
-	for _, f := range devices {
-		switch {
-		case f == schedule.DeviceMilli:
-			whole++
-		case f > 0:
-			sum += float32(f) * row[w.rank[f]]
-		}
+	for i := range s.parts[:s.n] {
+		p := &s.parts[i]
+		sum += float32(uint32(p.free)*uint32(p.count)) * row[w.rank[p.free]]
 	}
-	return sum + w.whole(row, whole)
+	return sum + w.whole(row, s.whole)
 }
 
 // whole is what of a number of whole devices is usable.

@@ -425,7 +425,7 @@ func (r *refusal) bounds(c *Cluster, k *class, i int32, now time.Time) {
 	begin := now.Add(b.wait + b.r.copyTime)
 	b.n, b.hours = &r.need, over(r.t.P50, rate).Hours()
 	_, _, outdoor, _ := r.p.lives(now)
-	b.g = gridOver(r.f.def, c.signals, begin, b.hours, r.f.load(), outdoor)
+	b.g = c.gridOver(r.p.facility, begin, b.hours, r.f.load(), outdoor)
 	var t terms
 	b.add(&t)
 	if end := begin.Add(over(r.t.P95, rate)); !w.Window.Deadline.IsZero() && end.After(w.Window.Deadline) {

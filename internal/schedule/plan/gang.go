@@ -247,7 +247,7 @@ func (g *gang) add(m *candidate, k *class) {
 	if r.gib == 0 {
 		return
 	}
-	grid := gridOver(g.c.facilities[f].def, g.c.signals, g.now.Add(m.wait), m.hours, 0, 0)
+	grid := g.c.gridOver(f, g.now.Add(m.wait), m.hours, 0, 0)
 	g.terms.addReach(g.w, &reach{yuan: -r.yuan * k.once, kWh: -r.kWh * k.once}, &grid)
 	if !visited {
 		g.terms.addReach(g.w, &r, &grid)

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"math"
+	"slices"
 
 	"github.com/songhua-io/hub/internal/schedule"
 )
@@ -87,39 +88,84 @@ func (p *pool) prices() (device, cpu float32) {
 
 // scene is a node before a member comes: what does not depend on the member.
 type scene struct {
-	c       *Cluster
-	p       *pool
-	node    *node
-	devices []uint16
-	worth   *worth
-	usable  float32
+	c      *Cluster
+	p      *pool
+	slot   int
+	node   *node
+	worth  *worth
+	usable float32
+	whole  int // devices that are free as a whole
+	// parts are the devices that are free in part, equal ones together.
+	parts [schedule.MaxDevices]part
+	n     int
+	most  int64 // that a device has free
 	// what is stranded
 	accelerator, cpu, storage float32
+	perCPU                    float32 // one over the node's CPU
 }
 
-func (c *Cluster) scene(p *pool, slot int) scene {
-	s := scene{c: c, p: p, node: &p.nodes[slot], devices: p.devices(slot)}
-	if p.kind >= 0 && len(s.devices) > 0 {
+type part struct {
+	free   uint16
+	device uint8 // the first of them
+	count  uint8
+}
+
+// look makes the scene of a node.
+func (s *scene) look(c *Cluster, p *pool, slot int) {
+	s.c, s.p, s.slot, s.node, s.worth, s.n, s.most = c, p, slot, &p.nodes[slot], nil, 0, 0
+	s.whole = int(s.node.whole)
+	if s.whole > 0 {
+		s.most = schedule.DeviceMilli
+	}
+devices:
+	for i, f := range p.devices(slot) {
+		if f == 0 || f == schedule.DeviceMilli {
+			continue
+		}
+		s.most = max(s.most, int64(f))
+		for j := range s.parts[:s.n] {
+			if s.parts[j].free == f {
+				s.parts[j].count++
+				continue devices
+			}
+		}
+		s.parts[s.n] = part{f, uint8(i), 1}
+		s.n++
+	}
+	if p.kind >= 0 && s.node.devices > 0 {
 		if s.worth = c.kinds[p.kind].worth; s.worth != nil {
-			s.usable = s.worth.usable(s.worth.row(s.node.free[schedule.CPUMilli], s.node.free[schedule.MemoryMiB]), s.devices)
+			s.usable = s.worth.usable(s.worth.row(s.node.free[schedule.CPUMilli], s.node.free[schedule.MemoryMiB]), s)
 		}
 	}
 	s.accelerator, s.cpu, s.storage = c.demand.stranded(&s.node.free)
-	return s
+	s.perCPU = 1 / float32(max(1, s.node.cap[schedule.CPUMilli]))
+}
+
+// fits reports whether there is room for a member.
+func (s *scene) fits(n *need) bool {
+	free := &s.node.free
+	if n.use[0] > free[0] || n.use[1] > free[1] || n.use[2] > free[2] || n.use[3] > free[3] || n.use[4] > free[4] {
+		return false
+	}
+	if n.milli == schedule.DeviceMilli {
+		return s.whole >= n.count
+	}
+	return n.milli <= s.most
 }
 
 // pack works out what a member would do to the node, which it fits.
 func (s *scene) pack(n *need) packed {
-	after := s.node.free.Sub(n.use)
+	free := &s.node.free
+	after := schedule.Vector{free[0] - n.use[0], free[1] - n.use[1], free[2] - n.use[2], free[3] - n.use[3], free[4] - n.use[4]}
 	k := packed{device: -1}
-	if len(s.devices) > 0 {
+	if s.node.devices > 0 {
 		if w := s.worth; w != nil {
 			row := w.row(after[schedule.CPUMilli], after[schedule.MemoryMiB])
-			then, device := w.placed(row, s.devices, n, int(s.node.whole))
+			then, device := w.placed(row, s, n)
 			k.device = device
 			k.fragmentation = (s.usable - then - float32(n.use[schedule.AcceleratorMilli])) / schedule.DeviceMilli
 		} else if n.count > 0 && n.milli < schedule.DeviceMilli {
-			k.device = tightest(s.devices, n.milli)
+			k.device = s.tightest(n.milli)
 		}
 		k.left = float32(after[schedule.AcceleratorMilli]) / schedule.DeviceMilli
 	}
@@ -127,14 +173,14 @@ func (s *scene) pack(n *need) packed {
 	k.accelerator = (accelerator - s.accelerator) / schedule.DeviceMilli
 	k.cpu = (cpu - s.cpu) / 1000
 	k.storage = storage - s.storage
-	k.left += float32(after[schedule.CPUMilli]) / float32(max(1, s.node.cap[schedule.CPUMilli]))
+	k.left += float32(after[schedule.CPUMilli]) * s.perCPU
 	return k
 }
 
 // pack works out what a member would do to a node that it fits.
 func (c *Cluster) pack(p *pool, n *need, slot int) packed {
-	s := c.scene(p, slot)
-	return s.pack(n)
+	c.scene.look(c, p, slot)
+	return c.scene.pack(n)
 }
 
 // stranded is how much of what is free has too little of another resource beside
@@ -142,11 +188,11 @@ func (c *Cluster) pack(p *pool, n *need, slot int) packed {
 // memory.
 func (d *demand) stranded(free *schedule.Vector) (accelerator, cpu, storage float32) {
 	cores := float64(free[schedule.CPUMilli])
-	if d.cpuPerDevice > 0 {
-		accelerator = float32(max(0, float64(free[schedule.AcceleratorMilli])-cores/d.cpuPerDevice))
+	if d.devicesPerCPU > 0 {
+		accelerator = float32(max(0, float64(free[schedule.AcceleratorMilli])-cores*d.devicesPerCPU))
 	}
-	if d.memPerCPU > 0 {
-		cpu = float32(max(0, cores-float64(free[schedule.MemoryMiB])/d.memPerCPU))
+	if d.cpuPerMem > 0 {
+		cpu = float32(max(0, cores-float64(free[schedule.MemoryMiB])*d.cpuPerMem))
 	}
 	if d.diskPerCPU > 0 {
 		storage = float32(max(0, float64(free[schedule.DiskGiB])-cores*d.diskPerCPU))
@@ -156,42 +202,51 @@ func (d *demand) stranded(free *schedule.Vector) (accelerator, cpu, storage floa
 
 // placed is what is usable after a member took its devices, and which device it
 // takes a share of: the one after which most is usable, the fullest of equals.
-func (w *worth) placed(row []float32, devices []uint16, n *need, whole int) (usable float32, device int) {
-	now := w.usable(row, devices)
+func (w *worth) placed(row []float32, s *scene, n *need) (usable float32, device int) {
+	now := w.usable(row, s)
 	switch {
 	case n.count == 0:
 		return now, -1
 	case n.milli == schedule.DeviceMilli:
-		return now - w.whole(row, whole) + w.whole(row, whole-n.count), -1
+		return now - w.whole(row, s.whole) + w.whole(row, s.whole-n.count), -1
 	}
-	best, device := float32(math.Inf(-1)), -1
-	tried := false // a device that is free as a whole: all are alike
-	for i, f := range devices {
-		if int64(f) < n.milli || (f == schedule.DeviceMilli && tried) {
+	best, device, free := float32(math.Inf(-1)), -1, uint16(0)
+	milli := uint16(n.milli)
+	for j := range s.parts[:s.n] {
+		p := &s.parts[j]
+		if p.free < milli {
 			continue
 		}
-		rest := f - uint16(n.milli)
-		then := now + float32(rest)*row[w.rank[rest]]
-		if f == schedule.DeviceMilli {
-			tried = true
-			then += w.whole(row, whole-1) - w.whole(row, whole)
-		} else {
-			then -= float32(f) * row[w.rank[f]]
+		rest := p.free - milli
+		then := now + float32(rest)*row[w.rank[rest]] - float32(p.free)*row[w.rank[p.free]]
+		if then > best || (then == best && p.free < free) {
+			best, device, free = then, int(p.device), p.free
 		}
-		if then > best || (then == best && f < devices[device]) {
-			best, device = then, i
+	}
+	if s.whole > 0 {
+		rest := schedule.DeviceMilli - milli
+		if then := now + float32(rest)*row[w.rank[rest]] + w.whole(row, s.whole-1) - w.whole(row, s.whole); then > best {
+			best, device = then, s.first()
 		}
 	}
 	return best, device
 }
 
+// first is the first device that is free as a whole.
+func (s *scene) first() int {
+	return slices.Index(s.p.devices(s.slot), schedule.DeviceMilli)
+}
+
 // tightest is the fullest device that has room for a share.
-func tightest(devices []uint16, milli int64) int {
-	device := -1
-	for i, f := range devices {
-		if int64(f) >= milli && (device < 0 || f < devices[device]) {
-			device = i
+func (s *scene) tightest(milli int64) int {
+	device, free := -1, uint16(0)
+	for _, p := range s.parts[:s.n] {
+		if int64(p.free) >= milli && (device < 0 || p.free < free) {
+			device, free = int(p.device), p.free
 		}
+	}
+	if device < 0 {
+		return s.first()
 	}
 	return device
 }

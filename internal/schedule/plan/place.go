@@ -67,7 +67,7 @@ func (c *Cluster) weigh(k *class, w *schedule.Workload, t *schedule.Task, i int3
 	_, _, outdoor, age := p.lives(now)
 	f := &c.facilities[p.facility]
 	begin := now.Add(b.wait + b.r.copyTime)
-	b.g = gridOver(f.def, c.signals, begin, b.hours, f.load(), outdoor)
+	b.g = c.gridOver(p.facility, begin, b.hours, f.load(), outdoor)
 	*to = candidate{
 		pool: i, slot: slot, device: packed.device, hours: b.hours,
 		end:    begin.Add(over(t.P95, rate)),

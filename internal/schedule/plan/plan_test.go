@@ -149,7 +149,7 @@ func exists(c *Cluster, w *schedule.Workload, only string) bool {
 		}
 		begin := noon
 		end := begin.Add(t.P95)
-		g := gridOver(f.def, nil, begin, t.P50.Hours(), f.load(), 20)
+		g := c.gridOver(p.facility, begin, t.P50.Hours(), f.load(), 20)
 		energy := p.power.Draw(t.Need()) / 1000 * t.P50.Hours()
 		if (!w.Window.Deadline.IsZero() && end.After(w.Window.Deadline)) || (w.Budget.Money > 0 && energy*g.yuan > w.Budget.Money) || (w.Budget.CarbonKg > 0 && energy*g.kg > w.Budget.CarbonKg) {
 			continue

@@ -94,14 +94,37 @@ type grid struct {
 	plain float64 // kg of a kWh in the zone, without PUE or green share
 }
 
+// feed are the series of a facility's zone; nil where there is none.
+type feed struct{ carbon, price *signal.Series }
+
+// feed finds the series of all facilities.
+func (c *Cluster) feed() {
+	for i := len(c.feeds); i < len(c.facilities); i++ {
+		zone := c.facilities[i].def.GridZone
+		c.feeds = append(c.feeds, feed{c.signals.Of(signal.Carbon, zone), c.signals.Of(signal.Price, zone)})
+	}
+}
+
+// What counts where no forecast does.
+var fallbackCarbon, fallbackPrice = signal.Fallback[signal.Carbon], signal.Fallback[signal.Price]
+
+func meanOr(s *signal.Series, start, end time.Time, fallback float64) float64 {
+	mean, known := s.Mean(start, end)
+	return mean*known + fallback*(1-known)
+}
+
 // gridOver is the mean over a time from start. Where PUE varies with the hour as
 // well, the means are multiplied.
-func gridOver(f *schedule.Facility, signals signal.Set, start time.Time, hours, load, outdoor float64) grid {
+func (c *Cluster) gridOver(i int32, start time.Time, hours, load, outdoor float64) grid {
+	f, feed := c.facilities[i].def, &c.feeds[i]
 	end := start.Add(time.Duration(hours * float64(time.Hour)))
-	pue := signals.Overhead(f, start, end, load, outdoor)
-	plain := signals.Mean(signal.Carbon, f.GridZone, start, end) / 1000
+	pue := max(f.PUE.Constant, 1)
+	if f.PUE.Constant == 0 || f.PUE.Live != "" || len(f.PUE.Load) > 0 || len(f.PUE.Temperature) > 0 {
+		pue = c.signals.Overhead(f, start, end, load, outdoor)
+	}
+	plain := meanOr(feed.carbon, start, end, fallbackCarbon) / 1000
 	return grid{
-		yuan:  signals.Mean(signal.Price, f.GridZone, start, end) * pue,
+		yuan:  meanOr(feed.price, start, end, fallbackPrice) * pue,
 		kg:    plain * pue * (1 - f.GreenShare),
 		kWh:   pue,
 		plain: plain,
