@@ -162,16 +162,97 @@ func (o *openb) run(t testing.TB, c *Cluster, seed uint64) (at100, at130 float64
 	return at100, 100 * float64(given) / float64(o.devices), decisions
 }
 
-func TestOpenbQuick(t *testing.T) {
-	for _, trace := range traces {
-		o := loadOpenb(t, trace)
-		start := time.Now()
-		var a, b float64
-		n := 0
-		for seed := uint64(42); seed < 45; seed++ {
-			x, y, d := o.run(t, o.cluster(t), seed)
-			a, b, n = a+x/3, b+y/3, n+d
-		}
-		t.Logf("%s: 100%%: %.2f 130%%: %.2f %.0f decisions/s", trace, a, b, float64(n)/time.Since(start).Seconds())
+// fgd is what FGD reaches at 130 %, mean of the seeds (README of the data), and
+// at 100 % where that is told; it has less at 100 % than at 130 %.
+var fgd = map[string]struct{ at100, at130 float64 }{
+	"default":     {95.39, 95.39},
+	"cpu250":      {93.41, 93.41},
+	"gpushare100": {86.90, 86.90},
+	"gpuspec33":   {87.84, 94.55},
+	"multigpu20":  {95.65, 95.65},
+}
+
+// TestPackingIsAboveFGD runs the protocol with seeds 42 to 51, and with two of
+// them with -short. The demand is that of the trace, which FGD is told as well.
+func TestPackingIsAboveFGD(t *testing.T) {
+	last := uint64(51)
+	if testing.Short() {
+		last = 43
 	}
+	for _, trace := range traces {
+		t.Run(trace, func(t *testing.T) {
+			o := loadOpenb(t, trace)
+			var at100, at130 float64
+			for seed := uint64(42); seed <= last; seed++ {
+				a, b, _ := o.run(t, o.cluster(t), seed)
+				at100, at130 = at100+a, at130+b
+			}
+			n := float64(last - 41)
+			at100, at130 = at100/n, at130/n
+			t.Logf("allocated at 100 %%: %.2f, at 130 %%: %.2f", at100, at130)
+			if f := fgd[trace]; at100 <= f.at100 || at130 <= f.at130 {
+				t.Errorf("%.2f and %.2f are not above FGD, %.2f and %.2f", at100, at130, f.at100, f.at130)
+			}
+		})
+	}
+}
+
+// TestPackingWithoutKnowingTheMix learns the demand as pods arrive, every 500.
+func TestPackingWithoutKnowingTheMix(t *testing.T) {
+	for _, trace := range traces {
+		t.Run(trace, func(t *testing.T) {
+			if testing.Short() && trace != "default" {
+				t.Skip("one trace is enough")
+			}
+			o := loadOpenb(t, trace)
+			c := o.cluster(t)
+			c.SetDemand(nil)
+			var given int64
+			seen := map[*schedule.Workload]int{}
+			for i, w := range o.arrivals(42, 1.3) {
+				if i%500 == 499 {
+					var mix []Demand
+					for _, p := range o.pods {
+						if n := seen[p]; n > 0 {
+							mix = append(mix, Demand{Use: p.Tasks[0].Use, Accelerators: p.Tasks[0].Accelerators, Weight: float64(n)})
+						}
+					}
+					c.SetDemand(together(mix))
+				}
+				seen[w]++
+				d := c.Place(w, noon, nil)
+				if err := c.Take(d.Assignments); err != nil {
+					t.Fatal(err)
+				}
+				if len(d.Assignments) > 0 {
+					given += d.Assignments[0].Use[schedule.AcceleratorMilli]
+				}
+			}
+			share := 100 * float64(given) / float64(o.devices)
+			t.Logf("allocated at 130 %%: %.2f", share)
+			if share < fgd[trace].at130-1 {
+				t.Errorf("%.2f is more than a point below FGD, which knows the mix: %.2f", share, fgd[trace].at130)
+			}
+		})
+	}
+}
+
+// together adds up equal kinds.
+func together(ds []Demand) []Demand {
+	at := map[string]int{}
+	var all []Demand
+	for _, d := range ds {
+		key := fmt.Sprint(d.Use)
+		if a := d.Accelerators; a != nil {
+			key += fmt.Sprint(*a)
+		}
+		i, ok := at[key]
+		if !ok {
+			i = len(all)
+			at[key] = i
+			all = append(all, Demand{Use: d.Use, Accelerators: d.Accelerators})
+		}
+		all[i].Weight += d.Weight
+	}
+	return all
 }
