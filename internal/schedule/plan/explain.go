@@ -21,18 +21,33 @@ func (c *Cluster) Explain(w *schedule.Workload, now time.Time, signals signal.Se
 	for j := range w.Tasks {
 		classes[j] = c.classOf(w, &w.Tasks[j], members)
 	}
+	sheet := newSheet(w, len(c.pools))
+	d.Refused = make([]schedule.Refusal, 0, len(c.pools))
 	for i := range c.pools {
 		for j := range w.Tasks {
-			if r, refused := c.refuse(classes[j], w, &w.Tasks[j], j, int32(i), now, true); refused {
-				if d.Refused == nil {
-					d.Refused = make([]schedule.Refusal, 0, len(c.pools))
-				}
+			if r, refused := c.refuse(classes[j], w, &w.Tasks[j], j, int32(i), now, sheet); refused {
 				d.Refused = append(d.Refused, r)
 				break
 			}
 		}
 	}
 	return d
+}
+
+// sheet is memory that the refusals of one explanation share.
+type sheet struct {
+	changes []schedule.Change
+	args    []string
+	keys    []map[string]string // by task and name
+	nums    map[int64]string
+}
+
+func newSheet(w *schedule.Workload, pools int) *sheet {
+	s := &sheet{changes: make([]schedule.Change, 0, 2*pools), args: make([]string, 0, 3*pools), keys: make([]map[string]string, len(w.Tasks)), nums: map[int64]string{}}
+	for i := range s.keys {
+		s.keys[i] = map[string]string{}
+	}
+	return s
 }
 
 // why is the reason that no pool is a candidate: that of the pool that came
@@ -86,7 +101,7 @@ func (c *Cluster) nearest(k *class, w *schedule.Workload, t *schedule.Task, task
 	if nearest < 0 {
 		return schedule.Reason{Code: schedule.NoPool}
 	}
-	r, _ := c.refuse(k, w, t, task, nearest, now, false)
+	r, _ := c.refuse(k, w, t, task, nearest, now, nil)
 	return r.Reason
 }
 
@@ -115,10 +130,13 @@ func (c *Cluster) commonest(k *class, w *schedule.Workload, t *schedule.Task) in
 
 // refuse says why a pool cannot take a member; false when it can. The changes
 // are all that it takes, or none when something cannot be changed.
-func (c *Cluster) refuse(k *class, w *schedule.Workload, t *schedule.Task, task int, i int32, now time.Time, help bool) (schedule.Refusal, bool) {
+func (c *Cluster) refuse(k *class, w *schedule.Workload, t *schedule.Task, task int, i int32, now time.Time, help *sheet) (schedule.Refusal, bool) {
 	p := c.pools[i]
 	f := &c.facilities[p.facility]
 	r := refusal{c: c, w: w, t: t, task: task, p: p, f: f, need: k.need, help: help}
+	if help != nil {
+		r.from = len(help.changes)
+	}
 	if k.admitted[p.facility] != passed {
 		r.facility()
 	}
@@ -129,7 +147,7 @@ func (c *Cluster) refuse(k *class, w *schedule.Workload, t *schedule.Task, task 
 		r.room(&k.need)
 	}
 	if !r.settled() && k.blocked.has(i) {
-		r.fail(schedule.PowerCap, num(f.def.PowerCapW), num(f.watts), num(p.def.Watts(k.need.use)))
+		r.fail(schedule.PowerCap, r.num(f.def.PowerCapW), r.num(f.watts), r.num(p.def.Watts(k.need.use)))
 		r.impossible = true
 	}
 	if !r.settled() {
@@ -138,10 +156,15 @@ func (c *Cluster) refuse(k *class, w *schedule.Workload, t *schedule.Task, task 
 	if r.reason.Code == passed {
 		return schedule.Refusal{}, false
 	}
-	if r.impossible {
-		r.changes = nil
+	refusal := schedule.Refusal{Facility: f.def.ID, Pool: p.def.ID, Reason: r.reason}
+	if help != nil {
+		if r.impossible {
+			help.changes = help.changes[:r.from]
+		} else if n := len(help.changes); n > r.from {
+			refusal.Change = help.changes[r.from:n:n]
+		}
 	}
-	return schedule.Refusal{Facility: f.def.ID, Pool: p.def.ID, Reason: r.reason, Change: r.changes}, true
+	return refusal, true
 }
 
 // refusal gathers the first reason and every change.
@@ -152,31 +175,60 @@ type refusal struct {
 	task       int
 	p          *pool
 	f          *facility
-	need       need // with the changes made so far
-	help       bool
+	need       need   // with the changes made so far
+	help       *sheet // nil: the reason is enough
+	from       int    // of its changes in the sheet
 	reason     schedule.Reason
-	changes    []schedule.Change
 	impossible bool
 }
 
 // settled reports whether nothing further matters.
-func (r *refusal) settled() bool { return r.impossible || (r.reason.Code != passed && !r.help) }
+func (r *refusal) settled() bool { return r.impossible || (r.reason.Code != passed && r.help == nil) }
 
 func (r *refusal) fail(code schedule.Code, args ...string) {
-	if r.reason.Code == passed {
-		r.reason = schedule.Reason{Code: code, Args: args}
+	if r.reason.Code != passed {
+		return
 	}
+	if r.help == nil {
+		r.reason = schedule.Reason{Code: code, Args: slices.Clone(args)}
+		return
+	}
+	from := len(r.help.args)
+	r.help.args = append(r.help.args, args...)
+	r.reason = schedule.Reason{Code: code, Args: r.help.args[from:len(r.help.args):len(r.help.args)]}
 }
 
 func (r *refusal) change(key, from, to string) {
-	if r.help {
-		r.changes = append(r.changes, schedule.Change{Key: key, From: from, To: to})
+	if r.help != nil {
+		r.help.changes = append(r.help.changes, schedule.Change{Key: key, From: from, To: to})
 	}
 }
 
-func (r *refusal) key(name string) string { return "tasks[" + strconv.Itoa(r.task) + "]." + name }
+// key is the path of a key of the task.
+func (r *refusal) key(name string) string {
+	if r.help == nil {
+		return ""
+	}
+	k, there := r.help.keys[r.task][name]
+	if !there {
+		k = "tasks[" + strconv.Itoa(r.task) + "]." + name
+		r.help.keys[r.task][name] = k
+	}
+	return k
+}
 
-func num(n int64) string { return strconv.FormatInt(n, 10) }
+// num writes a number; most come again and again.
+func (r *refusal) num(n int64) string {
+	if r.help == nil {
+		return strconv.FormatInt(n, 10)
+	}
+	s, there := r.help.nums[n]
+	if !there {
+		s = strconv.FormatInt(n, 10)
+		r.help.nums[n] = s
+	}
+	return s
+}
 
 func decimal(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }
 
@@ -259,12 +311,12 @@ func (r *refusal) pool() {
 		r.change(r.key("accelerators.models"), list(n.Models), list(append(slices.Clone(n.Models), a.Model)))
 	}
 	if a.MemoryMiB < n.MemoryMiB {
-		r.fail(schedule.DeviceMemoryLow, num(a.MemoryMiB), num(n.MemoryMiB))
-		r.change(r.key("accelerators.memory_mib"), num(n.MemoryMiB), num(a.MemoryMiB))
+		r.fail(schedule.DeviceMemoryLow, r.num(a.MemoryMiB), r.num(n.MemoryMiB))
+		r.change(r.key("accelerators.memory_mib"), r.num(n.MemoryMiB), r.num(a.MemoryMiB))
 	}
 	if n.Milli < schedule.DeviceMilli && !a.Shareable {
-		r.fail(schedule.NotShareable, num(n.Milli))
-		r.change(r.key("accelerators.milli"), num(n.Milli), num(schedule.DeviceMilli))
+		r.fail(schedule.NotShareable, r.num(n.Milli))
+		r.change(r.key("accelerators.milli"), r.num(n.Milli), r.num(schedule.DeviceMilli))
 		r.need.milli, r.need.use[schedule.AcceleratorMilli] = schedule.DeviceMilli, schedule.DeviceMilli
 	}
 }
@@ -272,7 +324,7 @@ func (r *refusal) pool() {
 // room looks for the node that needs the fewest and smallest changes.
 func (r *refusal) room(asked *need) {
 	p := r.p
-	if !r.help {
+	if r.help == nil {
 		for slot := range p.nodes {
 			if p.fits(&r.need, slot) {
 				return
@@ -297,14 +349,14 @@ func (r *refusal) room(asked *need) {
 	}
 	for d, to := range best.to {
 		if to >= 0 {
-			r.change(r.key(schedule.DimensionNames[d]), num(r.need.use[d]), num(to))
+			r.change(r.key(schedule.DimensionNames[d]), r.num(r.need.use[d]), r.num(to))
 		}
 	}
 	if best.count > 0 {
 		r.change(r.key("accelerators.count"), strconv.Itoa(asked.count), strconv.Itoa(best.count))
 	}
 	if best.milli > 0 {
-		r.change(r.key("accelerators.milli"), num(r.need.milli), num(best.milli))
+		r.change(r.key("accelerators.milli"), r.num(r.need.milli), r.num(best.milli))
 	}
 }
 
@@ -324,13 +376,13 @@ func (r *refusal) why() {
 	}
 	for d, use := range need.use {
 		if use > largest[d] {
-			r.fail(schedule.NodeTooSmall, schedule.DimensionNames[d], num(largest[d]), num(use))
+			r.fail(schedule.NodeTooSmall, schedule.DimensionNames[d], r.num(largest[d]), r.num(use))
 			return
 		}
 	}
 	for d, use := range need.use {
 		if use > total[d] {
-			r.fail(schedule.NoCapacityNow, schedule.DimensionNames[d], num(total[d]), num(use))
+			r.fail(schedule.NoCapacityNow, schedule.DimensionNames[d], r.num(total[d]), r.num(use))
 			return
 		}
 	}
