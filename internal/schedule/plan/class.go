@@ -365,10 +365,17 @@ func (c *Cluster) suit(k *class, i int32, m *memo) {
 		return
 	}
 	c.offers[int(i)*c.width+k.col] = c.offer(k, p)
-	for s := range n {
-		c.packed.put(from+n+s, k.col, c.yuan(k, p, s, m))
+	if p.alike() {
+		v := c.yuan(k, p, 0, m)
+		for j := 1; j < 2*n; j++ {
+			c.packed.put(from+j, k.col, v)
+		}
+	} else {
+		for s := range n {
+			c.packed.put(from+n+s, k.col, c.yuan(k, p, s, m))
+		}
+		c.packed.grow(from, n, k.col)
 	}
-	c.packed.grow(from, n, k.col)
 	c.close(k, i)
 }
 

@@ -72,8 +72,22 @@ func (c *Cluster) value() {
 	for i, m := range c.demand.mix {
 		weights[i] = m.Weight * c.contention(m.Accelerators)
 	}
+	// Kinds that the same members accept share their rows, which stay in the
+	// cache then.
+	shared := map[string]*worth{}
 	for i := range c.kinds {
-		c.kinds[i].worth = c.demand.worth(&c.kinds[i].Accelerator, weights)
+		key := make([]byte, len(c.demand.mix))
+		for j, m := range c.demand.mix {
+			if accepts(m.Accelerators, &c.kinds[i].Accelerator) {
+				key[j] = 1
+			}
+		}
+		w, there := shared[string(key)]
+		if !there {
+			w = c.demand.worth(&c.kinds[i].Accelerator, weights)
+			shared[string(key)] = w
+		}
+		c.kinds[i].worth = w
 	}
 	c.valued = c.demand
 }

@@ -40,10 +40,11 @@ type sheet struct {
 	args    []string
 	keys    []map[string]string // by task and name
 	nums    map[int64]string
+	lists   map[[2]string]string // by key and what is added
 }
 
 func newSheet(w *schedule.Workload, pools int) *sheet {
-	s := &sheet{changes: make([]schedule.Change, 0, 2*pools), args: make([]string, 0, 3*pools), keys: make([]map[string]string, len(w.Tasks)), nums: map[int64]string{}}
+	s := &sheet{changes: make([]schedule.Change, 0, 4*pools), args: make([]string, 0, 3*pools), keys: make([]map[string]string, len(w.Tasks)), nums: map[int64]string{}, lists: map[[2]string]string{}}
 	for i := range s.keys {
 		s.keys[i] = map[string]string{}
 	}
@@ -230,6 +231,29 @@ func (r *refusal) num(n int64) string {
 	return s
 }
 
+// widen changes a list by one more that will do.
+func (r *refusal) widen(key string, l []string, add string) {
+	if r.help != nil {
+		r.change(key, r.list(key, l, ""), r.list(key, l, add))
+	}
+}
+
+// list writes a list and one more; the same again and again.
+func (r *refusal) list(key string, l []string, add string) string {
+	if r.help == nil {
+		return list(l)
+	}
+	s, there := r.help.lists[[2]string{key, add}]
+	if !there {
+		s = list(l)
+		if add != "" {
+			s = list(append(slices.Clone(l), add))
+		}
+		r.help.lists[[2]string{key, add}] = s
+	}
+	return s
+}
+
 func decimal(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }
 
 func list(l []string) string { return strings.Join(l, ", ") }
@@ -245,7 +269,7 @@ func (r *refusal) facility() {
 	if excluded(w, f) {
 		r.fail(schedule.FacilityExcluded)
 		if a := w.Affinity.Facilities; len(a) > 0 && !slices.Contains(a, f.ID) {
-			r.change("affinity.facilities", list(a), list(append(slices.Clone(a), f.ID)))
+			r.widen("affinity.facilities", a, f.ID)
 		}
 		if a := w.Affinity.NotFacilities; slices.Contains(a, f.ID) {
 			r.change("affinity.not_facilities", list(a), list(slices.DeleteFunc(slices.Clone(a), func(s string) bool { return s == f.ID })))
@@ -253,7 +277,7 @@ func (r *refusal) facility() {
 	}
 	if a := w.Affinity.Regions; !inRegions(a, f.Region) {
 		r.fail(schedule.RegionNotAllowed, f.Region)
-		r.change("affinity.regions", list(a), list(append(slices.Clone(a), f.Region)))
+		r.widen("affinity.regions", a, f.Region)
 	}
 	if f.SecurityGrade < w.Security.MinGrade {
 		r.fail(schedule.SecurityGradeLow, strconv.Itoa(f.SecurityGrade), strconv.Itoa(w.Security.MinGrade))
@@ -281,8 +305,8 @@ func (r *refusal) facility() {
 func (r *refusal) pool() {
 	w, p := r.w, r.p.def
 	if a := w.Affinity.Archs; len(a) > 0 && !slices.Contains(a, p.Arch) {
-		r.fail(schedule.ArchDiffers, p.Arch, list(a))
-		r.change("affinity.archs", list(a), list(append(slices.Clone(a), p.Arch)))
+		r.fail(schedule.ArchDiffers, p.Arch, r.list("affinity.archs", a, ""))
+		r.widen("affinity.archs", a, p.Arch)
 	}
 	if len(w.Affinity.Labels) > 0 {
 		keys := make([]string, 0, len(w.Affinity.Labels))
@@ -307,8 +331,9 @@ func (r *refusal) pool() {
 		return
 	}
 	if len(n.Models) > 0 && !slices.Contains(n.Models, a.Model) {
-		r.fail(schedule.ModelDiffers, a.Model, list(n.Models))
-		r.change(r.key("accelerators.models"), list(n.Models), list(append(slices.Clone(n.Models), a.Model)))
+		key := r.key("accelerators.models")
+		r.fail(schedule.ModelDiffers, a.Model, r.list(key, n.Models, ""))
+		r.widen(key, n.Models, a.Model)
 	}
 	if a.MemoryMiB < n.MemoryMiB {
 		r.fail(schedule.DeviceMemoryLow, r.num(a.MemoryMiB), r.num(n.MemoryMiB))
@@ -334,7 +359,11 @@ func (r *refusal) room(asked *need) {
 		return
 	}
 	best := shortage{keys: math.MaxInt}
-	for slot := range p.nodes {
+	nodes := len(p.nodes)
+	if p.alike() {
+		nodes = 1
+	}
+	for slot := range nodes {
 		s := p.short(&r.need, slot)
 		if s.less(&best) {
 			if best = s; s.keys == 0 {

@@ -70,20 +70,7 @@ const (
 
 // yuan is the cost of packing per hour at a pool.
 func (k *packed) yuan(p *pool) float32 {
-	device, cpu := p.prices()
-	return device*(k.fragmentation+strandedShare*k.accelerator+leftShare*k.left) + strandedShare*(cpu*k.cpu+storageHour*k.storage)
-}
-
-// prices are those of a device and a CPU, per hour.
-func (p *pool) prices() (device, cpu float32) {
-	device, cpu = deviceHour, cpuHour
-	if r := p.def.Rate.Accelerator; r > 0 {
-		device = float32(r)
-	}
-	if r := p.def.Rate.CPU; r > 0 {
-		cpu = float32(r)
-	}
-	return device, cpu
+	return p.deviceHour*(k.fragmentation+strandedShare*k.accelerator+leftShare*k.left) + strandedShare*(p.cpuHour*k.cpu+storageHour*k.storage)
 }
 
 // scene is a node before a member comes: what does not depend on the member.

@@ -15,6 +15,8 @@ type pool struct {
 	facility int32
 	kind     int32 // index of Cluster.kinds, -1 without accelerators
 	power    schedule.Power
+	// What a device and a CPU count for in packing, yuan an hour.
+	deviceHour, cpuHour float32
 
 	nodes []node
 	slots map[string]int32 // by node id; never written to after newPool
@@ -24,6 +26,7 @@ type pool struct {
 
 	cap, used schedule.Vector
 	largest   schedule.Vector // the most that a node has of each
+	uniform   bool            // all nodes are of one size
 	watts     int64           // of what is leased
 	live      Live
 	seenAt    []int64 // when a node was last observed, Unix ns; empty: none was
@@ -43,7 +46,13 @@ type node struct {
 // newPool makes the pool of a definition. What is leased of old stays: by id
 // where nodes have one, else by slot.
 func newPool(me *owner, def *schedule.Pool, facility, kind int32, old *pool) *pool {
-	p := &pool{owner: me, def: def, facility: facility, kind: kind, power: def.Power.OrDefault()}
+	p := &pool{owner: me, def: def, facility: facility, kind: kind, power: def.Power.OrDefault(), deviceHour: deviceHour, cpuHour: cpuHour}
+	if r := def.Rate.Accelerator; r > 0 {
+		p.deviceHour = float32(r)
+	}
+	if r := def.Rate.CPU; r > 0 {
+		p.cpuHour = float32(r)
+	}
 	n := len(def.Nodes)
 	for _, class := range def.Classes {
 		n += class.Count
@@ -68,10 +77,18 @@ func newPool(me *owner, def *schedule.Pool, facility, kind int32, old *pool) *po
 		p.leased = make([]uint16, len(p.nodes)*p.stride)
 	}
 	p.free = make([]uint16, len(p.nodes)*p.stride)
+	p.uniform = true
 	for i := range p.nodes {
 		p.refresh(i)
+		p.uniform = p.uniform && p.nodes[i].cap == p.nodes[0].cap
 	}
 	return p
+}
+
+// alike reports whether all nodes are equal and none is in use, as far as is
+// plain to see: one of them tells of all.
+func (p *pool) alike() bool {
+	return p.uniform && len(p.nodes) > 0 && len(p.seenAt) == 0 && p.used.IsZero()
 }
 
 func (p *pool) add(n schedule.Node) {

@@ -251,7 +251,7 @@ func (k *terms) addReach(w *schedule.Workload, r *reach, g *grid) {
 
 // addPacked adds what packing does to a node.
 func (k *terms) addPacked(p *pool, d *packed, hours float64) {
-	device, cpu := p.prices()
+	device, cpu := p.deviceHour, p.cpuHour
 	add := func(i int, perHour, price float64) {
 		k[i].value += perHour * hours
 		k[i].cost += perHour * hours * price
