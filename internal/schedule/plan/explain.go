@@ -16,6 +16,11 @@ import (
 // member at once why not, and by which change of the request it could.
 func (c *Cluster) Explain(w *schedule.Workload, now time.Time, signals signal.Set) schedule.Decision {
 	d := c.Place(w, now, signals)
+	if len(d.Assignments) > 0 {
+		if p := c.pools[c.poolOf[d.Assignments[0].Pool]]; !p.live.At.IsZero() && now.Sub(p.live.At) > LiveBound {
+			d.Reasons = append(d.Reasons, schedule.Because(schedule.LiveValueStale, p.def.ID, now.Sub(p.live.At)))
+		}
+	}
 	members := w.Members()
 	classes := make([]*class, len(w.Tasks))
 	for j := range w.Tasks {

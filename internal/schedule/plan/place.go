@@ -35,8 +35,6 @@ func (c *Cluster) placeNow(w *schedule.Workload, now time.Time) schedule.Decisio
 // scratch is memory for one decision at a time.
 type scratch struct {
 	candidates [1 + schedule.MaxRunnersUp]candidate
-	taken      []schedule.Assignment
-	devices    []uint8
 }
 
 // candidate is a place for one member, scored in full.
