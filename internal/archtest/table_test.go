@@ -82,7 +82,10 @@ var table = []rule{
 	{of: "internal/schedule/signal", own: []string{"internal/schedule"}, never: slices.Concat(noIO, everybodys), pure: true,
 		reason: "forecasts are values, and the time they are read at is another"},
 
-	{of: "internal/api", own: []string{"internal/access", "internal/audit", "internal/authority", "internal/command", "internal/enrolment", "internal/model", "internal/registry", "internal/twin", "internal/telemetry"}, never: noSQL,
+	{of: "internal/schedule/queue", own: []string{"internal/schedule"}, never: slices.Concat(noIO, everybodys), pure: true,
+		reason: "an order is made of what is known of those who wait"},
+
+	{of: "internal/api", own: []string{"internal/schedule", "internal/schedule/signal", "internal/access", "internal/audit", "internal/authority", "internal/command", "internal/enrolment", "internal/model", "internal/registry", "internal/twin", "internal/telemetry"}, never: noSQL,
 		reason: "the API asks the owners of things"},
 	{of: "internal/web", own: []string{"internal/access", "internal/telemetry"}, never: noSQL,
 		reason: "pages show what the API gives"},
