@@ -92,7 +92,7 @@ func TestAQueueIsAList(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		q := New()
 		var list []*schedule.Workload
-		for step := range rapid.IntRange(1, 60).Draw(t, "steps") {
+		for step := range rapid.IntRange(1, 300).Draw(t, "steps") {
 			switch rapid.IntRange(0, 3).Draw(t, "do") {
 			case 0, 1:
 				w := waiting(fmt.Sprint(step), rapid.SampledFrom([]string{"x", "y"}).Draw(t, "tenant"), rapid.IntRange(0, 2).Draw(t, "priority"),
@@ -111,7 +111,7 @@ func TestAQueueIsAList(t *testing.T) {
 				free := rapid.Int64Range(0, 3).Draw(t, "free")
 				tried := served(q, equal, func(w *schedule.Workload) bool { return w.Tasks[0].Use[schedule.CPUMilli] <= free })
 				list = slices.DeleteFunc(list, func(w *schedule.Workload) bool { return w.Tasks[0].Use[schedule.CPUMilli] <= free })
-				if len(tried) > 60 {
+				if len(tried) > 300 {
 					t.Fatal("tried for ever")
 				}
 			}
