@@ -141,6 +141,17 @@ func (q *Queue) Remove(id string) bool {
 	return true
 }
 
+// Ahead is how many wait at a priority or above.
+func (q *Queue) Ahead(priority int) (n int) {
+	for _, l := range q.levels {
+		if l.priority < priority {
+			break
+		}
+		n += l.order.live
+	}
+	return n
+}
+
 // Rank is how many wait that came before it, at its priority or above; the
 // first has 0.
 func (q *Queue) Rank(id string) (rank int, waits bool) {
