@@ -67,7 +67,8 @@ type Score struct {
 type RunnerUp struct {
 	Facility, Pool string
 	Cost           float64 // yuan, of all scores together
-	// Worse is the scorer that costs most more than at the chosen placement.
+	// Worse is the scorer that costs most more than at the chosen placement;
+	// without a name where none does.
 	Worse Score
 }
 

@@ -45,6 +45,7 @@ const (
 	BudgetExceeded    Code = "budget_exceeded"
 	DeadlineMissed    Code = "deadline_missed"
 	GangIncomplete    Code = "gang_incomplete"
+	ShapeFull         Code = "shape_full"
 	QuotaExceeded     Code = "quota_exceeded"
 	HeldForGang       Code = "held_for_gang"
 	BehindOthers      Code = "behind_others"
@@ -86,6 +87,7 @@ var texts = map[Code]Text{
 	BudgetExceeded:    {"将花费 {1} {0}，预算 {2}", "it would cost {1} {0}, and the budget is {2}"},
 	DeadlineMissed:    {"将于 {0} 结束，晚于截止时间 {1}", "it would end at {0}, after the deadline {1}"},
 	GangIncomplete:    {"只能放下 {0} 个成员，至少需要 {1} 个", "{0} members find a place, and {1} is the least"},
+	ShapeFull:         {"按 {0} 布局，没有其他设施能再容纳成员", "by the shape {0} no other facility can take a further member"},
 	QuotaExceeded:     {"队列 {0} 的 {1} 配额已用完", "the quota of queue {0} for {1} is used up"},
 	HeldForGang:       {"空闲容量留给等待最久的组任务 {0}", "what is free is held for gang {0}, which waits longest"},
 	BehindOthers:      {"前面还有 {0} 个任务", "{0} workloads are ahead"},

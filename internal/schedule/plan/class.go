@@ -112,6 +112,7 @@ func (c *Cluster) usedChanged(i int32) {
 
 // lay gives every node its leaf.
 func (c *Cluster) lay() {
+	c.value()
 	n := 0
 	c.base = make([]int32, len(c.pools)+1)
 	for i, p := range c.pools {
@@ -163,10 +164,14 @@ type class struct {
 	reaches  []reach         // by facility; nil where it is all the same
 	blocked  bitmap          // pools whose facility may not draw so much more
 	suited   bitmap          // pools that pass the filters of workload, facility and pool
+	masked   bitmap          // pools that do not count during one decision; nil for none
 
 	packed []float32 // trees of yuan an hour, one for each pool
 	offers []float32 // yuan of the rest, by pool
 	sums   []float32 // tree over pools: the best node and the offer
+
+	why   schedule.Reason // that there is no room, as of a number of changes
+	whyAt int64
 
 	read  int64 // changes that it knows of
 	epoch int64
@@ -345,7 +350,7 @@ func (c *Cluster) slotGrid(size int, i int32) grid {
 // sum is the best of a pool.
 func (c *Cluster) sum(k *class, i int32) float32 {
 	p := c.pools[i]
-	if !k.suited.has(i) || k.blocked.has(i) {
+	if !k.suited.has(i) || k.blocked.has(i) || (k.masked != nil && k.masked.has(i)) {
 		return never
 	}
 	if v := least(c.treeOf(k, i)); v < never {
@@ -514,4 +519,19 @@ func sameSet(a, b signal.Set) bool {
 		return true
 	}
 	return reflect.ValueOf(a).UnsafePointer() == reflect.ValueOf(b).UnsafePointer()
+}
+
+// mask leaves a pool out until unmask.
+func (c *Cluster) mask(k *class, i int32) {
+	if k.masked == nil {
+		k.masked = newBitmap(len(c.pools))
+	}
+	k.masked.set(i)
+	put(k.sums, int(i), never)
+}
+
+// unmask lets a pool count again.
+func (c *Cluster) unmask(k *class, i int32) {
+	k.masked.clear(i)
+	put(k.sums, int(i), c.sum(k, i))
 }

@@ -14,7 +14,6 @@ package plan
 
 import (
 	"fmt"
-	"math/bits"
 	"slices"
 	"time"
 
@@ -35,7 +34,8 @@ type Cluster struct {
 	gone       map[string]*pool // removed, with capacity that is still leased
 
 	demand *demand
-	kinds  []kind // of accelerators, one for each that pools have
+	kinds  []kind  // of accelerators, one for each that pools have
+	valued *demand // that the worth of kinds follows from
 
 	// seen are the nodes whose telemetry raises what is in use, the oldest
 	// first.
@@ -121,7 +121,7 @@ func (c *Cluster) SetPool(def *schedule.Pool) error {
 		c.relaid = true
 	} else {
 		c.pools[i] = p
-		c.relaid = c.relaid || len(p.nodes) != len(old.nodes)
+		c.relaid = c.relaid || len(p.nodes) != len(old.nodes) || p.kind != old.kind || p.cap != old.cap
 	}
 	c.tally(f)
 	c.poolChanged(i)
@@ -455,11 +455,3 @@ func newBitmap(n int) bitmap { return make(bitmap, (n+63)/64) }
 func (b bitmap) set(i int32)      { b[i>>6] |= 1 << (i & 63) }
 func (b bitmap) clear(i int32)    { b[i>>6] &^= 1 << (i & 63) }
 func (b bitmap) has(i int32) bool { return b[i>>6]>>(i&63)&1 != 0 }
-
-func (b bitmap) count() int {
-	n := 0
-	for _, w := range b {
-		n += bits.OnesCount64(w)
-	}
-	return n
-}

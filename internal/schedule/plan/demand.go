@@ -29,15 +29,13 @@ func (c *Cluster) SetDemand(ds []Demand) {
 	ds = slices.Clone(ds)
 	slices.SortStableFunc(ds, func(a, b Demand) int { return cmp.Compare(b.Weight, a.Weight) })
 	c.demand = newDemand(ds[:min(len(ds), MaxDemands)])
-	for i := range c.kinds {
-		c.kinds[i].worth = c.demand.worth(&c.kinds[i].Accelerator)
-	}
 	c.relaid = true
 }
 
 // kind is one kind of accelerator.
 type kind struct {
 	schedule.Accelerator
+	have  int64 // thousandths of devices in all pools
 	worth *worth
 }
 
@@ -51,8 +49,52 @@ func (c *Cluster) kindOf(a *schedule.Accelerator) int32 {
 			return int32(i)
 		}
 	}
-	c.kinds = append(c.kinds, kind{Accelerator: *a, worth: c.demand.worth(a)})
+	c.kinds = append(c.kinds, kind{Accelerator: *a})
 	return int32(len(c.kinds) - 1)
+}
+
+// value works out the worth of every kind anew, where the demand or what there
+// is of a kind is another.
+func (c *Cluster) value() {
+	have := make([]int64, len(c.kinds))
+	for _, p := range c.pools {
+		if p.kind >= 0 {
+			have[p.kind] += p.cap[schedule.AcceleratorMilli]
+		}
+	}
+	if c.valued == c.demand && slices.EqualFunc(c.kinds, have, func(k kind, n int64) bool { return k.have == n }) {
+		return
+	}
+	for i := range c.kinds {
+		c.kinds[i].have = have[i]
+	}
+	weights := make([]float64, len(c.demand.mix))
+	for i, m := range c.demand.mix {
+		weights[i] = m.Weight * c.contention(m.Accelerators)
+	}
+	for i := range c.kinds {
+		c.kinds[i].worth = c.demand.worth(&c.kinds[i].Accelerator, weights)
+	}
+	c.valued = c.demand
+}
+
+// contention is how many devices there are for each that will do: a member that
+// accepts a tenth of all devices presses ten times as hard on each of them as one
+// that accepts any. So what only few kinds can serve is kept free of work that
+// runs elsewhere as well; where everything accepts everything the measure is
+// FGD's own.
+func (c *Cluster) contention(n *schedule.Accelerators) float64 {
+	var all, fit int64
+	for i := range c.kinds {
+		all += c.kinds[i].have
+		if accepts(n, &c.kinds[i].Accelerator) {
+			fit += c.kinds[i].have
+		}
+	}
+	if fit == 0 {
+		return 0
+	}
+	return float64(all) / float64(fit)
 }
 
 // demand is a mix with what follows from it.
@@ -127,7 +169,7 @@ type worth struct {
 }
 
 // worth returns nil when the mix has no member for the kind.
-func (d *demand) worth(a *schedule.Accelerator) *worth {
+func (d *demand) worth(a *schedule.Accelerator, weights []float64) *worth {
 	var shares []int64
 	wholes := 0
 	for _, m := range d.mix {
@@ -153,7 +195,7 @@ func (d *demand) worth(a *schedule.Accelerator) *worth {
 	w.stride = len(shares) + 1 + wholes + 1
 	w.rows = make([]float32, (len(d.cpu)+1)*(len(d.mem)+1)*w.stride)
 	any := false
-	for _, m := range d.mix {
+	for n, m := range d.mix {
 		if !accepts(m.Accelerators, a) {
 			continue
 		}
@@ -167,7 +209,7 @@ func (d *demand) worth(a *schedule.Accelerator) *worth {
 		mi, _ := slices.BinarySearch(d.mem, m.Use[schedule.MemoryMiB])
 		for i := ci + 1; i <= len(d.cpu); i++ {
 			for j := mi + 1; j <= len(d.mem); j++ {
-				w.rows[(i*(len(d.mem)+1)+j)*w.stride+at] += float32(m.Weight)
+				w.rows[(i*(len(d.mem)+1)+j)*w.stride+at] += float32(weights[n])
 			}
 		}
 	}

@@ -36,23 +36,48 @@ func (c *Cluster) Explain(w *schedule.Workload, now time.Time, signals signal.Se
 }
 
 // why is the reason that no pool is a candidate: that of the pool that came
-// nearest.
+// nearest. While nothing changes, a class has it in memory.
 func (c *Cluster) why(k *class, w *schedule.Workload, t *schedule.Task, task int, now time.Time) schedule.Reason {
-	nearest, most := int32(-1), int64(-1)
+	full := least(k.sums) == never
+	if !full || k.whyAt != c.changes || k.why.Code == passed {
+		k.why, k.whyAt = c.nearest(k, w, t, task, now), c.changes
+		if !full {
+			k.whyAt = -1 // a bound of this one workload was in the way
+		}
+	}
+	return k.why
+}
+
+func (c *Cluster) nearest(k *class, w *schedule.Workload, t *schedule.Task, task int, now time.Time) schedule.Reason {
+	nearest, best, much := int32(-1), -1, int64(0)
 	for i, p := range c.pools {
 		if !k.suited.has(int32(i)) {
 			continue
 		}
-		left := p.cap.Sub(p.used)
-		free := left[schedule.CPUMilli]
-		if k.need.count > 0 {
-			free = left[schedule.AcceleratorMilli]
+		// Room, and something else is in the way; or a node that is large
+		// enough when empty; or how much of the need it has.
+		rank, free := 0, int64(0)
+		for d, use := range k.need.use {
+			if use <= p.largest[d] {
+				rank++
+			}
 		}
-		if least(c.treeOf(k, int32(i))) < never {
-			free = math.MaxInt64 // it has room, and something else is in the way
+		switch {
+		case least(c.treeOf(k, int32(i))) < never:
+			rank = schedule.Dimensions + 1
+		case rank < schedule.Dimensions:
+			for d, use := range k.need.use {
+				if use > p.largest[d] {
+					free = p.largest[d]
+				}
+			}
+		case k.need.count > 0:
+			free = p.cap[schedule.AcceleratorMilli] - p.used[schedule.AcceleratorMilli]
+		default:
+			free = p.cap[schedule.CPUMilli] - p.used[schedule.CPUMilli]
 		}
-		if free > most {
-			nearest, most = int32(i), free
+		if rank > best || (rank == best && free > much) {
+			nearest, best, much = int32(i), rank, free
 		}
 	}
 	if nearest < 0 {
@@ -247,6 +272,15 @@ func (r *refusal) pool() {
 // room looks for the node that needs the fewest and smallest changes.
 func (r *refusal) room(asked *need) {
 	p := r.p
+	if !r.help {
+		for slot := range p.nodes {
+			if p.fits(&r.need, slot) {
+				return
+			}
+		}
+		r.why()
+		return
+	}
 	best := shortage{keys: math.MaxInt}
 	for slot := range p.nodes {
 		s := p.short(&r.need, slot)

@@ -64,7 +64,7 @@ const (
 	// the member stays; the rest is met by members unlike the mean one.
 	strandedShare = 0.3
 	// leftShare breaks ties: the fuller node first.
-	leftShare = 0.01
+	leftShare = 0.001
 )
 
 // yuan is the cost of packing per hour at a pool.

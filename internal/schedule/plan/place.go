@@ -14,10 +14,15 @@ import (
 // signals may be changed afterwards; new signals come in a new set.
 func (c *Cluster) Place(w *schedule.Workload, now time.Time, signals signal.Set) schedule.Decision {
 	c.turn(now, signals)
-	if d, deferred := c.postpone(w, now); deferred {
+	d, deferred, stale := c.postpone(w, now)
+	if deferred {
 		return d
 	}
-	return c.placeNow(w, now)
+	d = c.placeNow(w, now)
+	if stale != nil {
+		d.Reasons = append(d.Reasons, *stale)
+	}
+	return d
 }
 
 func (c *Cluster) placeNow(w *schedule.Workload, now time.Time) schedule.Decision {
@@ -165,15 +170,16 @@ func appendScores(to []schedule.Score, t *terms) []schedule.Score {
 func (c *Cluster) appendRunners(to []schedule.RunnerUp, cs []candidate) []schedule.RunnerUp {
 	for i := 1; i < len(cs); i++ {
 		p := c.pools[cs[i].pool]
-		worst := 0
+		r := schedule.RunnerUp{Facility: p.def.Facility, Pool: p.def.ID, Cost: cs[i].cost}
+		more := 0.0
 		for j := range cs[i].terms {
-			if cs[i].terms[j].cost-cs[0].terms[j].cost > cs[i].terms[worst].cost-cs[0].terms[worst].cost {
-				worst = j
+			s := &cs[i].terms[j]
+			if d := s.cost - cs[0].terms[j].cost; d > more {
+				more = d
+				r.Worse = schedule.Score{Scorer: Scorers[j].Name, Unit: Scorers[j].Unit, Value: s.value, Cost: s.cost}
 			}
 		}
-		s := &cs[i].terms[worst]
-		to = append(to, schedule.RunnerUp{Facility: p.def.Facility, Pool: p.def.ID, Cost: cs[i].cost,
-			Worse: schedule.Score{Scorer: Scorers[worst].Name, Unit: Scorers[worst].Unit, Value: s.value, Cost: s.cost}})
+		to = append(to, r)
 	}
 	return to
 }

@@ -23,7 +23,8 @@ type pool struct {
 	stride       int
 
 	cap, used schedule.Vector
-	watts     int64 // of what is leased
+	largest   schedule.Vector // the most that a node has of each
+	watts     int64           // of what is leased
 	live      Live
 	seenAt    []int64 // when a node was last observed, Unix ns; empty: none was
 
@@ -76,7 +77,10 @@ func newPool(me *owner, def *schedule.Pool, facility, kind int32, old *pool) *po
 func (p *pool) add(n schedule.Node) {
 	p.stride = max(p.stride, n.Accelerators)
 	p.nodes = append(p.nodes, node{cap: n.Capacity(), devices: uint8(n.Accelerators)})
-	p.cap = p.cap.Add(n.Capacity())
+	for d, v := range n.Capacity() {
+		p.cap[d] += v
+		p.largest[d] = max(p.largest[d], v)
+	}
 }
 
 // inherit takes over what is in use of the pool before. A node that is gone and

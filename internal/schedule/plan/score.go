@@ -217,6 +217,15 @@ func (b *bill) add(k *terms) {
 	add(failure, lost, lost*hour)
 }
 
+// addReach adds what a workload pays once for a facility.
+func (k *terms) addReach(w *schedule.Workload, r *reach, g *grid) {
+	kg := r.kWh * g.plain
+	k[carbon].value += kg
+	k[carbon].cost += kg * w.Objective.CarbonPrice
+	k[transfer].value += r.yuan
+	k[transfer].cost += r.yuan
+}
+
 // addPacked adds what packing does to a node.
 func (k *terms) addPacked(p *pool, d *packed, hours float64) {
 	device, cpu := p.prices()
