@@ -1,6 +1,7 @@
 package schedule
 
 import (
+	"math"
 	"regexp"
 	"slices"
 
@@ -142,6 +143,35 @@ var DefaultPower = Power{IdleW: 100, CPUWatt: 4, AcceleratorWatt: 300}
 // Draw returns the watts that a use of a node adds to it.
 func (p Power) Draw(use Vector) float64 {
 	return (p.CPUWatt*float64(use[CPUMilli]) + p.AcceleratorWatt*float64(use[AcceleratorMilli])) / 1000
+}
+
+// OrDefault replaces what is zero.
+func (p Power) OrDefault() Power {
+	if p.IdleW == 0 {
+		p.IdleW = DefaultPower.IdleW
+	}
+	if p.CPUWatt == 0 {
+		p.CPUWatt = DefaultPower.CPUWatt
+	}
+	if p.AcceleratorWatt == 0 {
+		p.AcceleratorWatt = DefaultPower.AcceleratorWatt
+	}
+	return p
+}
+
+// Watts is what a use counts against the power cap of a facility: what it asks
+// for, at least what it draws. Idle nodes count IdleWatts beside it.
+func (p *Pool) Watts(use Vector) int64 {
+	return max(use[PowerW], int64(math.Ceil(p.Power.OrDefault().Draw(use))))
+}
+
+// IdleWatts is what the nodes of the pool draw without work.
+func (p *Pool) IdleWatts() int64 {
+	n := len(p.Nodes)
+	for _, c := range p.Classes {
+		n += c.Count
+	}
+	return int64(math.Ceil(p.Power.OrDefault().IdleW * float64(n)))
 }
 
 // Rate is money per hour, in yuan.
