@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/schedule"
 	"github.com/songhua-io/hub/internal/schedule/ledger"
 	"github.com/songhua-io/hub/internal/schedule/loop"
@@ -183,5 +182,3 @@ func (a *API) onLease(change func(ctx context.Context, token uint64, ttl time.Du
 		return &leaseAnswer{showLease(&after)}, nil
 	}
 }
-
-var _ = access.SubmitWorkloads

@@ -79,6 +79,7 @@ type securityIn struct {
 type affinityIn struct {
 	Facilities    []string          `json:"facilities,omitempty"`
 	NotFacilities []string          `json:"not_facilities,omitempty"`
+	Pools         []string          `json:"pools,omitempty"`
 	Regions       []string          `json:"regions,omitempty" doc:"prefixes of division codes"`
 	Archs         []string          `json:"archs,omitempty"`
 	Labels        map[string]string `json:"labels,omitempty" doc:"each must be equal at the pool"`
@@ -238,7 +239,7 @@ func describeWorkload(w *schedule.Workload) WorkloadIn {
 	if w.Security != (schedule.Security{}) {
 		out.Security = &securityIn{MinGrade: w.Security.MinGrade, DataGrade: w.Security.DataGrade.String()}
 	}
-	if a := w.Affinity; a.Facilities != nil || a.NotFacilities != nil || a.Regions != nil || a.Archs != nil || a.Labels != nil {
+	if a := w.Affinity; a.Facilities != nil || a.NotFacilities != nil || a.Pools != nil || a.Regions != nil || a.Archs != nil || a.Labels != nil {
 		in := affinityIn(a)
 		out.Affinity = &in
 	}

@@ -116,6 +116,7 @@ func (l *Ledger) again(ctx context.Context, results []Result) error {
 				return err
 			}
 			r.Receipts[i] = was.First
+			r.Receipts[i].Repeated = true
 		}
 	}
 	return nil

@@ -203,7 +203,7 @@ func TestPromisesOutliveTheHub(t *testing.T) {
 	if a := r.submit(work("third", 8)); a.State != schedule.Queued {
 		t.Errorf("what was promised is promised again: %s", a.State)
 	}
-	if _, ok := r.Signal(signal.Carbon, "a"); !ok {
+	if r.Signals().Of(signal.Carbon, "a") == nil {
 		t.Error("the forecast is forgotten")
 	}
 	r.finish(first)

@@ -2,7 +2,6 @@ package loop
 
 import (
 	"context"
-	"iter"
 	"time"
 
 	"github.com/songhua-io/hub/internal/schedule"
@@ -33,9 +32,10 @@ func (s *Scheduler) Declared(ctx context.Context) (ledger.Snapshot, error) {
 	return s.ledger.Inventory(ctx)
 }
 
-// Watch yields events after a sequence number; see ledger.Watch.
-func (s *Scheduler) Watch(ctx context.Context, since int64) iter.Seq2[schedule.Event, error] {
-	return s.ledger.Watch(ctx, since)
+// Events returns events after a sequence number, and what closes when there are
+// more; see ledger.Events.
+func (s *Scheduler) Events(ctx context.Context, since int64, limit int) ([]schedule.Event, <-chan struct{}, error) {
+	return s.ledger.Events(ctx, since, limit)
 }
 
 // Capacities are what all pools have and what of it is in use.
@@ -43,6 +43,21 @@ func (s *Scheduler) Capacities() []plan.Capacity {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.cluster.Capacities(s.deps.Clock())
+}
+
+// Uses is what is taken of every pool; see ledger.Uses.
+func (s *Scheduler) Uses(ctx context.Context) ([]ledger.Use, error) { return s.ledger.Uses(ctx) }
+
+// Ahead is how many wait at a priority or above.
+func (s *Scheduler) Ahead(priority int) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.queue.Ahead(priority)
+}
+
+// Lease returns a lease that takes capacity, by its token.
+func (s *Scheduler) Lease(ctx context.Context, token uint64) (schedule.Lease, error) {
+	return s.ledger.Lease(ctx, token)
 }
 
 // Try decides about a workload and keeps nothing: where it would go now.
@@ -99,14 +114,6 @@ func (s *Scheduler) Turn(id string) (Turn, bool) {
 		t.P50, t.P90 = now.Add(time.Duration(rank+1)*each), now.Add(2*time.Duration(rank+1)*each)
 	}
 	return t, true
-}
-
-// Signal returns a forecast; false when there is none.
-func (s *Scheduler) Signal(kind signal.Kind, zone string) (*signal.Series, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	one := s.signals.Of(kind, zone)
-	return one, one != nil
 }
 
 // Signals returns all forecasts. They must not be changed.

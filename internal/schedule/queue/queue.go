@@ -238,7 +238,7 @@ func (l *level) next(share func(string) float64) (best *tenant) {
 // the same time.
 func (q *Queue) classOf(w *schedule.Workload) uint64 {
 	c := *w
-	c.ID, c.Name, c.Payload, c.Submitted = "", "", nil, w.Window.Earliest
+	c.ID, c.Name, c.Payload, c.By, c.Submitted = "", "", nil, "", w.Window.Earliest
 	b, err := json.Marshal(&c)
 	if err != nil {
 		panic(err) // a workload always has a JSON form
