@@ -84,7 +84,14 @@ var table = []rule{
 	{of: "internal/schedule/plan", own: []string{"internal/schedule", "internal/schedule/signal", "internal/telemetry"}, never: slices.Concat(noIO, everybodys), pure: true,
 		reason: "state, queue and time come in as values, and decisions go out"},
 
-	{of: "internal/api", own: []string{"internal/access", "internal/audit", "internal/authority", "internal/command", "internal/enrolment", "internal/model", "internal/registry", "internal/twin", "internal/telemetry"}, never: noSQL,
+	{of: "internal/schedule/loop", own: []string{"internal/schedule", "internal/schedule/...", "internal/records", "internal/telemetry"}, never: slices.Concat(noWeb, noSQL),
+		reason: "the loop asks the planner and tells the ledger"},
+	{of: "internal/schedule/facility", own: []string{"internal/schedule"}, never: slices.Concat(noSQL, noWeb),
+		reason: "the contract of engines knows of none"},
+	{of: "internal/schedule/queue", own: []string{"internal/schedule"}, never: slices.Concat(noIO, everybodys), pure: true,
+		reason: "an order is made of what is known of those who wait"},
+
+	{of: "internal/api", own: []string{"internal/schedule", "internal/schedule/ledger", "internal/schedule/loop", "internal/schedule/plan", "internal/schedule/signal", "internal/access", "internal/audit", "internal/authority", "internal/command", "internal/enrolment", "internal/model", "internal/registry", "internal/twin", "internal/telemetry"}, never: noSQL,
 		reason: "the API asks the owners of things"},
 	{of: "internal/web", own: []string{"internal/access", "internal/telemetry"}, never: noSQL,
 		reason: "pages show what the API gives"},
@@ -96,10 +103,10 @@ var table = []rule{
 	{of: "internal/config/gen", own: []string{"internal/config/structdoc"}, reason: "a generator"},
 	{of: "internal/config", never: noSQL, reason: "the config holds the structs of the packages that it configures",
 		own: []string{"internal/authority", "internal/command", "internal/ingest", "internal/ingest/mqtt", "internal/ingest/coap", "internal/ingest/http",
-			"internal/ingest/desk", "internal/query", "internal/store/local", "internal/telemetry"}},
+			"internal/ingest/desk", "internal/query", "internal/schedule/loop", "internal/store/local", "internal/telemetry"}},
 	{of: "internal/hub", never: noSQL, reason: "the assembly knows the parts of the hub, and none of its clients",
 		own: []string{"internal/access", "internal/api", "internal/audit", "internal/authority", "internal/command", "internal/config", "internal/enrolment", "internal/ingest", "internal/ingest/mqtt",
-			"internal/ingest/coap", "internal/ingest/http", "internal/ingest/desk", "internal/model", "internal/query", "internal/records", "internal/registry",
+			"internal/ingest/coap", "internal/ingest/http", "internal/ingest/desk", "internal/model", "internal/query", "internal/records", "internal/registry", "internal/schedule/loop",
 			"internal/store", "internal/store/local", "internal/store/volume", "internal/telemetry", "internal/twin", "internal/web"}},
 
 	{of: "internal/edge/spool", never: slices.Concat(everybodys, []string{"net", "database"}), reason: "the spool keeps opaque blocks on disk"},

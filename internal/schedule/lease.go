@@ -28,11 +28,31 @@ const (
 	Held      LeaseState = "held"      // capacity is taken, nothing runs
 	Committed LeaseState = "committed" // an engine has it
 	Released  LeaseState = "released"  // capacity is free again
-	// Fenced leases are of a facility that is lost: what they promised may
-	// still be in use there, so that capacity stays taken, and the work may
+	// Fenced leases are of a facility that is lost, or of work that is to stop:
+	// what they promised may still be in use there, so that capacity stays
+	// taken until the engine says that nothing runs any more, and the work may
 	// begin elsewhere under another lease.
 	Fenced LeaseState = "fenced"
 )
+
+// Live reports whether work may run under a lease in this state.
+func (s LeaseState) Live() bool { return s == Held || s == Committed }
+
+// MayBecome reports whether next may follow s. A fenced lease is committed
+// again when its facility comes back and the work has not begun elsewhere.
+func (s LeaseState) MayBecome(next LeaseState) bool {
+	switch s {
+	case "":
+		return next == Held
+	case Held:
+		return next != Held
+	case Committed:
+		return next == Released || next == Fenced
+	case Fenced:
+		return next == Released || next == Committed
+	}
+	return false
+}
 
 // Takes reports whether a lease in this state takes capacity.
 func (s LeaseState) Takes() bool { return s != Released }

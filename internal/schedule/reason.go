@@ -30,6 +30,7 @@ const (
 	DataGradeHigh     Code = "data_grade_high"
 	RegionNotAllowed  Code = "region_not_allowed"
 	FacilityExcluded  Code = "facility_excluded"
+	PoolExcluded      Code = "pool_excluded"
 	ArchDiffers       Code = "arch_differs"
 	LabelDiffers      Code = "label_differs"
 	NoAccelerator     Code = "no_accelerator"
@@ -72,6 +73,7 @@ var texts = map[Code]Text{
 	DataGradeHigh:     {"任务处理 {0} 级数据，设施最高可存放 {1} 级", "the work is on data of grade {0}, and the facility may hold {1} at most"},
 	RegionNotAllowed:  {"设施位于 {0}，不在允许的区划内", "the facility is in {0}, which is not among the regions allowed"},
 	FacilityExcluded:  {"任务的亲和性排除了该设施", "the affinity of the workload leaves this facility out"},
+	PoolExcluded:      {"任务的亲和性排除了该资源池", "the affinity of the workload leaves this pool out"},
 	ArchDiffers:       {"架构为 {0}，任务要求 {1}", "its architecture is {0}, and {1} is asked for"},
 	LabelDiffers:      {"标签 {0} 为 {1}，任务要求 {2}", "its label {0} is {1}, and {2} is asked for"},
 	NoAccelerator:     {"没有加速卡", "it has no accelerator"},

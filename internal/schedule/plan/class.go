@@ -667,6 +667,7 @@ func hash(w *schedule.Workload, t *schedule.Task, size, members int) uint64 {
 	}
 	list(w.Affinity.Facilities)
 	list(w.Affinity.NotFacilities)
+	list(w.Affinity.Pools)
 	list(w.Affinity.Regions)
 	list(w.Affinity.Archs)
 	mix(uint64(len(w.Affinity.Labels)))
@@ -684,7 +685,7 @@ func (k *class) same(w *schedule.Workload, t *schedule.Task, size, members int) 
 			return a.ID == b.ID && a.ReadGiB == b.ReadGiB && a.Copy == b.Copy && slices.Equal(a.At, b.At)
 		}) &&
 		slices.Equal(k.w.Affinity.Facilities, w.Affinity.Facilities) && slices.Equal(k.w.Affinity.NotFacilities, w.Affinity.NotFacilities) &&
-		slices.Equal(k.w.Affinity.Regions, w.Affinity.Regions) && slices.Equal(k.w.Affinity.Archs, w.Affinity.Archs) &&
+		slices.Equal(k.w.Affinity.Pools, w.Affinity.Pools) && slices.Equal(k.w.Affinity.Regions, w.Affinity.Regions) && slices.Equal(k.w.Affinity.Archs, w.Affinity.Archs) &&
 		maps.Equal(k.w.Affinity.Labels, w.Affinity.Labels) &&
 		k.w.Objective.CarbonPrice == w.Objective.CarbonPrice && k.w.Objective.HourPrice == w.Objective.HourPrice
 }

@@ -54,6 +54,9 @@ func inRegions(prefixes []string, region string) bool {
 
 // suits says whether a pool is of the sort that a task asks for.
 func suits(w *schedule.Workload, t *schedule.Task, p *schedule.Pool) schedule.Code {
+	if len(w.Affinity.Pools) > 0 && !slices.Contains(w.Affinity.Pools, p.ID) {
+		return schedule.PoolExcluded
+	}
 	if len(w.Affinity.Archs) > 0 && !slices.Contains(w.Affinity.Archs, p.Arch) {
 		return schedule.ArchDiffers
 	}
