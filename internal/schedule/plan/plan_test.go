@@ -563,3 +563,88 @@ func TestLeasesOutliveChangesOfCapacity(t *testing.T) {
 		t.Error("all free:", free())
 	}
 }
+
+// TestTelemetryNeverFreesWhatIsLeased looks at a node that uses less than it
+// leases, and at one whose agent lags behind a lease that ended.
+func TestTelemetryNeverFreesWhatIsLeased(t *testing.T) {
+	c := NewCluster(nil)
+	c.SetFacility(&schedule.Facility{ID: "f", State: schedule.Ready})
+	if err := c.SetPool(&schedule.Pool{ID: "p", Facility: "f", Accelerator: &schedule.Accelerator{Model: "A", Shareable: true},
+		Nodes: []schedule.Node{{ID: "n", CPUMilli: 8000, MemoryMiB: 8192, Accelerators: 2}}}); err != nil {
+		t.Fatal(err)
+	}
+	lease := []schedule.Assignment{{Pool: "p", Node: "n", Devices: []uint8{0}, Use: schedule.Vector{4000, 4096, 500}}}
+	free := func(at time.Time) schedule.Vector {
+		k, _ := c.Capacity("p", at)
+		return k.Free
+	}
+	observe := func(used schedule.Vector, at time.Time) {
+		if !c.Observe("p", "n", 0, used, at) {
+			t.Fatal("the node is not known")
+		}
+	}
+	if err := c.Take(lease); err != nil {
+		t.Fatal(err)
+	}
+	observe(schedule.Vector{1000, 0, 0}, noon)
+	if got := free(noon); got != (schedule.Vector{4000, 4096, 1500}) {
+		t.Error("after it was seen using less than it leases:", got)
+	}
+	observe(schedule.Vector{6000, 0, 500}, noon.Add(time.Second))
+	observe(schedule.Vector{4000, 0, 500}, noon) // late: it is not the newest
+	if got := free(noon); got != (schedule.Vector{2000, 4096, 1500}) {
+		t.Error("after it was seen using more:", got)
+	}
+	if err := c.Give(lease); err != nil {
+		t.Fatal(err)
+	}
+	if got := free(noon); got != (schedule.Vector{6000, 8192, 2000}) {
+		t.Error("the lease ended, and what was seen beyond it stays:", got)
+	}
+	if got := free(noon.Add(time.Second + LiveBound)); got != (schedule.Vector{8000, 8192, 2000}) {
+		t.Error("what was seen is too old:", got)
+	}
+}
+
+// TestAPowerCapHoldsForEveryPoolOfAFacility fills one pool and asks for the
+// other, and once more when there is power again.
+func TestAPowerCapHoldsForEveryPoolOfAFacility(t *testing.T) {
+	c := NewCluster(nil)
+	c.SetFacility(&schedule.Facility{ID: "f", State: schedule.Ready, PowerCapW: 200 + 40})
+	for _, id := range []string{"p", "q"} {
+		if err := c.SetPool(&schedule.Pool{ID: id, Facility: "f", Nodes: []schedule.Node{{ID: "n", CPUMilli: 8000, MemoryMiB: 8192}}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w := &schedule.Workload{Tasks: []schedule.Task{{Name: "t", Min: 1, Max: 1, P50: time.Hour, P95: time.Hour, Use: schedule.Vector{5000}}}, Gang: schedule.GangAll}
+	small := *w
+	small.Tasks = []schedule.Task{w.Tasks[0]}
+	small.Tasks[0].Use[schedule.CPUMilli] = 1000
+	c.Place(&small, noon, nil) // the index knows it while both pools are open
+	one := c.Place(w, noon, nil)
+	if err := c.Take(one.Assignments); err != nil {
+		t.Fatal(err)
+	}
+	two := c.Place(w, noon, nil)
+	if err := c.Take(two.Assignments); err != nil || len(two.Assignments) != 1 {
+		t.Fatalf("40 W are for two of 20 W: %v, %v", two.Reasons, err)
+	}
+	if d := c.Place(&small, noon, nil); len(d.Assignments) != 0 || d.Reasons[0].Code != schedule.PowerCap {
+		t.Fatalf("no power is left: %v %v", d.Assignments, d.Reasons)
+	}
+	if err := c.Give(two.Assignments); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 5 {
+		d := c.Place(&small, noon, nil)
+		if len(d.Assignments) != 1 {
+			t.Fatalf("20 W are free, and 4 W are taken by each of %d: %v", i, d.Reasons)
+		}
+		if err := c.Take(d.Assignments); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if d := c.Place(&small, noon, nil); len(d.Assignments) != 0 {
+		t.Fatal("chosen beyond the cap:", d.Assignments)
+	}
+}
