@@ -311,7 +311,7 @@ func (r *refusal) pool() {
 	w, p := r.w, r.p.def
 	if a := w.Affinity.Pools; len(a) > 0 && !slices.Contains(a, p.ID) {
 		r.fail(schedule.PoolExcluded)
-		r.change("affinity.pools", list(a), list(append(slices.Clone(a), p.ID)))
+		r.widen("affinity.pools", a, p.ID)
 	}
 	if a := w.Affinity.Archs; len(a) > 0 && !slices.Contains(a, p.Arch) {
 		r.fail(schedule.ArchDiffers, p.Arch, r.list("affinity.archs", a, ""))
