@@ -186,7 +186,7 @@ func (b *book) fresh(s Seen) error {
 }
 
 // receipt says what a record is promised.
-func (r *record) receipt(seq int64) Receipt {
+func (r *Record) receipt(seq int64) Receipt {
 	a := Receipt{ID: r.ID, State: r.State, Seq: seq}
 	for _, l := range r.Leases {
 		if l.State.Live() {
