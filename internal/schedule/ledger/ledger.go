@@ -155,7 +155,8 @@ type Ledger struct {
 	events  tail
 	next    *batch
 	writing *batch // the one before; nil: none yet
-	failed  error  // of Run: nothing is taken any more
+	scratch txn
+	failed  error // of Run: nothing is taken any more
 }
 
 // record is one version of a record; another replaces it.
@@ -196,8 +197,9 @@ type row struct {
 	doc     []byte
 }
 
-func newBatch() *batch {
-	return &batch{records: map[uint64]*row{}, things: map[thing][]byte{}, done: make(chan struct{})}
+// newBatch expects about as many events as the batch before had.
+func newBatch(events int) *batch {
+	return &batch{records: make(map[uint64]*row, events/3), things: map[thing][]byte{}, events: make([]schedule.Event, 0, events+events/4), done: make(chan struct{})}
 }
 
 // Open reads what lives.
@@ -207,7 +209,7 @@ func Open(ctx context.Context, cfg Config, deps Deps) (*Ledger, error) {
 	}
 	l := &Ledger{
 		cfg: cfg, deps: deps, wake: make(chan struct{}, 1),
-		book: newBook(), extras: map[thing]any{}, live: map[uint64]*record{}, leases: map[uint64]uint64{}, keys: newKeys(), next: newBatch(),
+		book: newBook(), extras: map[thing]any{}, live: map[uint64]*record{}, leases: map[uint64]uint64{}, keys: newKeys(), next: newBatch(0),
 	}
 	if err := l.load(ctx); err != nil {
 		return nil, fmt.Errorf("read the ledger of capacity: %w", err)
@@ -274,7 +276,16 @@ func (l *Ledger) write(ctx context.Context, f func(begin func() *txn)) error {
 	return l.await(ctx, b)
 }
 
-func (s *session) begin() *txn { return &txn{l: s.l, session: s, now: s.now, last: s.l.last} }
+// begin returns a transaction. There is one at a time, and one at all: nothing
+// of it outlives it.
+func (s *session) begin() *txn {
+	t := &s.l.scratch
+	clear(t.staged)
+	clear(t.changes)
+	*t = txn{l: s.l, session: s, now: s.now, last: s.l.last,
+		staged: t.staged[:0], moved: t.moved[:0], events: t.events[:0], changes: t.changes[:0], keys: t.keys[:0]}
+	return t
+}
 
 // one is write for one transaction.
 func (l *Ledger) one(ctx context.Context, f func(t *txn) error) error {

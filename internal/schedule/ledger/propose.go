@@ -278,6 +278,9 @@ type member struct {
 // whole reports why parts may not be promised to a workload: a member that it
 // does not have or that has a place already, or a gang that is not complete.
 func (r *record) whole(parts []schedule.Assignment) error {
+	if len(parts) == 0 {
+		return fmt.Errorf("workload %q: a decision without assignments %w", r.ID, ErrInvalid)
+	}
 	places := make(map[member]bool, len(parts))
 	for _, l := range r.Leases {
 		if l.State.Live() || slices.Contains(r.Done, l.Token) {
@@ -309,9 +312,6 @@ func (r *record) whole(parts []schedule.Assignment) error {
 		if n < least(t) {
 			return fmt.Errorf("workload %q: %d places for task %q %w: gang %q needs %d", r.ID, n, t.Name, ErrInvalid, r.Workload.Gang, least(t))
 		}
-	}
-	if len(parts) == 0 {
-		return fmt.Errorf("workload %q: a decision without assignments %w", r.ID, ErrInvalid)
 	}
 	return nil
 }

@@ -3,9 +3,12 @@ package ledger
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/songhua-io/hub/internal/records"
 	"github.com/songhua-io/hub/internal/schedule"
@@ -205,12 +208,22 @@ func parseEvents(first int64, doc []byte) (all []schedule.Event, err error) {
 
 // load reads what lives.
 func (l *Ledger) load(ctx context.Context) error {
-	for _, f := range []func(context.Context) error{l.loadCounters, l.loadInventory, l.loadRecords, l.loadKeys} {
-		if err := f(ctx); err != nil {
-			return err
-		}
+	if err := l.loadCounters(ctx); err != nil {
+		return err
 	}
-	return nil
+	if err := l.loadInventory(ctx); err != nil {
+		return err
+	}
+	both, ctx := errgroup.WithContext(ctx) // they share nothing
+	both.Go(func() error { return l.loadRecords(ctx) })
+	both.Go(func() error { return l.loadKeys(ctx) })
+	return both.Wait()
+}
+
+// count returns a number that a query gives, as a hint of size.
+func (l *Ledger) count(ctx context.Context, query string) (n int64, err error) {
+	err = l.deps.Records.Each(ctx, func(rows *sql.Rows) error { return rows.Scan(&n) }, query)
+	return n, err
 }
 
 func (l *Ledger) loadCounters(ctx context.Context) error {
@@ -271,22 +284,60 @@ func (l *Ledger) loadThing(id thing, doc []byte) error {
 }
 
 func (l *Ledger) loadRecords(ctx context.Context) error {
-	kept := newBatch() // they are on disk
-	close(kept.done)
-	return l.deps.Records.Each(ctx, func(rows *sql.Rows) error {
+	n, err := l.count(ctx, "SELECT count(*) FROM schedule_live")
+	if err != nil {
+		return err
+	}
+	l.live, l.leases, l.expiry = make(map[uint64]*record, n), make(map[uint64]uint64, n), make(expiries, 0, n)
+	var all []*pile
+	var parsing errgroup.Group
+	last := &pile{}
+	err = l.deps.Records.Each(ctx, func(rows *sql.Rows) error {
 		var num int64
 		var doc sql.RawBytes
 		if err := rows.Scan(&num, &doc); err != nil {
 			return err
 		}
-		r, err := parseRecord(uint64(num), doc)
-		if err != nil {
-			return err
+		last.nums, last.docs = append(last.nums, uint64(num)), append(last.docs, slices.Clone(doc))
+		if len(last.nums) == piled {
+			all = append(all, last)
+			parsing.Go(last.parse)
+			last = &pile{}
 		}
-		r.in = kept
-		l.hold(r)
 		return nil
 	}, "SELECT num, doc FROM schedule_live ORDER BY num")
+	all = append(all, last)
+	if err := errors.Join(err, last.parse(), parsing.Wait()); err != nil {
+		return err
+	}
+	for _, p := range all {
+		for _, r := range p.records {
+			l.hold(r)
+		}
+	}
+	return nil
+}
+
+// piled is how many rows are parsed at once.
+const piled = 1000
+
+// pile is some rows, which are read while others are parsed.
+type pile struct {
+	nums    []uint64
+	docs    [][]byte
+	records []*record
+}
+
+func (p *pile) parse() error {
+	p.records = make([]*record, len(p.nums))
+	for i, num := range p.nums {
+		var err error
+		if p.records[i], err = parseRecord(num, p.docs[i]); err != nil {
+			return err
+		}
+	}
+	p.docs = nil
+	return nil
 }
 
 // hold takes a record into memory with what it takes.
@@ -308,6 +359,11 @@ func (l *Ledger) hold(r *record) {
 }
 
 func (l *Ledger) loadKeys(ctx context.Context) error {
+	n, err := l.count(ctx, "SELECT coalesce(sum(length(keys)), 0) FROM schedule_keys")
+	if err != nil {
+		return err
+	}
+	l.keys.used = make(map[digest]use, n/keyBytes)
 	return l.deps.Records.Each(ctx, func(rows *sql.Rows) error {
 		var at int64
 		var all sql.RawBytes

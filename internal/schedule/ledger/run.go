@@ -59,7 +59,7 @@ func (l *Ledger) tick() {
 func (l *Ledger) commit(ctx context.Context) error {
 	l.mu.Lock()
 	b := l.next
-	l.next, l.writing = newBatch(), b
+	l.next, l.writing = newBatch(len(b.events)), b
 	l.mu.Unlock()
 	b.encoding.Wait()
 	if !b.empty() {
@@ -139,10 +139,11 @@ func (t *tail) add(events []schedule.Event) {
 		return
 	}
 	t.last = events[len(events)-1].Seq
-	t.recent = append(t.recent, events...)
-	if n := len(t.recent); n > 2*eventsInMemory {
-		t.recent = append([]schedule.Event(nil), t.recent[n-eventsInMemory:]...)
+	if n := len(t.recent) + len(events); n > cap(t.recent) { // readers may have the old one
+		keep := t.recent[max(0, len(t.recent)-eventsInMemory):]
+		t.recent = append(make([]schedule.Event, 0, 2*eventsInMemory+len(events)), keep...)
 	}
+	t.recent = append(t.recent, events...)
 	close(t.more)
 	t.more = make(chan struct{})
 }
