@@ -81,6 +81,8 @@ var table = []rule{
 		reason: "the nouns of scheduling decide nothing and keep nothing"},
 	{of: "internal/schedule/signal", own: []string{"internal/schedule"}, never: slices.Concat(noIO, everybodys), pure: true,
 		reason: "forecasts are values, and the time they are read at is another"},
+	{of: "internal/schedule/ledger", own: []string{"internal/schedule", "internal/records", "internal/telemetry"}, never: noWeb,
+		reason: "what is promised is kept without knowing why it was decided"},
 
 	{of: "internal/api", own: []string{"internal/access", "internal/audit", "internal/authority", "internal/command", "internal/enrolment", "internal/model", "internal/registry", "internal/twin", "internal/telemetry"}, never: noSQL,
 		reason: "the API asks the owners of things"},

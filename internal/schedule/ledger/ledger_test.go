@@ -514,14 +514,14 @@ func TestKeysHoldSevenDays(t *testing.T) {
 	post("b")
 	wants(t, post("c").Err, ErrFull)
 	now = now.Add(keysLife - time.Second)
-	if err := h.prune(t.Context(), now); err != nil {
+	if _, err := h.prune(t.Context(), now); err != nil {
 		t.Fatal(err)
 	}
 	if r := post("a"); r.Err != nil || r.Receipts[0].ID != first.Receipts[0].ID {
 		t.Errorf("%+v", r)
 	}
 	now = now.Add(2 * time.Second)
-	if err := h.prune(t.Context(), now); err != nil {
+	if _, err := h.prune(t.Context(), now); err != nil {
 		t.Fatal(err)
 	}
 	if r := post("a"); r.Err != nil || r.Receipts[0].ID == first.Receipts[0].ID {
@@ -659,7 +659,7 @@ func TestWatchersResumeAndAreToldWhatIsGone(t *testing.T) {
 			t.Fatalf("event %d came as number %d", seq, i+1)
 		}
 	}
-	if err := h.prune(t.Context(), time.Now()); err != nil {
+	if _, err := h.prune(t.Context(), time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	for _, since := range []int64{0, 1, 1_000_000} {

@@ -110,10 +110,8 @@ func (l *Ledger) List(ctx context.Context, f Filter, before string, limit int) (
 func (l *Ledger) page(ctx context.Context, found []*record) ([]Record, error) {
 	all := make([]Record, len(found))
 	for i, r := range found {
-		if r.in != nil {
-			if err := l.await(ctx, r.in); err != nil {
-				return nil, err
-			}
+		if err := l.await(ctx, r.in); err != nil { // none: it was read from disk
+			return nil, err
 		}
 		all[i] = r.Record
 	}

@@ -377,14 +377,15 @@ func (l *Ledger) loadKeys(ctx context.Context) error {
 	}, "SELECT at, keys FROM schedule_keys WHERE at >= ? ORDER BY seq", records.Millis(l.deps.Clock().Add(-keysLife)))
 }
 
-// pruned is how many rows of each table one transaction deletes at most.
-const pruned = 2000
+// pruned is how many rows of each table one transaction deletes at most: callers
+// wait meanwhile.
+const pruned = 500
 
-// prune deletes what is older than it is kept, in pieces.
-func (l *Ledger) prune(ctx context.Context, now time.Time) error {
+// prune deletes a piece of what is older than it is kept, and reports whether
+// there may be more.
+func (l *Ledger) prune(ctx context.Context, now time.Time) (more bool, err error) {
 	l.mu.Lock()
-	for l.keys.forget(now.Add(-keysLife)) {
-	}
+	more = l.keys.forget(now.Add(-keysLife))
 	before := l.last.seq - int64(l.cfg.MaxEvents)
 	l.mu.Unlock()
 	for _, d := range []struct {
@@ -395,11 +396,13 @@ func (l *Ledger) prune(ctx context.Context, now time.Time) error {
 		{"DELETE FROM schedule_keys WHERE seq IN (SELECT seq FROM schedule_keys WHERE at < ? ORDER BY seq LIMIT ?)", records.Millis(now.Add(-keysLife))},
 		{"DELETE FROM schedule_ended WHERE num IN (SELECT num FROM schedule_ended WHERE ended < ? ORDER BY ended LIMIT ?)", records.Millis(now.Add(-l.cfg.Keep))},
 	} {
-		if err := l.delete(ctx, d.query, d.until); err != nil {
-			return fmt.Errorf("delete what is not kept any more: %w", err)
+		n, err := l.delete(ctx, d.query, d.until)
+		if err != nil {
+			return false, fmt.Errorf("delete what is not kept any more: %w", err)
 		}
+		more = more || n == pruned
 	}
-	return l.deps.Records.Each(ctx, func(rows *sql.Rows) error {
+	return more, l.deps.Records.Each(ctx, func(rows *sql.Rows) error {
 		var oldest int64
 		err := rows.Scan(&oldest)
 		l.mu.Lock()
@@ -409,18 +412,13 @@ func (l *Ledger) prune(ctx context.Context, now time.Time) error {
 	}, "SELECT first FROM schedule_commits ORDER BY seq LIMIT 1")
 }
 
-func (l *Ledger) delete(ctx context.Context, query string, until int64) error {
-	for {
-		var n int64
-		err := l.deps.Records.Tx(ctx, func(tx *sql.Tx) error {
-			res, err := tx.ExecContext(ctx, query, until, pruned)
-			if err == nil {
-				n, err = res.RowsAffected()
-			}
-			return err
-		})
-		if err != nil || n < pruned {
-			return err
+func (l *Ledger) delete(ctx context.Context, query string, until int64) (n int64, err error) {
+	err = l.deps.Records.Tx(ctx, func(tx *sql.Tx) error {
+		res, err := tx.ExecContext(ctx, query, until, pruned)
+		if err == nil {
+			n, err = res.RowsAffected()
 		}
-	}
+		return err
+	})
+	return n, err
 }

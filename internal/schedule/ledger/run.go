@@ -25,7 +25,7 @@ func (l *Ledger) Run(ctx context.Context) error {
 	whole := context.WithoutCancel(ctx) // what has begun is finished
 	tick := time.NewTicker(expireEvery)
 	defer tick.Stop()
-	looked := l.deps.Clock()
+	looked, more := l.deps.Clock(), false
 	for {
 		select {
 		case <-ctx.Done():
@@ -37,10 +37,14 @@ func (l *Ledger) Run(ctx context.Context) error {
 		if err := l.commit(whole); err != nil {
 			return l.fail(err)
 		}
-		if now := l.deps.Clock(); now.Sub(looked) > pruneEvery {
+		if now := l.deps.Clock(); more || now.Sub(looked) > pruneEvery {
 			looked = now
-			if err := l.prune(whole, now); err != nil {
+			var err error
+			if more, err = l.prune(whole, now); err != nil {
 				return l.fail(err)
+			}
+			if more { // after what callers wait for
+				l.nudge()
 			}
 		}
 	}
