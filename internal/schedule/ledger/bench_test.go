@@ -202,7 +202,7 @@ func fillAndWork(b *testing.B, path string) {
 		for i := at; i < at+10_000; i++ {
 			h.last.num++
 			h.last.token++
-			r := &record{Record: old(h.last.num, h.last.token, int64(i%live), i >= *fill-live), num: h.last.num}
+			r := old(h.last.num, h.last.token, int64(i%live), i >= *fill-live)
 			for _, to := range []schedule.State{schedule.Submitted, schedule.Reserved, r.State} {
 				h.last.seq++
 				batch.events = append(batch.events, schedule.Event{Seq: h.last.seq, At: r.Since, Kind: schedule.OfWorkload, Object: r.ID, Tenant: "default", To: string(to)})
@@ -224,15 +224,16 @@ func fillAndWork(b *testing.B, path string) {
 }
 
 // old is a workload that has ended, or runs.
-func old(num, token uint64, place int64, runs bool) Record {
+func old(num, token uint64, place int64, runs bool) *record {
 	m := placement(place, strconv.FormatUint(num, 10))
 	m.New.ID = workloadID(num)
-	r := Record{ID: m.New.ID, Tenant: "default", Version: 2, Workload: m.New, State: schedule.Succeeded, Since: m.Decision.At, Decision: m.Decision}
+	moves := []Move{m}
+	explain([]Proposal{{Moves: moves}})
+	r := &record{num: num, Record: Record{ID: m.New.ID, Tenant: "default", Version: 2, Workload: m.New, State: schedule.Succeeded, Since: m.Decision.At}, explained: moves[0].explained}
 	lease := schedule.Lease{Token: token, Facility: m.Decision.Assignments[0].Facility, State: schedule.Released, Parts: m.Decision.Assignments, Created: r.Since}
 	if runs {
 		r.State, lease.State = schedule.Running, schedule.Committed
 	}
-	r.Decision.Assignments = nil
 	r.Leases = []schedule.Lease{lease}
 	r.First = r.receipt(1)
 	return r

@@ -109,7 +109,8 @@ type Record struct {
 	Workload *schedule.Workload
 	State    schedule.State
 	Since    time.Time // it is in this state
-	// Decision is the last one; its assignments are the parts of the leases.
+	// Decision is the last one, in Get and List; its assignments are the parts of
+	// the leases.
 	Decision *schedule.Decision
 	Reason   *schedule.Reason // of the last transition
 	// Leases of the last decision, and those before that still take capacity.
@@ -163,7 +164,15 @@ type Ledger struct {
 type record struct {
 	Record
 	num uint64
-	in  *batch // that writes it
+	in  *batch // that writes it; nil: none, it was read
+	// explained is the document of the decision, which nobody but people reads.
+	explained []byte
+}
+
+// kept is a record on disk.
+type kept struct {
+	Record   Record // without what follows from the rest
+	Decision []byte
 }
 
 // counters are the last numbers given; none is given twice.

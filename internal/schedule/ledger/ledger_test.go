@@ -192,6 +192,9 @@ func TestTheLifeOfAWorkload(t *testing.T) {
 	}
 	h.report(t, token, schedule.Succeeded)
 	h.expect(t, r.ID, schedule.Succeeded, schedule.Released)
+	if w, err := h.Get(t.Context(), r.ID); err != nil || w.Decision == nil || w.Decision.Cost != 1 || !cmp.Equal(w.Decision.Assignments, []schedule.Assignment{at("f", "p", 0, 0, 3)}) {
+		t.Errorf("the decision is %+v, %v", w.Decision, err)
+	}
 	wants(t, h.Report(t.Context(), Report{Token: token, To: schedule.Running})[0], ErrFenced)
 	wants(t, h.Cancel(t.Context(), r.ID), ErrUnknown)
 	if n := h.used(t, "p"); n != 0 {

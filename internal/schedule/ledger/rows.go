@@ -20,7 +20,8 @@ var (
 	poolForm     = formOf[schedule.Pool]()
 	tenantForm   = formOf[schedule.Tenant]()
 	queueForm    = formOf[schedule.Queue]()
-	recordForm   = formOf[Record]()
+	recordForm   = formOf[kept]()
+	decisionForm = formOf[schedule.Decision]()
 	eventForm    = formOf[schedule.Event]()
 )
 
@@ -42,7 +43,7 @@ func encodeThing(v any) []byte {
 // order of the calls.
 func (b *batch) encode(all []written) {
 	for _, w := range all {
-		doc := encodeRecord(&w.Record)
+		doc := encodeRecord(w.record)
 		w.to.mu.Lock()
 		if w.Version > w.to.version {
 			w.to.version, w.to.doc = w.Version, doc
@@ -52,25 +53,26 @@ func (b *batch) encode(all []written) {
 }
 
 // encodeRecord leaves out what follows from the rest.
-func encodeRecord(r *Record) []byte {
-	kept := *r
-	kept.ID, kept.First.ID = "", ""
-	kept.Leases, kept.First.Grants = slices.Clone(r.Leases), slices.Clone(r.First.Grants)
-	for i := range kept.Leases {
-		l := &kept.Leases[i]
+func encodeRecord(r *record) []byte {
+	k := kept{Record: r.Record, Decision: r.explained}
+	k.Record.ID, k.Record.First.ID = "", ""
+	k.Record.Leases, k.Record.First.Grants = slices.Clone(r.Leases), slices.Clone(r.First.Grants)
+	for i := range k.Record.Leases {
+		l := &k.Record.Leases[i]
 		l.ID, l.Workload, l.Tenant = "", "", ""
 	}
-	for i := range kept.First.Grants {
-		kept.First.Grants[i].Lease = ""
+	for i := range k.Record.First.Grants {
+		k.Record.First.Grants[i].Lease = ""
 	}
-	return appendDoc(recordForm, make([]byte, 0, 512), &kept)
+	return appendDoc(recordForm, make([]byte, 0, 512+len(k.Decision)), &k)
 }
 
 func parseRecord(num uint64, doc []byte) (*record, error) {
-	r := &record{num: num}
-	if err := parseDoc(recordForm, doc, &r.Record); err != nil {
+	var k kept
+	if err := parseDoc(recordForm, doc, &k); err != nil {
 		return nil, fmt.Errorf("record %d: %w", num, err)
 	}
+	r := &record{num: num, Record: k.Record, explained: k.Decision}
 	r.ID = reservationID(num)
 	if r.Workload != nil {
 		r.ID = r.Workload.ID

@@ -144,7 +144,7 @@ func (t *txn) find(num uint64) (*record, error) {
 	if old == nil {
 		return nil, fmt.Errorf("workload %q %w, or has ended", workloadID(num), ErrUnknown)
 	}
-	r := &record{Record: old.Record, num: num}
+	r := &record{Record: old.Record, num: num, explained: old.explained}
 	r.Leases, r.Done = slices.Clone(r.Leases), slices.Clone(r.Done)
 	r.Version++
 	t.staged = append(t.staged, r)
