@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -175,6 +176,47 @@ func refused(tb testing.TB, err error, want schedule.Code) {
 	var r *Refused
 	if !errors.As(err, &r) || r.Reason.Code != want {
 		tb.Errorf("got %v, want a refusal because of %s", err, want)
+	}
+}
+
+// clock is moved by hand.
+type clock struct{ nanos atomic.Int64 }
+
+func newClock() *clock {
+	c := &clock{}
+	c.nanos.Store(1_800_000_000 * int64(time.Second))
+	return c
+}
+
+func (c *clock) get() time.Time       { return time.Unix(0, c.nanos.Load()).UTC() }
+func (c *clock) pass(d time.Duration) { c.nanos.Add(int64(d)) }
+
+// What runs goes on to take capacity until its engine says that it stopped.
+func TestCancelledWorkIsFencedUntilItStopped(t *testing.T) {
+	h := small(t)
+	for _, stopped := range []func(token uint64) error{
+		func(token uint64) error { return h.Report(t.Context(), Report{Token: token, To: schedule.Failed})[0] },
+		func(token uint64) error { return h.Release(t.Context(), token) },
+	} {
+		r := h.submit(t, at("f", "p", 0, 0, 3))
+		token := r.Grants[0].Token
+		h.report(t, token, schedule.Running)
+		wants(t, h.Release(t.Context(), token), ErrInUse)
+		if err := h.Cancel(t.Context(), r.ID); err != nil {
+			t.Fatal(err)
+		}
+		h.expect(t, r.ID, schedule.Cancelled, schedule.Fenced)
+		wants(t, h.Report(t.Context(), Report{Token: token, To: schedule.Running})[0], ErrFenced)
+		if n := h.used(t, "p"); n != 3 {
+			t.Errorf("%d CPUs are taken while it stops", n)
+		}
+		if err := stopped(token); err != nil {
+			t.Fatal(err)
+		}
+		h.expect(t, r.ID, schedule.Cancelled, schedule.Released)
+		if n := h.used(t, "p"); n != 0 {
+			t.Errorf("%d CPUs are taken when it stopped", n)
+		}
 	}
 }
 
@@ -507,8 +549,8 @@ func TestTheSamePostTwice(t *testing.T) {
 }
 
 func TestKeysHoldSevenDays(t *testing.T) {
-	now := time.Unix(1_800_000_000, 0)
-	h := small(t, func(c *Config, d *Deps) { c.MaxKeys, d.Clock = 2, func() time.Time { return now } })
+	now := newClock()
+	h := small(t, func(c *Config, d *Deps) { c.MaxKeys, d.Clock = 2, now.get })
 	post := func(key string) Result {
 		w := workload("w", 1)
 		return h.Submit(t.Context(), Move{New: &w, Key: key, To: schedule.Queued})[0]
@@ -516,15 +558,15 @@ func TestKeysHoldSevenDays(t *testing.T) {
 	first := post("a")
 	post("b")
 	wants(t, post("c").Err, ErrFull)
-	now = now.Add(keysLife - time.Second)
-	if _, err := h.prune(t.Context(), now); err != nil {
+	now.pass(keysLife - time.Second)
+	if _, err := h.prune(t.Context(), now.get()); err != nil {
 		t.Fatal(err)
 	}
 	if r := post("a"); r.Err != nil || r.Receipts[0].ID != first.Receipts[0].ID {
 		t.Errorf("%+v", r)
 	}
-	now = now.Add(2 * time.Second)
-	if _, err := h.prune(t.Context(), now); err != nil {
+	now.pass(2 * time.Second)
+	if _, err := h.prune(t.Context(), now.get()); err != nil {
 		t.Fatal(err)
 	}
 	if r := post("a"); r.Err != nil || r.Receipts[0].ID == first.Receipts[0].ID {
@@ -562,14 +604,14 @@ func TestReservations(t *testing.T) {
 
 func TestLeasesEndAndAnOutageSparesThem(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "r.db")
-	now := time.Unix(1_800_000_000, 0).UTC()
-	clock := func(_ *Config, d *Deps) { d.Clock = func() time.Time { return now } }
+	now := newClock()
+	clock := func(_ *Config, d *Deps) { d.Clock = now.get }
 	h := prepare(t, path, clock).run()
 	h.declare(t, "f", "p", 4)
 	reserve := func(node int, life time.Duration) (id string) {
 		t.Helper()
 		w := workload("w", 1)
-		r := h.Submit(t.Context(), Move{New: &w, To: schedule.Reserved, Decision: decided(at("f", "p", node, 0, 1)), Expires: now.Add(life)})[0]
+		r := h.Submit(t.Context(), Move{New: &w, To: schedule.Reserved, Decision: decided(at("f", "p", node, 0, 1)), Expires: now.get().Add(life)})[0]
 		if r.Err != nil {
 			t.Fatal(r.Err)
 		}
@@ -578,8 +620,8 @@ func TestLeasesEndAndAnOutageSparesThem(t *testing.T) {
 	pass := func(d time.Duration) { // second by second, as Run does
 		t.Helper()
 		for range d / (10 * time.Second) {
-			now = now.Add(10 * time.Second)
-			if err := h.Expire(t.Context(), now); err != nil {
+			now.pass(10 * time.Second)
+			if err := h.Expire(t.Context(), now.get()); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -592,7 +634,7 @@ func TestLeasesEndAndAnOutageSparesThem(t *testing.T) {
 	h.expect(t, long, schedule.Reserved, schedule.Held)
 
 	h.close(t)
-	now = now.Add(3 * time.Hour) // the hub is down
+	now.pass(3 * time.Hour) // the hub is down
 	h = open(t, path, clock)
 	pass(4*time.Minute + 50*time.Second)
 	h.expect(t, long, schedule.Reserved, schedule.Held)
@@ -603,10 +645,10 @@ func TestLeasesEndAndAnOutageSparesThem(t *testing.T) {
 	h.expect(t, fresh, schedule.Expired, schedule.Released)
 
 	jumped := reserve(3, time.Minute)
-	now = now.Add(365 * 24 * time.Hour) // the clock jumps, or the machine slept
+	now.pass(365 * 24 * time.Hour) // the clock jumps, or the machine slept
 	pass(10 * time.Second)
 	h.expect(t, jumped, schedule.Reserved, schedule.Held)
-	now = now.Add(-2 * 365 * 24 * time.Hour) // and back, beyond where it was
+	now.pass(-2 * 365 * 24 * time.Hour) // and back, beyond where it was
 	pass(20 * time.Second)
 	h.expect(t, jumped, schedule.Reserved, schedule.Held)
 	events, _, err := h.Events(t.Context(), 0, 1000)
