@@ -219,6 +219,16 @@ func (c *client) id() string {
 	return c.shared.ids[c.rand.IntN(len(c.shared.ids))]
 }
 
+func (c *client) recent() string {
+	c.shared.mu.Lock()
+	defer c.shared.mu.Unlock()
+	n := len(c.shared.ids)
+	if n == 0 {
+		return "w-0"
+	}
+	return c.shared.ids[n-1-c.rand.IntN(min(n, 10))]
+}
+
 // token is often one that is not live any more: agents lag.
 func (c *client) token() uint64 {
 	c.shared.mu.Lock()
@@ -331,6 +341,9 @@ func (c *client) propose(ctx context.Context) error {
 			m.Decision = decided(c.parts()...)
 		}
 		p.Moves = append(p.Moves, m)
+	}
+	if c.rand.IntN(2) == 0 { // a planner that forgot what it decided just now
+		p = Proposal{Moves: []Move{{Workload: c.recent(), To: []schedule.State{schedule.Reserved, schedule.Running}[c.rand.IntN(2)], Decision: decided(c.part(0))}}}
 	}
 	r := c.h.Propose(ctx, p)[0]
 	for _, receipt := range r.Receipts {
