@@ -27,6 +27,7 @@ import (
 	"github.com/songhua-io/hub/internal/model"
 	"github.com/songhua-io/hub/internal/records"
 	"github.com/songhua-io/hub/internal/registry"
+	"github.com/songhua-io/hub/internal/schedule/loop"
 	"github.com/songhua-io/hub/internal/telemetry"
 	"github.com/songhua-io/hub/internal/twin"
 )
@@ -126,7 +127,11 @@ func start(t testing.TB, beside ...Beside) *hub {
 	ended := make(chan error, 1)
 	go func() { ended <- commands.Run(ctx) }()
 	twins := twin.New(twin.Deps{Records: db, Check: func(string, json.RawMessage) error { return nil }, Clock: time.Now})
-	h.api, err = New(Deps{Authority: h.authority, Enrolment: h.enrolment, Doors: func(host string) map[string]string { return map[string]string{"https": "https://" + host} }, Registry: h.registry, Presence: h.presence, Commands: commands, Twins: twins, Tokens: h.tokens, Audit: audit.Log{DB: db}, Models: models, Desk: h.desk,
+	scheduler, err := loop.Open(t.Context(), loop.DefaultConfig(), loop.Deps{Records: db, Log: log, Clock: time.Now, Metrics: prometheus.NewRegistry()})
+	check(err)
+	promised := make(chan error, 1)
+	go func() { promised <- scheduler.Run(ctx) }()
+	h.api, err = New(Deps{Scheduler: scheduler, Authority: h.authority, Enrolment: h.enrolment, Doors: func(host string) map[string]string { return map[string]string{"https": "https://" + host} }, Registry: h.registry, Presence: h.presence, Commands: commands, Twins: twins, Tokens: h.tokens, Audit: audit.Log{DB: db}, Models: models, Desk: h.desk,
 		Answers: records.Answers{DB: db, Now: time.Now}, Sealer: sealer, Rates: func() Rates { return Rates{SamplesPerSecond: 1.5} },
 		Ready: func() error { return h.ready }, Version: "test", Log: log, Now: time.Now, Metrics: h.metrics, Beside: beside})
 	check(err)
@@ -134,7 +139,7 @@ func start(t testing.TB, beside ...Beside) *hub {
 	t.Cleanup(func() {
 		h.server.Close()
 		stop()
-		if err := <-ended; err != nil {
+		if err := errors.Join(<-ended, <-promised); err != nil {
 			t.Error(err)
 		}
 		db.Close()

@@ -14,6 +14,7 @@ import (
 	"github.com/songhua-io/hub/internal/enrolment"
 	"github.com/songhua-io/hub/internal/model"
 	"github.com/songhua-io/hub/internal/registry"
+	"github.com/songhua-io/hub/internal/schedule/ledger"
 	"github.com/songhua-io/hub/internal/twin"
 )
 
@@ -24,6 +25,9 @@ type problem struct {
 	Text *text `json:"text,omitempty"`
 	// Count is how many were done before the problem, where that is known.
 	Count *int `json:"count,omitempty"`
+	// Reasons and Refused say why capacity was not promised.
+	Reasons []reasonOut  `json:"reasons,omitempty"`
+	Refused []refusalOut `json:"refused,omitempty"`
 }
 
 type text struct {
@@ -63,6 +67,15 @@ var statusOf = [...]struct {
 	{enrolment.ErrToken, http.StatusUnauthorized},
 	{enrolment.ErrScope, http.StatusForbidden},
 	{authority.ErrRequest, http.StatusUnprocessableEntity},
+	{ledger.ErrUnknown, http.StatusNotFound},
+	{ledger.ErrInvalid, http.StatusUnprocessableEntity},
+	{ledger.ErrConflict, http.StatusConflict},
+	{ledger.ErrStale, http.StatusPreconditionFailed},
+	{ledger.ErrState, http.StatusConflict},
+	{ledger.ErrFenced, http.StatusConflict},
+	{ledger.ErrInUse, http.StatusConflict},
+	{ledger.ErrFull, http.StatusTooManyRequests},
+	{ledger.ErrCompacted, http.StatusGone},
 	{access.ErrInvalid, http.StatusUnprocessableEntity},
 }
 

@@ -20,6 +20,7 @@ import (
 	"github.com/songhua-io/hub/internal/ingest/http"
 	"github.com/songhua-io/hub/internal/ingest/mqtt"
 	"github.com/songhua-io/hub/internal/query"
+	"github.com/songhua-io/hub/internal/schedule/loop"
 	"github.com/songhua-io/hub/internal/store/local"
 )
 
@@ -51,6 +52,8 @@ type Config struct {
 	Desk desk.Config `yaml:"desk"`
 	// Commands bounds what devices are asked to do.
 	Commands command.Config `yaml:"commands"`
+	// Schedule is how compute is promised over facilities.
+	Schedule loop.Config `yaml:"schedule"`
 	// Models are what kinds of devices measure and can be asked for.
 	Models Models `yaml:"models"`
 	// Store is the embedded time-series store, in the folder series of the data directory.
@@ -129,6 +132,7 @@ func Default() Config {
 		HTTP:      http.DefaultConfig(),
 		Desk:      desk.DefaultConfig(),
 		Commands:  command.DefaultConfig(),
+		Schedule:  loop.DefaultConfig(),
 		Store:     Store{Config: local.DefaultConfig()},
 		Query:     query.DefaultConfig(),
 	}

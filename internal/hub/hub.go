@@ -46,6 +46,7 @@ import (
 	"github.com/songhua-io/hub/internal/model"
 	"github.com/songhua-io/hub/internal/records"
 	"github.com/songhua-io/hub/internal/registry"
+	"github.com/songhua-io/hub/internal/schedule/loop"
 	"github.com/songhua-io/hub/internal/store/local"
 	"github.com/songhua-io/hub/internal/store/volume"
 	"github.com/songhua-io/hub/internal/telemetry"
@@ -116,6 +117,7 @@ type hub struct {
 	hurry     func() // ends the waiting of HTTP requests
 	authority *authority.Authority
 	enrolment *enrolment.Registrar
+	scheduler *loop.Scheduler
 
 	at Addresses
 }
@@ -135,7 +137,7 @@ func Run(ctx context.Context, cfg config.Config, o Options) error {
 
 func (h *hub) build(ctx context.Context) error {
 	for _, step := range []func(context.Context) error{
-		h.openRecords, h.openAuthority, h.followModels, h.openStore, h.runIngest, h.runPresence, h.runMail, h.openDoors, h.announce,
+		h.openRecords, h.openAuthority, h.followModels, h.openStore, h.runIngest, h.runPresence, h.runMail, h.runSchedule, h.openDoors, h.announce,
 	} {
 		if err := step(ctx); err != nil {
 			return err

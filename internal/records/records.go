@@ -124,7 +124,7 @@ func (d *DB) Tx(ctx context.Context, f func(tx *sql.Tx) error) error {
 	if err := f(tx); err != nil {
 		return err
 	}
-	for _, also := range riders(ctx) {
+	for _, also := range Riders(ctx) {
 		if err := also(tx); err != nil {
 			return err
 		}
@@ -141,10 +141,11 @@ type riderKey struct{}
 // commit: f's rows and the transaction's own are durable together or not at
 // all.
 func Also(ctx context.Context, f func(tx *sql.Tx) error) context.Context {
-	return context.WithValue(ctx, riderKey{}, append(riders(ctx), f))
+	return context.WithValue(ctx, riderKey{}, append(Riders(ctx), f))
 }
 
-func riders(ctx context.Context) []func(*sql.Tx) error {
+// Riders are what Also gave a context.
+func Riders(ctx context.Context) []func(*sql.Tx) error {
 	r, _ := ctx.Value(riderKey{}).([]func(*sql.Tx) error)
 	return r[:len(r):len(r)]
 }

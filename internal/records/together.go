@@ -116,7 +116,7 @@ func (s *share) within(tx *sql.Tx) error {
 	if err := s.f(tx); err != nil {
 		return err
 	}
-	for _, also := range riders(s.ctx) {
+	for _, also := range Riders(s.ctx) {
 		if err := also(tx); err != nil {
 			return err
 		}

@@ -7,8 +7,10 @@ type Decision struct {
 	At time.Time
 	// Assignments of all members; empty when it waits.
 	Assignments []Assignment
-	// Until is when a deferred workload is to start; zero otherwise.
-	Until time.Time
+	// Until is when a deferred workload is to start; zero otherwise. Planned is
+	// where, as seen now: pools without nodes, of which nothing is held.
+	Until   time.Time
+	Planned []Assignment
 	// Reasons why it waits, or runs where it does.
 	Reasons []Reason
 	// Totals of all assignments.
@@ -65,7 +67,8 @@ type Score struct {
 type RunnerUp struct {
 	Facility, Pool string
 	Cost           float64 // yuan, of all scores together
-	// Worse is the scorer that costs most more than at the chosen placement.
+	// Worse is the scorer that costs most more than at the chosen placement;
+	// without a name where none does.
 	Worse Score
 }
 

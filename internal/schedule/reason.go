@@ -30,6 +30,7 @@ const (
 	DataGradeHigh     Code = "data_grade_high"
 	RegionNotAllowed  Code = "region_not_allowed"
 	FacilityExcluded  Code = "facility_excluded"
+	PoolExcluded      Code = "pool_excluded"
 	ArchDiffers       Code = "arch_differs"
 	LabelDiffers      Code = "label_differs"
 	NoAccelerator     Code = "no_accelerator"
@@ -45,6 +46,7 @@ const (
 	BudgetExceeded    Code = "budget_exceeded"
 	DeadlineMissed    Code = "deadline_missed"
 	GangIncomplete    Code = "gang_incomplete"
+	ShapeFull         Code = "shape_full"
 	QuotaExceeded     Code = "quota_exceeded"
 	HeldForGang       Code = "held_for_gang"
 	BehindOthers      Code = "behind_others"
@@ -71,6 +73,7 @@ var texts = map[Code]Text{
 	DataGradeHigh:     {"任务处理 {0} 级数据，设施最高可存放 {1} 级", "the work is on data of grade {0}, and the facility may hold {1} at most"},
 	RegionNotAllowed:  {"设施位于 {0}，不在允许的区划内", "the facility is in {0}, which is not among the regions allowed"},
 	FacilityExcluded:  {"任务的亲和性排除了该设施", "the affinity of the workload leaves this facility out"},
+	PoolExcluded:      {"任务的亲和性排除了该资源池", "the affinity of the workload leaves this pool out"},
 	ArchDiffers:       {"架构为 {0}，任务要求 {1}", "its architecture is {0}, and {1} is asked for"},
 	LabelDiffers:      {"标签 {0} 为 {1}，任务要求 {2}", "its label {0} is {1}, and {2} is asked for"},
 	NoAccelerator:     {"没有加速卡", "it has no accelerator"},
@@ -86,6 +89,7 @@ var texts = map[Code]Text{
 	BudgetExceeded:    {"将花费 {1} {0}，预算 {2}", "it would cost {1} {0}, and the budget is {2}"},
 	DeadlineMissed:    {"将于 {0} 结束，晚于截止时间 {1}", "it would end at {0}, after the deadline {1}"},
 	GangIncomplete:    {"只能放下 {0} 个成员，至少需要 {1} 个", "{0} members find a place, and {1} is the least"},
+	ShapeFull:         {"按 {0} 布局，没有其他设施能再容纳成员", "by the shape {0} no other facility can take a further member"},
 	QuotaExceeded:     {"队列 {0} 的 {1} 配额已用完", "the quota of queue {0} for {1} is used up"},
 	HeldForGang:       {"空闲容量留给等待最久的组任务 {0}", "what is free is held for gang {0}, which waits longest"},
 	BehindOthers:      {"前面还有 {0} 个任务", "{0} workloads are ahead"},

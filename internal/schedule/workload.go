@@ -29,6 +29,7 @@ type Workload struct {
 	// Payload is for the engine and opaque here, JSON.
 	Payload   json.RawMessage
 	Submitted time.Time
+	By        string // who submitted it; says nothing to the planner
 }
 
 // Task is one part of a workload: Max equal members, of which at least Min
@@ -127,6 +128,7 @@ type Security struct {
 type Affinity struct {
 	Facilities    []string
 	NotFacilities []string
+	Pools         []string
 	Regions       []string // prefixes of division codes
 	Archs         []string
 	Labels        map[string]string // each must be equal at the pool

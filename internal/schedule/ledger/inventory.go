@@ -7,6 +7,7 @@ import (
 
 	"github.com/songhua-io/hub/internal/config/strict"
 	"github.com/songhua-io/hub/internal/schedule"
+	"github.com/songhua-io/hub/internal/schedule/signal"
 )
 
 // The kinds of things in the inventory.
@@ -15,6 +16,7 @@ const (
 	kindPool     = "pool"
 	kindTenant   = "tenant"
 	kindQueue    = "queue"
+	kindSignal   = "signal"
 )
 
 // checked is what checks itself.
@@ -375,6 +377,19 @@ func putExtra[T checked](ctx context.Context, l *Ledger, kind, id string, v T, v
 		return nil
 	})
 	return *version(&v), err
+}
+
+// PutSignal keeps a forecast in place of the one of its kind and zone.
+func (l *Ledger) PutSignal(ctx context.Context, s signal.Series) error {
+	if err := check(s); err != nil {
+		return err
+	}
+	return l.one(ctx, func(t *txn) error {
+		id := string(s.Kind) + "/" + s.Zone
+		t.put(kindSignal, id, s)
+		l.extras[thing{kindSignal, id}] = s
+		return nil
+	})
 }
 
 // RemoveTenant forgets a tenant; its workloads stay.

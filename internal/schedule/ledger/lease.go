@@ -146,6 +146,29 @@ func (r *record) complete() bool {
 	return !slices.ContainsFunc(r.Workload.Tasks, func(t schedule.Task) bool { return done[t.Name] < t.Min })
 }
 
+// Answered returns what was answered to a request with a key before; false when
+// there was none. Another request under the same key is ErrConflict.
+func (l *Ledger) Answered(ctx context.Context, tenant, key string, body [32]byte) (Receipt, bool, error) {
+	k := newKey(tenant, key, body, 0)
+	l.mu.RLock()
+	was, ok := l.keys.get(k.name)
+	r := l.live[was.num]
+	l.mu.RUnlock()
+	switch {
+	case !ok:
+		return Receipt{}, false, nil
+	case was.body != k.body:
+		return Receipt{}, false, fmt.Errorf("idempotency key %q %w by tenant %q; take a new key", key, ErrConflict, tenant)
+	}
+	id := reservationID(was.num)
+	if r != nil {
+		id = r.ID
+	}
+	got, err := l.Get(ctx, id)
+	got.First.Repeated = true
+	return got.First, err == nil, err
+}
+
 // Reservation is capacity for a scheduler that keeps its own queue.
 type Reservation struct {
 	Tenant  string

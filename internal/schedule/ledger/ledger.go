@@ -13,6 +13,7 @@ package ledger
 import (
 	"cmp"
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -112,6 +113,7 @@ type Record struct {
 	// Decision is the last one, in Get and List; its assignments are the parts of
 	// the leases.
 	Decision *schedule.Decision
+	Until    time.Time        // the last decision defers it so long; zero: it does not
 	Reason   *schedule.Reason // of the last transition
 	// Leases of the last decision, and those before that still take capacity.
 	Leases []schedule.Lease
@@ -121,10 +123,13 @@ type Record struct {
 
 // Receipt is the answer to who submitted a workload or asked for a reservation.
 type Receipt struct {
-	ID     string // of the workload; empty for a reservation
-	State  schedule.State
-	Seq    int64 // of its last event
-	Grants []Grant
+	ID    string // of the workload; empty for a reservation
+	State schedule.State
+	Seq   int64 // of its last event
+	// Repeated says that the same request was answered before, so: nothing
+	// happened.
+	Repeated bool
+	Grants   []Grant
 }
 
 // Grant names a lease.
@@ -194,7 +199,8 @@ type batch struct {
 	encoding  sync.WaitGroup // callers that still write documents into it
 	done      chan struct{}
 	err       error
-	completed []*record // those that leave memory when it is on disk
+	riders    []func(*sql.Tx) error // what callers want to be written with it, such as the audit
+	completed []*record             // those that leave memory when it is on disk
 }
 
 // row is the newest version of a record in a batch.
@@ -276,6 +282,9 @@ func (l *Ledger) write(ctx context.Context, f func(begin func() *txn)) error {
 	b.encoding.Add(1)
 	s := session{l: l, now: l.now()}
 	f(s.begin)
+	if s.some {
+		b.riders = append(b.riders, records.Riders(ctx)...)
+	}
 	l.mu.Unlock()
 	b.encode(s.wrote)
 	b.encoding.Done()

@@ -132,6 +132,7 @@ func (l *Ledger) again(ctx context.Context, results []Result) error {
 				return err
 			}
 			r.Receipts[i] = was.First
+			r.Receipts[i].Repeated = true
 		}
 	}
 	return nil
@@ -233,7 +234,7 @@ func (t *txn) move(m *Move) (*record, error) {
 		}
 		return r, nil
 	}
-	r.explained = m.explained
+	r.explained, r.Until = m.explained, m.Decision.Until
 	parts := m.Decision.Assignments
 	if len(parts) == 0 && m.To != schedule.Reserved {
 		return r, nil

@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/songhua-io/hub/internal/schedule"
+	"github.com/songhua-io/hub/internal/schedule/signal"
 )
 
 // newest returns the batch after which all that is in memory is on disk; nil
@@ -81,6 +82,21 @@ func (l *Ledger) ended(ctx context.Context, where string, limit int, args ...any
 	return all, err
 }
 
+// Lease returns a lease that takes capacity, by its token.
+func (l *Ledger) Lease(ctx context.Context, token uint64) (schedule.Lease, error) {
+	l.mu.RLock()
+	var found schedule.Lease
+	var in *batch
+	if one := l.lease(token); one != nil {
+		found, in = *one, l.live[l.leases[token]].in
+	}
+	l.mu.RUnlock()
+	if found.Token == 0 {
+		return found, fmt.Errorf("lease %q, token %d, %w, or has ended", leaseID(token), token, ErrUnknown)
+	}
+	return found, l.await(ctx, in)
+}
+
 // Filter narrows a list; empty fields let everything through.
 type Filter struct {
 	Tenant string
@@ -146,15 +162,21 @@ type Snapshot struct {
 	Pools      []schedule.Pool
 	Tenants    []schedule.Tenant
 	Queues     []schedule.Queue
+	Signals    []signal.Series
 	Records    []Record // in the order in which they came
 }
 
-// Snapshot returns all that lives. Watch from its Seq follows without a gap.
-func (l *Ledger) Snapshot(ctx context.Context) (Snapshot, error) {
-	var s Snapshot
+// Inventory is Snapshot without Records: what was declared.
+func (l *Ledger) Inventory(ctx context.Context) (Snapshot, error) {
 	l.mu.RLock()
-	b := l.newest()
-	s.Seq = l.last.seq
+	b, s := l.newest(), l.inventory()
+	l.mu.RUnlock()
+	return s, l.await(ctx, b)
+}
+
+// inventory copies what is declared. The caller holds mu.
+func (l *Ledger) inventory() Snapshot {
+	s := Snapshot{Seq: l.last.seq}
 	for _, f := range l.book.facilities {
 		s.Facilities = append(s.Facilities, f.Facility)
 	}
@@ -167,8 +189,21 @@ func (l *Ledger) Snapshot(ctx context.Context) (Snapshot, error) {
 			s.Tenants = append(s.Tenants, v)
 		case schedule.Queue:
 			s.Queues = append(s.Queues, v)
+		case signal.Series:
+			s.Signals = append(s.Signals, v)
 		}
 	}
+	slices.SortFunc(s.Facilities, func(a, b schedule.Facility) int { return cmp.Compare(a.ID, b.ID) })
+	slices.SortFunc(s.Pools, func(a, b schedule.Pool) int { return cmp.Compare(a.ID, b.ID) })
+	slices.SortFunc(s.Tenants, func(a, b schedule.Tenant) int { return cmp.Compare(a.ID, b.ID) })
+	slices.SortFunc(s.Queues, func(a, b schedule.Queue) int { return cmp.Compare(a.ID, b.ID) })
+	return s
+}
+
+// Snapshot returns all that lives. Watch from its Seq follows without a gap.
+func (l *Ledger) Snapshot(ctx context.Context) (Snapshot, error) {
+	l.mu.RLock()
+	b, s := l.newest(), l.inventory()
 	found := make([]*record, 0, len(l.live))
 	for _, r := range l.live {
 		if r.lives() {
@@ -176,10 +211,6 @@ func (l *Ledger) Snapshot(ctx context.Context) (Snapshot, error) {
 		}
 	}
 	l.mu.RUnlock()
-	slices.SortFunc(s.Facilities, func(a, b schedule.Facility) int { return cmp.Compare(a.ID, b.ID) })
-	slices.SortFunc(s.Pools, func(a, b schedule.Pool) int { return cmp.Compare(a.ID, b.ID) })
-	slices.SortFunc(s.Tenants, func(a, b schedule.Tenant) int { return cmp.Compare(a.ID, b.ID) })
-	slices.SortFunc(s.Queues, func(a, b schedule.Queue) int { return cmp.Compare(a.ID, b.ID) })
 	slices.SortFunc(found, func(a, b *record) int { return cmp.Compare(a.num, b.num) })
 	for _, r := range found {
 		s.Records = append(s.Records, r.Record)

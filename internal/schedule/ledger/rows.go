@@ -12,6 +12,7 @@ import (
 
 	"github.com/songhua-io/hub/internal/records"
 	"github.com/songhua-io/hub/internal/schedule"
+	"github.com/songhua-io/hub/internal/schedule/signal"
 )
 
 // The forms of documents. They are read only.
@@ -20,6 +21,7 @@ var (
 	poolForm     = formOf[schedule.Pool]()
 	tenantForm   = formOf[schedule.Tenant]()
 	queueForm    = formOf[schedule.Queue]()
+	signalForm   = formOf[signal.Series]()
 	recordForm   = formOf[kept]()
 	decisionForm = formOf[schedule.Decision]()
 	eventForm    = formOf[schedule.Event]()
@@ -35,6 +37,8 @@ func encodeThing(v any) []byte {
 		return appendDoc(tenantForm, nil, &v)
 	case schedule.Queue:
 		return appendDoc(queueForm, nil, &v)
+	case signal.Series:
+		return appendDoc(signalForm, nil, &v)
 	}
 	panic(fmt.Sprintf("ledger: %T is no thing of the inventory", v))
 }
@@ -280,6 +284,11 @@ func (l *Ledger) loadThing(id thing, doc []byte) error {
 		var q schedule.Queue
 		err := parseDoc(queueForm, doc, &q)
 		l.extras[id] = q
+		return err
+	case kindSignal:
+		var s signal.Series
+		err := parseDoc(signalForm, doc, &s)
+		l.extras[id] = s
 		return err
 	}
 	return fmt.Errorf("the kind %w", ErrUnknown)

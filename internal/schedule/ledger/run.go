@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/songhua-io/hub/internal/records"
 	"github.com/songhua-io/hub/internal/schedule"
 )
 
@@ -68,6 +69,9 @@ func (l *Ledger) commit(ctx context.Context) error {
 	b.encoding.Wait()
 	if !b.empty() {
 		start := time.Now()
+		for _, rider := range b.riders {
+			ctx = records.Also(ctx, rider)
+		}
 		b.err = l.deps.Records.Tx(ctx, func(tx *sql.Tx) error { return b.save(ctx, tx) })
 		l.metrics.commits.Observe(time.Since(start).Seconds())
 	}

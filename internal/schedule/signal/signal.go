@@ -5,7 +5,9 @@
 package signal
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"sort"
@@ -161,6 +163,13 @@ func (s Set) Put(n *Series) bool {
 	}
 	s[k] = n
 	return true
+}
+
+// Sorted returns all series, by kind and zone.
+func (s Set) Sorted() []*Series {
+	all := slices.Collect(maps.Values(s))
+	slices.SortFunc(all, func(a, b *Series) int { return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Zone, b.Zone)) })
+	return all
 }
 
 // Of returns a series, nil when there is none.
