@@ -806,3 +806,41 @@ func TestTenantsAndQueuesAreKept(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A proposal and an outage of many workloads look each of them up once.
+func TestManyWorkloadsInOneTransaction(t *testing.T) {
+	h := open(t, filepath.Join(t.TempDir(), "r.db"))
+	h.declare(t, "f", "p", 200)
+	var p Proposal
+	for i := range 200 {
+		w := workload("w", 1)
+		p.Moves = append(p.Moves, Move{New: &w, To: schedule.Reserved, Decision: decided(at("f", "p", i, 0, 4))})
+	}
+	r := h.Propose(t.Context(), p)[0]
+	if r.Err != nil || len(r.Receipts) != 200 {
+		t.Fatalf("%d receipts, %v", len(r.Receipts), r.Err)
+	}
+	for _, a := range r.Receipts {
+		h.report(t, a.Grants[0].Token, schedule.Running)
+	}
+	if err := h.Fence(t.Context(), "f"); err != nil {
+		t.Fatal(err)
+	}
+	queue, err := h.Queue(t.Context())
+	if err != nil || len(queue) != 200 {
+		t.Errorf("%d wait, %v", len(queue), err)
+	}
+	back := Proposal{}
+	for _, w := range queue {
+		back.Moves = append(back.Moves, Move{Workload: w.ID, Version: w.Version, To: schedule.Deferred}, Move{Workload: w.ID, To: schedule.Cancelled})
+	}
+	if r := h.Propose(t.Context(), back)[0]; r.Err != nil {
+		t.Error(r.Err)
+	}
+	if _, err := h.Reconcile(t.Context(), "f", func(uint64) bool { return false }); err != nil {
+		t.Fatal(err)
+	}
+	if n := h.used(t, "p"); n != 0 {
+		t.Errorf("%d CPUs are taken", n)
+	}
+}
