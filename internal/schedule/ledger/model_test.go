@@ -302,8 +302,16 @@ func (c *client) act(ctx context.Context) error {
 // look sees what is live now, for a while.
 func (c *client) look(ctx context.Context) error {
 	s, err := c.h.Snapshot(ctx)
-	for i := range s.Records {
-		c.shared.note(s.Records[i].receipt(0))
+	var old []Move // that wait too long: a snapshot is of what lives
+	for i, r := range s.Records {
+		if r.State == schedule.Queued && i < len(s.Records)-300 {
+			old = append(old, Move{Workload: r.ID, To: schedule.Cancelled})
+		} else {
+			c.shared.note(r.receipt(0))
+		}
+	}
+	for _, r := range c.h.Submit(ctx, old...) {
+		err = errors.Join(err, r.Err)
 	}
 	return err
 }
