@@ -81,6 +81,8 @@ var table = []rule{
 		reason: "the nouns of scheduling decide nothing and keep nothing"},
 	{of: "internal/schedule/signal", own: []string{"internal/schedule"}, never: slices.Concat(noIO, everybodys), pure: true,
 		reason: "forecasts are values, and the time they are read at is another"},
+	{of: "internal/schedule/ledger", own: []string{"internal/schedule", "internal/schedule/signal", "internal/records", "internal/telemetry"}, never: noWeb,
+		reason: "what is promised is kept without knowing why it was decided"},
 	{of: "internal/schedule/plan", own: []string{"internal/schedule", "internal/schedule/signal", "internal/telemetry"}, never: slices.Concat(noIO, everybodys), pure: true,
 		reason: "state, queue and time come in as values, and decisions go out"},
 

@@ -110,8 +110,10 @@ type Record struct {
 	Workload *schedule.Workload
 	State    schedule.State
 	Since    time.Time // it is in this state
-	// Decision is the last one; its assignments are the parts of the leases.
+	// Decision is the last one, in Get and List; its assignments are the parts of
+	// the leases.
 	Decision *schedule.Decision
+	Until    time.Time        // the last decision defers it so long; zero: it does not
 	Reason   *schedule.Reason // of the last transition
 	// Leases of the last decision, and those before that still take capacity.
 	Leases []schedule.Lease
@@ -159,14 +161,23 @@ type Ledger struct {
 	events  tail
 	next    *batch
 	writing *batch // the one before; nil: none yet
-	failed  error  // of Run: nothing is taken any more
+	scratch txn
+	failed  error // of Run: nothing is taken any more
 }
 
 // record is one version of a record; another replaces it.
 type record struct {
 	Record
 	num uint64
-	in  *batch // that writes it
+	in  *batch // that writes it; nil: none, it was read
+	// explained is the document of the decision, which nobody but people reads.
+	explained []byte
+}
+
+// kept is a record on disk.
+type kept struct {
+	Record   Record // without what follows from the rest
+	Decision []byte
 }
 
 // counters are the last numbers given; none is given twice.
@@ -201,8 +212,9 @@ type row struct {
 	doc     []byte
 }
 
-func newBatch() *batch {
-	return &batch{records: map[uint64]*row{}, things: map[thing][]byte{}, done: make(chan struct{})}
+// newBatch expects about as many events as the batch before had.
+func newBatch(events int) *batch {
+	return &batch{records: make(map[uint64]*row, events/3), things: map[thing][]byte{}, events: make([]schedule.Event, 0, events+events/4), done: make(chan struct{})}
 }
 
 // Open reads what lives.
@@ -212,7 +224,7 @@ func Open(ctx context.Context, cfg Config, deps Deps) (*Ledger, error) {
 	}
 	l := &Ledger{
 		cfg: cfg, deps: deps, wake: make(chan struct{}, 1),
-		book: newBook(), extras: map[thing]any{}, live: map[uint64]*record{}, leases: map[uint64]uint64{}, keys: newKeys(), next: newBatch(),
+		book: newBook(), extras: map[thing]any{}, live: map[uint64]*record{}, leases: map[uint64]uint64{}, keys: newKeys(), next: newBatch(0),
 	}
 	if err := l.load(ctx); err != nil {
 		return nil, fmt.Errorf("read the ledger of capacity: %w", err)
@@ -282,7 +294,16 @@ func (l *Ledger) write(ctx context.Context, f func(begin func() *txn)) error {
 	return l.await(ctx, b)
 }
 
-func (s *session) begin() *txn { return &txn{l: s.l, session: s, now: s.now, last: s.l.last} }
+// begin returns a transaction. There is one at a time, and one at all: nothing
+// of it outlives it.
+func (s *session) begin() *txn {
+	t := &s.l.scratch
+	clear(t.staged)
+	clear(t.changes)
+	*t = txn{l: s.l, session: s, now: s.now, last: s.l.last,
+		staged: t.staged[:0], moved: t.moved[:0], events: t.events[:0], changes: t.changes[:0], keys: t.keys[:0]}
+	return t
+}
 
 // one is write for one transaction.
 func (l *Ledger) one(ctx context.Context, f func(t *txn) error) error {

@@ -39,7 +39,7 @@ type Move struct {
 	Body [32]byte
 
 	To schedule.State
-	// Decision is kept as the explanation. Its assignments are promised: they
+	// Decision is kept as the explanation, and goes back with Get. Its assignments are promised: they
 	// go with Reserved, or with the state that the workload has, for members
 	// that nothing is promised to.
 	Decision *schedule.Decision
@@ -49,6 +49,8 @@ type Move struct {
 	// nothing of it any more. Without it what they have goes on to take
 	// capacity, fenced, until they report.
 	Stopped bool
+
+	explained []byte // the document of Decision
 }
 
 // Result is what became of a proposal: a receipt for each move, or why nothing
@@ -71,12 +73,13 @@ func (l *Ledger) Submit(ctx context.Context, moves ...Move) []Result {
 // them, so that a long batch does not hold up everybody.
 const piece = 256
 
-// Propose applies proposals in their order. It returns when all that it did is
-// on disk. An error of the ledger itself is that of every result.
+// Propose applies proposals in their order; they are the ledger's until it
+// returns. It returns when all that it did is on disk. An error of the ledger itself is that of every result.
 func (l *Ledger) Propose(ctx context.Context, proposals ...Proposal) []Result {
 	results := make([]Result, len(proposals))
 	for at := 0; at < len(proposals); at += piece {
 		end := min(at+piece, len(proposals))
+		explain(proposals[at:end])
 		err := l.write(ctx, func(begin func() *txn) {
 			for i := at; i < end; i++ {
 				t := begin()
@@ -101,6 +104,19 @@ func (l *Ledger) Propose(ctx context.Context, proposals ...Proposal) []Result {
 	}
 	l.metrics.count(results)
 	return results
+}
+
+// explain writes the documents of decisions, while nobody waits for it.
+func explain(proposals []Proposal) {
+	for i := range proposals {
+		for j := range proposals[i].Moves {
+			if m := &proposals[i].Moves[j]; m.Decision != nil {
+				d := *m.Decision
+				d.Assignments = nil
+				m.explained = appendDoc(decisionForm, make([]byte, 0, 512), &d)
+			}
+		}
+	}
 }
 
 // again fills the receipts of requests that were repeated, once what they were
@@ -187,7 +203,7 @@ func (b *book) fresh(s Seen) error {
 }
 
 // receipt says what a record is promised.
-func (r *record) receipt(seq int64) Receipt {
+func (r *Record) receipt(seq int64) Receipt {
 	a := Receipt{ID: r.ID, State: r.State, Seq: seq}
 	for _, l := range r.Leases {
 		if l.State.Live() {
@@ -218,17 +234,15 @@ func (t *txn) move(m *Move) (*record, error) {
 		}
 		return r, nil
 	}
-	d := *m.Decision
-	parts := d.Assignments
-	d.Assignments = nil
-	r.Decision = &d
+	r.explained, r.Until = m.explained, m.Decision.Until
+	parts := m.Decision.Assignments
 	if len(parts) == 0 && m.To != schedule.Reserved {
 		return r, nil
 	}
 	if !hasLeases(m.To) {
 		return nil, fmt.Errorf("workload %q: %d assignments for one that is %s %w", r.ID, len(parts), m.To, ErrInvalid)
 	}
-	if err := r.whole(parts); err != nil {
+	if err := r.takes(parts); err != nil {
 		return nil, err
 	}
 	return r, t.grant(r, parts, m.Expires)
@@ -276,9 +290,12 @@ type member struct {
 	index int
 }
 
-// whole reports why parts may not be promised to a workload: a member that it
+// takes reports why parts may not be promised to a workload: a member that it
 // does not have or that has a place already, or a gang that is not complete.
-func (r *record) whole(parts []schedule.Assignment) error {
+func (r *record) takes(parts []schedule.Assignment) error {
+	if len(parts) == 0 {
+		return fmt.Errorf("workload %q: a decision without assignments %w", r.ID, ErrInvalid)
+	}
 	places := make(map[member]bool, len(parts))
 	for _, l := range r.Leases {
 		if l.State.Live() || slices.Contains(r.Done, l.Token) {
@@ -310,9 +327,6 @@ func (r *record) whole(parts []schedule.Assignment) error {
 		if n < least(t) {
 			return fmt.Errorf("workload %q: %d places for task %q %w: gang %q needs %d", r.ID, n, t.Name, ErrInvalid, r.Workload.Gang, least(t))
 		}
-	}
-	if len(parts) == 0 {
-		return fmt.Errorf("workload %q: a decision without assignments %w", r.ID, ErrInvalid)
 	}
 	return nil
 }

@@ -47,7 +47,25 @@ func (l *Ledger) Get(ctx context.Context, id string) (Record, error) {
 	if r.ID != id {
 		return Record{}, fmt.Errorf("workload %q %w", id, ErrUnknown)
 	}
-	return r.Record, nil
+	return r.whole()
+}
+
+// whole returns the record with its decision.
+func (r *record) whole() (Record, error) {
+	is := r.Record
+	if len(r.explained) == 0 {
+		return is, nil
+	}
+	is.Decision = &schedule.Decision{}
+	if err := parseDoc(decisionForm, r.explained, is.Decision); err != nil {
+		return Record{}, fmt.Errorf("decision of %s: %w", r.ID, err)
+	}
+	for _, l := range r.Leases {
+		if l.State != schedule.Fenced {
+			is.Decision.Assignments = append(is.Decision.Assignments, l.Parts...)
+		}
+	}
+	return is, nil
 }
 
 func (l *Ledger) ended(ctx context.Context, where string, limit int, args ...any) (all []*record, err error) {
@@ -126,12 +144,13 @@ func (l *Ledger) List(ctx context.Context, f Filter, before string, limit int) (
 func (l *Ledger) page(ctx context.Context, found []*record) ([]Record, error) {
 	all := make([]Record, len(found))
 	for i, r := range found {
-		if r.in != nil {
-			if err := l.await(ctx, r.in); err != nil {
-				return nil, err
-			}
+		if err := l.await(ctx, r.in); err != nil { // none: it was read from disk
+			return nil, err
 		}
-		all[i] = r.Record
+		var err error
+		if all[i], err = r.whole(); err != nil {
+			return nil, err
+		}
 	}
 	return all, nil
 }

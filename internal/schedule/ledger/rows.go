@@ -3,9 +3,12 @@ package ledger
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/songhua-io/hub/internal/records"
 	"github.com/songhua-io/hub/internal/schedule"
@@ -19,7 +22,8 @@ var (
 	tenantForm   = formOf[schedule.Tenant]()
 	queueForm    = formOf[schedule.Queue]()
 	signalForm   = formOf[signal.Series]()
-	recordForm   = formOf[Record]()
+	recordForm   = formOf[kept]()
+	decisionForm = formOf[schedule.Decision]()
 	eventForm    = formOf[schedule.Event]()
 )
 
@@ -43,7 +47,7 @@ func encodeThing(v any) []byte {
 // order of the calls.
 func (b *batch) encode(all []written) {
 	for _, w := range all {
-		doc := encodeRecord(&w.Record)
+		doc := encodeRecord(w.record)
 		w.to.mu.Lock()
 		if w.Version > w.to.version {
 			w.to.version, w.to.doc = w.Version, doc
@@ -53,25 +57,26 @@ func (b *batch) encode(all []written) {
 }
 
 // encodeRecord leaves out what follows from the rest.
-func encodeRecord(r *Record) []byte {
-	kept := *r
-	kept.ID, kept.First.ID = "", ""
-	kept.Leases, kept.First.Grants = slices.Clone(r.Leases), slices.Clone(r.First.Grants)
-	for i := range kept.Leases {
-		l := &kept.Leases[i]
+func encodeRecord(r *record) []byte {
+	k := kept{Record: r.Record, Decision: r.explained}
+	k.Record.ID, k.Record.First.ID = "", ""
+	k.Record.Leases, k.Record.First.Grants = slices.Clone(r.Leases), slices.Clone(r.First.Grants)
+	for i := range k.Record.Leases {
+		l := &k.Record.Leases[i]
 		l.ID, l.Workload, l.Tenant = "", "", ""
 	}
-	for i := range kept.First.Grants {
-		kept.First.Grants[i].Lease = ""
+	for i := range k.Record.First.Grants {
+		k.Record.First.Grants[i].Lease = ""
 	}
-	return appendDoc(recordForm, make([]byte, 0, 512), &kept)
+	return appendDoc(recordForm, make([]byte, 0, 512+len(k.Decision)), &k)
 }
 
 func parseRecord(num uint64, doc []byte) (*record, error) {
-	r := &record{num: num}
-	if err := parseDoc(recordForm, doc, &r.Record); err != nil {
+	var k kept
+	if err := parseDoc(recordForm, doc, &k); err != nil {
 		return nil, fmt.Errorf("record %d: %w", num, err)
 	}
+	r := &record{num: num, Record: k.Record, explained: k.Decision}
 	r.ID = reservationID(num)
 	if r.Workload != nil {
 		r.ID = r.Workload.ID
@@ -209,12 +214,22 @@ func parseEvents(first int64, doc []byte) (all []schedule.Event, err error) {
 
 // load reads what lives.
 func (l *Ledger) load(ctx context.Context) error {
-	for _, f := range []func(context.Context) error{l.loadCounters, l.loadInventory, l.loadRecords, l.loadKeys} {
-		if err := f(ctx); err != nil {
-			return err
-		}
+	if err := l.loadCounters(ctx); err != nil {
+		return err
 	}
-	return nil
+	if err := l.loadInventory(ctx); err != nil {
+		return err
+	}
+	both, ctx := errgroup.WithContext(ctx) // they share nothing
+	both.Go(func() error { return l.loadRecords(ctx) })
+	both.Go(func() error { return l.loadKeys(ctx) })
+	return both.Wait()
+}
+
+// count returns a number that a query gives, as a hint of size.
+func (l *Ledger) count(ctx context.Context, query string) (n int64, err error) {
+	err = l.deps.Records.Each(ctx, func(rows *sql.Rows) error { return rows.Scan(&n) }, query)
+	return n, err
 }
 
 func (l *Ledger) loadCounters(ctx context.Context) error {
@@ -280,22 +295,60 @@ func (l *Ledger) loadThing(id thing, doc []byte) error {
 }
 
 func (l *Ledger) loadRecords(ctx context.Context) error {
-	kept := newBatch() // they are on disk
-	close(kept.done)
-	return l.deps.Records.Each(ctx, func(rows *sql.Rows) error {
+	n, err := l.count(ctx, "SELECT count(*) FROM schedule_live")
+	if err != nil {
+		return err
+	}
+	l.live, l.leases, l.expiry = make(map[uint64]*record, n), make(map[uint64]uint64, n), make(expiries, 0, n)
+	var all []*pile
+	var parsing errgroup.Group
+	last := &pile{}
+	err = l.deps.Records.Each(ctx, func(rows *sql.Rows) error {
 		var num int64
 		var doc sql.RawBytes
 		if err := rows.Scan(&num, &doc); err != nil {
 			return err
 		}
-		r, err := parseRecord(uint64(num), doc)
-		if err != nil {
-			return err
+		last.nums, last.docs = append(last.nums, uint64(num)), append(last.docs, slices.Clone(doc))
+		if len(last.nums) == piled {
+			all = append(all, last)
+			parsing.Go(last.parse)
+			last = &pile{}
 		}
-		r.in = kept
-		l.hold(r)
 		return nil
 	}, "SELECT num, doc FROM schedule_live ORDER BY num")
+	all = append(all, last)
+	if err := errors.Join(err, last.parse(), parsing.Wait()); err != nil {
+		return err
+	}
+	for _, p := range all {
+		for _, r := range p.records {
+			l.hold(r)
+		}
+	}
+	return nil
+}
+
+// piled is how many rows are parsed at once.
+const piled = 1000
+
+// pile is some rows, which are read while others are parsed.
+type pile struct {
+	nums    []uint64
+	docs    [][]byte
+	records []*record
+}
+
+func (p *pile) parse() error {
+	p.records = make([]*record, len(p.nums))
+	for i, num := range p.nums {
+		var err error
+		if p.records[i], err = parseRecord(num, p.docs[i]); err != nil {
+			return err
+		}
+	}
+	p.docs = nil
+	return nil
 }
 
 // hold takes a record into memory with what it takes.
@@ -317,6 +370,11 @@ func (l *Ledger) hold(r *record) {
 }
 
 func (l *Ledger) loadKeys(ctx context.Context) error {
+	n, err := l.count(ctx, "SELECT coalesce(sum(length(keys)), 0) FROM schedule_keys")
+	if err != nil {
+		return err
+	}
+	l.keys.used = make(map[digest]use, n/keyBytes)
 	return l.deps.Records.Each(ctx, func(rows *sql.Rows) error {
 		var at int64
 		var all sql.RawBytes
@@ -330,14 +388,15 @@ func (l *Ledger) loadKeys(ctx context.Context) error {
 	}, "SELECT at, keys FROM schedule_keys WHERE at >= ? ORDER BY seq", records.Millis(l.deps.Clock().Add(-keysLife)))
 }
 
-// pruned is how many rows of each table one transaction deletes at most.
-const pruned = 2000
+// pruned is how many rows of each table one transaction deletes at most: callers
+// wait meanwhile.
+const pruned = 500
 
-// prune deletes what is older than it is kept, in pieces.
-func (l *Ledger) prune(ctx context.Context, now time.Time) error {
+// prune deletes a piece of what is older than it is kept, and reports whether
+// there may be more.
+func (l *Ledger) prune(ctx context.Context, now time.Time) (more bool, err error) {
 	l.mu.Lock()
-	for l.keys.forget(now.Add(-keysLife)) {
-	}
+	more = l.keys.forget(now.Add(-keysLife))
 	before := l.last.seq - int64(l.cfg.MaxEvents)
 	l.mu.Unlock()
 	for _, d := range []struct {
@@ -348,11 +407,13 @@ func (l *Ledger) prune(ctx context.Context, now time.Time) error {
 		{"DELETE FROM schedule_keys WHERE seq IN (SELECT seq FROM schedule_keys WHERE at < ? ORDER BY seq LIMIT ?)", records.Millis(now.Add(-keysLife))},
 		{"DELETE FROM schedule_ended WHERE num IN (SELECT num FROM schedule_ended WHERE ended < ? ORDER BY ended LIMIT ?)", records.Millis(now.Add(-l.cfg.Keep))},
 	} {
-		if err := l.delete(ctx, d.query, d.until); err != nil {
-			return fmt.Errorf("delete what is not kept any more: %w", err)
+		n, err := l.delete(ctx, d.query, d.until)
+		if err != nil {
+			return false, fmt.Errorf("delete what is not kept any more: %w", err)
 		}
+		more = more || n == pruned
 	}
-	return l.deps.Records.Each(ctx, func(rows *sql.Rows) error {
+	return more, l.deps.Records.Each(ctx, func(rows *sql.Rows) error {
 		var oldest int64
 		err := rows.Scan(&oldest)
 		l.mu.Lock()
@@ -362,18 +423,13 @@ func (l *Ledger) prune(ctx context.Context, now time.Time) error {
 	}, "SELECT first FROM schedule_commits ORDER BY seq LIMIT 1")
 }
 
-func (l *Ledger) delete(ctx context.Context, query string, until int64) error {
-	for {
-		var n int64
-		err := l.deps.Records.Tx(ctx, func(tx *sql.Tx) error {
-			res, err := tx.ExecContext(ctx, query, until, pruned)
-			if err == nil {
-				n, err = res.RowsAffected()
-			}
-			return err
-		})
-		if err != nil || n < pruned {
-			return err
+func (l *Ledger) delete(ctx context.Context, query string, until int64) (n int64, err error) {
+	err = l.deps.Records.Tx(ctx, func(tx *sql.Tx) error {
+		res, err := tx.ExecContext(ctx, query, until, pruned)
+		if err == nil {
+			n, err = res.RowsAffected()
 		}
-	}
+		return err
+	})
+	return n, err
 }

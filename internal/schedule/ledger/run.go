@@ -26,7 +26,7 @@ func (l *Ledger) Run(ctx context.Context) error {
 	whole := context.WithoutCancel(ctx) // what has begun is finished
 	tick := time.NewTicker(expireEvery)
 	defer tick.Stop()
-	looked := l.deps.Clock()
+	looked, more := l.deps.Clock(), false
 	for {
 		select {
 		case <-ctx.Done():
@@ -38,10 +38,14 @@ func (l *Ledger) Run(ctx context.Context) error {
 		if err := l.commit(whole); err != nil {
 			return l.fail(err)
 		}
-		if now := l.deps.Clock(); now.Sub(looked) > pruneEvery {
+		if now := l.deps.Clock(); more || now.Sub(looked) > pruneEvery {
 			looked = now
-			if err := l.prune(whole, now); err != nil {
+			var err error
+			if more, err = l.prune(whole, now); err != nil {
 				return l.fail(err)
+			}
+			if more { // after what callers wait for
+				l.nudge()
 			}
 		}
 	}
@@ -60,7 +64,7 @@ func (l *Ledger) tick() {
 func (l *Ledger) commit(ctx context.Context) error {
 	l.mu.Lock()
 	b := l.next
-	l.next, l.writing = newBatch(), b
+	l.next, l.writing = newBatch(len(b.events)), b
 	l.mu.Unlock()
 	b.encoding.Wait()
 	if !b.empty() {
@@ -143,10 +147,11 @@ func (t *tail) add(events []schedule.Event) {
 		return
 	}
 	t.last = events[len(events)-1].Seq
-	t.recent = append(t.recent, events...)
-	if n := len(t.recent); n > 2*eventsInMemory {
-		t.recent = append([]schedule.Event(nil), t.recent[n-eventsInMemory:]...)
+	if n := len(t.recent) + len(events); n > cap(t.recent) { // readers may have the old one
+		keep := t.recent[max(0, len(t.recent)-eventsInMemory):]
+		t.recent = append(make([]schedule.Event, 0, 2*eventsInMemory+len(events)), keep...)
 	}
+	t.recent = append(t.recent, events...)
 	close(t.more)
 	t.more = make(chan struct{})
 }

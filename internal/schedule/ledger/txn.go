@@ -17,6 +17,7 @@ type txn struct {
 	now     time.Time
 	last    counters
 	staged  []*record
+	lookup  map[uint64]*record // of staged, once they are many: a facility that is lost
 	moved   []booking
 	events  []schedule.Event
 	changes []Change
@@ -135,20 +136,46 @@ func (r *record) lives() bool {
 
 // find returns a version of a record that this transaction may change.
 func (t *txn) find(num uint64) (*record, error) {
-	for _, r := range slices.Backward(t.staged) {
-		if r.num == num {
-			return r, nil
-		}
+	if r := t.seek(num); r != nil {
+		return r, nil
 	}
 	old := t.l.live[num]
 	if old == nil {
 		return nil, fmt.Errorf("workload %q %w, or has ended", workloadID(num), ErrUnknown)
 	}
-	r := &record{Record: old.Record, num: num}
+	r := &record{Record: old.Record, num: num, explained: old.explained}
 	r.Leases, r.Done = slices.Clone(r.Leases), slices.Clone(r.Done)
 	r.Version++
-	t.staged = append(t.staged, r)
+	t.stage(r)
 	return r, nil
+}
+
+// few is how many staged records are looked through one by one.
+const few = 16
+
+func (t *txn) stage(r *record) {
+	t.staged = append(t.staged, r)
+	switch {
+	case t.lookup != nil:
+		t.lookup[r.num] = r
+	case len(t.staged) > few:
+		t.lookup = make(map[uint64]*record, 4*few)
+		for _, r := range t.staged {
+			t.lookup[r.num] = r
+		}
+	}
+}
+
+func (t *txn) seek(num uint64) *record {
+	if t.lookup != nil {
+		return t.lookup[num]
+	}
+	for _, r := range t.staged {
+		if r.num == num {
+			return r
+		}
+	}
+	return nil
 }
 
 // add stages a new record.
@@ -156,7 +183,7 @@ func (t *txn) add() *record {
 	t.last.num++
 	r := &record{num: t.last.num}
 	r.Version = 1
-	t.staged = append(t.staged, r)
+	t.stage(r)
 	return r
 }
 

@@ -80,8 +80,8 @@ func (s *Scheduler) place(r *ledger.Record) {
 		s.changed()
 	case schedule.Deferred:
 		s.queue.Remove(r.ID)
-		if r.Decision != nil {
-			s.deferUntil(r.Workload, r.Decision.Until)
+		if !r.Until.IsZero() {
+			s.deferUntil(r.Workload, r.Until)
 		}
 		s.nudge()
 	default:
