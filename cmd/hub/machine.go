@@ -20,7 +20,7 @@ import (
 // reportThisMachine registers this machine as a node and runs an edge agent.
 func reportThisMachine(ctx context.Context, at hub.Addresses, admin string, log *slog.Logger) error {
 	cfg := edge.DefaultConfig()
-	cfg.Device = thisMachine()
+	cfg.Version, cfg.Device = version(), thisMachine()
 	cfg.Data = filepath.Join(at.Data, "agent")
 	cfg.StatusInterval = 10 * time.Second
 	cfg.Uplink.URL = "mqtt://" + at.MQTT
