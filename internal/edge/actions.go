@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -14,7 +15,10 @@ import (
 )
 
 // action is something that the hub may ask for.
-type action func(ctx context.Context, params json.RawMessage) (any, error)
+type action struct {
+	params schema
+	do     func(ctx context.Context, params json.RawMessage) (any, error)
+}
 
 // none are the parameters of what takes none.
 type none struct{}
@@ -51,16 +55,16 @@ type flushed struct {
 // act does what a command names.
 func (a *agent) act(ctx context.Context, name string, params json.RawMessage) (any, error) {
 	known := a.actions()
-	do, ok := known[name]
+	asked, ok := known[name]
 	if !ok {
 		return nil, fmt.Errorf("%.70q is no command of this agent; it has %s", name, strings.Join(slices.Sorted(maps.Keys(known)), ", "))
 	}
-	return do(ctx, params)
+	return asked.do(ctx, params)
 }
 
 // typed reads the parameters strictly.
 func typed[P any](do func(context.Context, P) (any, error)) action {
-	return func(ctx context.Context, params json.RawMessage) (any, error) {
+	return action{paramsSchema(reflect.TypeFor[P]()), func(ctx context.Context, params json.RawMessage) (any, error) {
 		var p P
 		if len(params) > 0 && string(params) != "null" {
 			d := json.NewDecoder(bytes.NewReader(params))
@@ -70,7 +74,7 @@ func typed[P any](do func(context.Context, P) (any, error)) action {
 			}
 		}
 		return do(ctx, p)
-	}
+	}}
 }
 
 type pong struct {
