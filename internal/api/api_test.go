@@ -86,6 +86,7 @@ type hub struct {
 	token     string // of role admin
 	authority *authority.Authority
 	enrolment *enrolment.Registrar
+	audit     *audit.Log
 }
 
 func start(t testing.TB, beside ...Beside) *hub {
@@ -126,7 +127,9 @@ func start(t testing.TB, beside ...Beside) *hub {
 	ended := make(chan error, 1)
 	go func() { ended <- commands.Run(ctx) }()
 	twins := twin.New(twin.Deps{Records: db, Check: func(string, json.RawMessage) error { return nil }, Clock: time.Now})
-	h.api, err = New(Deps{Authority: h.authority, Enrolment: h.enrolment, Doors: func(host string) map[string]string { return map[string]string{"https": "https://" + host} }, Registry: h.registry, Presence: h.presence, Commands: commands, Twins: twins, Tokens: h.tokens, Audit: audit.Log{DB: db}, Models: models, Desk: h.desk,
+	h.audit, err = audit.Open(audit.Options{Records: db, Dir: dir, Config: audit.DefaultConfig(), Log: log, Clock: time.Now, Metrics: prometheus.NewRegistry()})
+	check(err)
+	h.api, err = New(Deps{Authority: h.authority, Enrolment: h.enrolment, Doors: func(host string) map[string]string { return map[string]string{"https": "https://" + host} }, Registry: h.registry, Presence: h.presence, Commands: commands, Twins: twins, Tokens: h.tokens, Audit: h.audit, Models: models, Desk: h.desk,
 		Answers: records.Answers{DB: db, Now: time.Now}, Sealer: sealer, Rates: func() Rates { return Rates{SamplesPerSecond: 1.5} },
 		Ready: func() error { return h.ready }, Version: "test", Log: log, Now: time.Now, Metrics: h.metrics, Beside: beside})
 	check(err)

@@ -312,7 +312,9 @@ func (l *Log) resume(ctx context.Context, tx *sql.Tx) (c Checkpoint, w *walk, er
 	if tree.root() != c.Root {
 		return c, w, &Finding{How: BadTree, Text: "the stored Merkle tree is not the one that was signed"}
 	}
-	w.tree, w.fits = *tree, c
+	if w.tree, w.fits = *tree, c; c.Size == 0 {
+		return c, w, nil
+	}
 	w.last, err = scan(tx.QueryRowContext(ctx, "SELECT "+columns+" FROM audit WHERE seq = ?", c.Size))
 	if errors.Is(err, sql.ErrNoRows) {
 		return c, w, &Finding{Seq: c.Size, How: Truncated, Text: fmt.Sprintf("entry %d, which was signed, is gone", c.Size)}
