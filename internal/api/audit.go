@@ -30,8 +30,8 @@ type auditOut struct {
 	Hash   string          `json:"hash"`
 }
 
-// auditChoice narrows which entries are meant.
-type auditChoice struct {
+// AuditChoice narrows which entries are meant.
+type AuditChoice struct {
 	Since  time.Time `query:"since" doc:"from this time on"`
 	Until  time.Time `query:"until" doc:"before this time"`
 	Actor  string    `query:"actor" doc:"name of the token, or what else acted"`
@@ -41,13 +41,13 @@ type auditChoice struct {
 }
 
 // filter is the choice within the caller's region.
-func (c *auditChoice) filter(ctx context.Context) audit.Filter {
+func (c *AuditChoice) filter(ctx context.Context) audit.Filter {
 	return audit.Filter{Region: region(ctx), Since: c.Since, Until: c.Until, Actor: c.Actor, Action: c.Action, Object: c.Object, Origin: c.Origin}
 }
 
 type auditQuery struct {
 	Paging
-	auditChoice
+	AuditChoice
 }
 
 func (a *API) listAudit(ctx context.Context, in *auditQuery) (*pageOut[auditOut], error) {
@@ -117,7 +117,7 @@ func (a *API) showAuditKey(context.Context, *nothing) (*auditKeyOut, error) {
 }
 
 type exportQuery struct {
-	auditChoice
+	AuditChoice
 	After int64 `query:"after" minimum:"0" doc:"only entries behind this number: where an export that broke off is taken up again"`
 }
 
