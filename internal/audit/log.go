@@ -213,8 +213,9 @@ func (l *Log) due(ctx context.Context) (due bool, err error) {
 	return due, err
 }
 
-// chunk bounds the entries that one transaction signs.
-const chunk = 10_000
+// chunk bounds the entries that one transaction signs, and so for how long other
+// writers wait.
+const chunk = 1000
 
 // Checkpoint signs all entries that are there, after looking at those that are
 // new, and returns the newest checkpoint. It is durable, also outside of the

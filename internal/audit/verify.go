@@ -152,7 +152,8 @@ func (v *verification) take(ctx context.Context, e Entry) error {
 	return v.compare(ctx)
 }
 
-// compare holds the stored tree against that of the entries.
+// compare holds the stored tree against that of the entries. The first place
+// that differs is reported, and no other is looked at: it serves proofs alone.
 func (v *verification) compare(ctx context.Context) error {
 	n := 0
 	err := v.db.Each(ctx, func(rows *sql.Rows) error {
@@ -162,25 +163,24 @@ func (v *verification) compare(ctx context.Context) error {
 			return err
 		}
 		if place != v.at+int64(n) || string(hash) != string(v.gained[n][:]) {
-			return v.badTree(v.at + int64(n))
+			return errDiffers
 		}
 		n++
 		return nil
 	}, "SELECT place, hash FROM audit_tree WHERE place >= ? AND place < ? ORDER BY place", v.at, v.at+int64(len(v.gained)))
-	if err == nil && n < len(v.gained) {
-		err = v.badTree(v.at + int64(n))
+	if err != nil && !errors.Is(err, errDiffers) && !lacks(err) {
+		return err
+	}
+	if n < len(v.gained) {
+		v.signed = 0
+		v.found(Finding{How: BadTree, Text: fmt.Sprintf(
+			"the stored Merkle tree is damaged at place %d, so that exports cannot be proved: restore the table audit_tree from a backup of the database", v.at+int64(n))})
 	}
 	v.at, v.gained = v.at+int64(n), v.gained[:0]
-	if lacks(err) {
-		err = v.badTree(0)
-	}
-	return err
+	return nil
 }
 
-func (v *verification) badTree(place int64) *Finding {
-	return &Finding{How: BadTree, Text: fmt.Sprintf(
-		"the stored Merkle tree is damaged at place %d; the entries are intact: stop the hub and restore the table audit_tree from a backup", place)}
-}
+var errDiffers = errors.New("the stored tree differs")
 
 func (v *verification) damage(ctx context.Context, e Entry, next *Entry) error {
 	a := around{last: v.walk.last, next: next, newest: e.Seq}

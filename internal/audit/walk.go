@@ -44,8 +44,8 @@ func (w *walk) take(e Entry) ([]tlog.Hash, *Finding) {
 func (w *walk) forged(c Checkpoint) *Finding {
 	first := w.fits.Size + 1
 	return &Finding{Seq: first, How: Forged, Text: fmt.Sprintf(
-		"entries %d to %d are not those that were signed at %s (%s): from entry %d on, entries were replaced and all hashes after them computed anew; entries 1 to %d are as they were",
-		first, c.Size, c.At.Format(timeShown), c.From, first, w.fits.Size)}
+		"entries %d to %d are not those that were signed at %s (%s): one of them was replaced, and all hashes after it computed anew",
+		first, c.Size, c.At.Format(timeShown), c.From)}
 }
 
 // end reports the entries that checkpoints speak of and that did not come.
