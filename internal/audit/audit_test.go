@@ -176,7 +176,7 @@ func TestEveryTamperingIsFoundAndNamed(t *testing.T) {
 		"UPDATE audit_tree SET hash = (SELECT hash FROM audit_tree WHERE place = 0) WHERE place = 3":                               "bad_tree 0",
 		"DELETE FROM audit_tree WHERE place = 6":                                                                                   "bad_tree 0",
 		"UPDATE audit_tree SET place = 99 WHERE place = 2":                                                                         "bad_tree 0",
-		"DELETE FROM audit_tree WHERE place = 0; UPDATE audit SET actor = 'eve' WHERE seq = 6": "changed 6",
+		"DELETE FROM audit_tree WHERE place = 0; UPDATE audit SET actor = 'eve' WHERE seq = 6":                                     "changed 6",
 		"DROP TABLE audit_tree":                                                        "bad_tree 0",
 		"DROP TABLE audit_checkpoints":                                                 "bad_checkpoint 0",
 		"UPDATE audit SET hash = x'00' WHERE seq = 2":                                  "changed 2",
