@@ -52,6 +52,10 @@ const (
 	ReadAudit     Action = "audit.read"
 )
 
+// SignIn is what the record of changes calls a person's coming to the pages. It
+// is no right of its own.
+const SignIn Action = "pages.sign_in"
+
 // rights is the whole of who may do what.
 var rights = [...]struct {
 	action Action

@@ -1,6 +1,7 @@
 package access
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"net/http/httptest"
@@ -120,7 +121,7 @@ func TestAdminTokenIsThereAtEveryStart(t *testing.T) {
 	start := func() string {
 		t.Helper()
 		tokens := openTokens(t, dir, time.Now)
-		path, err := tokens.EnsureAdmin(t.Context(), dir)
+		path, err := tokens.EnsureAdmin(t.Context(), dir, func(ctx context.Context) context.Context { return ctx })
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -248,8 +248,9 @@ const AdminFile = "admin.token"
 
 // EnsureAdmin makes sure that dir/admin.token (mode 0600) holds a token of role
 // admin that works, and returns the file's path. A lost file is made anew; the
-// token that was in it stops to work.
-func (t *Tokens) EnsureAdmin(ctx context.Context, dir string) (string, error) {
+// token that was in it stops to work. The transaction that makes a token has the
+// context that noted returns.
+func (t *Tokens) EnsureAdmin(ctx context.Context, dir string, noted func(context.Context) context.Context) (string, error) {
 	path := filepath.Join(dir, AdminFile)
 	text, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -258,7 +259,7 @@ func (t *Tokens) EnsureAdmin(ctx context.Context, dir string) (string, error) {
 	if k, err := t.Find(ctx, strings.TrimSpace(string(text))); err == nil && k.Role == Admin && k.Region == "" {
 		return path, nil
 	}
-	_, secret, err := t.put(ctx, Token{Name: "admin", Role: Admin}, true)
+	_, secret, err := t.put(noted(ctx), Token{Name: "admin", Role: Admin}, true)
 	if err != nil {
 		return "", err
 	}

@@ -32,7 +32,7 @@ type Deps struct {
 	Commands  *command.Ledger
 	Twins     *twin.Twins
 	Tokens    *access.Tokens
-	Audit     audit.Log
+	Audit     *audit.Log
 	Models    *model.Models
 	Desk      Desk
 	Authority *authority.Authority

@@ -9,6 +9,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/songhua-io/hub/internal/access"
+	"github.com/songhua-io/hub/internal/audit"
 	"github.com/songhua-io/hub/internal/authority"
 	"github.com/songhua-io/hub/internal/command"
 	"github.com/songhua-io/hub/internal/enrolment"
@@ -63,6 +64,7 @@ var statusOf = [...]struct {
 	{enrolment.ErrToken, http.StatusUnauthorized},
 	{enrolment.ErrScope, http.StatusForbidden},
 	{authority.ErrRequest, http.StatusUnprocessableEntity},
+	{audit.ErrDamaged, http.StatusConflict},
 	{access.ErrInvalid, http.StatusUnprocessableEntity},
 }
 

@@ -34,7 +34,7 @@ func (h *hub) surface() (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	pages, err := web.New(web.Deps{Check: h.mayOpenPages, Version: h.options.Version, Secure: h.cfg.TLS.Certificate != "", Log: h.log})
+	pages, err := web.New(web.Deps{Check: h.mayOpenPages, Changes: h.changes, Version: h.options.Version, Secure: h.cfg.TLS.Certificate != "", Log: h.log})
 	if err != nil {
 		return nil, err
 	}
@@ -46,6 +46,7 @@ func (h *hub) surface() (http.Handler, error) {
 		{Pattern: "GET /mqtt", ZH: "经 WebSocket 的 MQTT", EN: "MQTT over WebSocket", Own: true, Handler: h.mqtt.Handler()},
 		h.metricsRoute(),
 		{Pattern: "GET /{$}", ZH: "控制台页面", EN: "The console", Handler: pages},
+		{Pattern: "GET /audit", ZH: "变更记录页面", EN: "The page of the record of changes", Handler: pages},
 		{Pattern: "/signin", ZH: "登录页面", EN: "Sign in to the pages", Handler: pages},
 		{Pattern: "POST /signout", ZH: "退出登录", EN: "Sign out of the pages", Handler: pages},
 		{Pattern: "GET /static/", ZH: "页面所用的文件", EN: "Files of the pages", Handler: pages},
@@ -80,9 +81,11 @@ func (h *hub) mayOpenPages(ctx context.Context, token string) error {
 	if err != nil {
 		return err
 	}
-	if d := access.Allow(access.Caller{Name: t.Name, Role: t.Role, Region: t.Region}, access.ReadDevices, access.Anywhere); !d.Allowed {
+	c := access.Caller{Name: t.Name, Role: t.Role, Region: t.Region, Address: access.CallerOf(ctx).Address}
+	if d := access.Allow(c, access.ReadDevices, access.Anywhere); !d.Allowed {
 		return errors.New(d.EN)
 	}
+	h.notedSignIn(ctx, c)
 	return nil
 }
 
