@@ -82,6 +82,7 @@ func (r *Registry) newCredential(ctx context.Context, id string, version int64, 
 	e := r.devices[id]
 	r.unindex(e)
 	e.device, e.cred = &d, c.held()
+	r.regrade(d.Device)
 	r.index(e)
 	if revoke {
 		e.revoke()

@@ -74,6 +74,7 @@ type Registry struct {
 	sites   map[string]*Site
 	units   map[string]string
 
+	graded gradings
 	states stateMarks
 }
 
@@ -91,9 +92,10 @@ func Open(ctx context.Context, c Config) (*Registry, error) {
 		hashing: make(chan struct{}, runtime.GOMAXPROCS(0)),
 		devices: map[string]*entry{}, byMark: map[mark][]string{},
 		sites: map[string]*Site{}, units: map[string]string{},
+		graded: gradings{devices: map[string]*telemetry.Device{}, departed: map[string]telemetry.Grade{}},
 		states: stateMarks{known: map[stateKey]stateMark{}, seed: maphash.MakeSeed()},
 	}
-	for _, load := range []func(context.Context) error{r.loadDevices, r.loadSites, r.loadUnits} {
+	for _, load := range []func(context.Context) error{r.loadDevices, r.loadDeparted, r.loadSites, r.loadUnits} {
 		if err := load(ctx); err != nil {
 			return nil, fmt.Errorf("read the registry: %w", err)
 		}
@@ -113,6 +115,7 @@ func (r *Registry) loadDevices(ctx context.Context) error {
 		}
 		r.devices[e.device.ID] = e
 		r.index(e)
+		r.regrade(e.device.Device)
 		return nil
 	}, `SELECT d.id, kind, site, region, tags, period, lat, lon, gateway, grade, disabled, version, d.created, updated, key_id, mac, sealed, c.created, awaited, coalesce(model, '')
 		FROM devices d JOIN credentials c ON c.device = d.id`)

@@ -1,0 +1,13 @@
+-- +goose Up
+ALTER TABLE tokens ADD COLUMN grade INTEGER NOT NULL DEFAULT 1; -- the highest that it may see: 1 general, 2 important, 3 core
+UPDATE tokens SET grade = 3 WHERE role = 'admin';
+
+-- The highest grade that a removed device's data could have: its series stay.
+CREATE TABLE departed (
+    device TEXT    NOT NULL PRIMARY KEY,
+    grade  INTEGER NOT NULL
+);
+
+-- +goose Down
+DROP TABLE departed;
+ALTER TABLE tokens DROP COLUMN grade;
