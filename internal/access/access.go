@@ -118,7 +118,7 @@ type Caller struct {
 	// Region is the prefix of division codes that the caller is narrowed to;
 	// empty means all.
 	Region string
-	// Grade is the highest grade of data that the caller may see. Art. 74(2)
+	// Grade is the highest grade of data that the caller may see. Art. 74(3)
 	Grade telemetry.Grade
 	// Address is where the request came from.
 	Address string

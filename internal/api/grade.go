@@ -8,7 +8,7 @@ import (
 	"github.com/songhua-io/hub/internal/telemetry"
 )
 
-// mayGrade decides about data of a grade. Art. 74(2)
+// mayGrade decides about data of a grade. Art. 74(3)
 func mayGrade(ctx context.Context, g telemetry.Grade) error {
 	c := access.CallerOf(ctx)
 	if d := access.AllowGrade(c, g); !d.Allowed {

@@ -9,7 +9,7 @@ import (
 )
 
 // grades says what callers may not see, by what the registry and the models say
-// now: a change counts for the next question. Art. 74(2)
+// now: a change counts for the next question. Art. 74(3)
 type grades struct {
 	registry *registry.Registry
 

@@ -148,7 +148,7 @@ func (h *hub) hold(t *testing.T, all []thing, seen, who string, role access.Role
 			if is && !may {
 				for line := range strings.SplitSeq(seen, "\n") {
 					if strings.Contains(line, text) {
-						t.Errorf("%s reads %q of grade %s in %.300s", who, text, grade, line)
+						t.Errorf("%s reads %q of grade %s in %.300q", who, text, grade, line)
 					}
 				}
 			}
@@ -229,6 +229,14 @@ func TestAChangedGradeCountsForTheNextQuestion(t *testing.T) {
 	do(operator, 404, http.MethodPatch, "/api/v1/devices/p1", `{"grade": "general"}`)
 	do(chief, 200, http.MethodPatch, "/api/v1/devices/p1", `{"grade": "general"}`)
 	wants("lowered", true)
+	do(chief, 200, http.MethodPut, "/api/v1/models/probe", `{"id": "probe", "names": {"en": "P"}, "metrics": [{"name": "level", "grade": "important"}]}`)
+	_, device := h.ask(t, operator, http.MethodGet, "/api/v1/devices/p1", nil)
+	_, rejects := h.ask(t, operator, http.MethodGet, "/api/v1/rejects?payload=true", nil)
+	if !strings.Contains(device, `"p1"`) || strings.Contains(device, "zq-text") || strings.Contains(rejects, `"p1"`) {
+		t.Errorf("one metric raised: texts and rejected messages may hold it: %s, %s", device, rejects)
+	}
+	do(chief, 200, http.MethodPut, "/api/v1/models/probe", `{"id": "probe", "names": {"en": "P"}, "metrics": [{"name": "level"}]}`)
+	wants("its metric lowered", true)
 	do(operator, 403, http.MethodPut, "/api/v1/models/probe", `{"id": "probe", "names": {"en": "P"}, "grade": "core", "metrics": [{"name": "level"}]}`)
 	do(chief, 200, http.MethodPut, "/api/v1/models/probe", `{"id": "probe", "names": {"en": "P"}, "grade": "core", "metrics": [{"name": "level"}]}`)
 	wants("raised by its model", false)

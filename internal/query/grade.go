@@ -19,7 +19,7 @@ const (
 	regionLabel = "region"
 )
 
-// Hidden is what callers of a grade may not see (Art. 74(2)). It is immutable;
+// Hidden is what callers of a grade may not see (Art. 74(3)). It is immutable;
 // nil hides nothing.
 type Hidden struct {
 	metrics map[string]map[string]bool // by device; a nil set is all of them

@@ -164,6 +164,9 @@ func (r *Registry) admitGateway(ids []string, m mark, about string) (*Peer, erro
 // before the device was registered.
 func (r *Registry) AuthenticateCertificate(c *x509.Certificate, own bool) (*Peer, error) {
 	return r.proven(c.Subject.CommonName, func(e *entry) error {
+		if now := r.now(); now.After(c.NotAfter) { // a connection may outlive it
+			return fmt.Errorf("%w: the certificate of device %q ended at %s", ErrUnauthorized, e.device.ID, c.NotAfter.Format(time.RFC3339))
+		}
 		if !own && !e.cred.since.After(e.device.Created) {
 			return nil
 		}

@@ -11,7 +11,7 @@ import (
 )
 
 // gradings are the devices whose data not everybody may see: few of all, so that
-// who asks looks at these alone. Art. 74(2)
+// who asks looks at these alone. Art. 74(3)
 type gradings struct {
 	// devices may report data of a grade above general, by id; departed are the
 	// removed ones, with the highest grade that their data could have: their
