@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+	"github.com/eclipse/paho.golang/packets"
 	"github.com/eclipse/paho.golang/paho"
 	paho3 "github.com/eclipse/paho.mqtt.golang"
 
@@ -189,7 +190,7 @@ func TestACertificateIsEnoughForMQTTOverWebSocket(t *testing.T) {
 		t.Fatal(err)
 	}
 	gone := make(chan error, 1)
-	five := paho.NewClient(paho.ClientConfig{Conn: websocket.NetConn(ctx, ws, websocket.MessageBinary),
+	five := paho.NewClient(paho.ClientConfig{Conn: packets.NewThreadSafeConn(websocket.NetConn(ctx, ws, websocket.MessageBinary)), // it writes packets in pieces
 		OnClientError: func(err error) { gone <- err }, OnServerDisconnect: func(d *paho.Disconnect) { gone <- nil }})
 	if ack, err := five.Connect(ctx, &paho.Connect{ClientID: "five", CleanStart: true, KeepAlive: 30}); err != nil || ack.ReasonCode != 0 {
 		t.Fatalf("%+v %v", ack, err)
