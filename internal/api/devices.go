@@ -62,14 +62,15 @@ type DeviceOut struct {
 	Presence       presenceOut `json:"presence"`
 	LastSeen       *time.Time  `json:"last_seen" doc:"when live traffic last arrived"`
 	// LastEvent is null until samples carry a time.
-	LastEvent     *time.Time          `json:"last_event" doc:"the newest time of its samples"`
-	Series        int                 `json:"series" doc:"0 for callers who may not see all that it reports"`
-	Samples       uint64              `json:"samples" doc:"since the hub started; 0 for callers who may not see all that it reports"`
-	LearnedPeriod string              `json:"learned_period,omitempty"`
-	States        map[string]stateOut `json:"states,omitempty" doc:"strings that the device reported"`
-	Version       int64               `json:"version"`
-	Created       time.Time           `json:"created"`
-	Updated       time.Time           `json:"updated"`
+	LastEvent       *time.Time          `json:"last_event" doc:"the newest time of its samples"`
+	Series          int                 `json:"series" doc:"0 for callers who may not see all that it reports"`
+	Samples         uint64              `json:"samples" doc:"since the hub started; 0 for callers who may not see all that it reports"`
+	CertificateEnds *time.Time          `json:"certificate_ends,omitempty" doc:"when its newest certificate ends; absent when none is known"`
+	LearnedPeriod   string              `json:"learned_period,omitempty"`
+	States          map[string]stateOut `json:"states,omitempty" doc:"strings that the device reported"`
+	Version         int64               `json:"version"`
+	Created         time.Time           `json:"created"`
+	Updated         time.Time           `json:"updated"`
 }
 
 type presenceOut struct {
@@ -89,7 +90,7 @@ func (a *API) show(ctx context.Context, d *registry.Device) DeviceOut {
 		DeviceIn: describeDevice(d), Disabled: d.Disabled,
 		Presence: presenceOut{State: string(s.State), Since: moment(s.Since), Reason: string(s.Reason)},
 		LastSeen: moment(s.LastSeen), LastEvent: moment(s.LastEvent), Series: s.Series, Samples: s.Samples,
-		Version: d.Version, Created: d.Created, Updated: d.Updated,
+		CertificateEnds: moment(a.Registry.CertificateEnds(d.ID)), Version: d.Version, Created: d.Created, Updated: d.Updated,
 	}
 	if g := d.EffectiveGrade(); g != telemetry.Ungraded {
 		out.EffectiveGrade = g.String()

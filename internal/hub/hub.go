@@ -175,6 +175,7 @@ func (h *hub) openRecords(ctx context.Context) error {
 	if h.at.TokenFile, err = h.tokens.EnsureAdmin(ctx, dir); err != nil {
 		return err
 	}
+	h.tokens.Watch(h.metrics)
 	h.audit = audit.Log{DB: h.records}
 	return nil
 }

@@ -167,12 +167,11 @@ func (r *Registry) AuthenticateCertificate(c *x509.Certificate, own bool) (*Peer
 		if now := r.now(); now.After(c.NotAfter) { // a connection may outlive it
 			return fmt.Errorf("%w: the certificate of device %q ended at %s", ErrUnauthorized, e.device.ID, c.NotAfter.Format(time.RFC3339))
 		}
-		if !own && !e.cred.since.After(e.device.Created) {
-			return nil
-		}
-		if since := e.cred.from(); c.NotBefore.Before(since) {
+		outside := !own && !e.cred.since.After(e.device.Created)
+		if since := e.cred.from(); !outside && c.NotBefore.Before(since) {
 			return fmt.Errorf("%w: the certificate of device %q begins at %s, and its credentials changed at %s", ErrUnauthorized, e.device.ID, c.NotBefore.Format(time.RFC3339), since.Format(time.RFC3339))
 		}
+		e.ends = later(e.ends, c.NotAfter)
 		return nil
 	})
 }

@@ -8,6 +8,9 @@ CREATE TABLE departed (
     grade  INTEGER NOT NULL
 );
 
+ALTER TABLE credentials ADD COLUMN ends BIGINT NOT NULL DEFAULT 0; -- when the newest certificate that was issued ends, 0 for none
+
 -- +goose Down
+ALTER TABLE credentials DROP COLUMN ends;
 DROP TABLE departed;
 ALTER TABLE tokens DROP COLUMN grade;
