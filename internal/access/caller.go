@@ -49,7 +49,7 @@ func (t *Tokens) caller(ctx context.Context, secret string, c Caller) Caller {
 		c.Refused = err.Error()
 		return c
 	}
-	c.Name, c.Role, c.Region = token.Name, token.Role, token.Region
+	c.Name, c.Role, c.Region, c.Grade = token.Name, token.Role, token.Region, token.Grade
 	return c
 }
 

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/songhua-io/hub/internal/records"
+	"github.com/songhua-io/hub/internal/telemetry"
 )
 
 // Errors of tokens, wrapped with the thing they are about.
@@ -39,6 +40,9 @@ type Token struct {
 	Name   string
 	Role   Role
 	Region string // prefix of division codes; empty for all
+	// Grade is the highest grade of data that it may see. Create makes core of
+	// ungraded for admins, and general for all others.
+	Grade telemetry.Grade
 	// Expires is when it stops to work; zero for never.
 	Created, Expires time.Time
 	// LastUse is rounded down to the hour; zero for never.
@@ -67,7 +71,7 @@ func OpenTokens(ctx context.Context, db *records.DB, now func() time.Time) (*Tok
 		k := &Token{}
 		var h []byte
 		var created, expires, lastUse int64
-		if err := rows.Scan(&k.Name, &h, &k.Role, &k.Region, &created, &expires, &lastUse); err != nil {
+		if err := rows.Scan(&k.Name, &h, &k.Role, &k.Region, &k.Grade, &created, &expires, &lastUse); err != nil {
 			return err
 		}
 		if len(h) != sha256.Size {
@@ -76,7 +80,7 @@ func OpenTokens(ctx context.Context, db *records.DB, now func() time.Time) (*Tok
 		k.Created, k.Expires, k.LastUse = records.Time(created), records.Time(expires), records.Time(lastUse)
 		t.byHash[hash(h)], t.byName[k.Name] = k, hash(h)
 		return nil
-	}, "SELECT name, hash, role, region, created, expires, last_use FROM tokens")
+	}, "SELECT name, hash, role, region, grade, created, expires, last_use FROM tokens")
 	if err != nil {
 		return nil, fmt.Errorf("read tokens: %w", err)
 	}
@@ -109,6 +113,9 @@ func (t *Tokens) Create(ctx context.Context, k Token) (Token, string, error) {
 
 func (t *Tokens) put(ctx context.Context, k Token, replace bool) (Token, string, error) {
 	k.Created, k.LastUse = records.Time(records.Millis(t.now())), time.Time{}
+	if k.Grade == telemetry.Ungraded {
+		k.Grade = Ordinary(k.Role)
+	}
 	if err := k.check(k.Created); err != nil {
 		return Token{}, "", err
 	}
@@ -125,8 +132,8 @@ func (t *Tokens) put(ctx context.Context, k Token, replace bool) (Token, string,
 		if _, err := tx.ExecContext(ctx, "DELETE FROM tokens WHERE name = ?", k.Name); err != nil {
 			return err
 		}
-		_, err := tx.ExecContext(ctx, "INSERT INTO tokens (name, hash, role, region, created, expires, last_use) VALUES (?, ?, ?, ?, ?, ?, 0)",
-			k.Name, h[:], string(k.Role), k.Region, records.Millis(k.Created), records.Millis(k.Expires))
+		_, err := tx.ExecContext(ctx, "INSERT INTO tokens (name, hash, role, region, grade, created, expires, last_use) VALUES (?, ?, ?, ?, ?, ?, ?, 0)",
+			k.Name, h[:], string(k.Role), k.Region, int(k.Grade), records.Millis(k.Created), records.Millis(k.Expires))
 		return err
 	})
 	if err != nil {
@@ -137,6 +144,15 @@ func (t *Tokens) put(ctx context.Context, k Token, replace bool) (Token, string,
 	delete(t.byHash, t.byName[k.Name])
 	t.byHash[h], t.byName[k.Name] = &k, h
 	return k, secret, nil
+}
+
+// Ordinary is the highest grade that a role may see unless its token says
+// otherwise.
+func Ordinary(role Role) telemetry.Grade {
+	if role == Admin {
+		return telemetry.Core
+	}
+	return telemetry.General
 }
 
 func (t *Tokens) room(name string, replace bool) error {
@@ -256,7 +272,7 @@ func (t *Tokens) EnsureAdmin(ctx context.Context, dir string, noted func(context
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", fmt.Errorf("admin token: %w", err)
 	}
-	if k, err := t.Find(ctx, strings.TrimSpace(string(text))); err == nil && k.Role == Admin && k.Region == "" {
+	if k, err := t.Find(ctx, strings.TrimSpace(string(text))); err == nil && k.Role == Admin && k.Region == "" && k.Grade == telemetry.Core {
 		return path, nil
 	}
 	_, secret, err := t.put(noted(ctx), Token{Name: "admin", Role: Admin}, true)

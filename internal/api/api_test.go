@@ -104,7 +104,7 @@ func start(t testing.TB, beside ...Beside) *hub {
 	sealer, err := registry.OpenSealer(filepath.Join(dir, "secrets.key"))
 	check(err)
 	log := slog.New(slog.DiscardHandler)
-	models, err := model.Open(t.Context(), model.Deps{Records: db, Users: func(id string) int { return h.registry.Users(id) },
+	models, err := model.Open(t.Context(), model.Deps{Records: db, Users: func(id string) int { return h.registry.Users(id, nil) },
 		Changed: func(m *telemetry.Model) { h.registry.Remodel(m) }, Log: log, Clock: time.Now, Metrics: prometheus.NewRegistry()})
 	check(err)
 	h.registry, err = registry.Open(t.Context(), registry.Config{Records: db, Sealer: sealer, Log: log, Now: time.Now, Model: models.View})

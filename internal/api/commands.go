@@ -108,7 +108,9 @@ func (a *API) listCommands(ctx context.Context, in *commandQuery) (*pageOut[Comm
 	}
 	out := newPage[CommandOut](len(found))
 	for _, c := range found {
-		out.Body.Items = append(out.Body.Items, showCommand(c))
+		if _, err := a.device(ctx, c.Device); err == nil {
+			out.Body.Items = append(out.Body.Items, showCommand(c))
+		}
 	}
 	if len(found) == in.Limit {
 		out.Body.Next = cursor(found[len(found)-1].ID)
@@ -147,7 +149,10 @@ func (a *API) getCommand(ctx context.Context, in *commandID) (*oneCommand, error
 	}
 	wait, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
-	c, err = a.Commands.Wait(wait, in.ID)
+	if _, err = a.Commands.Wait(wait, in.ID); err != nil {
+		return nil, err
+	}
+	c, err = a.command(ctx, in.ID) // it may be the caller's to see no longer
 	return &oneCommand{showCommand(c)}, err
 }
 

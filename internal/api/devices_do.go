@@ -49,7 +49,7 @@ func (a *API) setDisabled(ctx context.Context, in *DeviceID, to bool, set func(c
 	if err != nil {
 		return nil, err
 	}
-	return a.one(d), nil
+	return a.one(ctx, d), nil
 }
 
 func (a *API) rotateDevice(ctx context.Context, in *DeviceID) (*madeDevice, error) {
@@ -61,7 +61,7 @@ func (a *API) rotateDevice(ctx context.Context, in *DeviceID) (*madeDevice, erro
 	if err != nil {
 		return nil, err
 	}
-	return a.made(c), nil
+	return a.made(ctx, c), nil
 }
 
 type historyQuery struct {

@@ -135,5 +135,5 @@ func (a *API) replaceDevice(ctx context.Context, in *replaceIn) (*madeDevice, er
 	if err != nil {
 		return nil, err
 	}
-	return a.made(c), nil
+	return a.made(ctx, c), nil
 }

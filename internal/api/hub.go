@@ -23,7 +23,7 @@ type deviceStats struct {
 	Kinds    map[string]map[string]int `json:"kinds" doc:"devices by kind and state"`
 }
 
-// stats counts the devices of the caller's region; the rates are the whole
+// stats counts the devices that the caller may see; the rates are the whole
 // hub's.
 func (a *API) stats(ctx context.Context, _ *nothing) (*statsOut, error) {
 	out := &statsOut{}
@@ -32,7 +32,7 @@ func (a *API) stats(ctx context.Context, _ *nothing) (*statsOut, error) {
 	for _, s := range registry.PresenceStates() {
 		d.Presence[string(s)] = 0
 	}
-	for kind, states := range a.Presence.Counts(region(ctx)) {
+	for kind, states := range a.Presence.Counts(sees(ctx)) {
 		of := map[string]int{}
 		for state, n := range states {
 			of[string(state)] = n

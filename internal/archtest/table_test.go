@@ -63,7 +63,7 @@ var table = []rule{
 		reason: "the registry is asked; it asks nobody, and status codes are chosen in api"},
 	{of: "internal/model", own: []string{"internal/records", "internal/telemetry"}, never: noWeb,
 		reason: "a model says what a kind of device is, and knows of no device"},
-	{of: "internal/access", own: []string{"internal/records"},
+	{of: "internal/access", own: []string{"internal/records", "internal/telemetry"},
 		reason: "who may do what is decided without knowing what it is done to"},
 	{of: "internal/audit", own: []string{"internal/records", "internal/access"}, never: noWeb,
 		reason: "the record of changes names who did it, and knows nothing of what was changed"},

@@ -104,7 +104,11 @@ func (r *Registrar) issue(ctx context.Context, device string, req *authority.Req
 	if err != nil {
 		return authority.Issued{}, err
 	}
-	return r.o.Authority.Issue(ctx, device, req, since)
+	issued, err := r.o.Authority.Issue(ctx, device, req, since)
+	if err != nil {
+		return authority.Issued{}, err
+	}
+	return issued, r.o.Registry.Certified(ctx, device, issued.NotAfter)
 }
 
 // admit finds the way in: a new device, an awaited one, or one that comes again.

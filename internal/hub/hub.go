@@ -178,6 +178,7 @@ func (h *hub) openRecords(ctx context.Context) error {
 	if h.at.TokenFile, err = h.tokens.EnsureAdmin(ctx, dir, h.notedAdmin); err != nil {
 		return err
 	}
+	h.tokens.Watch(h.metrics)
 	return nil
 }
 

@@ -1,7 +1,7 @@
 // Package query answers the Prometheus HTTP API over a store: whoever asks sees
-// the series of the region they may see and no others, every question is
-// bounded in time, samples and memory, and an instant selector holds the last
-// value of a device for two and a half of its reporting periods.
+// the series of the region and the grade that they may see and no others, every
+// question is bounded in time, samples and memory, and an instant selector holds
+// the last value of a device for two and a half of its reporting periods.
 package query
 
 import (

@@ -2,6 +2,7 @@ package mqtt
 
 import (
 	"bufio"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -22,7 +23,8 @@ type conn struct {
 	s       *Server
 	net     net.Conn
 	door    string
-	from    net.Listener // nil for WebSocket
+	from    net.Listener         // nil for WebSocket
+	trust   *tls.ConnectionState // of the request that became a WebSocket; nil without TLS
 	address netip.Prefix
 	slot    int // in Server.conns; guarded by Server.mu
 
