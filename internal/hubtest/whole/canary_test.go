@@ -385,7 +385,7 @@ func (c *cage) onDisk() {
 		if meant[name] != "" && info.Mode().Perm() != 0o600 {
 			c.t.Errorf("%s is of mode %v", name, info.Mode())
 		}
-		for _, what := range c.leaks(text) {
+		for _, what := range c.leaks(bytes.TrimRight(text, "\x00")) { // some are made larger than what they hold
 			if meant[name] != what {
 				c.t.Errorf("the file %s holds %s", name, what)
 			}
