@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -339,5 +340,85 @@ func TestTheDoorsOfAFreshHubAreLoopback(t *testing.T) {
 		if !loopbackOnly(address) {
 			t.Errorf("%s is reached from elsewhere", address)
 		}
+	}
+}
+
+// tells sends the same message over MQTT, CoAP and HTTP, and returns what HTTP
+// answers.
+func (h *hub) tells(t *testing.T, device, secret, body string) string {
+	t.Helper()
+	client := paho.NewClient(paho.NewClientOptions().AddBroker("tcp://" + h.at.MQTT).SetClientID("c").SetUsername(device).SetPassword(secret))
+	for _, token := range []func() paho.Token{client.Connect, func() paho.Token { return client.Publish("devices/"+device+"/telemetry", 1, false, body) }} {
+		if token := token(); !token.WaitTimeout(time.Minute) || token.Error() != nil {
+			t.Fatalf("MQTT: %v", token.Error())
+		}
+	}
+	client.Disconnect(100)
+	cc, err := udp.Dial(h.at.CoAP)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cc.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if _, err := cc.Post(ctx, "/devices/"+device+"/telemetry", message.AppJSON, strings.NewReader(body), message.Option{ID: message.URIQuery, Value: []byte("token=" + secret)}); err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(h.request(t, http.MethodPost, "/api/v1/devices/"+device+"/telemetry", secret, json.RawMessage(body)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// TestAWrongClockPoisonsNothing: whatever time a device claims, over every
+// door, it neither becomes the latest value nor keeps later ones out.
+func TestAWrongClockPoisonsNothing(t *testing.T) {
+	h := everyDoor(t, t.TempDir(), func(*config.Config) {})
+	secret := h.register(t, registry.Spec{ID: "t1"})
+	now := time.Now()
+	for _, c := range []struct {
+		what, reason string
+		ts           int64
+	}{
+		{"a year ahead", "time_future", now.AddDate(1, 0, 0).UnixMilli()},
+		{"an hour ahead", "time_future", now.Add(time.Hour).UnixMilli()},
+		{"microseconds", "time_future", now.UnixMicro()},
+		{"nanoseconds", "malformed", now.UnixNano()},
+		{"the end of time", "malformed", 1<<63 - 1},
+		{"seconds", "time_past", now.Unix()},
+		{"an unset clock", "time_past", 1},
+		{"before all time", "malformed", -1 << 62},
+	} {
+		if answer := h.tells(t, "t1", secret, fmt.Sprintf(`{"ts": %d, "level": 99}`, c.ts)); !strings.Contains(answer, c.reason) {
+			t.Errorf("%s: %s", c.what, answer)
+		}
+	}
+	if n := h.values(t, `last_over_time(level{device="t1"}[1y])`) + h.values(t, `last_over_time(level{device="t1"}[1y] offset -1y)`); n != 0 {
+		t.Errorf("%d series are of a wrong time", n)
+	}
+	h.tells(t, "t1", secret, fmt.Sprintf(`{"ts": %d, "level": 1}`, now.UnixMilli()))
+	if h.values(t, `level{device="t1"} == 1`) != 1 {
+		t.Error("the right time is not the latest")
+	}
+}
+
+// TestAMessageSentAgainIsStoredOnce: what was recorded on the way and is sent
+// again, over any door, changes nothing.
+func TestAMessageSentAgainIsStoredOnce(t *testing.T) {
+	h := everyDoor(t, t.TempDir(), func(*config.Config) {})
+	secret := h.register(t, registry.Spec{ID: "t1"})
+	at := time.Now().Add(-time.Second).UnixMilli()
+	for range 3 {
+		h.tells(t, "t1", secret, fmt.Sprintf(`{"ts": %d, "level": 1}`, at))
+	}
+	h.tells(t, "t1", secret, fmt.Sprintf(`{"ts": %d, "level": 2}`, at)) // forged
+	if h.values(t, `count_over_time(level{device="t1"}[1h]) == 1 and level{device="t1"} == 1`) != 1 {
+		t.Error("more than the first was stored")
 	}
 }
