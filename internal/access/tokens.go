@@ -47,7 +47,22 @@ type Token struct {
 	Created, Expires time.Time
 	// LastUse is rounded down to the hour; zero for never.
 	LastUse time.Time
+
+	life context.Context // of a token that is held; ends when it is revoked
+	end  context.CancelFunc
 }
+
+// Done closes when the token is revoked or another takes its place; nil for a
+// token that is not of Find.
+func (k *Token) Done() <-chan struct{} {
+	if k.life == nil {
+		return nil
+	}
+	return k.life.Done()
+}
+
+// begin gives the token a life, which its revocation ends.
+func (k *Token) begin() { k.life, k.end = context.WithCancel(context.Background()) }
 
 type hash [sha256.Size]byte
 
@@ -78,6 +93,7 @@ func OpenTokens(ctx context.Context, db *records.DB, now func() time.Time) (*Tok
 			return fmt.Errorf("token %s is damaged", k.Name)
 		}
 		k.Created, k.Expires, k.LastUse = records.Time(created), records.Time(expires), records.Time(lastUse)
+		k.begin()
 		t.byHash[hash(h)], t.byName[k.Name] = k, hash(h)
 		return nil
 	}, "SELECT name, hash, role, region, grade, created, expires, last_use FROM tokens")
@@ -139,9 +155,10 @@ func (t *Tokens) put(ctx context.Context, k Token, replace bool) (Token, string,
 	if err != nil {
 		return Token{}, "", fmt.Errorf("add token %s: %w", k.Name, err)
 	}
+	k.begin()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	delete(t.byHash, t.byName[k.Name])
+	t.drop(k.Name)
 	t.byHash[h], t.byName[k.Name] = &k, h
 	return k, secret, nil
 }
@@ -153,6 +170,18 @@ func Ordinary(role Role) telemetry.Grade {
 		return telemetry.Core
 	}
 	return telemetry.General
+}
+
+// drop forgets a token and ends what its holders are in the middle of. t.mu is
+// held.
+func (t *Tokens) drop(name string) {
+	h, ok := t.byName[name]
+	if !ok {
+		return
+	}
+	t.byHash[h].end()
+	delete(t.byHash, h)
+	delete(t.byName, name)
 }
 
 func (t *Tokens) room(name string, replace bool) error {
@@ -167,7 +196,8 @@ func (t *Tokens) room(name string, replace bool) error {
 	return nil
 }
 
-// Revoke ends a token; it stops to work before Revoke returns.
+// Revoke ends a token; it stops to work before Revoke returns, and requests
+// that its holders have under way end.
 func (t *Tokens) Revoke(ctx context.Context, name string) error {
 	t.change.Lock()
 	defer t.change.Unlock()
@@ -183,8 +213,7 @@ func (t *Tokens) Revoke(ctx context.Context, name string) error {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	delete(t.byHash, t.byName[name])
-	delete(t.byName, name)
+	t.drop(name)
 	return nil
 }
 

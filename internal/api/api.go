@@ -106,6 +106,7 @@ func New(d Deps) (*API, error) {
 		Formats:                      huma.DefaultFormats,
 		DefaultFormat:                "application/json",
 		RejectUnknownQueryParameters: true,
+		Transformers:                 []huma.Transformer{withoutSecrets},
 	})
 	a.list()
 	if err := a.describe(); err != nil {

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -149,7 +150,11 @@ func (a *API) getCommand(ctx context.Context, in *commandID) (*oneCommand, error
 	}
 	wait, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
-	if _, err = a.Commands.Wait(wait, in.ID); err != nil {
+	_, err = a.Commands.Wait(wait, in.ID)
+	if cause := context.Cause(ctx); errors.Is(cause, access.ErrRevoked) {
+		return nil, cause
+	}
+	if err != nil {
 		return nil, err
 	}
 	c, err = a.command(ctx, in.ID) // it may be the caller's to see no longer

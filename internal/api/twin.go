@@ -160,20 +160,21 @@ func recordedConfig(config json.RawMessage) any {
 	if config == nil || json.Unmarshal(config, &doc) != nil {
 		return nil
 	}
-	return withoutSecrets(doc)
+	return unnamedSecrets(doc)
 }
 
-func withoutSecrets(v any) any {
+// unnamedSecrets leaves the values of suspicious names out, at any depth.
+func unnamedSecrets(v any) any {
 	switch v := v.(type) {
 	case map[string]any:
 		for name, value := range v {
-			if v[name] = withoutSecrets(value); secretName.MatchString(name) && value != nil {
+			if v[name] = unnamedSecrets(value); secretName.MatchString(name) && value != nil {
 				v[name] = "(not recorded)"
 			}
 		}
 	case []any:
 		for i := range v {
-			v[i] = withoutSecrets(v[i])
+			v[i] = unnamedSecrets(v[i])
 		}
 	}
 	return v

@@ -158,7 +158,7 @@ func New(c Config, s Source, log *slog.Logger, reg prometheus.Registerer) (*API,
 	}
 	a := &API{
 		config: c, source: s, log: log, now: s.Clock, metrics: m, samples: newSamples(c), answers: memory, patience: patience,
-		parser: parser.NewParser(parser.Options{}),
+		parser: boundedParser{parser.NewParser(parser.Options{})},
 		gate:   newGate(c.MaxConcurrency, c.MaxQueue, m),
 		store:  confined{s.Store, c.MaxSeries},
 		long:   &longOnes{periods: s.Periods},

@@ -53,7 +53,7 @@ func (r *Registry) admit(id string, m mark) (*Peer, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	e := r.devices[id]
-	if e == nil || e.cred.mark != m {
+	if e == nil || subtle.ConstantTimeCompare(e.cred.mark[:], m[:]) != 1 {
 		return nil, fmt.Errorf("%w: secret of device %q was changed", ErrUnauthorized, id)
 	}
 	return r.peer(e)

@@ -222,8 +222,14 @@ func (r *request) unread(format string, args ...any) {
 	r.fail(fault)
 }
 
-// ingest takes the delivery through the pipeline.
+// ingest takes the delivery through the pipeline, unless the sender was revoked
+// while its body came.
 func (r *request) ingest() *failure {
+	select {
+	case <-r.peer.Done:
+		return fail(nethttp.StatusUnauthorized, "the sender was disabled, removed or given a new secret while it sent; nothing was stored")
+	default:
+	}
 	err := r.door.deps.Pipeline.Ingest(&r.delivery)
 	if err == nil {
 		return nil
