@@ -68,9 +68,10 @@ var table = []rule{
 	{of: "internal/audit", own: []string{"internal/records", "internal/access"}, never: noWeb,
 		reason: "the record of changes names who did it, and knows nothing of what was changed"},
 
+	{of: "internal/allowance", never: slices.Concat(noSQL, noWeb), pure: true, reason: "how often somebody may do something, whatever it is"},
 	{of: "internal/authority", own: []string{"internal/access"}, never: slices.Concat(noSQL, noWeb),
 		reason: "certificates are issued without knowing to whom, or why"},
-	{of: "internal/enrolment", own: []string{"internal/access", "internal/audit", "internal/authority", "internal/records", "internal/registry", "internal/telemetry"}, never: noWeb,
+	{of: "internal/enrolment", own: []string{"internal/access", "internal/allowance", "internal/audit", "internal/authority", "internal/records", "internal/registry", "internal/telemetry"}, never: noWeb,
 		reason: "a token, a device, its certificate and the record of it are one transaction"},
 	{of: "internal/command", own: []string{"internal/records", "internal/telemetry"}, never: noWeb,
 		reason: "what is asked of devices is kept without knowing by which door it goes"},
