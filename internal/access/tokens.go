@@ -43,7 +43,22 @@ type Token struct {
 	Created, Expires time.Time
 	// LastUse is rounded down to the hour; zero for never.
 	LastUse time.Time
+
+	life context.Context // of a token that is held; ends when it is revoked
+	end  context.CancelFunc
 }
+
+// Done closes when the token is revoked or another takes its place; nil for a
+// token that is not of Find.
+func (k *Token) Done() <-chan struct{} {
+	if k.life == nil {
+		return nil
+	}
+	return k.life.Done()
+}
+
+// begin gives the token a life, which its revocation ends.
+func (k *Token) begin() { k.life, k.end = context.WithCancel(context.Background()) }
 
 type hash [sha256.Size]byte
 
@@ -74,6 +89,7 @@ func OpenTokens(ctx context.Context, db *records.DB, now func() time.Time) (*Tok
 			return fmt.Errorf("token %s is damaged", k.Name)
 		}
 		k.Created, k.Expires, k.LastUse = records.Time(created), records.Time(expires), records.Time(lastUse)
+		k.begin()
 		t.byHash[hash(h)], t.byName[k.Name] = k, hash(h)
 		return nil
 	}, "SELECT name, hash, role, region, created, expires, last_use FROM tokens")
@@ -117,9 +133,7 @@ func (t *Tokens) put(ctx context.Context, k Token, replace bool) (Token, string,
 	if err := t.room(k.Name, replace); err != nil {
 		return Token{}, "", err
 	}
-	b := make([]byte, 32)
-	rand.Read(b) //nolint:errcheck // never fails (crypto/rand)
-	secret := tokenPrefix + base64.RawURLEncoding.EncodeToString(b)
+	secret := tokenPrefix + random(32)
 	h := hash(sha256.Sum256([]byte(secret)))
 	err := t.db.Tx(ctx, func(tx *sql.Tx) error {
 		if _, err := tx.ExecContext(ctx, "DELETE FROM tokens WHERE name = ?", k.Name); err != nil {
@@ -132,11 +146,31 @@ func (t *Tokens) put(ctx context.Context, k Token, replace bool) (Token, string,
 	if err != nil {
 		return Token{}, "", fmt.Errorf("add token %s: %w", k.Name, err)
 	}
+	k.begin()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	delete(t.byHash, t.byName[k.Name])
+	t.drop(k.Name)
 	t.byHash[h], t.byName[k.Name] = &k, h
 	return k, secret, nil
+}
+
+// drop forgets a token and ends what its holders are in the middle of. t.mu is
+// held.
+func (t *Tokens) drop(name string) {
+	h, ok := t.byName[name]
+	if !ok {
+		return
+	}
+	t.byHash[h].end()
+	delete(t.byHash, h)
+	delete(t.byName, name)
+}
+
+// random returns n random bytes as text.
+func random(n int) string {
+	b := make([]byte, n)
+	rand.Read(b) //nolint:errcheck // never fails (crypto/rand)
+	return base64.RawURLEncoding.EncodeToString(b)
 }
 
 func (t *Tokens) room(name string, replace bool) error {
@@ -151,7 +185,8 @@ func (t *Tokens) room(name string, replace bool) error {
 	return nil
 }
 
-// Revoke ends a token; it stops to work before Revoke returns.
+// Revoke ends a token; it stops to work before Revoke returns, and requests
+// that its holders have under way end.
 func (t *Tokens) Revoke(ctx context.Context, name string) error {
 	t.change.Lock()
 	defer t.change.Unlock()
@@ -167,8 +202,7 @@ func (t *Tokens) Revoke(ctx context.Context, name string) error {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	delete(t.byHash, t.byName[name])
-	delete(t.byName, name)
+	t.drop(name)
 	return nil
 }
 
@@ -200,7 +234,10 @@ func (t *Tokens) List(region string) []Token {
 // Find returns the token with a secret, or ErrUnknown when there is none or it
 // expired.
 func (t *Tokens) Find(ctx context.Context, secret string) (Token, error) {
-	h := hash(sha256.Sum256([]byte(secret)))
+	return t.find(ctx, hash(sha256.Sum256([]byte(secret))))
+}
+
+func (t *Tokens) find(ctx context.Context, h hash) (Token, error) {
 	t.mu.RLock()
 	var k Token
 	p := t.byHash[h]

@@ -80,6 +80,7 @@ type hub struct {
 	registry  *registry.Registry
 	presence  *registry.Presence
 	tokens    *access.Tokens
+	sessions  *access.Sessions
 	desk      *desk
 	ready     error
 	metrics   *prometheus.Registry
@@ -113,6 +114,8 @@ func start(t testing.TB, beside ...Beside) *hub {
 	check(err)
 	h.tokens, err = access.OpenTokens(t.Context(), db, time.Now)
 	check(err)
+	h.sessions, err = access.OpenSessions(t.Context(), access.DefaultPagesConfig(), access.SessionsDeps{Records: db, Tokens: h.tokens, Clock: time.Now, Metrics: prometheus.NewRegistry()})
+	check(err)
 	h.token = h.roleToken("root", access.Admin, "")
 	h.authority, err = authority.Open(authority.Options{Dir: filepath.Join(dir, "authority"), Config: authority.DefaultConfig(), Log: log, Clock: time.Now, Metrics: prometheus.NewRegistry()})
 	check(err)
@@ -126,7 +129,7 @@ func start(t testing.TB, beside ...Beside) *hub {
 	ended := make(chan error, 1)
 	go func() { ended <- commands.Run(ctx) }()
 	twins := twin.New(twin.Deps{Records: db, Check: func(string, json.RawMessage) error { return nil }, Clock: time.Now})
-	h.api, err = New(Deps{Authority: h.authority, Enrolment: h.enrolment, Doors: func(host string) map[string]string { return map[string]string{"https": "https://" + host} }, Registry: h.registry, Presence: h.presence, Commands: commands, Twins: twins, Tokens: h.tokens, Audit: audit.Log{DB: db}, Models: models, Desk: h.desk,
+	h.api, err = New(Deps{Authority: h.authority, Enrolment: h.enrolment, Doors: func(host string) map[string]string { return map[string]string{"https": "https://" + host} }, Registry: h.registry, Presence: h.presence, Commands: commands, Twins: twins, Tokens: h.tokens, Sessions: h.sessions, Audit: audit.Log{DB: db}, Models: models, Desk: h.desk,
 		Answers: records.Answers{DB: db, Now: time.Now}, Sealer: sealer, Rates: func() Rates { return Rates{SamplesPerSecond: 1.5} },
 		Ready: func() error { return h.ready }, Version: "test", Log: log, Now: time.Now, Metrics: h.metrics, Beside: beside})
 	check(err)

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -148,6 +149,9 @@ func (a *API) getCommand(ctx context.Context, in *commandID) (*oneCommand, error
 	wait, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
 	c, err = a.Commands.Wait(wait, in.ID)
+	if cause := context.Cause(ctx); errors.Is(cause, access.ErrRevoked) {
+		return nil, cause
+	}
 	return &oneCommand{showCommand(c)}, err
 }
 

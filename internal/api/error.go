@@ -64,6 +64,7 @@ var statusOf = [...]struct {
 	{enrolment.ErrScope, http.StatusForbidden},
 	{authority.ErrRequest, http.StatusUnprocessableEntity},
 	{access.ErrInvalid, http.StatusUnprocessableEntity},
+	{access.ErrRevoked, http.StatusUnauthorized},
 }
 
 // problemOf turns an error of the owners of things into an answer. What is of

@@ -117,7 +117,8 @@ func answers() http.Handler {
 	return mux
 }
 
-// site is the pages and the API of a test, and a browser that is signed in.
+// site is a browser, and the address by which it signs in to the pages and the
+// API of a test.
 func site(t *testing.T, flags ...chromedp.ExecAllocatorOption) (context.Context, string) {
 	t.Helper()
 	if testing.Short() {
@@ -130,15 +131,15 @@ func site(t *testing.T, flags ...chromedp.ExecAllocatorOption) (context.Context,
 		}
 		t.Skip("needs chromium (Debian package chromium)")
 	}
-	base := os.Getenv("HUB_URL")
-	if base == "" {
-		mux := http.NewServeMux()
-		mux.Handle("/", newPages(t))
+	entry := os.Getenv("HUB_URL") + "/?token=" + os.Getenv("HUB_TOKEN")
+	if entry == "/?token=" {
+		mux, house := http.NewServeMux(), newPages(t)
+		mux.Handle("/", house)
 		mux.Handle("/api/", answers())
 		mux.Handle("/prometheus/", answers())
 		server := httptest.NewServer(mux)
 		t.Cleanup(server.Close)
-		base = server.URL
+		entry = server.URL + "/?token=" + house.token
 	}
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(bin), chromedp.NoSandbox, chromedp.DisableGPU,
 		chromedp.Flag("disable-background-networking", true), chromedp.Flag("disable-dev-shm-usage", true), chromedp.WindowSize(1360, 1000),
@@ -151,7 +152,7 @@ func site(t *testing.T, flags ...chromedp.ExecAllocatorOption) (context.Context,
 	ctx, expire := context.WithTimeout(ctx, 60*time.Second)
 	t.Cleanup(expire)
 	noComplaints(t, ctx)
-	return ctx, base
+	return ctx, entry
 }
 
 // noComplaints fails the test for everything that the browser's console shows.
@@ -172,16 +173,9 @@ func noComplaints(t *testing.T, ctx context.Context) {
 	t.Cleanup(func() { stop(); <-done })
 }
 
-func token() string {
-	if token := os.Getenv("HUB_TOKEN"); token != "" {
-		return token
-	}
-	return goodToken
-}
-
-func open(t *testing.T, ctx context.Context, base, query string) {
+func open(t *testing.T, ctx context.Context, entry, query string) {
 	t.Helper()
-	do(t, ctx, chromedp.Navigate(base+"/?token="+token()+query), drawn())
+	do(t, ctx, chromedp.Navigate(entry+query), drawn())
 }
 
 func do(t *testing.T, ctx context.Context, actions ...chromedp.Action[chromedp.Void]) {
@@ -223,8 +217,8 @@ func until(js string) chromedp.Action[chromedp.Void] {
 }
 
 func TestTheChartDrawsPixels(t *testing.T) {
-	ctx, base := site(t)
-	open(t, ctx, base, "&lang=en")
+	ctx, entry := site(t)
+	open(t, ctx, entry, "&lang=en")
 	coloured := read[int](t, ctx, `(() => {
 		const c = document.querySelector('#plot canvas'), d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;
 		let n = 0;
@@ -245,8 +239,8 @@ func TestTheChartDrawsPixels(t *testing.T) {
 }
 
 func TestSwitchingTheLanguageKeepsTheChoice(t *testing.T) {
-	ctx, base := site(t)
-	open(t, ctx, base, "&lang=en&range=3600")
+	ctx, entry := site(t)
+	open(t, ctx, entry, "&lang=en&range=3600")
 	do(t, ctx, chromedp.Click("#language"), drawn(), until(`document.documentElement.lang === 'zh-CN' && document.title.includes('松花')`))
 	do(t, ctx, until(`document.querySelector('input[name=range]:checked').value === '3600'`))
 	if title := read[string](t, ctx, `document.querySelector('#chart-title').textContent`); title != "实时曲线" {
@@ -255,8 +249,8 @@ func TestSwitchingTheLanguageKeepsTheChoice(t *testing.T) {
 }
 
 func TestChoosingAMetricByKeyboard(t *testing.T) {
-	ctx, base := site(t)
-	open(t, ctx, base, "&lang=en")
+	ctx, entry := site(t)
+	open(t, ctx, entry, "&lang=en")
 	do(t, ctx, chromedp.Focus("#pick-metric button"), chromedp.KeyEvent(kb.ArrowDown), until(`document.querySelectorAll('#pick-metric [role=option]').length > 2`),
 		chromedp.KeyEvent("samples ingest total"), until(`document.querySelectorAll('#pick-metric [role=option]').length < 4`),
 		enter, until(`document.querySelector('#pick-metric b').textContent.includes('samples_total')`),
@@ -278,8 +272,8 @@ func enter(ctx context.Context, t *chromedp.Target) (chromedp.Void, error) {
 }
 
 func TestADeviceOfTheListGoesToTheChart(t *testing.T) {
-	ctx, base := site(t)
-	open(t, ctx, base, "&lang=en")
+	ctx, entry := site(t)
+	open(t, ctx, entry, "&lang=en")
 	do(t, ctx, until(`document.querySelectorAll('#devices tr').length > 5`),
 		chromedp.Focus("#find"), chromedp.KeyEvent("air-003"),
 		until(`document.querySelectorAll('#devices tr').length === 1`),
@@ -289,9 +283,9 @@ func TestADeviceOfTheListGoesToTheChart(t *testing.T) {
 
 func TestNarrowScreensDoNotScrollSideways(t *testing.T) {
 	for _, width := range []int64{360, 640, 1000} {
-		ctx, base := site(t, chromedp.WindowSize(int(width), 800))
+		ctx, entry := site(t, chromedp.WindowSize(int(width), 800))
 		do(t, ctx, chromedp.EmulateViewport(width, 800))
-		open(t, ctx, base, "&lang=en")
+		open(t, ctx, entry, "&lang=en")
 		if wide := read[int64](t, ctx, `document.documentElement.scrollWidth`); wide > width {
 			t.Errorf("at %d px the page is %d px wide", width, wide)
 		}
@@ -312,13 +306,13 @@ func TestPictures(t *testing.T) {
 		{"console-en", "&lang=en", "light", 1280, 1180}, {"console-zh", "&lang=zh", "light", 1280, 1180},
 		{"console-en-dark", "&lang=en&group=region", "dark", 1280, 1180}, {"console-zh-phone", "&lang=zh", "light", 390, 1900},
 	} {
-		ctx, base := site(t)
+		ctx, entry := site(t)
 		media := func(ctx context.Context, t *chromedp.Target) (chromedp.Void, error) {
 			_, err := cdp.Call(ctx, t, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: p.scheme}}})
 			return chromedp.Void{}, err
 		}
 		do(t, ctx, chromedp.EmulateViewport(p.width, p.height), media)
-		open(t, ctx, base, p.query+os.Getenv("PICTURES_QUERY"))
+		open(t, ctx, entry, p.query+os.Getenv("PICTURES_QUERY"))
 		do(t, ctx, until(`document.querySelectorAll('#devices tr').length > 5 && document.querySelector('#spark-samples canvas')`))
 		png, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())
 		if err != nil {
