@@ -144,6 +144,7 @@ var libraries = []struct {
 	{"github.com/prometheus/client_golang", nil},
 	{"golang.org/x/sync", nil},
 
+	{"github.com/chromedp", []string{"internal/hubtest/browser"}},
 	{"github.com/coder/websocket", []string{"internal/ingest/mqtt"}},
 	{"github.com/coreos/go-oidc", []string{"internal/login"}},
 	{"github.com/danielgtaylor/huma", []string{"internal/api"}},

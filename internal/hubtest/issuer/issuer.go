@@ -6,10 +6,11 @@ package issuer
 import (
 	"context"
 	"crypto/sha256"
+	"fmt"
 	"html/template"
 	"net"
 	"net/http"
-	"net/url"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -56,7 +57,8 @@ func Start(t testing.TB, people ...Person) *Issuer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	i := &Issuer{t: t, URL: "http://" + l.Addr().String()}
+	// A site of its own to a browser that finds the hub at 127.0.0.1.
+	i := &Issuer{t: t, URL: fmt.Sprintf("http://localhost:%d", l.Addr().(*net.TCPAddr).Port)}
 	all := directory{}
 	for _, p := range people {
 		all[p.Name] = p
@@ -99,11 +101,7 @@ func (i *Issuer) Stop() {
 // Again brings a stopped issuer back to where it was.
 func (i *Issuer) Again() {
 	i.t.Helper()
-	u, err := url.Parse(i.URL)
-	if err != nil {
-		i.t.Fatal(err)
-	}
-	l, err := net.Listen("tcp", u.Host)
+	l, err := net.Listen("tcp", "127.0.0.1"+i.URL[strings.LastIndex(i.URL, ":"):])
 	if err != nil {
 		i.t.Fatal(err)
 	}
