@@ -71,7 +71,7 @@ func (g Grant) Check(path string) []strict.Error {
 		errs = append(errs, strict.Fault(path, "role", "%q is not one of admin, operator, scheduler, steward, reader", g.Role))
 	}
 	if !regionPrefix.MatchString(g.Region) {
-		errs = append(errs, strict.Fault(path, "region", "%q is no beginning of a division code; use two, four or six digits (22 is Jilin), in quotes, or leave it empty", g.Region))
+		errs = append(errs, strict.Fault(path, "region", "%q is no beginning of a division code; use two, four or six digits (22 is Jilin), or leave it empty", g.Region))
 	}
 	return errs
 }

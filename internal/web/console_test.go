@@ -20,7 +20,10 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
+	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/hubtest/browser"
+	"github.com/songhua-io/hub/internal/hubtest/issuer"
+	"github.com/songhua-io/hub/internal/login"
 )
 
 // answers stands for the API: the same shapes, made-up values.
@@ -222,6 +225,14 @@ func TestNarrowScreensDoNotScrollSideways(t *testing.T) {
 	}
 }
 
+// scheme asks for light or dark pages.
+func scheme(value string) chromedp.Action[chromedp.Void] {
+	return func(ctx context.Context, t *chromedp.Target) (chromedp.Void, error) {
+		_, err := cdp.Call(ctx, t, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: value}}})
+		return chromedp.Void{}, err
+	}
+}
+
 // TestPictures writes pictures of the console into the folder that PICTURES
 // names: make them against a running demo (HUB_URL, HUB_TOKEN).
 func TestPictures(t *testing.T) {
@@ -237,13 +248,39 @@ func TestPictures(t *testing.T) {
 		{"console-en-dark", "&lang=en&group=region", "dark", 1280, 1180}, {"console-zh-phone", "&lang=zh", "light", 390, 1900},
 	} {
 		ctx, entry := site(t)
-		media := func(ctx context.Context, t *chromedp.Target) (chromedp.Void, error) {
-			_, err := cdp.Call(ctx, t, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: p.scheme}}})
-			return chromedp.Void{}, err
-		}
-		browser.Do(t, ctx, chromedp.EmulateViewport(p.width, p.height), media)
+		browser.Do(t, ctx, chromedp.EmulateViewport(p.width, p.height), scheme(p.scheme))
 		open(t, ctx, entry, p.query+os.Getenv("PICTURES_QUERY"))
 		browser.Do(t, ctx, browser.Until(`document.querySelectorAll('#devices tr').length > 5 && document.querySelector('#spark-samples canvas')`))
 		browser.Picture(t, ctx, filepath.Join(folder, p.name+".png"))
 	}
+}
+
+// TestPicturesOfSigningIn is TestPictures of the page before the console.
+func TestPicturesOfSigningIn(t *testing.T) {
+	folder := os.Getenv("PICTURES")
+	if folder == "" {
+		t.Skip("set PICTURES to a folder to take pictures of the page to sign in")
+	}
+	idp := issuer.Start(t)
+	h := newPages(t, func(_ *access.PagesConfig, c *login.Config) {
+		c.Issuer, c.Label, c.ClientID = idp.URL, "Jilin Road ID", "hub"
+		c.Grants = []login.Grant{{Claim: "groups", Value: "x", Role: access.Reader}}
+	})
+	server := httptest.NewServer(h)
+	t.Cleanup(server.Close)
+	for _, p := range []struct {
+		name, path, scheme string
+		width, height      int64
+	}{
+		{"signin-en", "/signin?lang=en", "light", 1280, 800}, {"signin-zh", "/signin?lang=zh", "light", 1280, 800},
+		{"signin-zh-dark-fault", "/?token=wrong&lang=zh", "dark", 1280, 900}, {"signin-en-phone", "/signin?lang=en", "light", 390, 780},
+	} {
+		ctx := browser.Open(t)
+		browser.Do(t, ctx, chromedp.EmulateViewport(p.width, p.height), scheme(p.scheme), chromedp.Navigate(server.URL+p.path), browser.Until(`document.querySelector('#issuer')`))
+		browser.Picture(t, ctx, filepath.Join(folder, p.name+".png"))
+	}
+	idp.Stop()
+	ctx := browser.Open(t)
+	browser.Do(t, ctx, chromedp.EmulateViewport(1280, 900), chromedp.Navigate(server.URL+"/signin/oidc?lang=en&again"))
+	browser.Picture(t, ctx, filepath.Join(folder, "signin-en-begun.png"))
 }

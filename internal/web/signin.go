@@ -21,8 +21,8 @@ const (
 // invitation is what the page to sign in shows.
 type invitation struct {
 	Issuer *login.Issuer // nil when there is none
-	// Begin is where the way to the issuer begins.
-	Begin string
+	// Button leads to the issuer by Begin; Down says that it does not answer.
+	Button, Begin, Down string
 	// Again offers another account of the issuer.
 	Again bool
 	// Fault says why nobody was signed in.
@@ -38,6 +38,15 @@ func (p *pages) invite(w http.ResponseWriter, r *http.Request, code int, v view)
 		i.Begin = "/signin/oidc?" + url.Values{"to": {target(r)}}.Encode()
 	}
 	p.render(w, r, p.signin, code, v)
+}
+
+// name writes the issuer's name into the texts about it.
+func (i *invitation) name(texts map[string]string) {
+	if i.Issuer == nil {
+		return
+	}
+	with := strings.NewReplacer("{issuer}", i.Issuer.Label)
+	i.Button, i.Down = with.Replace(texts["signin_with"]), with.Replace(texts["signin_down"])
 }
 
 // target is the page that was asked for; the login desk takes no other site's.

@@ -20,9 +20,9 @@ func texts() []entry {
 		{"everywhere", "all regions", "全部区划"},
 
 		{"signin_title", "Sign in", "登录"},
-		{"signin_with", "Continue with", "使用以下方式登录："},
+		{"signin_with", "Continue with {issuer}", "使用 {issuer} 登录"},
 		{"signin_again", "Use another account", "换用其他账号"},
-		{"signin_down", "does not answer at the moment. The hub keeps asking; access tokens work as ever.", "暂时没有应答，枢纽会持续重试；访问令牌仍可正常使用。"},
+		{"signin_down", "{issuer} does not answer at the moment. The hub keeps asking; access tokens work as ever.", "{issuer} 暂时没有应答，枢纽会持续重试；访问令牌仍可正常使用。"},
 		{"signin_or", "or with an access token", "或使用访问令牌"},
 		{"signin_lead", "The administrator's lies in admin.token in the data directory; others are made with", "管理员令牌在数据目录的 admin.token 文件中；其他令牌可用以下命令创建："},
 		{"signin_token", "Access token", "访问令牌"},

@@ -104,6 +104,7 @@ func (p *pages) render(w http.ResponseWriter, r *http.Request, t *template.Templ
 		v.Data = scriptData(l)
 	}
 	v.Place = l.place(v.Who.Region)
+	v.SignIn.name(v.T)
 	switch {
 	case v.refusal != nil:
 		v.SignIn.Fault = [...]string{v.refusal.EN, v.refusal.ZH}[l]

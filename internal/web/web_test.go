@@ -265,3 +265,11 @@ func TestPagesFetchNothingFromElsewhere(t *testing.T) {
 		}
 	}
 }
+
+func TestTheHeaderNamesPlacesAsPeopleDo(t *testing.T) {
+	for prefix, want := range map[string]string{"": "", "22": "吉林省", "2201": "长春市", "220100": "长春市", "99": "99", "110101": "110101"} {
+		if got := chinese.place(prefix); prefix != "" && got != want {
+			t.Errorf("%s is called %q, want %q", prefix, got, want)
+		}
+	}
+}
