@@ -90,11 +90,8 @@ func localPath(to string) string {
 	}
 	query := u.Query()
 	query.Del("token")
-	clean := url.URL{Path: path.Clean(u.Path), RawQuery: query.Encode()}
-	if s := clean.String(); strings.HasPrefix(s, "/") && !strings.HasPrefix(s, "//") {
-		return s
-	}
-	return "/"
+	// Clean leaves one / at the beginning: two would begin a host.
+	return (&url.URL{Path: path.Clean(u.Path), RawQuery: query.Encode()}).String()
 }
 
 // odd are characters that browsers have read as the beginning of a host.
