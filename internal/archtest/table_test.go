@@ -77,7 +77,7 @@ var table = []rule{
 		reason: "people come in and go out without knowing of any page"},
 	{of: "internal/command", own: []string{"internal/records", "internal/telemetry"}, never: noWeb,
 		reason: "what is asked of devices is kept without knowing by which door it goes"},
-	{of: "internal/twin", own: []string{"internal/records"}, never: noWeb,
+	{of: "internal/twin", own: []string{"internal/mergepatch", "internal/records"}, never: noWeb,
 		reason: "configurations are kept without knowing by which door they go"},
 
 	{of: "internal/api", own: []string{"internal/access", "internal/audit", "internal/authority", "internal/command", "internal/enrolment", "internal/model", "internal/registry", "internal/twin", "internal/telemetry"}, never: noSQL,
@@ -87,6 +87,7 @@ var table = []rule{
 	{of: "internal/client", never: noSQL,
 		reason: "what people and the simulator say to a hub goes over the wire"},
 
+	{of: "internal/mergepatch", never: slices.Concat(noIO, everybodys), pure: true, reason: "a value and a patch become a value"},
 	{of: "internal/config/strict", never: []string{"net", "os", "database"}, reason: "reads any struct strictly; knows of no config"},
 	{of: "internal/config/structdoc", never: []string{"net", "database"}, reason: "reads the comments of any struct"},
 	{of: "internal/config/gen", own: []string{"internal/config/structdoc"}, reason: "a generator"},
@@ -111,7 +112,7 @@ var table = []rule{
 		reason: "a GPU may be read from an exporter, which is a scrape"},
 	{of: "internal/edge/source/...", own: []string{"internal/edge/source", "internal/edge/source/pattern", "internal/edge/source/program", "internal/edge/trust", "internal/codec", "internal/telemetry"}, never: noSQL,
 		reason: "a source reads one thing and knows of no other source, spool or uplink"},
-	{of: "internal/edge", own: []string{"internal/edge/...", "internal/codec", "internal/telemetry"}, never: noSQL,
+	{of: "internal/edge", own: []string{"internal/edge/...", "internal/codec", "internal/mergepatch", "internal/telemetry"}, never: noSQL,
 		reason: "the agent is a client of the hub and shares only the nouns, the formats and the reader of configs"},
 
 	{of: "internal/simulate", own: []string{"internal/client"}, never: noSQL, reason: "the simulator is a client like any other"},
