@@ -51,12 +51,18 @@ const (
 	ReadHub       Action = "hub.read"
 	ReadTokens    Action = "tokens.read"
 	WriteTokens   Action = "tokens.write"
+	ReadSessions  Action = "sessions.read"
+	EndSessions   Action = "sessions.end"
 	ReadAudit     Action = "audit.read"
 )
 
-// SignIn is what the record of changes calls a person's coming to the pages. It
-// is no right of its own.
-const SignIn Action = "pages.sign_in"
+// What the record of changes calls people's coming and going. They are no
+// rights: everybody may try to come in, and leave.
+const (
+	SignIn  Action = "sessions.sign_in"
+	Refuse  Action = "sessions.refuse"
+	SignOut Action = "sessions.sign_out"
+)
 
 // rights is the whole of who may do what.
 var rights = [...]struct {
@@ -81,6 +87,8 @@ var rights = [...]struct {
 	{ReadHub, "      yes    yes       yes        yes      yes     no       no"},
 	{ReadTokens, "   yes    no        no         no       no      no       no"},
 	{WriteTokens, "  yes    no        no         no       no      no       no"},
+	{ReadSessions, "yes    no        no         no       no      no       no"},
+	{EndSessions, " yes    no        no         no       no      no       no"},
 	{ReadAudit, "    yes    no        no         no       no      no       no"},
 }
 
@@ -126,6 +134,9 @@ type Caller struct {
 	Grade telemetry.Grade
 	// Address is where the request came from.
 	Address string
+	// Session is the id of the session that the caller showed by cookie; empty for
+	// a caller that showed a token.
+	Session string
 	// Refused says why what the caller showed was not taken; empty when it
 	// showed nothing.
 	Refused string
@@ -161,8 +172,8 @@ func Allow(c Caller, action Action, region string) Decision {
 		}
 	case region != Anywhere && !strings.HasPrefix(region, c.Region):
 		return Decision{
-			ZH: fmt.Sprintf("令牌 %s 仅限区划 %s，而该对象属于区划 %q。", c.Name, c.Region, region),
-			EN: fmt.Sprintf("Token %s is for region %s only; the object lies in region %q.", c.Name, c.Region, region),
+			ZH: fmt.Sprintf("%s 仅限区划 %s，而该对象属于区划 %q。", c.Name, c.Region, region),
+			EN: fmt.Sprintf("%s is for region %s only; the object lies in region %q.", c.Name, c.Region, region),
 		}
 	}
 	return Decision{Allowed: true}

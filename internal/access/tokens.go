@@ -140,9 +140,7 @@ func (t *Tokens) put(ctx context.Context, k Token, replace bool) (Token, string,
 	if err := t.room(k.Name, replace); err != nil {
 		return Token{}, "", err
 	}
-	b := make([]byte, 32)
-	rand.Read(b) //nolint:errcheck // never fails (crypto/rand)
-	secret := tokenPrefix + base64.RawURLEncoding.EncodeToString(b)
+	secret := tokenPrefix + random(32)
 	h := hash(sha256.Sum256([]byte(secret)))
 	err := t.db.Tx(ctx, func(tx *sql.Tx) error {
 		if _, err := tx.ExecContext(ctx, "DELETE FROM tokens WHERE name = ?", k.Name); err != nil {
@@ -182,6 +180,13 @@ func (t *Tokens) drop(name string) {
 	t.byHash[h].end()
 	delete(t.byHash, h)
 	delete(t.byName, name)
+}
+
+// random returns n random bytes as text.
+func random(n int) string {
+	b := make([]byte, n)
+	rand.Read(b) //nolint:errcheck // never fails (crypto/rand)
+	return base64.RawURLEncoding.EncodeToString(b)
 }
 
 func (t *Tokens) room(name string, replace bool) error {
@@ -245,7 +250,10 @@ func (t *Tokens) List(region string) []Token {
 // Find returns the token with a secret, or ErrUnknown when there is none or it
 // expired.
 func (t *Tokens) Find(ctx context.Context, secret string) (Token, error) {
-	h := hash(sha256.Sum256([]byte(secret)))
+	return t.find(ctx, hash(sha256.Sum256([]byte(secret))))
+}
+
+func (t *Tokens) find(ctx context.Context, h hash) (Token, error) {
 	t.mu.RLock()
 	var k Token
 	p := t.byHash[h]

@@ -32,6 +32,7 @@ type Deps struct {
 	Commands  *command.Ledger
 	Twins     *twin.Twins
 	Tokens    *access.Tokens
+	Sessions  *access.Sessions
 	Audit     *audit.Log
 	Models    *model.Models
 	Desk      Desk
@@ -174,7 +175,7 @@ func (a *API) beside(b Beside) {
 		h = a.only(b.Action, h)
 	}
 	if !b.Own {
-		h = a.Tokens.Identify(h)
+		h = a.Sessions.Identify(h)
 	}
 	a.mux.Handle(b.Pattern, h)
 	a.routes = append(a.routes, Route{Method: method, Path: path, Action: b.Action, ZH: b.ZH, EN: b.EN})

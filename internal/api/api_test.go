@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -80,10 +81,12 @@ type hub struct {
 	registry  *registry.Registry
 	presence  *registry.Presence
 	tokens    *access.Tokens
+	sessions  *access.Sessions
 	desk      *desk
 	ready     error
 	metrics   *prometheus.Registry
 	token     string // of role admin
+	cookie    string // of a session, in the place of a token
 	authority *authority.Authority
 	enrolment *enrolment.Registrar
 	audit     *audit.Log
@@ -114,6 +117,8 @@ func start(t testing.TB, beside ...Beside) *hub {
 	check(err)
 	h.tokens, err = access.OpenTokens(t.Context(), db, time.Now)
 	check(err)
+	h.sessions, err = access.OpenSessions(t.Context(), access.DefaultPagesConfig(), access.SessionsDeps{Records: db, Tokens: h.tokens, Clock: time.Now, Metrics: prometheus.NewRegistry()})
+	check(err)
 	h.token = h.roleToken("root", access.Admin, "")
 	h.authority, err = authority.Open(authority.Options{Dir: filepath.Join(dir, "authority"), Config: authority.DefaultConfig(), Log: log, Clock: time.Now, Metrics: prometheus.NewRegistry()})
 	check(err)
@@ -129,7 +134,7 @@ func start(t testing.TB, beside ...Beside) *hub {
 	twins := twin.New(twin.Deps{Records: db, Check: func(string, json.RawMessage) error { return nil }, Clock: time.Now})
 	h.audit, err = audit.Open(audit.Options{Records: db, Dir: dir, Config: audit.DefaultConfig(), Log: log, Clock: time.Now, Metrics: prometheus.NewRegistry()})
 	check(err)
-	h.api, err = New(Deps{Authority: h.authority, Enrolment: h.enrolment, Doors: func(host string) map[string]string { return map[string]string{"https": "https://" + host} }, Registry: h.registry, Presence: h.presence, Commands: commands, Twins: twins, Tokens: h.tokens, Audit: h.audit, Models: models, Desk: h.desk,
+	h.api, err = New(Deps{Authority: h.authority, Enrolment: h.enrolment, Doors: func(host string) map[string]string { return map[string]string{"https": "https://" + host} }, Registry: h.registry, Presence: h.presence, Commands: commands, Twins: twins, Tokens: h.tokens, Sessions: h.sessions, Audit: h.audit, Models: models, Desk: h.desk,
 		Answers: records.Answers{DB: db, Now: time.Now}, Sealer: sealer, Rates: func() Rates { return Rates{SamplesPerSecond: 1.5} },
 		Ready: func() error { return h.ready }, Version: "test", Log: log, Now: time.Now, Metrics: h.metrics, Beside: beside})
 	check(err)
@@ -170,6 +175,9 @@ func (h *hub) do(method, path, body string, headers ...string) reply {
 	}
 	if h.token != "" {
 		req.Header.Set("Authorization", "Bearer "+h.token)
+	}
+	if h.cookie != "" {
+		req.Header.Set("Cookie", h.cookie)
 	}
 	for _, line := range headers {
 		name, value, _ := strings.Cut(line, ": ")
@@ -461,6 +469,78 @@ func TestRevocationEndsSessionsAtOnce(t *testing.T) {
 	case <-p.Done:
 	default:
 		t.Error("disabled, and the session lives on after the answer")
+	}
+}
+
+func TestAnAdminEndsSessionsOfTheOwnRegion(t *testing.T) {
+	h := start(t)
+	open := func(name, region string) (access.Session, string) {
+		t.Helper()
+		s, secret, err := h.sessions.Open(t.Context(), access.Session{Name: name, Shown: name, Via: access.ViaOIDC, Subject: "1", Role: access.Operator, Region: region, Origin: "192.0.2.1"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s, secret
+	}
+	here, secret := open("here@road.example", "2201")
+	there, _ := open("there@road.example", "1101")
+	cookie := "Cookie: " + access.Cookie + "=" + secret
+	person := h.as("")
+	person.want(200, person.do("GET", "/api/v1/devices", "", cookie))
+	person.want(403, person.do("GET", "/api/v1/sessions", "", cookie))
+	person.want(201, person.do("POST", "/api/v1/devices", `{"id": "own", "region": "220100"}`, cookie, "Sec-Fetch-Site: same-origin"))
+	for _, site := range []string{"cross-site", "same-site"} {
+		person.want(401, person.do("POST", "/api/v1/devices", `{"id": "forged", "region": "220100"}`, cookie, "Sec-Fetch-Site: "+site))
+	}
+	person.want(401, person.do("POST", "/api/v1/devices", `{"id": "forged", "region": "220100"}`, cookie, "Origin: https://evil.example"))
+
+	jilin := h.as(h.roleToken("jl", access.Admin, "22"))
+	r := jilin.want(200, jilin.do("GET", "/api/v1/sessions", ""))
+	if items := r.body["items"].([]any); len(items) != 1 || items[0].(map[string]any)["id"] != here.ID || strings.Contains(r.text, secret) {
+		t.Errorf("%s", r.text)
+	}
+	jilin.want(403, jilin.do("DELETE", "/api/v1/sessions/"+there.ID, ""))
+	jilin.want(204, jilin.do("DELETE", "/api/v1/sessions/"+here.ID, ""))
+	jilin.want(404, jilin.do("DELETE", "/api/v1/sessions/"+here.ID, ""))
+	person.want(401, person.do("GET", "/api/v1/devices", "", cookie))
+	if r := h.want(200, h.do("GET", "/api/v1/audit?limit=1", "")); !strings.Contains(r.text, `"sessions.end"`) || !strings.Contains(r.text, "session of here@road.example") || strings.Contains(r.text, secret) {
+		t.Errorf("%s", r.text)
+	}
+	admin, own := h.sessionOf("root2")
+	admin.want(204, admin.do("DELETE", "/api/v1/sessions/"+own, "")) // ends itself, and is told so
+}
+
+// sessionOf returns the hub as an admin with a session sees it.
+func (h *hub) sessionOf(name string) (*hub, string) {
+	h.Helper()
+	s, secret, err := h.sessions.OpenByToken(h.Context(), h.roleToken(name, access.Admin, ""), "192.0.2.1")
+	if err != nil {
+		h.Fatal(err)
+	}
+	other := h.as("")
+	other.cookie = access.Cookie + "=" + secret
+	return other, s.ID
+}
+
+func TestAnEndedSessionIsToldNothingMore(t *testing.T) {
+	h := start(t)
+	h.devices(map[string]string{"here": "220100"})
+	id := h.want(201, h.do("POST", "/api/v1/devices/here/commands", `{"name": "reboot", "expires_in": "1h"}`)).body["id"].(string)
+	admin, own := h.sessionOf("waiting")
+	for begun := time.Now(); time.Since(begun) < 2*time.Millisecond; { // a use is later than the opening, in milliseconds
+		runtime.Gosched()
+	}
+	got := make(chan reply, 1)
+	go func() { got <- admin.do("GET", "/api/v1/commands/"+id+"?wait=1m", "") }()
+	for { // until the request is under way
+		if s, err := h.sessions.Get(own); err != nil || s.LastUse.After(s.Created) {
+			break
+		}
+		runtime.Gosched()
+	}
+	h.want(204, h.do("DELETE", "/api/v1/sessions/"+own, ""))
+	if r := <-got; r.status != 401 || strings.Contains(r.text, "reboot") {
+		t.Errorf("%d %s", r.status, r.text)
 	}
 }
 

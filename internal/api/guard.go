@@ -15,7 +15,7 @@ import (
 // identify finds the caller.
 func (a *API) identify(ctx huma.Context, next func(huma.Context)) {
 	r, w := humago.Unwrap(ctx)
-	a.Tokens.Identify(http.HandlerFunc(func(_ http.ResponseWriter, found *http.Request) {
+	a.Sessions.Identify(http.HandlerFunc(func(_ http.ResponseWriter, found *http.Request) {
 		next(huma.WithContext(ctx, found.Context()))
 	})).ServeHTTP(w, r)
 }

@@ -74,6 +74,9 @@ func (a *API) list() {
 	on(a, post, "/api/v1/tokens", access.WriteTokens, "新建令牌；内容只显示一次", "Make a token; it is shown once", a.createToken, status(http.StatusCreated))
 	on(a, del, "/api/v1/tokens/{name}", access.WriteTokens, "吊销令牌", "Revoke a token", a.revokeToken, status(http.StatusNoContent))
 
+	on(a, get, "/api/v1/sessions", access.ReadSessions, "列出页面的登录会话", "List who is signed in to the pages", a.listSessions)
+	on(a, del, "/api/v1/sessions/{id}", access.EndSessions, "结束登录会话并立即中断其请求", "End a session and what is under way with it, at once", a.endSession, status(http.StatusNoContent))
+
 	on(a, get, "/api/v1/audit", access.ReadAudit, "列出变更记录，可按时间、操作者、操作、对象、来源筛选", "List the record of changes, by time, actor, action, object or origin", a.listAudit)
 	on(a, get, "/api/v1/audit/export", access.ReadAudit, "导出变更记录，凭公钥即可离线校验", "Export the record as lines that verify offline with the public key", a.exportAudit)
 	on(a, get, "/api/v1/audit/key", access.ReadAudit, "变更记录的公钥与最新的签名检查点", "The record's public key and its newest signed checkpoint", a.showAuditKey)

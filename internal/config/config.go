@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/audit"
 	"github.com/songhua-io/hub/internal/authority"
 	"github.com/songhua-io/hub/internal/command"
@@ -20,11 +21,12 @@ import (
 	"github.com/songhua-io/hub/internal/ingest/desk"
 	"github.com/songhua-io/hub/internal/ingest/http"
 	"github.com/songhua-io/hub/internal/ingest/mqtt"
+	"github.com/songhua-io/hub/internal/login"
 	"github.com/songhua-io/hub/internal/query"
 	"github.com/songhua-io/hub/internal/store/local"
 )
 
-//go:generate go run ./gen -root ../.. -o docs.go -package config -func docs internal/config internal/audit internal/authority internal/ingest internal/ingest/mqtt internal/ingest/coap internal/ingest/http internal/ingest/desk internal/command internal/query internal/store/local
+//go:generate go run ./gen -root ../.. -o docs.go -package config -func docs internal/config internal/access internal/audit internal/login internal/authority internal/ingest internal/ingest/mqtt internal/ingest/coap internal/ingest/http internal/ingest/desk internal/command internal/query internal/store/local
 
 // Config is everything that can be set of a hub.
 type Config struct {
@@ -40,6 +42,10 @@ type Config struct {
 	Authority authority.Config `yaml:"authority"`
 	// Audit signs the record of changes, so that nobody alters it unseen.
 	Audit audit.Config `yaml:"audit"`
+	// Pages says how people reach the pages and how long they stay signed in.
+	Pages access.PagesConfig `yaml:"pages"`
+	// OIDC lets people sign in to the pages with an OpenID Connect issuer, besides access tokens.
+	OIDC login.Config `yaml:"oidc"`
 	// Ingest bounds what devices may send.
 	Ingest ingest.Config `yaml:"ingest"`
 	// MQTT bounds the embedded MQTT server.
@@ -126,6 +132,8 @@ func Default() Config {
 		},
 		Authority: authority.DefaultConfig(),
 		Audit:     audit.DefaultConfig(),
+		Pages:     access.DefaultPagesConfig(),
+		OIDC:      login.DefaultConfig(),
 		Ingest:    ingest.DefaultConfig(),
 		MQTT:      mqtt.DefaultConfig(),
 		Broker:    mqtt.DefaultExternalConfig(),

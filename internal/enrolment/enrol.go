@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/songhua-io/hub/internal/access"
+	"github.com/songhua-io/hub/internal/allowance"
 	"github.com/songhua-io/hub/internal/audit"
 	"github.com/songhua-io/hub/internal/authority"
 	"github.com/songhua-io/hub/internal/records"
@@ -59,7 +60,7 @@ const (
 // Attempt returns an error when an address erred too often, before anything it
 // shows is looked at.
 func (r *Registrar) Attempt(from netip.Addr) *RateError {
-	if after := r.failures.wait(origin(from), r.o.Clock()); after > 0 {
+	if after := r.failures.Wait(allowance.Origin(from), r.o.Clock()); after > 0 {
 		r.metrics.refused.WithLabelValues(refusedRate).Inc()
 		return &RateError{after}
 	}
@@ -68,7 +69,7 @@ func (r *Registrar) Attempt(from netip.Addr) *RateError {
 
 // Failed counts an attempt that showed what is no token, secret or certificate.
 func (r *Registrar) Failed(from netip.Addr) {
-	r.failures.take(origin(from), r.o.Clock())
+	r.failures.Take(allowance.Origin(from), r.o.Clock())
 	r.metrics.refused.WithLabelValues(refusedToken).Inc()
 }
 
@@ -195,7 +196,7 @@ func (r *Registrar) again(ctx context.Context, d *registry.Device, h, key hash) 
 // Renew issues a new certificate to a device that has shown who it is. Those
 // from before stay valid until their own end.
 func (r *Registrar) Renew(ctx context.Context, device, csr string, from netip.Addr) (authority.Issued, error) {
-	if after := r.renewals.take(device, r.o.Clock()); after > 0 {
+	if after := r.renewals.Take(device, r.o.Clock()); after > 0 {
 		r.metrics.refused.WithLabelValues(refusedRate).Inc()
 		return authority.Issued{}, &RateError{after}
 	}

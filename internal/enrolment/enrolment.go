@@ -16,6 +16,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/songhua-io/hub/internal/allowance"
 	"github.com/songhua-io/hub/internal/authority"
 	"github.com/songhua-io/hub/internal/records"
 	"github.com/songhua-io/hub/internal/registry"
@@ -36,8 +37,8 @@ type Registrar struct {
 	o       Options
 	metrics *metrics
 	// failures are of an address that shows what is no token or secret.
-	failures *limiter[netip.Prefix]
-	renewals *limiter[string] // by device
+	failures *allowance.Limiter[netip.Prefix]
+	renewals *allowance.Limiter[string] // by device
 	knocks   *knocks
 
 	change sync.Mutex // held from before a write's transaction until memory shows it
@@ -51,7 +52,7 @@ type Registrar struct {
 func Open(ctx context.Context, o Options) (*Registrar, error) {
 	r := &Registrar{
 		o: o, byHash: map[hash]*Token{}, byName: map[string]hash{},
-		failures: newLimiter[netip.Prefix](failureBurst, failureEvery), renewals: newLimiter[string](renewalBurst, renewalEvery),
+		failures: allowance.New[netip.Prefix](failureBurst, failureEvery), renewals: allowance.New[string](renewalBurst, renewalEvery),
 		knocks: newKnocks(),
 	}
 	err := o.Records.Each(ctx, func(rows *sql.Rows) error {

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/songhua-io/hub/internal/allowance"
 	"github.com/songhua-io/hub/internal/telemetry"
 )
 
@@ -33,8 +34,8 @@ type Knock struct {
 
 // knocks are the devices that asked, in memory.
 type knocks struct {
-	origins  *limiter[netip.Prefix]
-	together *limiter[struct{}]
+	origins  *allowance.Limiter[netip.Prefix]
+	together *allowance.Limiter[struct{}]
 
 	mu      sync.Mutex
 	by      map[string]*Knock
@@ -43,7 +44,7 @@ type knocks struct {
 
 func newKnocks() *knocks {
 	return &knocks{
-		origins: newLimiter[netip.Prefix](originKnocks, originKnocksIn), together: newLimiter[struct{}](togetherKnocks, togetherKnockIn),
+		origins: allowance.New[netip.Prefix](originKnocks, originKnocksIn), together: allowance.New[struct{}](togetherKnocks, togetherKnockIn),
 		by: map[string]*Knock{},
 	}
 }
@@ -65,7 +66,7 @@ func (k *knocks) add(device, door string, from netip.Addr, now time.Time) {
 		old.Count++
 		return
 	}
-	if k.origins.take(origin(from), now) > 0 || k.together.take(struct{}{}, now) > 0 {
+	if k.origins.Take(allowance.Origin(from), now) > 0 || k.together.Take(struct{}{}, now) > 0 {
 		k.dropped++
 		return
 	}

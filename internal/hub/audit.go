@@ -32,15 +32,6 @@ func (h *hub) notedAdmin(ctx context.Context) context.Context {
 	})
 }
 
-// notedSignIn puts a person's coming to the pages on record. A record that takes
-// no entry shuts nobody out: the log tells, and it is the disk that is full.
-func (h *hub) notedSignIn(ctx context.Context, c access.Caller) {
-	err := h.audit.Add(ctx, audit.Entry{At: h.clock(), Actor: c.Name, Role: c.Role, Origin: c.Address, Action: access.SignIn, Object: "token " + c.Name, Region: c.Region})
-	if err != nil {
-		h.log.Error("sign_in_not_recorded", "token", c.Name, "address", c.Address, "error", err)
-	}
-}
-
 // changes is the record as the page shows it.
 func (h *hub) changes(ctx context.Context, q web.ChangeQuery) (web.Changes, error) {
 	found, err := h.audit.List(ctx, audit.Filter{

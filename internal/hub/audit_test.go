@@ -57,7 +57,7 @@ func TestTheRecordOfARun(t *testing.T) {
 		got = append(got, strings.Join([]string{e.Actor, string(e.Action), e.Object, filepath.Base(e.Origin)}, ", "))
 	}
 	slices.Reverse(got)
-	want := []string{"hub, tokens.write, token admin, admin.token", "models.dir, models.write, model acme/probe, probe.yaml", "admin, pages.sign_in, token admin, 127.0.0.1"}
+	want := []string{"hub, tokens.write, token admin, admin.token", "models.dir, models.write, model acme/probe, probe.yaml", "admin, sessions.sign_in, token admin, 127.0.0.1"}
 	if !slices.Equal(got, want) {
 		t.Errorf("on record: %q, want %q", got, want)
 	}

@@ -5,6 +5,7 @@
 //	records   SQLite: devices, tokens, audit
 //	   │
 //	models, registry, access, audit  what is there and who may do what
+//	sessions, login                  who is signed in to the pages, and how
 //	authority, enrolment             certificates: the hub's, and those of devices
 //	   │
 //	stores    time series on this machine's disk, and on an encrypted volume
@@ -43,6 +44,7 @@ import (
 	"github.com/songhua-io/hub/internal/ingest"
 	"github.com/songhua-io/hub/internal/ingest/desk"
 	"github.com/songhua-io/hub/internal/ingest/mqtt"
+	"github.com/songhua-io/hub/internal/login"
 	"github.com/songhua-io/hub/internal/model"
 	"github.com/songhua-io/hub/internal/records"
 	"github.com/songhua-io/hub/internal/registry"
@@ -103,7 +105,9 @@ type hub struct {
 	models    *model.Models
 	registry  *registry.Registry
 	tokens    *access.Tokens
+	sessions  *access.Sessions
 	audit     *audit.Log
+	login     *login.Desk
 	series    *local.DB
 	graded    *local.DB // on an encrypted volume; nil when there is none,
 	ungraded  string    // and why
@@ -179,6 +183,19 @@ func (h *hub) openRecords(ctx context.Context) error {
 		return err
 	}
 	h.tokens.Watch(h.metrics)
+	return h.openLogin(ctx)
+}
+
+func (h *hub) openLogin(ctx context.Context) error {
+	var err error
+	if h.sessions, err = access.OpenSessions(ctx, h.cfg.Pages, access.SessionsDeps{Records: h.records, Tokens: h.tokens, Clock: h.clock, Metrics: h.metrics}); err != nil {
+		return err
+	}
+	h.login, err = login.New(h.cfg.OIDC, login.Deps{Sessions: h.sessions, Audit: h.audit, Log: h.log, Clock: h.clock, Metrics: h.metrics})
+	if err != nil {
+		return err
+	}
+	h.stack.start("login", h.login.Run)
 	return nil
 }
 

@@ -146,8 +146,8 @@ func (h *hub) request(t testing.TB, method, path, secret string, body any) *http
 	return req
 }
 
-// ask makes a request of the API that must succeed.
-func (h *hub) ask(t testing.TB, method, path, secret string, body any) (answer struct{ Secret, Token, ID string }) {
+// must makes a request of the API that must succeed.
+func (h *hub) must(t testing.TB, method, path, secret string, body any) (answer struct{ Secret, Token, ID string }) {
 	resp, err := http.DefaultClient.Do(h.request(t, method, path, secret, body))
 	if err != nil {
 		t.Fatal(err)
@@ -225,7 +225,7 @@ func TestLosingItsRightEndsADevicesSessions(t *testing.T) {
 		for _, s := range sessions {
 			live[s.door] = s.open(t, h, id, secret)
 		}
-		h.ask(t, action.method, "/api/v1/devices/"+id+action.path, admin, struct{}{})
+		h.must(t, action.method, "/api/v1/devices/"+id+action.path, admin, struct{}{})
 		for door, ended := range live {
 			over(t, fmt.Sprintf("after %s %s the session over %s", action.method, action.path, door), ended)
 		}
@@ -246,9 +246,9 @@ func TestRevokingATokenEndsWhatItsHolderHears(t *testing.T) {
 	h := everyDoor(t, t.TempDir(), func(*config.Config) {})
 	admin := h.admin(t)
 	h.register(t, registry.Spec{ID: "t1", Region: "220100"})
-	asked := h.ask(t, http.MethodPost, "/api/v1/devices/t1/commands", admin, map[string]string{"name": "reboot", "expires_in": "1h"}).ID
-	gateway := h.ask(t, http.MethodPost, "/api/v1/tokens", admin, map[string]any{"name": "gw", "role": access.Gateway}).Token
-	reader := h.ask(t, http.MethodPost, "/api/v1/tokens", admin, map[string]any{"name": "reader", "role": access.Operator}).Token
+	asked := h.must(t, http.MethodPost, "/api/v1/devices/t1/commands", admin, map[string]string{"name": "reboot", "expires_in": "1h"}).ID
+	gateway := h.must(t, http.MethodPost, "/api/v1/tokens", admin, map[string]any{"name": "gw", "role": access.Gateway}).Token
+	reader := h.must(t, http.MethodPost, "/api/v1/tokens", admin, map[string]any{"name": "reader", "role": access.Operator}).Token
 
 	cc, err := udp.Dial(h.at.CoAP)
 	if err != nil {
@@ -264,7 +264,7 @@ func TestRevokingATokenEndsWhatItsHolderHears(t *testing.T) {
 		"an answer that is being read":         unread,
 	}
 	for _, name := range []string{"gw", "reader"} {
-		h.ask(t, http.MethodDelete, "/api/v1/tokens/"+name, admin, nil)
+		h.must(t, http.MethodDelete, "/api/v1/tokens/"+name, admin, nil)
 	}
 	for what, ended := range live {
 		over(t, what, ended)
@@ -306,7 +306,7 @@ func BenchmarkRevocation(b *testing.B) {
 			for b.Loop() {
 				ended := s.open(b, h, "t1", secret)
 				begin := time.Now()
-				secret = h.ask(b, http.MethodPost, "/api/v1/devices/t1/rotate", admin, nil).Secret
+				secret = h.must(b, http.MethodPost, "/api/v1/devices/t1/rotate", admin, nil).Secret
 				over(b, "the session", ended)
 				took = append(took, time.Since(begin))
 			}

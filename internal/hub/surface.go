@@ -20,6 +20,7 @@ import (
 	"github.com/songhua-io/hub/internal/ingest"
 	"github.com/songhua-io/hub/internal/ingest/desk"
 	ingesthttp "github.com/songhua-io/hub/internal/ingest/http"
+	"github.com/songhua-io/hub/internal/login"
 	"github.com/songhua-io/hub/internal/query"
 	"github.com/songhua-io/hub/internal/records"
 	"github.com/songhua-io/hub/internal/telemetry"
@@ -34,7 +35,7 @@ func (h *hub) surface() (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	pages, err := web.New(web.Deps{Check: h.mayOpenPages, Changes: h.changes, Version: h.options.Version, Secure: h.cfg.TLS.Certificate != "", Log: h.log})
+	pages, err := web.New(web.Deps{Desk: h.login, Sessions: h.sessions, Changes: h.changes, Version: h.options.Version, Log: h.log})
 	if err != nil {
 		return nil, err
 	}
@@ -48,6 +49,8 @@ func (h *hub) surface() (http.Handler, error) {
 		{Pattern: "GET /{$}", ZH: "控制台页面", EN: "The console", Handler: pages},
 		{Pattern: "GET /audit", ZH: "变更记录页面", EN: "The page of the record of changes", Handler: pages},
 		{Pattern: "/signin", ZH: "登录页面", EN: "Sign in to the pages", Handler: pages},
+		{Pattern: "GET /signin/oidc", ZH: "前往登录服务（OpenID Connect）", EN: "Go to the OpenID Connect issuer to sign in", Handler: pages},
+		{Pattern: "GET " + login.CallbackPath, ZH: "从登录服务返回", EN: "Come back from the issuer", Handler: pages},
 		{Pattern: "POST /signout", ZH: "退出登录", EN: "Sign out of the pages", Handler: pages},
 		{Pattern: "GET /static/", ZH: "页面所用的文件", EN: "Files of the pages", Handler: pages},
 	}
@@ -57,7 +60,7 @@ func (h *hub) surface() (http.Handler, error) {
 		beside = append(beside, api.Beside{Pattern: r.Pattern, ZH: r.ZH, EN: r.EN, Own: true, Handler: r.Handler})
 	}
 	return api.New(api.Deps{
-		Registry: h.registry, Authority: h.authority, Enrolment: h.enrolment, Doors: h.doors, Presence: h.presence, Commands: h.commands, Twins: h.twins, Tokens: h.tokens, Audit: h.audit, Models: h.models, Desk: h.rejects(),
+		Registry: h.registry, Authority: h.authority, Enrolment: h.enrolment, Doors: h.doors, Presence: h.presence, Commands: h.commands, Twins: h.twins, Tokens: h.tokens, Sessions: h.sessions, Audit: h.audit, Models: h.models, Desk: h.rejects(),
 		Answers: records.Answers{DB: h.records, Now: h.clock}, Sealer: h.sealer, Rates: rates.now, Ready: h.ready,
 		Version: h.options.Version, Log: h.log, Now: h.clock, Metrics: h.metrics, Beside: beside,
 	})
@@ -74,19 +77,6 @@ func (h *hub) metricsRoute() api.Beside {
 		r.Action = access.ReadHub
 	}
 	return r
-}
-
-func (h *hub) mayOpenPages(ctx context.Context, token string) error {
-	t, err := h.tokens.Find(ctx, token)
-	if err != nil {
-		return err
-	}
-	c := access.Caller{Name: t.Name, Role: t.Role, Region: t.Region, Address: access.CallerOf(ctx).Address}
-	if d := access.Allow(c, access.ReadDevices, access.Anywhere); !d.Allowed {
-		return errors.New(d.EN)
-	}
-	h.notedSignIn(ctx, c)
-	return nil
 }
 
 // questions is the Prometheus API over the store.

@@ -78,7 +78,7 @@ func (p *pages) showChanges(w http.ResponseWriter, r *http.Request) {
 		p.askToSignIn(w, r, caller)
 		return
 	case !access.May(caller.Role, access.ReadAudit):
-		p.render(w, r, p.changes, http.StatusForbidden, view{Name: caller.Name, Page: changesView{Denied: true}})
+		p.render(w, r, p.changes, http.StatusForbidden, view{Who: p.greet(caller), Page: changesView{Denied: true}})
 		return
 	}
 	v := changesView{Form: chosenOf(r.URL.Query()), Zone: time.Now().Format("MST (UTC-07:00)")}
@@ -89,7 +89,7 @@ func (p *pages) showChanges(w http.ResponseWriter, r *http.Request) {
 		p.Log.Error("audit_not_read", "error", err)
 		v.Failed, code = true, http.StatusInternalServerError
 	}
-	p.render(w, r, p.changes, code, view{Name: caller.Name, Page: v})
+	p.render(w, r, p.changes, code, view{Who: p.greet(caller), Page: v})
 }
 
 // filters are the fields of the form.

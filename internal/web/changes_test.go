@@ -12,12 +12,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/chromedp/cdproto/cdp"
-	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/songhua-io/hub/internal/access"
+	"github.com/songhua-io/hub/internal/hubtest/browser"
 )
 
 // record stands for the hub's: 120 entries, as one asks for them.
@@ -29,7 +28,7 @@ func record(_ context.Context, q ChangeQuery) (Changes, error) {
 			After:  `{"region":"220200","period":"30s","tags":{"floor":"3","room":"b"},"lat":43.88,"lon":125.32}`},
 		{Actor: "admin", Role: "admin", Origin: "127.0.0.1", Action: "tokens.write", Object: "token grafana", After: `{"name":"grafana","role":"reader","region":"2201"}`},
 		{Actor: "models.dir", Origin: "/etc/songhua/models/air.yaml", Action: "models.write", Object: "model acme/air-9", Before: `{"id":"acme/air-9","metrics":[{"name":"pm2_5_ug_m3"}]}`},
-		{Actor: "ops", Role: "operator", Origin: "10.20.0.7", Action: "pages.sign_in", Object: "token ops"},
+		{Actor: "ops", Role: "operator", Origin: "10.20.0.7", Action: "sessions.sign_in", Object: "token ops"},
 	}
 	out := Changes{Key: "songhua-audit-0011223344556677+5d4dc62d+AZ1rLKhFSYBXUvs7ZQQr6Qg1K5Me6nS7tWJ3Xv5c0Y1N", Signed: 119, SignedAt: base.Add(time.Hour), Verified: base.Add(2 * time.Hour)}
 	if q.Actor == "broken" {
@@ -48,7 +47,7 @@ func record(_ context.Context, q ChangeQuery) (Changes, error) {
 
 func TestTheRecordIsReadWithoutAScript(t *testing.T) {
 	h := newPages(t)
-	resp, body := serve(t, h, signedIn("/audit?lang=en"))
+	resp, body := serve(t, h, h.signedIn(t, http.MethodGet, "/audit?lang=en"))
 	if resp.StatusCode != http.StatusOK || strings.Count(body, "<tr id=") != changesPerPage {
 		t.Fatalf("%s, %d rows", resp.Status, strings.Count(body, "<tr id="))
 	}
@@ -65,14 +64,14 @@ func TestTheRecordIsReadWithoutAScript(t *testing.T) {
 		t.Error("the page has a script, or a value became one")
 	}
 	q := url.Values{"since": {time.Date(2026, 11, 26, 8, 30, 0, 0, time.UTC).Local().Format(formTime)}, "actor": {"ops"}, "object": {"air-003"}, "lang": {"zh"}}
-	_, body = serve(t, h, signedIn("/audit?"+q.Encode()))
+	_, body = serve(t, h, h.signedIn(t, http.MethodGet, "/audit?"+q.Encode()))
 	if n := strings.Count(body, "<tr id="); n != 23 || !strings.Contains(body, "变更记录") || !strings.Contains(body, "export?actor=ops&amp;object=air-003&amp;since=2026-11-26T08%3A30%3A00Z") || !strings.Contains(body, `name="actor" value="ops"`) {
 		t.Errorf("filtered: %d rows\n%s", n, body)
 	}
-	if resp, body = serve(t, h, signedIn("/audit?lang=en&since=yesterday")); resp.StatusCode != http.StatusBadRequest || !strings.Contains(body, "A time cannot be read") {
+	if resp, body = serve(t, h, h.signedIn(t, http.MethodGet, "/audit?lang=en&since=yesterday")); resp.StatusCode != http.StatusBadRequest || !strings.Contains(body, "A time cannot be read") {
 		t.Errorf("%s", resp.Status)
 	}
-	if _, body = serve(t, h, signedIn("/audit?lang=en&actor=broken")); !strings.Contains(body, "entry 7 (devices.write") || !strings.Contains(body, "No change matches") {
+	if _, body = serve(t, h, h.signedIn(t, http.MethodGet, "/audit?lang=en&actor=broken")); !strings.Contains(body, "entry 7 (devices.write") || !strings.Contains(body, "No change matches") {
 		t.Errorf("damage is not shown")
 	}
 }
@@ -82,13 +81,9 @@ func TestWhoMayReadTheRecord(t *testing.T) {
 	if resp, body := serve(t, h, httptest.NewRequest(http.MethodGet, "/audit", nil)); resp.StatusCode != http.StatusUnauthorized || strings.Contains(body, "air-003") {
 		t.Errorf("a stranger: %s", resp.Status)
 	}
-	inner, err := New(Deps{Version: "test", Changes: record, Check: func(context.Context, string) error { return nil }})
-	if err != nil {
-		t.Fatal(err)
-	}
 	as := func(c access.Caller) (*http.Response, string) {
 		r := httptest.NewRequest(http.MethodGet, "/audit?lang=en", nil)
-		return serve(t, inner, r.WithContext(access.WithCaller(r.Context(), c)))
+		return serve(t, h.inner, r.WithContext(access.WithCaller(r.Context(), c)))
 	}
 	if resp, body := as(access.Caller{Name: "eye", Role: access.Reader}); resp.StatusCode != http.StatusForbidden || strings.Contains(body, "air-003") || !strings.Contains(body, "takes the role admin") {
 		t.Errorf("a reader: %s", resp.Status)
@@ -119,18 +114,19 @@ func TestDifferences(t *testing.T) {
 
 func TestTheRecordInABrowser(t *testing.T) {
 	for _, width := range []int64{360, 1280} {
-		ctx, base := site(t, chromedp.WindowSize(int(width), 900))
-		do(t, ctx, chromedp.EmulateViewport(width, 900), chromedp.Navigate(base+"/?lang=en&token="+token()), until(`document.querySelector('a[href="/audit"]')`),
-			chromedp.Navigate(base+"/audit?lang=en"), until(`document.querySelectorAll('.changes tbody tr').length > 1`))
-		if wide := read[int64](t, ctx, `document.documentElement.scrollWidth`); wide > width {
+		ctx, entry := site(t, chromedp.WindowSize(int(width), 900))
+		base, _, _ := strings.Cut(entry, "/?")
+		browser.Do(t, ctx, chromedp.EmulateViewport(width, 900), chromedp.Navigate(entry+"&lang=en"), browser.Until(`document.querySelector('a[href="/audit"]')`),
+			chromedp.Navigate(base+"/audit?lang=en"), browser.Until(`document.querySelectorAll('.changes tbody tr').length > 1`))
+		if wide := browser.Read[int64](t, ctx, `document.documentElement.scrollWidth`); wide > width {
 			t.Errorf("at %d px the page is %d px wide", width, wide)
 		}
-		unnamed := read[string](t, ctx, `[...document.querySelectorAll('input, select')].filter((e) => !e.labels.length).map((e) => e.name).join()`)
+		unnamed := browser.Read[string](t, ctx, `[...document.querySelectorAll('input, select')].filter((e) => !e.labels.length).map((e) => e.name).join()`)
 		if unnamed != "" {
 			t.Errorf("fields without a label: %s", unnamed)
 		}
-		do(t, ctx, chromedp.Focus("input[name=actor]"), chromedp.KeyEvent("admin"), enterKey, until(`location.search.includes('actor=admin') && document.querySelectorAll('.changes tbody tr').length > 0`))
-		if others := read[int](t, ctx, `[...document.querySelectorAll('.changes tbody tr td:nth-child(3)')].filter((e) => !e.textContent.startsWith('admin')).length`); others != 0 {
+		browser.Do(t, ctx, chromedp.Focus("input[name=actor]"), chromedp.KeyEvent("admin"), enterKey, browser.Until(`location.search.includes('actor=admin') && document.querySelectorAll('.changes tbody tr').length > 0`))
+		if others := browser.Read[int](t, ctx, `[...document.querySelectorAll('.changes tbody tr td:nth-child(3)')].filter((e) => !e.textContent.startsWith('admin')).length`); others != 0 {
 			t.Errorf("%d rows of others", others)
 		}
 	}
@@ -151,19 +147,9 @@ func TestPicturesOfTheRecord(t *testing.T) {
 		lang, scheme  string
 		width, height int64
 	}{{"en", "light", 1280, 1000}, {"zh", "light", 1280, 1000}, {"en", "dark", 1280, 1000}, {"zh", "light", 390, 1400}} {
-		ctx, base := site(t)
-		media := func(ctx context.Context, t *chromedp.Target) (chromedp.Void, error) {
-			_, err := cdp.Call(ctx, t, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: p.scheme}}})
-			return chromedp.Void{}, err
-		}
-		do(t, ctx, chromedp.EmulateViewport(p.width, p.height), media, chromedp.Navigate(base+"/?token="+token()), chromedp.Navigate(base+"/audit?lang="+p.lang), until(`document.querySelector('.changes, .empty')`))
-		png, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())
-		if err != nil {
-			t.Fatal(err)
-		}
-		name := fmt.Sprintf("audit-%s-%s-%d.png", p.lang, p.scheme, p.width)
-		if err := os.WriteFile(filepath.Join(folder, name), png, 0o644); err != nil {
-			t.Fatal(err)
-		}
+		ctx, entry := site(t)
+		base, _, _ := strings.Cut(entry, "/?")
+		browser.Do(t, ctx, chromedp.EmulateViewport(p.width, p.height), scheme(p.scheme), chromedp.Navigate(entry), chromedp.Navigate(base+"/audit?lang="+p.lang), browser.Until(`document.querySelector('.changes, .empty')`))
+		browser.Picture(t, ctx, filepath.Join(folder, fmt.Sprintf("audit-%s-%s-%d.png", p.lang, p.scheme, p.width)))
 	}
 }

@@ -29,14 +29,25 @@ func (l lang) table() map[string]string {
 	return all
 }
 
+// place names a prefix of division codes as people do, as far as it is known.
+func (l lang) place(prefix string) string {
+	code := (prefix + "000000")[:max(6, len(prefix))]
+	for _, r := range regions() {
+		if r.key == code {
+			return [...]string{r.en, r.zh}[l]
+		}
+	}
+	return prefix
+}
+
 // language chooses by ?lang=, which is remembered, else the cookie, else what
 // the browser asks for.
 func (p *pages) language(w http.ResponseWriter, r *http.Request) lang {
 	if l, ok := parseLang(r.URL.Query().Get("lang")); ok {
-		p.setCookie(w, langCookie, l.tag(), 365*24*time.Hour)
+		p.setCookie(w, r, langCookie, l.tag(), 365*24*time.Hour)
 		return l
 	}
-	if c, err := r.Cookie(langCookie); err == nil {
+	if c, err := r.Cookie(p.Sessions.Pages().CookieName(r, langCookie)); err == nil {
 		if l, ok := parseLang(c.Value); ok {
 			return l
 		}

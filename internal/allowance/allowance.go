@@ -1,4 +1,6 @@
-package enrolment
+// Package allowance says how often somebody may do something, and how long to
+// wait otherwise. It remembers a bounded number of those who did.
+package allowance
 
 import (
 	"net/netip"
@@ -9,9 +11,9 @@ import (
 // maxKeys bounds what a limiter remembers; keys beyond it share one allowance.
 const maxKeys = 10_000
 
-// limiter lets every key do something a number of times at once, and then again
+// Limiter lets every key do something a number of times at once, and then again
 // once an interval (the generic cell rate algorithm).
-type limiter[K comparable] struct {
+type Limiter[K comparable] struct {
 	every time.Duration
 	slack time.Duration // of burst - 1 times
 
@@ -22,13 +24,14 @@ type limiter[K comparable] struct {
 	swept time.Time
 }
 
-func newLimiter[K comparable](burst int, every time.Duration) *limiter[K] {
-	return &limiter[K]{every: every, slack: time.Duration(burst-1) * every, full: map[K]time.Time{}}
+// New lets every key do it burst times at once, and then again once an interval.
+func New[K comparable](burst int, every time.Duration) *Limiter[K] {
+	return &Limiter[K]{every: every, slack: time.Duration(burst-1) * every, full: map[K]time.Time{}}
 }
 
-// take uses the allowance of a key once; when it is used up it returns how long
+// Take uses the allowance of a key once; when it is used up it returns how long
 // to wait.
-func (l *limiter[K]) take(k K, now time.Time) (after time.Duration) {
+func (l *Limiter[K]) Take(k K, now time.Time) (after time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	k = l.known(k, now)
@@ -43,14 +46,14 @@ func (l *limiter[K]) take(k K, now time.Time) (after time.Duration) {
 	return 0
 }
 
-// wait returns how long a key has to wait until take lets it.
-func (l *limiter[K]) wait(k K, now time.Time) time.Duration {
+// Wait returns how long a key has to wait until Take lets it.
+func (l *Limiter[K]) Wait(k K, now time.Time) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.left(l.known(k, now), now)
 }
 
-func (l *limiter[K]) left(k K, now time.Time) time.Duration {
+func (l *Limiter[K]) left(k K, now time.Time) time.Duration {
 	if at := l.full[k].Add(-l.slack); at.After(now) {
 		return at.Sub(now)
 	}
@@ -58,7 +61,7 @@ func (l *limiter[K]) left(k K, now time.Time) time.Duration {
 }
 
 // known returns k, or the key that all share when there is no room for k.
-func (l *limiter[K]) known(k K, now time.Time) K {
+func (l *Limiter[K]) known(k K, now time.Time) K {
 	if _, ok := l.full[k]; ok || len(l.full) < maxKeys {
 		return k
 	}
@@ -77,9 +80,9 @@ func (l *limiter[K]) known(k K, now time.Time) K {
 	return k
 }
 
-// origin is what counts as one address: an IPv4 address, or the /64 network
+// Origin is what counts as one address: an IPv4 address, or the /64 network
 // that a single IPv6 subscriber has.
-func origin(a netip.Addr) netip.Prefix {
+func Origin(a netip.Addr) netip.Prefix {
 	a = a.Unmap().WithZone("")
 	bits := 32
 	if a.Is6() {
