@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Entry is a connection that counts until it leaves. One goroutine owns it.
+// Entry is a connection that counts until it leaves.
 type Entry struct {
 	// Over is set where the connection is one too many: it may be told so, and
 	// nothing else.
@@ -50,10 +50,14 @@ func (q *Quotas) Enter(from netip.Addr, door Door, now time.Time) *Entry {
 func (q *Quotas) Within(door Door) *Entry { return &Entry{q: q, door: door} }
 
 // As counts the connection as one of a device, unless the device has as many as
-// it may. One that takes the place of another always may.
+// it may. One that takes the place of another always may. It counts once,
+// however often As is called, and any goroutine may call it.
 func (e *Entry) As(device string, instead bool) *Exceeded {
 	e.q.mu.Lock()
 	defer e.q.mu.Unlock()
+	if e.gone || e.device != "" {
+		return nil
+	}
 	if e.q.devices[device] >= e.q.cfg.Device.Connections && !instead {
 		return e.q.device.connections.refuse(e.door, device, crowded)
 	}

@@ -109,6 +109,10 @@ func (e *Exceeded) Arriving() bool { return e.Policy.What == "arrivals" || e.Pol
 // Seconds is After in whole seconds, rounded up: what protocols tell.
 func (e *Exceeded) Seconds() int { return int(math.Ceil(e.After.Seconds())) }
 
+// ProblemType is the type of RFC 9457 problem details about quotas, whose member
+// violated-policies names them (draft-ietf-httpapi-ratelimit-headers).
+const ProblemType = "https://iana.org/assignments/http-problem-types#quota-exceeded"
+
 // Standing is what is left of a quota. The zero value is of a quota without a
 // bound.
 type Standing struct {

@@ -123,11 +123,15 @@ func (q *Quotas) Failed(from netip.Addr, device string, door Door, now time.Time
 // Handshake reports whether an address may begin an encrypted handshake: those
 // that erred too often have few, together.
 func (q *Quotas) Handshake(from netip.Addr, door Door, now time.Time) *Exceeded {
-	after := q.addresses.failures.Wait(q.address(from), now)
-	if after > 0 {
-		after = q.suspect.Take(momentOf(now, q.start), 1, handshakes)
+	if !q.Suspect(from, now) {
+		return nil
 	}
-	return q.addr.failures.refuse(door, from.String(), after)
+	return q.addr.failures.refuse(door, from.String(), q.suspect.Take(momentOf(now, q.start), 1, handshakes))
+}
+
+// Suspect reports whether an address erred too often.
+func (q *Quotas) Suspect(from netip.Addr, now time.Time) bool {
+	return q.addresses.failures.Wait(q.address(from), now) > 0
 }
 
 // Call counts a call of the API: of a token, or of the address of a caller that
