@@ -20,10 +20,11 @@ import (
 	"github.com/songhua-io/hub/internal/ingest/http"
 	"github.com/songhua-io/hub/internal/ingest/mqtt"
 	"github.com/songhua-io/hub/internal/query"
+	"github.com/songhua-io/hub/internal/quota"
 	"github.com/songhua-io/hub/internal/store/local"
 )
 
-//go:generate go run ./gen -root ../.. -o docs.go -package config -func docs internal/config internal/authority internal/ingest internal/ingest/mqtt internal/ingest/coap internal/ingest/http internal/ingest/desk internal/command internal/query internal/store/local
+//go:generate go run ./gen -root ../.. -o docs.go -package config -func docs internal/config internal/authority internal/quota internal/ingest internal/ingest/mqtt internal/ingest/coap internal/ingest/http internal/ingest/desk internal/command internal/query internal/store/local
 
 // Config is everything that can be set of a hub.
 type Config struct {
@@ -37,6 +38,8 @@ type Config struct {
 	TLS TLS `yaml:"tls"`
 	// Authority issues the certificates of devices, and the hub's own where tls.certificate is empty.
 	Authority authority.Config `yaml:"authority"`
+	// Quotas bound what one device, one token and one address may ask of the hub (docs/quotas.md).
+	Quotas quota.Config `yaml:"quotas"`
 	// Ingest bounds what devices may send.
 	Ingest ingest.Config `yaml:"ingest"`
 	// MQTT bounds the embedded MQTT server.
@@ -122,6 +125,7 @@ func Default() Config {
 			CoAP: "127.0.0.1:5683", CoAPS: "127.0.0.1:5684",
 		},
 		Authority: authority.DefaultConfig(),
+		Quotas:    quota.DefaultConfig(),
 		Ingest:    ingest.DefaultConfig(),
 		MQTT:      mqtt.DefaultConfig(),
 		Broker:    mqtt.DefaultExternalConfig(),

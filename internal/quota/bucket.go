@@ -12,9 +12,21 @@ type Rate struct {
 	Per time.Duration
 }
 
-// cost is how long the bucket takes to earn n units. It holds for n up to a
-// thousand million.
-func (r Rate) cost(n int) int64 { return int64(n) * int64(r.Per) / int64(r.N) }
+// flow is a rate as buckets reckon with it; the zero value has no bound.
+type flow struct {
+	per  int64   // ns in which a bucket fills
+	unit float64 // ns in which it earns a unit
+}
+
+func (r Rate) flow() flow {
+	if r.N == 0 {
+		return flow{}
+	}
+	return flow{int64(r.Per), float64(r.Per) / float64(r.N)}
+}
+
+// cost is how long the bucket takes to earn n units, in ns.
+func (f *flow) cost(n int) int64 { return int64(float64(n) * f.unit) }
 
 // moment is a time in nanoseconds from an arbitrary point that lies centuries
 // before the hub's start.
@@ -30,22 +42,22 @@ func momentOf(now, start time.Time) moment { return moment(now.Sub(start)) + 1<<
 // Takers at the same time may each find the last unit.
 type Bucket struct{ full atomic.Int64 } // when it is full again, as a moment
 
-// Wait returns how long until there is a unit in the bucket; 0 when there is.
-func (b *Bucket) Wait(now moment, r Rate) time.Duration { return r.wait(moment(b.full.Load()), now) }
+// wait returns how long until there is a unit in the bucket; 0 when there is.
+func (b *Bucket) wait(now moment, f *flow) time.Duration { return f.wait(moment(b.full.Load()), now) }
 
-func (r Rate) wait(full, now moment) time.Duration {
-	if r.N == 0 {
+func (f *flow) wait(full, now moment) time.Duration {
+	if f.per == 0 {
 		return 0
 	}
-	return max(0, time.Duration(int64(full)+r.cost(1)-int64(now))-r.Per)
+	return time.Duration(max(0, int64(full-now)+int64(f.unit)-f.per))
 }
 
-// Charge takes n units.
-func (b *Bucket) Charge(now moment, n int, r Rate) {
-	if r.N == 0 || n == 0 {
+// charge takes n units.
+func (b *Bucket) charge(now moment, n int, f *flow) {
+	if f.per == 0 || n == 0 {
 		return
 	}
-	cost := r.cost(n)
+	cost := f.cost(n)
 	for {
 		old := b.full.Load()
 		if b.full.CompareAndSwap(old, max(old, int64(now))+cost) {
@@ -54,16 +66,17 @@ func (b *Bucket) Charge(now moment, n int, r Rate) {
 	}
 }
 
-// Take takes n units, or returns how long to wait for one.
-func (b *Bucket) Take(now moment, n int, r Rate) (wait time.Duration) {
-	if wait = b.Wait(now, r); wait == 0 {
-		b.Charge(now, n, r)
+// take takes n units, or returns how long to wait for one.
+func (b *Bucket) take(now moment, n int, f *flow) (wait time.Duration) {
+	if wait = b.wait(now, f); wait == 0 {
+		b.charge(now, n, f)
 	}
 	return wait
 }
 
 // standing is what is left in a bucket that will be full at a moment.
-func (r Rate) standing(p *Policy, full, now moment) Standing {
+func (p *Policy) standing(full, now moment) Standing {
+	r := p.Rate
 	if r.N == 0 {
 		return Standing{}
 	}

@@ -41,8 +41,8 @@ func (q *Quotas) Messages(m *Meter, device string, s *Sender, messages, bytes in
 	if over := q.mayMessage(m, device, s, at, now); over != nil {
 		return over
 	}
-	m.messages.Charge(at, messages, q.device.messages.Rate)
-	m.bytes.Charge(at, bytes, q.device.bytes.Rate)
+	m.messages.charge(at, messages, &q.device.messages.flow)
+	m.bytes.charge(at, bytes, &q.device.bytes.flow)
 	if s.token != 0 {
 		q.tokens.messages.Charge(s.token, messages, now)
 		q.tokens.bytes.Charge(s.token, bytes, now)
@@ -55,13 +55,13 @@ func (q *Quotas) Messages(m *Meter, device string, s *Sender, messages, bytes in
 }
 
 func (q *Quotas) mayMessage(m *Meter, device string, s *Sender, at moment, now time.Time) *Exceeded {
-	if wait := m.messages.Wait(at, q.device.messages.Rate); wait > 0 {
+	if wait := m.messages.wait(at, &q.device.messages.flow); wait > 0 {
 		return q.device.messages.refuse(s.Door, device, wait)
 	}
-	if wait := m.bytes.Wait(at, q.device.bytes.Rate); wait > 0 {
+	if wait := m.bytes.wait(at, &q.device.bytes.flow); wait > 0 {
 		return q.device.bytes.refuse(s.Door, device, wait)
 	}
-	if wait := m.samples.Wait(at, q.device.samples.Rate); wait > 0 {
+	if wait := m.samples.wait(at, &q.device.samples.flow); wait > 0 {
 		return q.device.samples.refuse(s.Door, device, wait)
 	}
 	if s.token|s.address == 0 {
@@ -95,7 +95,7 @@ func (q *Quotas) maySend(s *Sender, now time.Time) *Exceeded {
 
 // Samples counts the samples of messages that were let through.
 func (q *Quotas) Samples(m *Meter, samples int, now time.Time) {
-	m.samples.Charge(momentOf(now, q.start), samples, q.device.samples.Rate)
+	m.samples.charge(momentOf(now, q.start), samples, &q.device.samples.flow)
 }
 
 // Standing returns the quota of a device's messages, or of their sender's, that
@@ -107,7 +107,7 @@ func (q *Quotas) Standing(m *Meter, s *Sender, now time.Time) Standing {
 		policy *Policy
 		bucket *Bucket
 	}{{&q.device.messages, &m.messages}, {&q.device.bytes, &m.bytes}, {&q.device.samples, &m.samples}} {
-		if left := c.policy.Rate.standing(c.policy, moment(c.bucket.full.Load()), at); left.less(least) {
+		if left := c.policy.standing(moment(c.bucket.full.Load()), at); left.less(least) {
 			least = left
 		}
 	}

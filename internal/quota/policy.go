@@ -51,9 +51,10 @@ func DoorOf(name string) Door {
 // Policy is one quota.
 type Policy struct {
 	Of, What string
-	Key      string // in the section of the configuration
+	Key      string // in the section of the configuration; empty for a fixed quota
 	Rate     Rate   // without a time where it is counted at once
 
+	flow    flow
 	refused [doors]prometheus.Counter
 }
 
@@ -78,13 +79,21 @@ type Exceeded struct {
 
 // Error implements error, for the one who is refused.
 func (e *Exceeded) Error() string {
-	return fmt.Sprintf("%s %s has used up its %s (quotas.%s.%s); try again in %s", e.Policy.Of, e.Name, e.Policy.noun(), e.Policy.Of, e.Policy.Key, e.wait())
+	return fmt.Sprintf("%s %s has used up its quota of %s%s; try again in %s", e.Policy.Of, e.Name, e.Policy.noun(), e.Policy.key(" (", ")"), e.wait())
 }
 
 // ZH is Error in Chinese.
 func (e *Exceeded) ZH() string {
 	of := map[string]string{Device: "设备", Token: "令牌", Address: "地址"}[e.Policy.Of]
-	return fmt.Sprintf("%s %s 已用尽配额 quotas.%s.%s；请在 %s 后重试。", of, e.Name, e.Policy.Of, e.Policy.Key, e.wait())
+	return fmt.Sprintf("%s %s 已用尽配额%s；请在 %s 后重试。", of, e.Name, e.Policy.key("（", "）"), e.wait())
+}
+
+// key is where the quota is set, between two texts; empty for a fixed one.
+func (p *Policy) key(before, after string) string {
+	if p.Key == "" {
+		return ""
+	}
+	return before + "quotas." + p.Of + "." + p.Key + after
 }
 
 func (e *Exceeded) wait() time.Duration {
@@ -128,6 +137,20 @@ func (s Standing) less(o Standing) bool {
 
 // Standing is what is left where somebody was refused: nothing, until After.
 func (e *Exceeded) Standing() Standing { return Standing{e.Policy, 0, e.After} }
+
+// Set writes the header fields of what is left; nothing without a bound.
+func (s Standing) Set(header map[string][]string) {
+	if policy, limit := s.Fields(); policy != "" {
+		header["Ratelimit-Policy"], header["Ratelimit"] = []string{policy}, []string{limit}
+	}
+}
+
+// Set writes the header fields of an answer that refuses: Retry-After and those
+// of what is left name the same moment.
+func (e *Exceeded) Set(header map[string][]string) {
+	header["Retry-After"] = []string{strconv.Itoa(e.Seconds())}
+	e.Standing().Set(header)
+}
 
 // Fields are the values of the header fields RateLimit-Policy and RateLimit
 // (draft-ietf-httpapi-ratelimit-headers-10, sections 3 and 4); empty without a

@@ -52,10 +52,11 @@ type Quotas struct {
 	token  struct{ calls, messages, bytes Policy }
 	addr   struct{ connections, arrivals, failures, calls, messages, bytes Policy }
 
-	tokens    struct{ calls, messages, bytes *Sketch }
-	addresses struct{ arrivals, failures, pairs, calls, messages, bytes *Sketch }
-	suspect   Bucket // of handshakes
-	nobody    Sender
+	tokens     struct{ calls, messages, bytes *Sketch }
+	addresses  struct{ arrivals, failures, pairs, calls, messages, bytes *Sketch }
+	handshakes flow
+	suspect    Bucket // of handshakes
+	nobody     Sender
 
 	mu      sync.Mutex // guards all below; taken once per connection
 	open    map[netip.Prefix]int
@@ -66,7 +67,7 @@ type Quotas struct {
 // New returns quotas whose buckets are all full. Start is a reading of the
 // clock that the methods' times come from.
 func New(cfg Config, start time.Time, reg prometheus.Registerer) *Quotas {
-	q := &Quotas{cfg: cfg, start: start, seed: maphash.MakeSeed(), open: map[netip.Prefix]int{}, devices: map[string]int{}}
+	q := &Quotas{handshakes: handshakes.flow(), cfg: cfg, start: start, seed: maphash.MakeSeed(), open: map[netip.Prefix]int{}, devices: map[string]int{}}
 	second := func(n int) Rate { return Rate{int(window/time.Second) * n, window} }
 	d, t, a := cfg.Device, cfg.Token, cfg.Address
 	q.device.connections = Policy{Of: Device, What: "connections", Key: "connections", Rate: Rate{N: d.Connections}}
@@ -86,6 +87,9 @@ func New(cfg Config, start time.Time, reg prometheus.Registerer) *Quotas {
 	q.tokens.calls, q.tokens.messages, q.tokens.bytes = NewSketch(q.token.calls.Rate, start), NewSketch(q.token.messages.Rate, start), NewSketch(q.token.bytes.Rate, start)
 	q.addresses.arrivals, q.addresses.failures, q.addresses.pairs = NewSketch(q.addr.arrivals.Rate, start), NewSketch(q.addr.failures.Rate, start), NewSketch(pairFailures, start)
 	q.addresses.calls, q.addresses.messages, q.addresses.bytes = NewSketch(q.addr.calls.Rate, start), NewSketch(q.addr.messages.Rate, start), NewSketch(q.addr.bytes.Rate, start)
+	for _, p := range q.policies() {
+		p.flow = p.Rate.flow()
+	}
 	q.register(reg)
 	return q
 }
@@ -126,7 +130,7 @@ func (q *Quotas) Handshake(from netip.Addr, door Door, now time.Time) *Exceeded 
 	if !q.Suspect(from, now) {
 		return nil
 	}
-	return q.addr.failures.refuse(door, from.String(), q.suspect.Take(momentOf(now, q.start), 1, handshakes))
+	return q.addr.failures.refuse(door, from.String(), q.suspect.take(momentOf(now, q.start), 1, &q.handshakes))
 }
 
 // Suspect reports whether an address erred too often.

@@ -20,7 +20,7 @@ type Key uint64
 // goes by the one that is fullest, so it is never let through too often; that
 // others use up all four of its cells takes tens of thousands of them.
 type Sketch struct {
-	rate  Rate
+	flow  flow
 	start time.Time
 	seed  maphash.Seed
 	cells *[rows][columns]Bucket // nil without a bound
@@ -29,7 +29,7 @@ type Sketch struct {
 // NewSketch returns a sketch of full buckets. Start is a reading of the clock
 // that the methods' times come from.
 func NewSketch(r Rate, start time.Time) *Sketch {
-	s := &Sketch{rate: r, start: start, seed: maphash.MakeSeed()}
+	s := &Sketch{flow: r.flow(), start: start, seed: maphash.MakeSeed()}
 	if r.N > 0 {
 		s.cells = &[rows][columns]Bucket{}
 	}
@@ -50,7 +50,7 @@ func (s *Sketch) Wait(k Key, now time.Time) time.Duration {
 	if s.cells == nil {
 		return 0
 	}
-	return s.rate.wait(s.full(k), momentOf(now, s.start))
+	return s.flow.wait(s.full(k), momentOf(now, s.start))
 }
 
 // Take takes a unit of a key's, or returns how long to wait for one.
@@ -67,7 +67,7 @@ func (s *Sketch) Charge(k Key, n int, now time.Time) {
 	if s.cells == nil {
 		return
 	}
-	full := int64(max(s.full(k), momentOf(now, s.start))) + s.rate.cost(n)
+	full := int64(max(s.full(k), momentOf(now, s.start))) + s.flow.cost(n)
 	for i := range s.cells {
 		cell := s.cell(i, k)
 		for old := cell.full.Load(); old < full; old = cell.full.Load() {
@@ -93,5 +93,5 @@ func (s *Sketch) standing(p *Policy, k Key, now time.Time) Standing {
 	if s.cells == nil {
 		return Standing{}
 	}
-	return s.rate.standing(p, s.full(k), momentOf(now, s.start))
+	return p.standing(s.full(k), momentOf(now, s.start))
 }

@@ -30,7 +30,7 @@ type session struct {
 	// Set by the session's goroutine before its first message is handed on.
 	conn     *dtls.Conn
 	peer     *ingest.Peer
-	identity string // that the sender claims to have a key of
+	identity atomic.Pointer[string] // that the sender claims to have the key of
 
 	entry    *quota.Entry
 	admitted atomic.Bool // the device has no more sessions than it may
@@ -80,9 +80,9 @@ func (s *session) open(ctx context.Context) error {
 	}
 	s.conn = conn
 	if err := conn.HandshakeContext(ctx); err != nil {
-		if s.identity != "" { // a wrong key looks like a sender that fell silent
+		if id := s.identity.Load(); id != nil { // a wrong key looks like a sender that fell silent
 			d := s.server.door
-			_ = d.deps.Quotas.Failed(s.from.Addr(), s.identity, quota.CoAPS, d.deps.Clock())
+			_ = d.deps.Quotas.Failed(s.from.Addr(), *id, quota.CoAPS, d.deps.Clock())
 		}
 		return err
 	}
@@ -119,12 +119,13 @@ func (v *dtlsServer) authenticate(ctx context.Context, state dtls.State, from ne
 // key returns the pre-shared key of a device. For one that is unknown it is a
 // random key, so that the handshake fails as it does with a wrong key.
 func (s *session) key(id []byte) ([]byte, error) {
-	s.identity = string(id)
+	identity := string(id)
+	s.identity.Store(&identity)
 	d := s.server.door
-	if over := d.deps.Quotas.Attempt(s.from.Addr(), s.identity, quota.CoAPS, d.deps.Clock()); over != nil {
+	if over := d.deps.Quotas.Attempt(s.from.Addr(), identity, quota.CoAPS, d.deps.Clock()); over != nil {
 		return nil, over
 	}
-	psk, err := d.deps.Gate.PSK(s.identity, s.from.Addr().Unmap())
+	psk, err := d.deps.Gate.PSK(identity, s.from.Addr().Unmap())
 	if errors.Is(err, ingest.ErrUnauthorized) {
 		psk = make([]byte, 32)
 		_, err = rand.Read(psk)

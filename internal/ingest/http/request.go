@@ -297,9 +297,7 @@ func (r *request) limits(h nethttp.Header) {
 	case r.peer != nil:
 		left = r.door.deps.Pipeline.Standing(r.device(), &r.sender)
 	}
-	if policy, limit := left.Fields(); policy != "" {
-		h["Ratelimit-Policy"], h["Ratelimit"] = []string{policy}, []string{limit}
-	}
+	left.Set(h)
 }
 
 // clip keeps what a stranger sent short in answers.
