@@ -243,7 +243,7 @@ func safe(t *testing.T, s *shelf) (*ingest.Pipeline, *shelf) {
 	t.Helper()
 	sealed := newShelf()
 	p := ingest.New(ingest.DefaultConfig(), ingest.Deps{
-		Store: s, Sealed: sealed, Directory: s, Notes: s, Desk: s,
+		Store: s, Sealed: sealed, Directory: s, Notes: s, Desk: s, Quotas: allowed(),
 		Log: slog.New(slog.DiscardHandler), Clock: func() time.Time { return noon }, Metrics: prometheus.NewRegistry(),
 	})
 	run(t, p)
@@ -286,7 +286,7 @@ func TestTheHighestGradeDecidesWhereASeriesLies(t *testing.T) {
 			// Without such a store the same data are refused, and only they.
 			s = newShelf(gradedProbe(c.device, c.model, c.metric))
 			p = ingest.New(ingest.DefaultConfig(), ingest.Deps{
-				Store: s, Unsealed: "store.graded_dir is not set", Directory: s, Notes: s, Desk: s,
+				Store: s, Unsealed: "store.graded_dir is not set", Directory: s, Notes: s, Desk: s, Quotas: allowed(),
 				Log: slog.New(slog.DiscardHandler), Clock: func() time.Time { return noon }, Metrics: prometheus.NewRegistry(),
 			})
 			run(t, p)

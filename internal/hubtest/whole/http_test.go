@@ -2,6 +2,7 @@ package whole
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -58,7 +59,9 @@ func (l *line) answer() error {
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(io.Discard, resp.Body)
+	if _, err = io.Copy(io.Discard, resp.Body); err == nil && resp.StatusCode == http.StatusTooManyRequests {
+		err = errors.New(resp.Status)
+	}
 	return err
 }
 
