@@ -24,26 +24,32 @@ type Entry struct {
 // much (an encrypted door), or too many are being told already.
 func (q *Quotas) Enter(from netip.Addr, door Door, now time.Time) *Entry {
 	e := &Entry{q: q, door: door, origin: Origin(from), counted: true}
-	encrypted := door == MQTTS || door == HTTPS || door == CoAPS
-	if encrypted && q.Handshake(from, door, now) != nil {
-		return nil
-	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if n := q.open[e.origin]; n >= q.cfg.Address.Connections {
-		e.Over = q.addr.connections.refuse(door, from.String(), crowded)
-	} else if after := q.addresses.arrivals.Take(q.address(from), now); after > 0 {
-		e.Over = q.addr.arrivals.refuse(door, from.String(), after)
-	}
-	switch {
-	case e.Over == nil:
+	if e.Over = q.mayOpen(e.origin, from, door, now); e.Over == nil {
 		q.open[e.origin]++
-	case encrypted || q.waiting >= maxWaiting:
-		return nil
-	default:
-		q.waiting++
+		return e
 	}
+	encrypted := door == MQTTS || door == HTTPS || door == CoAPS
+	if encrypted || q.waiting >= maxWaiting || q.tell.take(momentOf(now, q.start), 1, &q.told) > 0 {
+		return nil
+	}
+	q.waiting++
 	return e
+}
+
+func (q *Quotas) mayOpen(origin netip.Prefix, from netip.Addr, door Door, now time.Time) *Exceeded {
+	if q.open[origin] >= q.cfg.Address.Connections {
+		return q.addr.connections.refuse(door, from.String(), crowded)
+	}
+	key := q.address(from)
+	if after := q.addresses.arrivals.Take(key, now); after > 0 {
+		return q.addr.arrivals.refuse(door, from.String(), after)
+	}
+	if q.addresses.failures.Wait(key, now) > 0 {
+		return q.addr.failures.refuse(door, from.String(), q.addresses.suspects.Take(key, now))
+	}
+	return nil
 }
 
 // Within returns an entry for a connection inside of one that is counted.

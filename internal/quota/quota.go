@@ -38,9 +38,13 @@ const crowded = 10 * time.Second
 // so. Those beyond are closed without a word.
 const maxWaiting = 64
 
-// handshakes is how many encrypted handshakes a second those addresses may
-// together ask for that erred too often: one costs as much as a hundred logins.
-var handshakes = Rate{40, window}
+// told is how many connections over their quota are told so: more a second are
+// closed without a word, since to tell costs three times as much.
+var told = Rate{200, window}
+
+// suspects is how many connections an address may open that erred too often:
+// enough for the devices of its neighbours, too few to keep the hub busy.
+var suspects = Rate{40, window}
 
 // Quotas are the quotas of a hub. All methods may be called from any goroutine.
 type Quotas struct {
@@ -52,11 +56,11 @@ type Quotas struct {
 	token  struct{ calls, messages, bytes Policy }
 	addr   struct{ connections, arrivals, failures, calls, messages, bytes Policy }
 
-	tokens     struct{ calls, messages, bytes *Sketch }
-	addresses  struct{ arrivals, failures, pairs, calls, messages, bytes *Sketch }
-	handshakes flow
-	suspect    Bucket // of handshakes
-	nobody     Sender
+	tokens    struct{ calls, messages, bytes *Sketch }
+	addresses struct{ arrivals, failures, suspects, pairs, calls, messages, bytes *Sketch }
+	tell      Bucket
+	told      flow
+	nobody    Sender
 
 	mu      sync.Mutex // guards all below; taken once per connection
 	open    map[netip.Prefix]int
@@ -67,7 +71,7 @@ type Quotas struct {
 // New returns quotas whose buckets are all full. Start is a reading of the
 // clock that the methods' times come from.
 func New(cfg Config, start time.Time, reg prometheus.Registerer) *Quotas {
-	q := &Quotas{handshakes: handshakes.flow(), cfg: cfg, start: start, seed: maphash.MakeSeed(), open: map[netip.Prefix]int{}, devices: map[string]int{}}
+	q := &Quotas{told: told.flow(), cfg: cfg, start: start, seed: maphash.MakeSeed(), open: map[netip.Prefix]int{}, devices: map[string]int{}}
 	second := func(n int) Rate { return Rate{int(window/time.Second) * n, window} }
 	d, t, a := cfg.Device, cfg.Token, cfg.Address
 	q.device.connections = Policy{Of: Device, What: "connections", Key: "connections", Rate: Rate{N: d.Connections}}
@@ -86,6 +90,7 @@ func New(cfg Config, start time.Time, reg prometheus.Registerer) *Quotas {
 	q.addr.bytes = Policy{Of: Address, What: "bytes", Key: "bytes_per_second", Rate: second(a.BytesPerSecond)}
 	q.tokens.calls, q.tokens.messages, q.tokens.bytes = NewSketch(q.token.calls.Rate, start), NewSketch(q.token.messages.Rate, start), NewSketch(q.token.bytes.Rate, start)
 	q.addresses.arrivals, q.addresses.failures, q.addresses.pairs = NewSketch(q.addr.arrivals.Rate, start), NewSketch(q.addr.failures.Rate, start), NewSketch(pairFailures, start)
+	q.addresses.suspects = NewSketch(suspects, start)
 	q.addresses.calls, q.addresses.messages, q.addresses.bytes = NewSketch(q.addr.calls.Rate, start), NewSketch(q.addr.messages.Rate, start), NewSketch(q.addr.bytes.Rate, start)
 	for _, p := range q.policies() {
 		p.flow = p.Rate.flow()
@@ -122,15 +127,6 @@ func (q *Quotas) Failed(from netip.Addr, device string, door Door, now time.Time
 	}
 	after := q.addresses.failures.Take(q.address(from), now)
 	return q.addr.failures.refuse(door, from.String(), after)
-}
-
-// Handshake reports whether an address may begin an encrypted handshake: those
-// that erred too often have few, together.
-func (q *Quotas) Handshake(from netip.Addr, door Door, now time.Time) *Exceeded {
-	if !q.Suspect(from, now) {
-		return nil
-	}
-	return q.addr.failures.refuse(door, from.String(), q.suspect.take(momentOf(now, q.start), 1, &q.handshakes))
 }
 
 // Suspect reports whether an address erred too often.

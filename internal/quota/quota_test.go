@@ -122,21 +122,30 @@ func TestAnAddressThatErredIsToldButItsNeighboursGetIn(t *testing.T) {
 	}
 }
 
-func TestHandshakesOfAddressesThatErred(t *testing.T) {
+func TestConnectionsOfAddressesThatErred(t *testing.T) {
 	q := with(func(c *Config) { c.Address.FailuresPerMinute = 1 })
 	_ = q.Failed(address(1), "", MQTTS, noon)
-	begun := 0
+	begun, over := 0, 0
 	for range 1000 {
-		if e := q.Enter(address(1), MQTTS, noon); e != nil {
+		e := q.Enter(address(1), MQTT, noon)
+		switch {
+		case e == nil:
+			continue
+		case e.Over == nil:
 			begun++
-			e.Leave()
+		case e.Over.Policy.Name() == "address-failures" && e.Over.Arriving():
+			over++
 		}
+		e.Leave()
 	}
-	if begun != handshakes.N {
-		t.Errorf("%d handshakes began", begun)
+	if begun != suspects.N || over != told.N {
+		t.Errorf("%d connections began, %d were told to wait", begun, over)
 	}
-	if q.Enter(address(2), MQTTS, noon) == nil || q.Enter(address(1), MQTT, noon) == nil {
-		t.Error("others are shut out")
+	if e := q.Enter(address(2), MQTTS, noon); e == nil || e.Over != nil {
+		t.Error("another address is shut out")
+	}
+	if e := q.Enter(address(1), MQTT, noon.Add(time.Second)); e == nil || e.Over != nil {
+		t.Error("a second later none may begin")
 	}
 }
 
