@@ -33,7 +33,8 @@ type Knock struct {
 
 // knocks are the devices that asked, in memory.
 type knocks struct {
-	origins, together *quota.Sketch
+	origins  *quota.Sketch
+	together *quota.Limiter
 
 	mu      sync.Mutex
 	by      map[string]*Knock
@@ -41,7 +42,7 @@ type knocks struct {
 }
 
 func newKnocks(start time.Time) *knocks {
-	return &knocks{origins: quota.NewSketch(originKnocks, start), together: quota.NewSketch(togetherKnocks, start), by: map[string]*Knock{}}
+	return &knocks{origins: quota.NewSketch(originKnocks, start), together: quota.NewLimiter(togetherKnocks, start), by: map[string]*Knock{}}
 }
 
 // Knock remembers that a device which is not registered asked to be let in. An
@@ -61,7 +62,7 @@ func (k *knocks) add(device, door string, from netip.Addr, now time.Time) {
 		old.Count++
 		return
 	}
-	if k.origins.Take(k.origins.Address(from), now) > 0 || k.together.Take(0, now) > 0 {
+	if k.origins.Take(k.origins.Address(from), now) > 0 || k.together.Take(now) > 0 {
 		k.dropped++
 		return
 	}

@@ -74,6 +74,22 @@ func (b *Bucket) take(now moment, n int, f *flow) (wait time.Duration) {
 	return wait
 }
 
+// Limiter is one bucket, for all together.
+type Limiter struct {
+	bucket Bucket
+	flow   flow
+	start  time.Time
+}
+
+// NewLimiter returns a full bucket. Start is a reading of the clock that the
+// times of Take come from.
+func NewLimiter(r Rate, start time.Time) *Limiter { return &Limiter{flow: r.flow(), start: start} }
+
+// Take takes a unit, or returns how long to wait for one.
+func (l *Limiter) Take(now time.Time) (wait time.Duration) {
+	return l.bucket.take(momentOf(now, l.start), 1, &l.flow)
+}
+
 // standing is what is left in a bucket that will be full at a moment.
 func (p *Policy) standing(full, now moment) Standing {
 	r := p.Rate

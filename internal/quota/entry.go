@@ -31,7 +31,7 @@ func (q *Quotas) Enter(from netip.Addr, door Door, now time.Time) *Entry {
 		return e
 	}
 	encrypted := door == MQTTS || door == HTTPS || door == CoAPS
-	if encrypted || q.waiting >= maxWaiting || q.tell.take(momentOf(now, q.start), 1, &q.told) > 0 {
+	if encrypted || q.waiting >= maxWaiting || q.tell.Take(now) > 0 {
 		return nil
 	}
 	q.waiting++

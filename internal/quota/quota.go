@@ -58,8 +58,7 @@ type Quotas struct {
 
 	tokens    struct{ calls, messages, bytes *Sketch }
 	addresses struct{ arrivals, failures, suspects, pairs, calls, messages, bytes *Sketch }
-	tell      Bucket
-	told      flow
+	tell      *Limiter
 	nobody    Sender
 
 	mu      sync.Mutex // guards all below; taken once per connection
@@ -71,7 +70,7 @@ type Quotas struct {
 // New returns quotas whose buckets are all full. Start is a reading of the
 // clock that the methods' times come from.
 func New(cfg Config, start time.Time, reg prometheus.Registerer) *Quotas {
-	q := &Quotas{told: told.flow(), cfg: cfg, start: start, seed: maphash.MakeSeed(), open: map[netip.Prefix]int{}, devices: map[string]int{}}
+	q := &Quotas{tell: NewLimiter(told, start), cfg: cfg, start: start, seed: maphash.MakeSeed(), open: map[netip.Prefix]int{}, devices: map[string]int{}}
 	second := func(n int) Rate { return Rate{int(window/time.Second) * n, window} }
 	d, t, a := cfg.Device, cfg.Token, cfg.Address
 	q.device.connections = Policy{Of: Device, What: "connections", Key: "connections", Rate: Rate{N: d.Connections}}

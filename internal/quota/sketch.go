@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// Size of a sketch: 512 KiB, whoever comes.
+// Size of a sketch: 2 MiB, whoever comes; less as long as few have come.
 const (
 	rows    = 4
-	columns = 1 << 14
+	columns = 1 << 16
 )
 
 // Key stands for an address or a name in a sketch. 0 stands for nobody.
@@ -18,7 +18,8 @@ type Key uint64
 // Sketch is a bucket for each of any number of keys, in fixed memory: a
 // count-min sketch whose cells are buckets. A key has one cell in every row and
 // goes by the one that is fullest, so it is never let through too often; that
-// others use up all four of its cells takes tens of thousands of them.
+// others use up all four of its cells happens to one in two hundred when there
+// are 20,000 of them.
 type Sketch struct {
 	flow  flow
 	start time.Time
