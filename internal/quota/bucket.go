@@ -36,14 +36,14 @@ type moment int64
 // is set back locks nobody out.
 func momentOf(now, start time.Time) moment { return moment(now.Sub(start)) + 1<<62 }
 
-// Bucket is a token bucket, by the generic cell rate algorithm (ITU-T I.371).
+// bucket is a token bucket, by the generic cell rate algorithm (ITU-T I.371).
 // The zero value is full. Whoever finds a unit in it may take more than there
 // are: they are owed, so that no message is too large to ever get through.
 // Takers at the same time may each find the last unit.
-type Bucket struct{ full atomic.Int64 } // when it is full again, as a moment
+type bucket struct{ full atomic.Int64 } // when it is full again, as a moment
 
 // wait returns how long until there is a unit in the bucket; 0 when there is.
-func (b *Bucket) wait(now moment, f *flow) time.Duration { return f.wait(moment(b.full.Load()), now) }
+func (b *bucket) wait(now moment, f *flow) time.Duration { return f.wait(moment(b.full.Load()), now) }
 
 func (f *flow) wait(full, now moment) time.Duration {
 	if f.per == 0 {
@@ -53,7 +53,7 @@ func (f *flow) wait(full, now moment) time.Duration {
 }
 
 // charge takes n units.
-func (b *Bucket) charge(now moment, n int, f *flow) {
+func (b *bucket) charge(now moment, n int, f *flow) {
 	if f.per == 0 || n == 0 {
 		return
 	}
@@ -67,7 +67,7 @@ func (b *Bucket) charge(now moment, n int, f *flow) {
 }
 
 // take takes n units, or returns how long to wait for one.
-func (b *Bucket) take(now moment, n int, f *flow) (wait time.Duration) {
+func (b *bucket) take(now moment, n int, f *flow) (wait time.Duration) {
 	if wait = b.wait(now, f); wait == 0 {
 		b.charge(now, n, f)
 	}
@@ -76,7 +76,7 @@ func (b *Bucket) take(now moment, n int, f *flow) (wait time.Duration) {
 
 // Limiter is one bucket, for all together.
 type Limiter struct {
-	bucket Bucket
+	bucket bucket
 	flow   flow
 	start  time.Time
 }

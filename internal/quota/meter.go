@@ -7,7 +7,7 @@ import (
 
 // Meter is what one registered device used. The zero value is that of one that
 // used nothing.
-type Meter struct{ messages, bytes, samples Bucket }
+type Meter struct{ messages, bytes, samples bucket }
 
 // Sender is whose messages count besides their device's: that of a token, and
 // an address where addresses have a quota of messages. The zero value is nobody.
@@ -105,7 +105,7 @@ func (q *Quotas) Standing(m *Meter, s *Sender, now time.Time) Standing {
 	least := Standing{}
 	for _, c := range [...]struct {
 		policy *Policy
-		bucket *Bucket
+		bucket *bucket
 	}{{&q.device.messages, &m.messages}, {&q.device.bytes, &m.bytes}, {&q.device.samples, &m.samples}} {
 		if left := c.policy.standing(moment(c.bucket.full.Load()), at); left.less(least) {
 			least = left

@@ -24,7 +24,7 @@ type Sketch struct {
 	flow  flow
 	start time.Time
 	seed  maphash.Seed
-	cells *[rows][columns]Bucket // nil without a bound
+	cells *[rows][columns]bucket // nil without a bound
 }
 
 // NewSketch returns a sketch of full buckets. Start is a reading of the clock
@@ -32,7 +32,7 @@ type Sketch struct {
 func NewSketch(r Rate, start time.Time) *Sketch {
 	s := &Sketch{flow: r.flow(), start: start, seed: maphash.MakeSeed()}
 	if r.N > 0 {
-		s.cells = &[rows][columns]Bucket{}
+		s.cells = &[rows][columns]bucket{}
 	}
 	return s
 }
@@ -79,7 +79,7 @@ func (s *Sketch) Charge(k Key, n int, now time.Time) {
 	}
 }
 
-func (s *Sketch) cell(row int, k Key) *Bucket { return &s.cells[row][k>>(16*row)%columns] }
+func (s *Sketch) cell(row int, k Key) *bucket { return &s.cells[row][k>>(16*row)%columns] }
 
 // full is when the bucket of a key is full again.
 func (s *Sketch) full(k Key) moment {
