@@ -1,3 +1,5 @@
+//lint:file-ignore SA1019 go-coap takes pion's dtls.Config and nothing newer.
+
 package whole
 
 import (
