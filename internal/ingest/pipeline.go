@@ -155,10 +155,11 @@ func (p *Pipeline) Standing(device string, from *quota.Sender) quota.Standing {
 	p.mu.RLock()
 	s := p.sources[device]
 	p.mu.RUnlock()
-	if s == nil {
-		return quota.Standing{}
+	meter := &quota.Meter{} // of one that has sent nothing
+	if s != nil {
+		meter = &s.meter
 	}
-	return p.deps.Quotas.Standing(&s.meter, from, p.deps.Clock())
+	return p.deps.Quotas.Standing(meter, from, p.deps.Clock())
 }
 
 // source returns the memory of a registered device, nil for an unknown one: a
