@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/songhua-io/hub/internal/telemetry"
 )
 
 // Role is what a caller is to the hub.
@@ -51,6 +53,10 @@ const (
 	WriteTokens   Action = "tokens.write"
 	ReadAudit     Action = "audit.read"
 )
+
+// SignIn is what the record of changes calls a person's coming to the pages. It
+// is no right of its own.
+const SignIn Action = "pages.sign_in"
 
 // rights is the whole of who may do what.
 var rights = [...]struct {
@@ -116,6 +122,8 @@ type Caller struct {
 	// Region is the prefix of division codes that the caller is narrowed to;
 	// empty means all.
 	Region string
+	// Grade is the highest grade of data that the caller may see. Art. 74(3)
+	Grade telemetry.Grade
 	// Address is where the request came from.
 	Address string
 	// Refused says why what the caller showed was not taken; empty when it
@@ -158,4 +166,22 @@ func Allow(c Caller, action Action, region string) Decision {
 		}
 	}
 	return Decision{Allowed: true}
+}
+
+// Sees reports whether a caller may know of a device: one of its region, whose
+// data have no higher grade than the caller may see. To whom it is not visible
+// it is as if it were not there.
+func (c Caller) Sees(d *telemetry.Device) bool {
+	return strings.HasPrefix(d.Region, c.Region) && d.EffectiveGrade() <= c.Grade
+}
+
+// AllowGrade decides whether a caller may decide about data of a grade.
+func AllowGrade(c Caller, g telemetry.Grade) Decision {
+	if g <= c.Grade {
+		return Decision{Allowed: true}
+	}
+	return Decision{
+		ZH: fmt.Sprintf("令牌 %s 至多可见 %s 级数据，而此处涉及 %s 级；请使用以 `--grade %s` 建立的令牌。", c.Name, c.Grade, g, g),
+		EN: fmt.Sprintf("Token %s is for data of grade %s at most, and this is about grade %s; use a token made with `--grade %s`.", c.Name, c.Grade, g, g),
+	}
 }

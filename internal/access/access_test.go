@@ -1,7 +1,9 @@
 package access
 
 import (
+	"context"
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -99,6 +101,77 @@ func TestTokenLives(t *testing.T) {
 	}
 }
 
+// A token that is revoked, or that another of its name replaces, ends what its
+// holders wait for and what they are being sent.
+func TestRevocationEndsRequestsUnderWay(t *testing.T) {
+	dir := t.TempDir()
+	tokens := openTokens(t, dir, time.Now)
+	began, ended := make(chan struct{}), make(chan error, 1)
+	server := httptest.NewServer(tokens.Identify(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		began <- struct{}{}
+		if r.URL.Path == "/waits" {
+			<-r.Context().Done()
+			ended <- context.Cause(r.Context())
+			http.Error(w, "revoked", http.StatusUnauthorized)
+			return
+		}
+		for {
+			if _, err := w.Write(make([]byte, 64<<10)); err != nil {
+				ended <- err
+				return
+			}
+		}
+	})))
+	defer server.Close()
+	for _, path := range []string{"/waits", "/streams"} {
+		_, secret, err := tokens.Create(t.Context(), Token{Name: "grafana", Role: Reader})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := make(chan error, 1)
+		go func() {
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+path, nil)
+			if err != nil {
+				got <- err
+				return
+			}
+			req.Header.Set("Authorization", "Bearer "+secret)
+			resp, err := http.DefaultClient.Do(req)
+			if err == nil {
+				_, err = io.Copy(io.Discard, resp.Body)
+				resp.Body.Close()
+			}
+			got <- err
+		}()
+		<-began
+		if err := tokens.Revoke(t.Context(), "grafana"); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-ended; (path == "/waits") != errors.Is(err, ErrRevoked) {
+			t.Errorf("%s ended with %v", path, err)
+		}
+		if err := <-got; (path == "/waits") != (err == nil) {
+			t.Errorf("the holder's %s ended with %v", path, err)
+		}
+	}
+	admin, err := tokens.EnsureAdmin(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(admin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	held, err := tokens.Find(t.Context(), strings.TrimSpace(string(text)))
+	if err != nil || os.Remove(admin) != nil {
+		t.Fatal(err)
+	}
+	if _, err := tokens.EnsureAdmin(t.Context(), dir); err != nil {
+		t.Fatal(err)
+	}
+	<-held.Done()
+}
+
 func TestTokensThatAreRefusedNameTheWayOut(t *testing.T) {
 	tokens := openTokens(t, t.TempDir(), time.Now)
 	for want, k := range map[string]Token{
@@ -120,7 +193,7 @@ func TestAdminTokenIsThereAtEveryStart(t *testing.T) {
 	start := func() string {
 		t.Helper()
 		tokens := openTokens(t, dir, time.Now)
-		path, err := tokens.EnsureAdmin(t.Context(), dir)
+		path, err := tokens.EnsureAdmin(t.Context(), dir, func(ctx context.Context) context.Context { return ctx })
 		if err != nil {
 			t.Fatal(err)
 		}

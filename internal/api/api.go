@@ -34,7 +34,7 @@ type Deps struct {
 	Commands  *command.Ledger
 	Twins     *twin.Twins
 	Tokens    *access.Tokens
-	Audit     audit.Log
+	Audit     *audit.Log
 	Models    *model.Models
 	Desk      Desk
 	Authority *authority.Authority
@@ -108,6 +108,7 @@ func New(d Deps) (*API, error) {
 		Formats:                      huma.DefaultFormats,
 		DefaultFormat:                "application/json",
 		RejectUnknownQueryParameters: true,
+		Transformers:                 []huma.Transformer{withoutSecrets},
 	})
 	a.list()
 	if err := a.describe(); err != nil {

@@ -109,7 +109,7 @@ func (a *API) renew(ctx context.Context, r *http.Request, in *renewIn) (*oneCred
 	if err != nil {
 		return nil, err
 	}
-	issued, err := a.Enrolment.Renew(ctx, peer.Device.ID, in.Body.CSR)
+	issued, err := a.Enrolment.Renew(ctx, peer.Device.ID, in.Body.CSR, addressOf(r))
 	if err != nil {
 		return nil, err
 	}

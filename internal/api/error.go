@@ -5,10 +5,12 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/songhua-io/hub/internal/access"
+	"github.com/songhua-io/hub/internal/audit"
 	"github.com/songhua-io/hub/internal/authority"
 	"github.com/songhua-io/hub/internal/command"
 	"github.com/songhua-io/hub/internal/enrolment"
@@ -32,6 +34,32 @@ type problem struct {
 type text struct {
 	ZH string `json:"zh"`
 	EN string `json:"en"`
+}
+
+// withoutSecrets takes out of a refusal what may hold a secret of the request:
+// refusals are logged by those who get them. Single values of other fields are
+// told.
+func withoutSecrets(_ huma.Context, _ string, v any) (any, error) {
+	var told []*huma.ErrorDetail
+	switch p := v.(type) {
+	case *huma.ErrorModel:
+		told = p.Errors
+	case *problem:
+		told = p.Errors
+	}
+	for _, d := range told {
+		field := d.Location[strings.LastIndexByte(d.Location, '.')+1:]
+		secret := strings.HasPrefix(d.Location, "body") && (field == "secret" || field == "token" || field == "body")
+		switch d.Value.(type) {
+		case string, bool, float64, int, int64, json.Number:
+		default:
+			secret = true // a whole object, or a part of one
+		}
+		if secret {
+			d.Value = nil
+		}
+	}
+	return v, nil
 }
 
 func newProblem(code int, detail string) *problem {
@@ -66,7 +94,9 @@ var statusOf = [...]struct {
 	{enrolment.ErrToken, http.StatusUnauthorized},
 	{enrolment.ErrScope, http.StatusForbidden},
 	{authority.ErrRequest, http.StatusUnprocessableEntity},
+	{audit.ErrDamaged, http.StatusConflict},
 	{access.ErrInvalid, http.StatusUnprocessableEntity},
+	{access.ErrRevoked, http.StatusUnauthorized},
 }
 
 // problemOf turns an error of the owners of things into an answer. What is of

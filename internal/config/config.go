@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/songhua-io/hub/internal/audit"
 	"github.com/songhua-io/hub/internal/authority"
 	"github.com/songhua-io/hub/internal/command"
 	"github.com/songhua-io/hub/internal/config/strict"
@@ -24,7 +25,7 @@ import (
 	"github.com/songhua-io/hub/internal/store/local"
 )
 
-//go:generate go run ./gen -root ../.. -o docs.go -package config -func docs internal/config internal/authority internal/quota internal/ingest internal/ingest/mqtt internal/ingest/coap internal/ingest/http internal/ingest/desk internal/command internal/query internal/store/local
+//go:generate go run ./gen -root ../.. -o docs.go -package config -func docs internal/config internal/audit internal/authority internal/quota internal/ingest internal/ingest/mqtt internal/ingest/coap internal/ingest/http internal/ingest/desk internal/command internal/query internal/store/local
 
 // Config is everything that can be set of a hub.
 type Config struct {
@@ -38,6 +39,8 @@ type Config struct {
 	TLS TLS `yaml:"tls"`
 	// Authority issues the certificates of devices, and the hub's own where tls.certificate is empty.
 	Authority authority.Config `yaml:"authority"`
+	// Audit signs the record of changes, so that nobody alters it unseen.
+	Audit audit.Config `yaml:"audit"`
 	// Quotas bound what one device, one token and one address may ask of the hub (docs/quotas.md).
 	Quotas quota.Config `yaml:"quotas"`
 	// Ingest bounds what devices may send.
@@ -125,6 +128,7 @@ func Default() Config {
 			CoAP: "127.0.0.1:5683", CoAPS: "127.0.0.1:5684",
 		},
 		Authority: authority.DefaultConfig(),
+		Audit:     audit.DefaultConfig(),
 		Quotas:    quota.DefaultConfig(),
 		Ingest:    ingest.DefaultConfig(),
 		MQTT:      mqtt.DefaultConfig(),

@@ -5,11 +5,15 @@ package config
 // docs maps the fields of the config structs to their comments.
 func docs() map[string]string {
 	return map[string]string{
+		"github.com/songhua-io/hub/internal/audit.Config.CheckpointAfter":              "checkpoint_after is after what time a new entry is signed at the latest; so long it can be forged by who may write the database.",
+		"github.com/songhua-io/hub/internal/audit.Config.CheckpointEntries":            "checkpoint_entries is after how many new entries a checkpoint is signed.",
+		"github.com/songhua-io/hub/internal/audit.Config.CheckpointTo":                 "checkpoint_to is where checkpoints go besides the data directory, so that entries cut off at the end are noticed: a directory that exists, best on another machine's disk, or the word log.",
 		"github.com/songhua-io/hub/internal/authority.Config.DeviceLifetime":           "device_lifetime is how long the certificate of a device is valid; agents renew theirs when two thirds of it have passed.",
 		"github.com/songhua-io/hub/internal/authority.Config.Names":                    "names are host names and addresses by which devices reach this hub, besides those of its doors and of this machine: they stand in the hub's own certificate.",
 		"github.com/songhua-io/hub/internal/command.Config.Keep":                       "keep is how long commands that ended are kept.",
 		"github.com/songhua-io/hub/internal/command.Config.MaxOpen":                    "max_open is how many commands may be open at all devices together.",
 		"github.com/songhua-io/hub/internal/command.Config.MaxOpenPerDevice":           "max_open_per_device is how many commands may wait for one device.",
+		"github.com/songhua-io/hub/internal/config.Config.Audit":                       "audit signs the record of changes, so that nobody alters it unseen.",
 		"github.com/songhua-io/hub/internal/config.Config.Authority":                   "authority issues the certificates of devices, and the hub's own where tls.certificate is empty.",
 		"github.com/songhua-io/hub/internal/config.Config.Broker":                      "broker takes telemetry from an MQTT cluster besides the embedded server.",
 		"github.com/songhua-io/hub/internal/config.Config.CoAP":                        "coap bounds the CoAP doors.",
@@ -102,7 +106,7 @@ func docs() map[string]string {
 		"github.com/songhua-io/hub/internal/quota.Config.Address":                      "address is what one IPv4 address or IPv6 /64 network may use. It is high because gateways behind one address translation, a\nreverse proxy, and load tests on loopback are one address; lower it where devices have their own.",
 		"github.com/songhua-io/hub/internal/quota.Config.Device":                       "device is what one device may use, whatever address it comes from.",
 		"github.com/songhua-io/hub/internal/quota.Config.Token":                        "token is what one token of the API may use.",
-		"github.com/songhua-io/hub/internal/quota.DeviceConfig.BytesPerSecond":         "bytes_per_second is how many bytes these may have, as sent; on average over two seconds.",
+		"github.com/songhua-io/hub/internal/quota.DeviceConfig.BytesPerSecond":         "bytes_per_second is how many bytes their payloads may have, unfolded; on average over two seconds.",
 		"github.com/songhua-io/hub/internal/quota.DeviceConfig.Connections":            "connections is how many MQTT connections, DTLS sessions and waiting HTTP requests a device may have at once.",
 		"github.com/songhua-io/hub/internal/quota.DeviceConfig.MessagesPerSecond":      "messages_per_second is how many messages may come of a device, on average over two seconds.",
 		"github.com/songhua-io/hub/internal/quota.DeviceConfig.SamplesPerSecond":       "samples_per_second is how many samples and states they may hold, on average over two seconds.",

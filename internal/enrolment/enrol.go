@@ -106,7 +106,11 @@ func (r *Registrar) issue(ctx context.Context, device string, req *authority.Req
 	if err != nil {
 		return authority.Issued{}, err
 	}
-	return r.o.Authority.Issue(ctx, device, req, since)
+	issued, err := r.o.Authority.Issue(ctx, device, req, since)
+	if err != nil {
+		return authority.Issued{}, err
+	}
+	return issued, r.o.Registry.Certified(ctx, device, issued.NotAfter)
 }
 
 // admit finds the way in: a new device, an awaited one, or one that comes again.
@@ -192,7 +196,7 @@ func (r *Registrar) again(ctx context.Context, d *registry.Device, h, key hash) 
 
 // Renew issues a new certificate to a device that has shown who it is. Those
 // from before stay valid until their own end.
-func (r *Registrar) Renew(ctx context.Context, device, csr string) (authority.Issued, error) {
+func (r *Registrar) Renew(ctx context.Context, device, csr string, from netip.Addr) (authority.Issued, error) {
 	if after := r.renewals.Take(r.renewals.Name(device), r.o.Clock()); after > 0 {
 		r.metrics.refused.WithLabelValues(refusedRate).Inc()
 		return authority.Issued{}, &quota.Exceeded{Policy: &r.renewals.policy, Name: device, After: after}
@@ -202,8 +206,19 @@ func (r *Registrar) Renew(ctx context.Context, device, csr string) (authority.Is
 		return authority.Issued{}, err
 	}
 	issued, err := r.issue(ctx, device, req)
-	if err == nil {
-		r.metrics.renewed.Inc()
+	if err != nil {
+		return issued, err
 	}
-	return issued, err
+	d, err := r.o.Registry.Get(device)
+	if err == nil {
+		err = r.o.Records.Tx(audit.With(ctx, audit.Entry{
+			At: r.o.Clock(), Actor: device, Role: access.Device, Origin: from.String(), Action: access.WriteDevices, Object: "device " + device, Region: d.Region,
+			After: `{"certificate_until":"` + issued.NotAfter.UTC().Format(time.RFC3339) + `"}`,
+		}), func(*sql.Tx) error { return nil })
+	}
+	if err != nil {
+		return authority.Issued{}, err
+	}
+	r.metrics.renewed.Inc()
+	return issued, nil
 }

@@ -70,7 +70,7 @@ func Open(ctx context.Context, o Options) (*Registrar, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read enrolment tokens: %w", err)
 	}
-	r.metrics = newMetrics(o.Metrics, r.knocks)
+	r.metrics = newMetrics(o.Metrics, r.knocks, newExpiry(o.Registry, o.Clock))
 	return r, nil
 }
 

@@ -85,6 +85,7 @@ func (g gate) program(ctx context.Context, c ingest.Credentials) *ingest.Peer {
 		Token:   token.Name,
 		Device:  &telemetry.Device{ID: tokenPrefix + token.Name, Kind: telemetry.KindGateway, Region: token.Region},
 		Gateway: true,
+		Done:    token.Done(),
 	}
 }
 

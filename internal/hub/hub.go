@@ -105,7 +105,7 @@ type hub struct {
 	models    *model.Models
 	registry  *registry.Registry
 	tokens    *access.Tokens
-	audit     audit.Log
+	audit     *audit.Log
 	series    *local.DB
 	graded    *local.DB // on an encrypted volume; nil when there is none,
 	ungraded  string    // and why
@@ -163,6 +163,9 @@ func (h *hub) openRecords(ctx context.Context) error {
 		return err
 	}
 	h.stack.onStop("records", h.records.Close)
+	if err := h.openAudit(); err != nil { // and it ends after all that write to it
+		return err
+	}
 	if h.sealer, err = registry.OpenSealer(filepath.Join(dir, secretsFile)); err != nil {
 		return err
 	}
@@ -175,10 +178,10 @@ func (h *hub) openRecords(ctx context.Context) error {
 	if h.tokens, err = access.OpenTokens(ctx, h.records, h.clock); err != nil {
 		return err
 	}
-	if h.at.TokenFile, err = h.tokens.EnsureAdmin(ctx, dir); err != nil {
+	if h.at.TokenFile, err = h.tokens.EnsureAdmin(ctx, dir, h.notedAdmin); err != nil {
 		return err
 	}
-	h.audit = audit.Log{DB: h.records}
+	h.tokens.Watch(h.metrics)
 	return nil
 }
 

@@ -37,7 +37,7 @@ func (h *hub) surface() (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	pages, err := web.New(web.Deps{Check: h.mayOpenPages, Version: h.options.Version, Secure: h.cfg.TLS.Certificate != "", Log: h.log})
+	pages, err := web.New(web.Deps{Check: h.mayOpenPages, Changes: h.changes, Version: h.options.Version, Secure: h.cfg.TLS.Certificate != "", Log: h.log})
 	if err != nil {
 		return nil, err
 	}
@@ -49,6 +49,7 @@ func (h *hub) surface() (http.Handler, error) {
 		{Pattern: "GET /mqtt", ZH: "经 WebSocket 的 MQTT", EN: "MQTT over WebSocket", Own: true, Handler: h.mqtt.Handler()},
 		h.metricsRoute(),
 		{Pattern: "GET /{$}", ZH: "控制台页面", EN: "The console", Handler: pages},
+		{Pattern: "GET /audit", ZH: "变更记录页面", EN: "The page of the record of changes", Handler: pages},
 		{Pattern: "/signin", ZH: "登录页面", EN: "Sign in to the pages", Handler: pages},
 		{Pattern: "POST /signout", ZH: "退出登录", EN: "Sign out of the pages", Handler: pages},
 		{Pattern: "GET /static/", ZH: "页面所用的文件", EN: "Files of the pages", Handler: pages},
@@ -83,20 +84,27 @@ func (h *hub) mayOpenPages(ctx context.Context, token string) error {
 	if err != nil {
 		return err
 	}
-	if d := access.Allow(access.Caller{Name: t.Name, Role: t.Role, Region: t.Region}, access.ReadDevices, access.Anywhere); !d.Allowed {
+	c := access.Caller{Name: t.Name, Role: t.Role, Region: t.Region, Address: access.CallerOf(ctx).Address}
+	if d := access.Allow(c, access.ReadDevices, access.Anywhere); !d.Allowed {
 		return errors.New(d.EN)
 	}
+	h.notedSignIn(ctx, c)
 	return nil
 }
 
 // questions is the Prometheus API over the store.
 func (h *hub) questions() (http.Handler, error) {
+	secret := &grades{registry: h.registry}
 	q, err := query.New(h.cfg.Query, query.Source{
 		Store: h.allSeries(),
 		Visible: func(r *http.Request) (query.Scope, bool) {
 			c := access.CallerOf(r.Context())
 			d := access.Allow(c, access.ReadTelemetry, access.Anywhere)
-			return query.Scope{Region: c.Region}, d.Allowed
+			hidden, err := secret.hidden(c.Grade)
+			if err != nil {
+				h.log.Error("grades_not_known", "error", err)
+			}
+			return query.Scope{Region: c.Region, Hidden: hidden}, d.Allowed && err == nil
 		},
 		Periods:   &periods{registry: h.registry, presence: h.presence, clock: h.clock},
 		Metadata:  h.metadata,

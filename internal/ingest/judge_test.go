@@ -82,6 +82,7 @@ func TestSamplesOutOfRangeAreStoredAndFlagged(t *testing.T) {
 		{"temperature", "Cel", -85, 22, 1}, // history within: the newest is still out
 		{"temperature", "", -60, 60, 1},    // the bound belongs to the range
 		{"temperature", "Cel", -50, 20, 1},
+		{"temperature", "Cel", -55, 70, 1}, // history out of range: the newest is still within
 		{"temperature", "Cel", -50, 99, 0}, // refused: another value is there
 		{"moisture", "%", -40, -1, 1},
 		{"battery", "V", -40, 1e9, 1},
@@ -93,8 +94,8 @@ func TestSamplesOutOfRangeAreStoredAndFlagged(t *testing.T) {
 	}
 	want := []string{
 		"battery -40 1e+09", "moisture -40 -1", "moisture_out_of_range -40 1",
-		"temperature -50 20", "temperature -60 60", "temperature -70 -41", "temperature -80 61", "temperature -85 22", "temperature -90 21.5",
-		"temperature_out_of_range -60 0", "temperature_out_of_range -70 1", "temperature_out_of_range -80 1",
+		"temperature -50 20", "temperature -55 70", "temperature -60 60", "temperature -70 -41", "temperature -80 61", "temperature -85 22", "temperature -90 21.5",
+		"temperature_out_of_range -50 0", "temperature_out_of_range -55 1", "temperature_out_of_range -60 0", "temperature_out_of_range -70 1", "temperature_out_of_range -80 1",
 		"wind -40 1e+09",
 	}
 	if diff := gocmp.Diff(want, s.short()); diff != "" {

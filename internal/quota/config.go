@@ -23,7 +23,7 @@ type DeviceConfig struct {
 	Connections int `yaml:"connections"`
 	// MessagesPerSecond is how many messages may come of a device, on average over two seconds.
 	MessagesPerSecond int `yaml:"messages_per_second"`
-	// BytesPerSecond is how many bytes these may have, as sent; on average over two seconds.
+	// BytesPerSecond is how many bytes their payloads may have, unfolded; on average over two seconds.
 	BytesPerSecond int `yaml:"bytes_per_second"`
 	// SamplesPerSecond is how many samples and states they may hold, on average over two seconds.
 	SamplesPerSecond int `yaml:"samples_per_second"`

@@ -2,6 +2,7 @@ package web
 
 import (
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -41,6 +42,17 @@ func (p *pages) language(w http.ResponseWriter, r *http.Request) lang {
 		}
 	}
 	return accepted(r.Header.Get("Accept-Language"))
+}
+
+// otherLanguage is the address of a page in the language that it is not in. That
+// of the console is short: its script keeps what was chosen.
+func otherLanguage(r *http.Request, l lang) string {
+	q := url.Values{}
+	if r.URL.Path == "/audit" {
+		q = r.URL.Query()
+	}
+	q.Set("lang", [...]string{"zh", "en"}[l])
+	return address(r.URL.Path, q)
 }
 
 func parseLang(s string) (lang, bool) {

@@ -9,6 +9,7 @@ import (
 	"html/template"
 	"log/slog"
 	"net/http"
+	"time"
 
 	"github.com/songhua-io/hub/internal/access"
 )
@@ -20,6 +21,8 @@ var files embed.FS
 type Deps struct {
 	// Check says whether a token may open the pages: nil, or why not.
 	Check func(ctx context.Context, token string) error
+	// Changes returns entries of the record of changes.
+	Changes func(context.Context, ChangeQuery) (Changes, error)
 	// Version is shown at the foot of the pages.
 	Version string
 	// Secure keeps the cookies from plain HTTP; set where only TLS is served.
@@ -29,11 +32,11 @@ type Deps struct {
 
 type pages struct {
 	Deps
-	console, signin *template.Template
-	assets          *assets
+	console, signin, changes *template.Template
+	assets                   *assets
 }
 
-// New returns the handler of the pages: /, /signin, /signout and /static/. It
+// New returns the handler of the pages: /, /audit, /signin, /signout and /static/. It
 // expects the caller of a request in its context (access.Identify); the data
 // come from the API, which the browser asks with the same cookie.
 func New(d Deps) (http.Handler, error) {
@@ -48,8 +51,12 @@ func New(d Deps) (http.Handler, error) {
 	if p.signin, err = p.page("signin.html"); err != nil {
 		return nil, err
 	}
+	if p.changes, err = p.page("changes.html"); err != nil {
+		return nil, err
+	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", p.showConsole)
+	mux.HandleFunc("GET /audit", p.showChanges)
 	mux.HandleFunc("GET /signin", p.showSignin)
 	mux.HandleFunc("POST /signin", p.takeToken)
 	mux.HandleFunc("POST /signout", p.signOut)
@@ -58,11 +65,25 @@ func New(d Deps) (http.Handler, error) {
 }
 
 func (p *pages) page(name string) (*template.Template, error) {
-	t, err := template.New("").Funcs(template.FuncMap{"asset": p.assets.url}).ParseFS(files, "pages/layout.html", "pages/"+name)
+	t, err := template.New("").Funcs(p.functions()).ParseFS(files, "pages/layout.html", "pages/"+name)
 	if err != nil {
 		return nil, fmt.Errorf("read page %s: %w", name, err)
 	}
 	return t, nil
+}
+
+func (p *pages) functions() template.FuncMap {
+	return template.FuncMap{
+		"asset": p.assets.url,
+		"iso":   func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+		"shown": shown,
+		"pair": func(t map[string]string, d delta) any {
+			return struct {
+				T     map[string]string
+				Delta delta
+			}{t, d}
+		},
+	}
 }
 
 // harden sets what every answer carries: no script, style or connection but
@@ -86,11 +107,17 @@ type view struct {
 	Version string
 	Name    string // whose token it is
 	Fault   string
+	Page    any // what a page shows besides; nil on those of the script
+	// MayAudit says that the caller may read the record of changes.
+	MayAudit  bool
+	OtherLang string // address of this page in the other language
 }
 
 func (p *pages) render(w http.ResponseWriter, r *http.Request, t *template.Template, code int, v view) {
 	l := p.language(w, r)
 	v.Lang, v.T, v.Version = l.tag(), l.table(), p.Version
+	v.MayAudit = access.May(access.CallerOf(r.Context()).Role, access.ReadAudit)
+	v.OtherLang = otherLanguage(r, l)
 	if t == p.console {
 		v.Data = scriptData(l)
 	}
@@ -114,14 +141,18 @@ func (p *pages) showConsole(w http.ResponseWriter, r *http.Request) {
 	}
 	caller := access.CallerOf(r.Context())
 	if !access.May(caller.Role, access.ReadHub) {
-		fault := ""
-		if caller.Refused != "" {
-			fault = "signin_expired"
-		}
-		p.render(w, r, p.signin, http.StatusUnauthorized, view{Fault: fault})
+		p.askToSignIn(w, r, caller)
 		return
 	}
 	p.render(w, r, p.console, http.StatusOK, view{Name: caller.Name})
+}
+
+func (p *pages) askToSignIn(w http.ResponseWriter, r *http.Request, c access.Caller) {
+	fault := ""
+	if c.Refused != "" {
+		fault = "signin_expired"
+	}
+	p.render(w, r, p.signin, http.StatusUnauthorized, view{Fault: fault})
 }
 
 func (p *pages) showSignin(w http.ResponseWriter, r *http.Request) {

@@ -32,7 +32,7 @@ func identify(next http.Handler) http.Handler {
 
 func newPages(t *testing.T) http.Handler {
 	t.Helper()
-	h, err := New(Deps{Version: "test", Log: slog.New(slog.DiscardHandler), Check: func(_ context.Context, token string) error {
+	h, err := New(Deps{Version: "test", Changes: record, Log: slog.New(slog.DiscardHandler), Check: func(_ context.Context, token string) error {
 		if token != goodToken {
 			return errors.New("unknown token")
 		}

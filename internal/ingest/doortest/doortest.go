@@ -46,6 +46,7 @@ type Hub struct {
 	hold    chan struct{}
 	fault   error
 	commits int
+	keys    int
 }
 
 // series is one under an id: its labels, and its name as tests read it.
@@ -166,10 +167,18 @@ func (h *Hub) Authenticate(_ context.Context, c ingest.Credentials) (*ingest.Pee
 func (h *Hub) PSK(id string, _ netip.Addr) ([]byte, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.keys++
 	if h.secrets[Secret(id)] == "" {
 		return nil, ingest.ErrUnauthorized
 	}
 	return []byte(Secret(id)), nil
+}
+
+// Keys returns how often a key was asked for.
+func (h *Hub) Keys() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.keys
 }
 
 // MaySpeak implements ingest.Gate.

@@ -1,6 +1,7 @@
 package http
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"math"
@@ -90,14 +91,18 @@ func (r *request) release() {
 	r.door.pool.Put(r)
 }
 
-// authenticate finds the peer behind the request's secret.
+// authenticate finds the peer behind the request's secret, or behind the client
+// certificate of its connection where it shows no secret.
 func (r *request) authenticate(schemes ...string) *failure {
-	secret, ok := credential(r.r.Header.Get("Authorization"), schemes)
-	if !ok {
+	c := ingest.Credentials{About: r.r.PathValue("id"), Door: "http"}
+	if secret, ok := credential(r.r.Header.Get("Authorization"), schemes); ok {
+		c.Secret = []byte(secret)
+	} else if c.Certificate = r.certificate(); c.Certificate != nil {
+		c.ID = c.Certificate.Subject.CommonName
+	} else {
 		r.w.Header().Set("WWW-Authenticate", `Bearer realm="hub"`)
-		return fail(nethttp.StatusUnauthorized, "the request carries no secret; send the header \"Authorization: %s <device secret>\"", schemes[0])
+		return fail(nethttp.StatusUnauthorized, "the request carries no secret; send the header \"Authorization: %s <device secret>\", or show the device's client certificate at the HTTPS door", schemes[0])
 	}
-	c := ingest.Credentials{Secret: []byte(secret), About: r.r.PathValue("id"), Door: "http"}
 	if a, err := netip.ParseAddrPort(r.r.RemoteAddr); err == nil {
 		c.Address = a.Addr().Unmap()
 	}
@@ -111,11 +116,26 @@ func (r *request) authenticate(schemes ...string) *failure {
 			return &failure{status: nethttp.StatusServiceUnavailable, detail: "the hub cannot check secrets at this moment; try again", after: time.Second}
 		}
 		r.w.Header().Set("WWW-Authenticate", `Bearer realm="hub", error="invalid_token"`)
+		if c.Certificate != nil {
+			return fail(nethttp.StatusUnauthorized, "the client certificate is not one of a device in use: it ended, or the device is disabled or has got new credentials since; enrol it anew")
+		}
 		return fail(nethttp.StatusUnauthorized, "the secret is not one of a device in use; take it from `hub device add` or `hub device rotate`")
 	}
 	r.peer, r.sender = peer, r.door.deps.Quotas.Sender(quota.HTTP, peer.Token, c.Address)
 	r.delivery.From = &r.sender
 	return nil
+}
+
+// certificate is the verified one of the client; nil when it showed none, or when
+// the page of another site asks in its name.
+func (r *request) certificate() *x509.Certificate {
+	if r.r.TLS == nil || len(r.r.TLS.VerifiedChains) == 0 {
+		return nil
+	}
+	if ingest.FromAnotherSite(r.r.Header.Get("Sec-Fetch-Site"), r.r.Header.Get("Origin"), r.r.Host) {
+		return nil
+	}
+	return r.r.TLS.PeerCertificates[0]
 }
 
 // credential returns what follows one of the schemes (RFC 9110 section 11.4).
@@ -214,8 +234,14 @@ func (r *request) unread(format string, args ...any) {
 	r.fail(fault)
 }
 
-// ingest takes the delivery through the pipeline.
+// ingest takes the delivery through the pipeline, unless the sender was revoked
+// while its body came.
 func (r *request) ingest() *failure {
+	select {
+	case <-r.peer.Done:
+		return fail(nethttp.StatusUnauthorized, "the sender was disabled, removed or given a new secret while it sent; nothing was stored")
+	default:
+	}
 	err := r.door.deps.Pipeline.Ingest(&r.delivery)
 	if err == nil {
 		return nil

@@ -2,6 +2,7 @@ package mqtt
 
 import (
 	"bufio"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -22,8 +23,9 @@ type conn struct {
 	s      *Server
 	net    net.Conn
 	door   string
-	from   net.Listener // nil for WebSocket
-	entry  *quota.Entry // guarded by Server.mu once the connection is open
+	from   net.Listener         // nil for WebSocket
+	trust  *tls.ConnectionState // of the request that became a WebSocket; nil without TLS
+	entry  *quota.Entry         // guarded by Server.mu once the connection is open
 	sender quota.Sender
 	slot   int // in Server.conns; guarded by Server.mu
 

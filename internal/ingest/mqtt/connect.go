@@ -160,7 +160,7 @@ func (c *conn) login(k *connect) (*ingest.Peer, byte, *quota.Exceeded) {
 		return nil, codeAuthMethod, nil // [MQTT-4.12.0-1]
 	}
 	cred := ingest.Credentials{ID: k.user, Secret: k.password, Door: c.door, Address: addressOf(c.net.RemoteAddr())}
-	if cert := clientCertificate(c.net); cert != nil && !k.hasSecret {
+	if cert := c.certificate(); cert != nil && !k.hasSecret {
 		if k.user != "" && k.user != cert.Subject.CommonName {
 			return nil, codeNotAuthorized, nil
 		}
@@ -209,13 +209,14 @@ func explain(over *quota.Exceeded, most int) []byte {
 	return list
 }
 
-func clientCertificate(nc net.Conn) *x509.Certificate {
-	t, ok := nc.(*tls.Conn)
-	if !ok {
-		return nil
+// certificate is the verified one of the client; nil when it showed none.
+func (c *conn) certificate() *x509.Certificate {
+	state := c.trust
+	if t, ok := c.net.(*tls.Conn); ok {
+		of := t.ConnectionState()
+		state = &of
 	}
-	state := t.ConnectionState()
-	if len(state.VerifiedChains) == 0 || len(state.PeerCertificates) == 0 {
+	if state == nil || len(state.VerifiedChains) == 0 {
 		return nil
 	}
 	return state.PeerCertificates[0]

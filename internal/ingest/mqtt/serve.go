@@ -151,8 +151,9 @@ func (s *Server) forget(c *conn) {
 }
 
 // Handler serves MQTT over WebSocket. [MQTT-6.0.0-1] to [MQTT-6.0.0-4]. It may
-// be reached from pages of any origin: there is no cookie that a foreign page
-// could borrow, a client shows its secret in CONNECT.
+// be reached from pages of any origin: a client shows its secret in CONNECT, and
+// a certificate, which a foreign page could borrow as it could a cookie, does not
+// count for one.
 func (s *Server) Handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{
@@ -170,6 +171,9 @@ func (s *Server) Handler() http.Handler {
 		if c == nil {
 			ws.Close(websocket.StatusTryAgainLater, "too many connections")
 			return
+		}
+		if !ingest.FromAnotherSite(r.Header.Get("Sec-Fetch-Site"), r.Header.Get("Origin"), r.Host) {
+			c.trust = r.TLS
 		}
 		c.serve()
 	})
