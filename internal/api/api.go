@@ -21,12 +21,14 @@ import (
 	"github.com/songhua-io/hub/internal/command"
 	"github.com/songhua-io/hub/internal/enrolment"
 	"github.com/songhua-io/hub/internal/model"
+	"github.com/songhua-io/hub/internal/quota"
 	"github.com/songhua-io/hub/internal/registry"
 	"github.com/songhua-io/hub/internal/twin"
 )
 
 // Deps are the owners of things. All fields must be set but Beside.
 type Deps struct {
+	Quotas    *quota.Quotas
 	Registry  *registry.Registry
 	Presence  *registry.Presence
 	Commands  *command.Ledger
@@ -175,7 +177,7 @@ func (a *API) beside(b Beside) {
 		h = a.only(b.Action, h)
 	}
 	if !b.Own {
-		h = a.Sessions.Identify(h)
+		h = a.counted(h)
 	}
 	a.mux.Handle(b.Pattern, h)
 	a.routes = append(a.routes, Route{Method: method, Path: path, Action: b.Action, ZH: b.ZH, EN: b.EN})

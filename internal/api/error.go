@@ -15,6 +15,7 @@ import (
 	"github.com/songhua-io/hub/internal/command"
 	"github.com/songhua-io/hub/internal/enrolment"
 	"github.com/songhua-io/hub/internal/model"
+	"github.com/songhua-io/hub/internal/quota"
 	"github.com/songhua-io/hub/internal/registry"
 	"github.com/songhua-io/hub/internal/twin"
 )
@@ -26,6 +27,8 @@ type problem struct {
 	Text *text `json:"text,omitempty"`
 	// Count is how many were done before the problem, where that is known.
 	Count *int `json:"count,omitempty"`
+	// Violated are the quotas that are used up.
+	Violated []string `json:"violated-policies,omitempty"`
 }
 
 type text struct {
@@ -103,15 +106,17 @@ func (a *API) problemOf(err error) error {
 	var ours *problem
 	var invalid *registry.Invalid
 	var batch *registry.BatchError
-	var rate *enrolment.RateError
+	var over *quota.Exceeded
 	var document *model.Invalid
 	switch {
 	case err == nil:
 		return nil
 	case errors.As(err, &headed):
 		return err
-	case errors.As(err, &rate):
-		return huma.ErrorWithHeaders(newProblem(http.StatusTooManyRequests, err.Error()), retryAfter(rate))
+	case errors.As(err, &over):
+		header := http.Header{}
+		over.Set(header)
+		return huma.ErrorWithHeaders(overProblem(over), header)
 	case errors.As(err, &ours):
 		return ours
 	case errors.As(err, &document):
@@ -176,6 +181,18 @@ func denied(c access.Caller, d access.Decision) *problem {
 		p.Detail += " (" + c.Refused + ")"
 	}
 	return p
+}
+
+func overProblem(over *quota.Exceeded) *problem {
+	p := newProblem(http.StatusTooManyRequests, over.Error())
+	p.Type, p.Violated, p.Text = quota.ProblemType, []string{over.Policy.Name()}, &text{over.ZH(), over.Error()}
+	return p
+}
+
+// Refuse answers a request of somebody whose quota is used up.
+func Refuse(w http.ResponseWriter, over *quota.Exceeded) {
+	over.Set(w.Header())
+	overProblem(over).write(w)
 }
 
 // write sends the problem outside of huma.

@@ -23,10 +23,11 @@ import (
 	"github.com/songhua-io/hub/internal/ingest/mqtt"
 	"github.com/songhua-io/hub/internal/login"
 	"github.com/songhua-io/hub/internal/query"
+	"github.com/songhua-io/hub/internal/quota"
 	"github.com/songhua-io/hub/internal/store/local"
 )
 
-//go:generate go run ./gen -root ../.. -o docs.go -package config -func docs internal/config internal/access internal/audit internal/login internal/authority internal/ingest internal/ingest/mqtt internal/ingest/coap internal/ingest/http internal/ingest/desk internal/command internal/query internal/store/local
+//go:generate go run ./gen -root ../.. -o docs.go -package config -func docs internal/config internal/access internal/audit internal/login internal/authority internal/quota internal/ingest internal/ingest/mqtt internal/ingest/coap internal/ingest/http internal/ingest/desk internal/command internal/query internal/store/local
 
 // Config is everything that can be set of a hub.
 type Config struct {
@@ -46,6 +47,8 @@ type Config struct {
 	Pages access.PagesConfig `yaml:"pages"`
 	// OIDC lets people sign in to the pages with an OpenID Connect issuer, besides access tokens.
 	OIDC login.Config `yaml:"oidc"`
+	// Quotas bound what one device, one token and one address may ask of the hub (docs/quotas.md).
+	Quotas quota.Config `yaml:"quotas"`
 	// Ingest bounds what devices may send.
 	Ingest ingest.Config `yaml:"ingest"`
 	// MQTT bounds the embedded MQTT server.
@@ -134,6 +137,7 @@ func Default() Config {
 		Audit:     audit.DefaultConfig(),
 		Pages:     access.DefaultPagesConfig(),
 		OIDC:      login.DefaultConfig(),
+		Quotas:    quota.DefaultConfig(),
 		Ingest:    ingest.DefaultConfig(),
 		MQTT:      mqtt.DefaultConfig(),
 		Broker:    mqtt.DefaultExternalConfig(),

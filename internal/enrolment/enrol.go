@@ -11,9 +11,9 @@ import (
 	"time"
 
 	"github.com/songhua-io/hub/internal/access"
-	"github.com/songhua-io/hub/internal/allowance"
 	"github.com/songhua-io/hub/internal/audit"
 	"github.com/songhua-io/hub/internal/authority"
+	"github.com/songhua-io/hub/internal/quota"
 	"github.com/songhua-io/hub/internal/records"
 	"github.com/songhua-io/hub/internal/registry"
 )
@@ -37,39 +37,40 @@ type Enrolled struct {
 	Certificate authority.Issued
 }
 
-// RateError says that an address or a device asks too often.
-type RateError struct{ After time.Duration }
-
-func (e *RateError) Error() string {
-	return fmt.Sprintf("too many attempts; try again in %s", e.After.Round(time.Second))
-}
-
 // An address may err so often at once, and then so often again. A token cannot
 // be guessed; the bound keeps strangers from using up the hub's time.
-const (
-	failureBurst = 20
-	failureEvery = 3 * time.Second
-)
+func failures() quota.Policy {
+	return quota.Policy{Of: quota.Address, What: "enrolments", Rate: quota.Rate{N: 20, Per: time.Minute}}
+}
 
 // A device may renew so often at once, and then so often again.
-const (
-	renewalBurst = 10
-	renewalEvery = time.Minute
-)
+func renewals() quota.Policy {
+	return quota.Policy{Of: quota.Device, What: "renewals", Rate: quota.Rate{N: 10, Per: 10 * time.Minute}}
+}
+
+// limited is a quota of ours.
+type limited struct {
+	*quota.Sketch
+	policy quota.Policy
+}
+
+func newLimited(p quota.Policy, start time.Time) limited {
+	return limited{quota.NewSketch(p.Rate, start), p}
+}
 
 // Attempt returns an error when an address erred too often, before anything it
 // shows is looked at.
-func (r *Registrar) Attempt(from netip.Addr) *RateError {
-	if after := r.failures.Wait(allowance.Origin(from), r.o.Clock()); after > 0 {
+func (r *Registrar) Attempt(from netip.Addr) *quota.Exceeded {
+	if after := r.failures.Wait(r.failures.Address(from), r.o.Clock()); after > 0 {
 		r.metrics.refused.WithLabelValues(refusedRate).Inc()
-		return &RateError{after}
+		return &quota.Exceeded{Policy: &r.failures.policy, Name: from.String(), After: after}
 	}
 	return nil
 }
 
 // Failed counts an attempt that showed what is no token, secret or certificate.
 func (r *Registrar) Failed(from netip.Addr) {
-	r.failures.Take(allowance.Origin(from), r.o.Clock())
+	r.failures.Take(r.failures.Address(from), r.o.Clock())
 	r.metrics.refused.WithLabelValues(refusedToken).Inc()
 }
 
@@ -196,9 +197,9 @@ func (r *Registrar) again(ctx context.Context, d *registry.Device, h, key hash) 
 // Renew issues a new certificate to a device that has shown who it is. Those
 // from before stay valid until their own end.
 func (r *Registrar) Renew(ctx context.Context, device, csr string, from netip.Addr) (authority.Issued, error) {
-	if after := r.renewals.Take(device, r.o.Clock()); after > 0 {
+	if after := r.renewals.Take(r.renewals.Name(device), r.o.Clock()); after > 0 {
 		r.metrics.refused.WithLabelValues(refusedRate).Inc()
-		return authority.Issued{}, &RateError{after}
+		return authority.Issued{}, &quota.Exceeded{Policy: &r.renewals.policy, Name: device, After: after}
 	}
 	req, err := authority.ParseRequest([]byte(csr))
 	if err != nil {

@@ -8,7 +8,6 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -16,7 +15,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/songhua-io/hub/internal/allowance"
 	"github.com/songhua-io/hub/internal/authority"
 	"github.com/songhua-io/hub/internal/records"
 	"github.com/songhua-io/hub/internal/registry"
@@ -37,8 +35,8 @@ type Registrar struct {
 	o       Options
 	metrics *metrics
 	// failures are of an address that shows what is no token or secret.
-	failures *allowance.Limiter[netip.Prefix]
-	renewals *allowance.Limiter[string] // by device
+	failures limited
+	renewals limited // by device
 	knocks   *knocks
 
 	change sync.Mutex // held from before a write's transaction until memory shows it
@@ -52,8 +50,8 @@ type Registrar struct {
 func Open(ctx context.Context, o Options) (*Registrar, error) {
 	r := &Registrar{
 		o: o, byHash: map[hash]*Token{}, byName: map[string]hash{},
-		failures: allowance.New[netip.Prefix](failureBurst, failureEvery), renewals: allowance.New[string](renewalBurst, renewalEvery),
-		knocks: newKnocks(),
+		failures: newLimited(failures(), o.Clock()), renewals: newLimited(renewals(), o.Clock()),
+		knocks: newKnocks(o.Clock()),
 	}
 	err := o.Records.Each(ctx, func(rows *sql.Rows) error {
 		t := &Token{}

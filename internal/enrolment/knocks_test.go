@@ -13,18 +13,18 @@ func address(n int) netip.Addr {
 
 func TestAFloodOfKnocksIsBounded(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
-	k := newKnocks()
+	k := newKnocks(now)
 	k.add("early", "mqtt", address(1), now)
 	for i := range 20_000 { // one sender
 		k.add(fmt.Sprintf("flood-%d", i), "mqtt", address(2), now)
 	}
-	if len(k.by) > 1+originKnocks || k.by["early"] == nil {
+	if len(k.by) > 1+originKnocks.N || k.by["early"] == nil {
 		t.Errorf("one address brought %d", len(k.by)-1)
 	}
 	for i := range 20_000 { // as many senders as ids, within a second
 		k.add(fmt.Sprintf("net-%d", i), "mqtt", address(1000+i), now.Add(time.Duration(i)*50*time.Microsecond))
 	}
-	if len(k.by) > 1+originKnocks+togetherKnocks+10 || k.by["early"] == nil {
+	if len(k.by) > 1+originKnocks.N+togetherKnocks.N+10 || k.by["early"] == nil {
 		t.Errorf("all addresses together brought %d", len(k.by))
 	}
 	before := k.dropped

@@ -46,6 +46,7 @@ import (
 	"github.com/songhua-io/hub/internal/ingest/mqtt"
 	"github.com/songhua-io/hub/internal/login"
 	"github.com/songhua-io/hub/internal/model"
+	"github.com/songhua-io/hub/internal/quota"
 	"github.com/songhua-io/hub/internal/records"
 	"github.com/songhua-io/hub/internal/registry"
 	"github.com/songhua-io/hub/internal/store/local"
@@ -101,6 +102,7 @@ type hub struct {
 	stack     *stack
 
 	records   *records.DB
+	quotas    *quota.Quotas
 	sealer    *registry.Sealer
 	models    *model.Models
 	registry  *registry.Registry
@@ -138,6 +140,7 @@ func Run(ctx context.Context, cfg config.Config, o Options) error {
 }
 
 func (h *hub) build(ctx context.Context) error {
+	h.quotas = quota.New(h.cfg.Quotas, h.started, h.metrics)
 	for _, step := range []func(context.Context) error{
 		h.openRecords, h.openAuthority, h.followModels, h.openStore, h.runIngest, h.runPresence, h.runMail, h.openDoors, h.announce,
 	} {
@@ -215,7 +218,7 @@ func (h *hub) runIngest(context.Context) error {
 	h.stack.onStop("desk file", h.desk.Close)
 	h.stack.start("desk", h.desk.Run)
 	h.pipeline = ingest.New(h.cfg.Ingest, ingest.Deps{
-		Store: h.series, Sealed: h.sealed(), Unsealed: h.ungraded, Directory: h.registry, Notes: notes{h.registry}, Desk: h.desk,
+		Store: h.series, Sealed: h.sealed(), Unsealed: h.ungraded, Directory: h.registry, Notes: notes{h.registry}, Desk: h.desk, Quotas: h.quotas,
 		// No device is heard before the doors open, and presence is there by then.
 		Period: func(device string) time.Duration { return h.presence.Of(device).Period },
 		Log:    h.log, Clock: h.clock, Metrics: h.metrics,

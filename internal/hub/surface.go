@@ -22,12 +22,15 @@ import (
 	ingesthttp "github.com/songhua-io/hub/internal/ingest/http"
 	"github.com/songhua-io/hub/internal/login"
 	"github.com/songhua-io/hub/internal/query"
+	"github.com/songhua-io/hub/internal/quota"
 	"github.com/songhua-io/hub/internal/records"
 	"github.com/songhua-io/hub/internal/telemetry"
 	"github.com/songhua-io/hub/internal/web"
 )
 
-func (h *hub) gate() gate { return gate{h.registry, h.tokens, h.authority, h.enrolment.Knock} }
+func (h *hub) gate() gate {
+	return gate{h.registry, h.tokens, h.authority, h.quotas, h.clock, h.enrolment.Knock}
+}
 
 // surface is everything that the HTTP door serves.
 func (h *hub) surface() (http.Handler, error) {
@@ -54,13 +57,13 @@ func (h *hub) surface() (http.Handler, error) {
 		{Pattern: "POST /signout", ZH: "退出登录", EN: "Sign out of the pages", Handler: pages},
 		{Pattern: "GET /static/", ZH: "页面所用的文件", EN: "Files of the pages", Handler: pages},
 	}
-	door := ingesthttp.New(h.cfg.HTTP, ingesthttp.Deps{Pipeline: h.pipeline, Gate: h.gate(), Mail: h.mail(), Log: h.log, Metrics: h.metrics})
+	door := ingesthttp.New(h.cfg.HTTP, ingesthttp.Deps{Pipeline: h.pipeline, Gate: h.gate(), Mail: h.mail(), Quotas: h.quotas, Log: h.log, Metrics: h.metrics})
 	h.hurry = door.Hurry
 	for _, r := range door.Routes() {
 		beside = append(beside, api.Beside{Pattern: r.Pattern, ZH: r.ZH, EN: r.EN, Own: true, Handler: r.Handler})
 	}
 	return api.New(api.Deps{
-		Registry: h.registry, Authority: h.authority, Enrolment: h.enrolment, Doors: h.doors, Presence: h.presence, Commands: h.commands, Twins: h.twins, Tokens: h.tokens, Sessions: h.sessions, Audit: h.audit, Models: h.models, Desk: h.rejects(),
+		Quotas: h.quotas, Registry: h.registry, Authority: h.authority, Enrolment: h.enrolment, Doors: h.doors, Presence: h.presence, Commands: h.commands, Twins: h.twins, Tokens: h.tokens, Sessions: h.sessions, Audit: h.audit, Models: h.models, Desk: h.rejects(),
 		Answers: records.Answers{DB: h.records, Now: h.clock}, Sealer: h.sealer, Rates: rates.now, Ready: h.ready,
 		Version: h.options.Version, Log: h.log, Now: h.clock, Metrics: h.metrics, Beside: beside,
 	})
@@ -182,10 +185,10 @@ func (r rejects) List(ctx context.Context, q api.RejectQuery) (api.RejectPage, e
 // Replay implements api.Desk.
 func (r rejects) Replay(ctx context.Context, f api.RejectFilter) (int, error) {
 	n, err := r.desk.Replay(ctx, chosen(f), r.pipeline.Ingest)
-	var rate *ingest.RateError
+	var over *quota.Exceeded
 	switch {
-	case errors.As(err, &rate):
-		err = &api.Later{Err: rate, After: rate.After}
+	case errors.As(err, &over):
+		err = &api.Later{Err: over, After: over.After}
 	case errors.Is(err, ingest.ErrBusy):
 		err = &api.Later{Err: ingest.ErrBusy, After: time.Second}
 	case errors.Is(err, ingest.ErrClosed):

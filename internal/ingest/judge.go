@@ -148,7 +148,7 @@ func (p *Pipeline) judge(d *Delivery, src *source, r *rule, i int32, k int) {
 func (p *Pipeline) claimFlag(src *source, r *rule, s *telemetry.Sample) bool {
 	says, _ := p.modelled(src, s)
 	labels, bad := p.labels(src, s, says.tag)
-	if bad.Reason != "" || len(src.ids[plainStore])+len(src.ids[sealedStore]) >= p.cfg.SeriesPerDevice {
+	if bad.Reason != "" || len(src.ids[plainStore])+len(src.ids[sealedStore]) >= p.deps.Quotas.Series() {
 		return false
 	}
 	for i := range labels {

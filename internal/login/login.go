@@ -18,8 +18,8 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/songhua-io/hub/internal/access"
-	"github.com/songhua-io/hub/internal/allowance"
 	"github.com/songhua-io/hub/internal/audit"
+	"github.com/songhua-io/hub/internal/quota"
 )
 
 // An address may err so often at once, and then so often again. Neither tokens
@@ -46,7 +46,7 @@ type Deps struct {
 type Desk struct {
 	Deps
 	issuer   *issuer // nil when there is none
-	failures *allowance.Limiter[netip.Prefix]
+	failures *quota.Sketch
 	opened   *prometheus.CounterVec
 	refused  *prometheus.CounterVec
 }
@@ -54,7 +54,7 @@ type Desk struct {
 // New returns the desk. The issuer need not answer yet; an error means that the
 // configuration names files that cannot be used.
 func New(cfg Config, d Deps) (*Desk, error) {
-	k := &Desk{Deps: d, failures: allowance.New[netip.Prefix](failureBurst, failureEvery)}
+	k := &Desk{Deps: d, failures: quota.NewSketch(quota.Rate{N: failureBurst, Per: failureBurst * failureEvery}, d.Clock())}
 	k.opened = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "hub_login_opened_total", Help: "Sessions that people opened, by what they signed in with."}, []string{"via"})
 	k.refused = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "hub_login_refused_total", Help: "Sign-ins refused, by reason."}, []string{"reason"})
 	for _, via := range []access.Via{access.ViaToken, access.ViaOIDC} {
@@ -308,7 +308,7 @@ func (i *issuer) leave(hint, base string) string {
 // tooOften refuses an address that erred too often, before anything it shows is
 // looked at; that is counted, and not recorded.
 func (k *Desk) tooOften(c access.Caller) error {
-	after := k.failures.Wait(originOf(c), k.Clock())
+	after := k.failures.Wait(k.origin(c), k.Clock())
 	if after <= 0 {
 		return nil
 	}
@@ -319,9 +319,9 @@ func (k *Desk) tooOften(c access.Caller) error {
 	return r
 }
 
-func originOf(c access.Caller) netip.Prefix {
+func (k *Desk) origin(c access.Caller) quota.Key {
 	at, _ := netip.ParseAddr(c.Address) // all without an address share one allowance
-	return allowance.Origin(at)
+	return k.failures.Address(at)
 }
 
 // opening is what the record says of a coming or going besides who and where.
@@ -347,7 +347,7 @@ func (k *Desk) noted(ctx context.Context, action access.Action, who access.Calle
 // refuse puts a refusal on record and counts it against the address; it returns
 // why the record failed when it did.
 func (k *Desk) refuse(ctx context.Context, from access.Caller, name string, r *Refusal) error {
-	k.failures.Take(originOf(from), k.Clock())
+	k.failures.Take(k.origin(from), k.Clock())
 	k.refused.WithLabelValues(r.Reason).Inc()
 	e := k.entry(access.Refuse, access.Caller{Name: name, Address: from.Address}, opening{Reason: r.Reason})
 	if name == "" {

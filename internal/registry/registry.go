@@ -90,7 +90,7 @@ type entry struct {
 func Open(ctx context.Context, c Config) (*Registry, error) {
 	r := &Registry{
 		db: c.Records, sealer: c.Sealer, log: c.Log, now: c.Now, model: c.Model,
-		hashing: make(chan struct{}, runtime.GOMAXPROCS(0)),
+		hashing: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
 		devices: map[string]*entry{}, byMark: map[mark][]string{},
 		sites: map[string]*Site{}, units: map[string]string{},
 		graded: gradings{devices: map[string]*telemetry.Device{}, departed: map[string]telemetry.Grade{}},

@@ -19,6 +19,7 @@ import (
 	"github.com/songhua-io/hub/internal/ingest"
 	"github.com/songhua-io/hub/internal/ingest/coap"
 	"github.com/songhua-io/hub/internal/ingest/doortest"
+	"github.com/songhua-io/hub/internal/quota"
 	"github.com/songhua-io/hub/internal/telemetry"
 )
 
@@ -369,9 +370,7 @@ func TestBlocks(t *testing.T) {
 }
 
 func TestATooFastDeviceIsRefusedAlone(t *testing.T) {
-	bounds := ingest.DefaultConfig()
-	bounds.SamplesPerSecond = 1
-	h := openWith(t, coap.DefaultConfig(), bounds)
+	h := openWith(t, coap.DefaultConfig(), ingest.DefaultConfig(), func(q *quota.Config) { q.Device.SamplesPerSecond = 1 })
 	w := h.wire(t)
 	var last message.Message
 	for i := range 20 {
@@ -388,7 +387,7 @@ func TestATooFastDeviceIsRefusedAlone(t *testing.T) {
 func TestTheDoorEndsWithItsAnswersSent(t *testing.T) {
 	hub := doortest.Start(t, ingest.DefaultConfig())
 	hub.Register("t1", "sensor")
-	door := coap.New(coap.DefaultConfig(), coap.Deps{Pipeline: hub.Pipeline, Gate: hub, Mail: &hub.Mail, Log: hub.Log, Clock: time.Now, Metrics: hub.Metrics})
+	door := coap.New(coap.DefaultConfig(), coap.Deps{Pipeline: hub.Pipeline, Gate: hub, Mail: &hub.Mail, Quotas: hub.Quotas, Log: hub.Log, Clock: time.Now, Metrics: hub.Metrics})
 	conn := listen(t)
 	h := &house{hub, door, conn.LocalAddr().String()}
 	ctx, cancel := context.WithCancel(context.Background())

@@ -13,6 +13,7 @@ import (
 
 	"github.com/songhua-io/hub/internal/codec"
 	"github.com/songhua-io/hub/internal/ingest"
+	"github.com/songhua-io/hub/internal/quota"
 	"github.com/songhua-io/hub/internal/telemetry"
 )
 
@@ -24,6 +25,8 @@ type request struct {
 
 	errors   errorStyle
 	peer     *ingest.Peer
+	sender   quota.Sender
+	over     *quota.Exceeded
 	body     []byte // as sent
 	unfolded []byte // after gzip or zstd
 	reserved int64  // of the door's memory
@@ -44,6 +47,11 @@ type failure struct {
 	reason telemetry.Reason
 	// rejects are what of the request was not stored, when it could be read.
 	rejects []telemetry.Reject
+	over    *quota.Exceeded // set with 429 where a quota is used up
+}
+
+func exceeded(over *quota.Exceeded) *failure {
+	return &failure{status: nethttp.StatusTooManyRequests, detail: over.Error(), after: over.After, over: over}
 }
 
 func fail(status int, format string, args ...any) *failure {
@@ -73,7 +81,7 @@ func (d *Door) handler(route string, style errorStyle, serve func(*request)) net
 // release gives the request's memory back; what a large one grew to is freed.
 func (r *request) release() {
 	r.door.memory.Add(-r.reserved)
-	r.w, r.r, r.peer, r.reserved = nil, nil, nil, 0
+	r.w, r.r, r.peer, r.over, r.reserved = nil, nil, nil, nil, 0
 	r.delivery.Trim()
 	r.split.reset()
 	if cap(r.body) > keep || cap(r.unfolded) > keep || cap(r.answer) > keep {
@@ -99,6 +107,9 @@ func (r *request) authenticate(schemes ...string) *failure {
 		c.Address = a.Addr().Unmap()
 	}
 	peer, err := r.door.deps.Gate.Authenticate(r.r.Context(), c)
+	if over := (*quota.Exceeded)(nil); errors.As(err, &over) {
+		return exceeded(over)
+	}
 	if err != nil {
 		if !errors.Is(err, ingest.ErrUnauthorized) {
 			r.door.deps.Log.Error("device could not be authenticated", "door", "http", "error", err)
@@ -110,7 +121,8 @@ func (r *request) authenticate(schemes ...string) *failure {
 		}
 		return fail(nethttp.StatusUnauthorized, "the secret is not one of a device in use; take it from `hub device add` or `hub device rotate`")
 	}
-	r.peer = peer
+	r.peer, r.sender = peer, r.door.deps.Quotas.Sender(quota.HTTP, peer.Token, c.Address)
+	r.delivery.From = &r.sender
 	return nil
 }
 
@@ -234,10 +246,10 @@ func (r *request) ingest() *failure {
 	if err == nil {
 		return nil
 	}
-	var rate *ingest.RateError
+	var over *quota.Exceeded
 	switch {
-	case errors.As(err, &rate):
-		return &failure{status: nethttp.StatusTooManyRequests, detail: err.Error(), after: rate.After}
+	case errors.As(err, &over):
+		return exceeded(over)
 	case errors.Is(err, ingest.ErrBusy):
 		return &failure{status: nethttp.StatusTooManyRequests, detail: err.Error() + "; nothing of the request was stored, send it again", after: time.Second}
 	case errors.Is(err, ingest.ErrClosed):
@@ -279,6 +291,7 @@ func (r *request) fail(f *failure) {
 	if f.reason != "" {
 		r.door.deps.Pipeline.Refuse(r.device(), f.reason, f.detail)
 	}
+	r.over = f.over
 	if f.after > 0 {
 		r.w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(f.after.Seconds()))))
 	}
@@ -289,6 +302,7 @@ func (r *request) fail(f *failure) {
 func (r *request) write(status int, contentType []string) {
 	r.code = status
 	h := r.w.Header()
+	r.limits(h)
 	if contentType != nil {
 		h["Content-Type"] = contentType
 	}
@@ -297,6 +311,19 @@ func (r *request) write(status int, contentType []string) {
 		// A sender that is gone will send again; the store knows what it has.
 		_, _ = r.w.Write(r.answer)
 	}
+}
+
+// limits tells what is left of the quota that is nearest to its end, or of the
+// one that is used up.
+func (r *request) limits(h nethttp.Header) {
+	var left quota.Standing
+	switch {
+	case r.over != nil:
+		left = r.over.Standing()
+	case r.peer != nil:
+		left = r.door.deps.Pipeline.Standing(r.device(), &r.sender)
+	}
+	left.Set(h)
 }
 
 // clip keeps what a stranger sent short in answers.
