@@ -21,6 +21,10 @@ func TestEveryChangeIsOnRecord(t *testing.T) {
 	const canary = "canary-7c1f-do-not-keep"
 	seen := map[string]string{"the secret that was set": canary}
 	token, enrolled, command, rollout := "", "", "", ""
+	session, _, err := h.sessions.OpenByToken(t.Context(), h.token, "192.0.2.1")
+	if err != nil {
+		t.Fatal(err)
+	}
 	id := func(to *string, field string) func(reply) {
 		return func(r reply) { *to, _ = r.body[field].(string) }
 	}
@@ -61,6 +65,7 @@ func TestEveryChangeIsOnRecord(t *testing.T) {
 		{"POST", "/api/v1/rejects:drop", `{"all": true}`, "", "rejects: drop", "after", nil},
 		{"POST", "/api/v1/tokens", `{"name": "x", "role": "reader"}`, "", "token x", "after", nil},
 		{"DELETE", "/api/v1/tokens/x", ``, "/api/v1/tokens/{name}", "token x", "before", nil},
+		{"DELETE", "/api/v1/sessions/" + session.ID, ``, "/api/v1/sessions/{id}", "session of root", "before", nil},
 		{"DELETE", "/api/v1/devices/t1", ``, "/api/v1/devices/{id}", "device t1", "before", nil},
 	}
 	last, asked := int64(0), map[string]bool{}

@@ -57,7 +57,7 @@ func TestTheRecordOfARun(t *testing.T) {
 		got = append(got, strings.Join([]string{e.Actor, string(e.Action), e.Object, filepath.Base(e.Origin)}, ", "))
 	}
 	slices.Reverse(got)
-	want := []string{"hub, tokens.write, token admin, admin.token", "models.dir, models.write, model acme/probe, probe.yaml", "admin, sessions.sign_in, token admin, 127.0.0.1"}
+	want := []string{"hub, tokens.write, token admin, admin.token", "models.dir, models.write, model acme/probe, probe.yaml", ", sessions.refuse, sign-in, 127.0.0.1", "admin, sessions.sign_in, session of admin, 127.0.0.1"}
 	if !slices.Equal(got, want) {
 		t.Errorf("on record: %q, want %q", got, want)
 	}
@@ -72,12 +72,12 @@ func TestTheRecordOfARun(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if n, _ := intact(t, killed); n != 3 {
+	if n, _ := intact(t, killed); n != 4 {
 		t.Errorf("%d entries after a kill", n)
 	}
 	h.register(t, registry.Spec{ID: "t1"}) // by the registry itself, which is not on record
 	h.end(t)
-	if n, signed := intact(t, dir); n != 3 || signed != 3 {
+	if n, signed := intact(t, dir); n != 4 || signed != 4 {
 		t.Errorf("%d entries, %d signed", n, signed)
 	}
 	if _, err := os.Stat(filepath.Join(dir, access.AdminFile)); err != nil {

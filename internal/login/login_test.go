@@ -446,7 +446,7 @@ nobody@road.example   sessions.refuse 192.0.2.7
 func TestASecretThatCannotBeReadIsSaidAtTheStart(t *testing.T) {
 	cfg := DefaultConfig()
 	cfg.Issuer, cfg.ClientID, cfg.ClientSecretFile = "https://login.example", "hub", filepath.Join(t.TempDir(), "absent")
-	if _, err := New(cfg, Deps{Metrics: prometheus.NewRegistry()}); err == nil || !strings.Contains(err.Error(), "oidc.client_secret_file") {
+	if _, err := New(cfg, Deps{Clock: time.Now, Metrics: prometheus.NewRegistry()}); err == nil || !strings.Contains(err.Error(), "oidc.client_secret_file") {
 		t.Errorf("%v", err)
 	}
 }
