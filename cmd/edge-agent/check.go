@@ -14,17 +14,39 @@ import (
 func newCheck() *cobra.Command {
 	return &cobra.Command{
 		Use:     "check FILE",
-		Short:   "Show every error of a config file",
+		Short:   "Show every error of a config file, and what the hub lays over it",
 		Example: "  edge-agent check /etc/songhua/edge-agent.yaml",
 		Args:    exactly(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			if _, err := loadConfig(args[0]); err != nil {
+			cfg, err := loadConfig(args[0])
+			if err != nil {
 				return err
 			}
-			_, err := fmt.Fprintf(c.OutOrStdout(), "%s: no errors\n", args[0])
+			_, err = fmt.Fprintf(c.OutOrStdout(), "%s: no errors\n%s", args[0], hubsPart(cfg))
 			return err
 		},
 	}
+}
+
+// hubsPart tells which keys are the hub's and not the file's.
+func hubsPart(cfg edge.Config) string {
+	o, err := edge.FromHub(cfg)
+	var b strings.Builder
+	switch {
+	case err != nil:
+		fmt.Fprintf(&b, "what the hub wants could not be read: %v\n", err)
+	case len(o.Faults) > 0:
+		fmt.Fprintf(&b, "version %d from the hub does not go with this file and is not used:\n", o.Version)
+		for _, f := range o.Faults {
+			fmt.Fprintf(&b, "  %s: %s\n", f.Path, f.Msg)
+		}
+	case o.Version > 0:
+		fmt.Fprintf(&b, "from the hub (version %d):\n", o.Version)
+		for _, k := range o.Keys {
+			fmt.Fprintf(&b, "  %s\n", k)
+		}
+	}
+	return b.String()
 }
 
 func loadConfig(file string) (edge.Config, error) {

@@ -69,6 +69,23 @@ func TestTheConfigNeedsOnlyWhoTheAgentIs(t *testing.T) {
 	}
 }
 
+func TestCheckTellsWhatTheHubLaysOverTheFile(t *testing.T) {
+	data := t.TempDir()
+	file := write(t, "device: d1\ndata: "+data+"\nuplink: {secret: s}\n")
+	for _, c := range []struct{ wanted, says string }{
+		{`{"device": "d1", "version": 3, "config": {"tags": {"room": null}, "sources": {"host": {"interval": "30s"}}}}`, "from the hub (version 3):\n  sources.host.interval: 30s\n  tags.room: null\n"},
+		{`{"device": "d1", "version": 4, "config": {"data": "/"}}`, "version 4 from the hub does not go with this file and is not used:\n  data: is the agent's own"},
+		{`{"device": "d2", "version": 4, "config": null}`, "could not be read"},
+	} {
+		if err := os.WriteFile(filepath.Join(data, "wanted.json"), []byte(c.wanted), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if code, stdout, stderr := call(t, "check", file); code != 0 || !strings.Contains(stdout, c.says) {
+			t.Errorf("%s: %d %s%s", c.wanted, code, stdout, stderr)
+		}
+	}
+}
+
 func TestEveryCommandShowsAnExample(t *testing.T) {
 	seen := 0
 	var visit func(*cobra.Command)

@@ -23,6 +23,7 @@ func newRun() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			cfg.Version = version()
 			return edge.Run(c.Context(), cfg, newLog(cfg.Log, c.ErrOrStderr()), time.Now)
 		},
 	}

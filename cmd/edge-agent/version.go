@@ -20,17 +20,24 @@ func newVersion() *cobra.Command {
 		Example: "  edge-agent version",
 		Args:    exactly(0),
 		RunE: func(c *cobra.Command, _ []string) error {
-			version, revision := "devel", "unknown"
+			revision := "unknown"
 			if info, ok := debug.ReadBuildInfo(); ok {
-				version = cmp.Or(release, info.Main.Version)
 				for _, s := range info.Settings {
 					if s.Key == "vcs.revision" {
 						revision = s.Value
 					}
 				}
 			}
-			_, err := fmt.Fprintf(c.OutOrStdout(), "edge-agent %s (%s, %s, %s/%s)\n", version, revision, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			_, err := fmt.Fprintf(c.OutOrStdout(), "edge-agent %s (%s, %s, %s/%s)\n", version(), revision, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 			return err
 		},
 	}
+}
+
+func version() string {
+	built := ""
+	if info, ok := debug.ReadBuildInfo(); ok {
+		built = info.Main.Version
+	}
+	return cmp.Or(release, built, "devel")
 }

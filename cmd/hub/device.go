@@ -214,7 +214,7 @@ func deviceShow(r *remote) *cobra.Command {
 		Args:    exactArgs("ID"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return r.print(cmd, http.MethodGet, devicePath(args[0]), nil, []string{"id", "kind", "site", "region", "tags", "period", "learned_period", "lat", "lon",
-				"gateway", "model", "grade", "effective_grade", "awaited", "disabled", "presence", "last_seen", "last_event", "series", "samples", "states", "version", "created", "updated"})
+				"gateway", "model", "grade", "effective_grade", "awaited", "certificate_ends", "disabled", "presence", "last_seen", "last_event", "series", "samples", "states", "version", "created", "updated"})
 		},
 	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -20,7 +21,7 @@ import (
 // reportThisMachine registers this machine as a node and runs an edge agent.
 func reportThisMachine(ctx context.Context, at hub.Addresses, admin string, log *slog.Logger) error {
 	cfg := edge.DefaultConfig()
-	cfg.Device = thisMachine()
+	cfg.Version, cfg.Device = version(), thisMachine()
 	cfg.Data = filepath.Join(at.Data, "agent")
 	cfg.StatusInterval = 10 * time.Second
 	cfg.Uplink.URL = "mqtt://" + at.MQTT
@@ -31,14 +32,25 @@ func reportThisMachine(ctx context.Context, at hub.Addresses, admin string, log 
 	if err != nil {
 		return err
 	}
-	device := map[string]any{"id": cfg.Device, "kind": "node", "site": "this-machine", "region": "220100", "period": "10s", "secret": cfg.Uplink.Secret}
-	err = api.Call(ctx, http.MethodPost, devicesPath, nil, device, nil)
+	// The first demo in a directory sets up what an operator would: the model of
+	// agents, the device, and what its agent is to do.
 	var known *client.Problem
-	if errors.As(err, &known) && known.Status == http.StatusConflict {
-		err = nil // an earlier demo registered it
-	}
-	if err != nil {
-		return fmt.Errorf("register this machine as %s: %w", cfg.Device, err)
+	for _, c := range []struct {
+		method, path string
+		body         any
+	}{
+		{http.MethodPut, modelPath(edge.ModelID), json.RawMessage(edge.Model())},
+		{http.MethodPost, devicesPath, map[string]any{"id": cfg.Device, "kind": "node", "model": edge.ModelID, "site": "this-machine", "region": "220100", "period": "10s", "secret": cfg.Uplink.Secret}},
+		{http.MethodPut, twinPath(cfg.Device) + "/wanted", map[string]any{"sources": map[string]any{"host": map[string]string{"interval": "5s"}}}},
+	} {
+		err := api.Call(ctx, c.method, c.path, nil, c.body, nil)
+		conflict := errors.As(err, &known) && known.Status == http.StatusConflict
+		if conflict && c.method == http.MethodPost {
+			break // an earlier demo did it
+		}
+		if err != nil && !conflict { // the model may be that of a file
+			return fmt.Errorf("register this machine as %s: %w", cfg.Device, err)
+		}
 	}
 	return edge.Run(ctx, cfg, log, time.Now)
 }

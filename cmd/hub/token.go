@@ -25,12 +25,12 @@ func tokenCommand() *cobra.Command {
 }
 
 func tokenAdd(r *remote) *cobra.Command {
-	var role, region string
+	var role, region, grade string
 	var life time.Duration
 	c := &cobra.Command{
 		Use:     "add NAME",
 		Short:   "Make a token; it is printed this once",
-		Example: "  hub token add grafana --role reader\n  hub token add changchun --role operator --region 2201 --for 720h",
+		Example: "  hub token add grafana --role reader\n  hub token add changchun --role operator --region 2201 --for 720h\n  hub token add water --role reader --grade important",
 		Args:    exactArgs("NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if role == "" {
@@ -40,17 +40,22 @@ func tokenAdd(r *remote) *cobra.Command {
 			if region != "" {
 				body["region"] = region
 			}
+			if grade != "" {
+				body["grade"] = grade
+			}
 			if life > 0 {
 				body["expires"] = time.Now().Add(life).UTC()
 			}
-			return r.print(cmd, http.MethodPost, tokensPath, body, []string{"name", "role", "region", "expires", "token"})
+			return r.print(cmd, http.MethodPost, tokensPath, body, []string{"name", "role", "region", "grade", "expires", "token"})
 		},
 	}
 	f := c.Flags()
 	f.StringVar(&role, "role", "", "admin, operator, scheduler, steward, reader or gateway")
 	f.StringVar(&region, "region", "", "narrow it to division codes with this `prefix`")
+	f.StringVar(&grade, "grade", "", "the highest `grade` of data that it may see: general, important or core (default general; core for role admin)")
 	f.DurationVar(&life, "for", 0, "how long it works, such as 720h (0: until it is revoked)")
 	_ = c.RegisterFlagCompletionFunc("role", cobra.FixedCompletions([]string{"admin", "operator", "scheduler", "steward", "reader", "gateway"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = c.RegisterFlagCompletionFunc("grade", cobra.FixedCompletions([]string{"general", "important", "core"}, cobra.ShellCompDirectiveNoFileComp))
 	return c
 }
 
@@ -69,7 +74,7 @@ func tokenList(r *remote) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return r.list(cmd, all, "there is no token", []string{"name", "role", "region", "created", "expires", "last_use"}, nil)
+			return r.list(cmd, all, "there is no token", []string{"name", "role", "region", "grade", "created", "expires", "last_use"}, nil)
 		},
 	}
 }

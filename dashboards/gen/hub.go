@@ -48,9 +48,9 @@ func (b *board) hubWay() {
 	stacked(p)
 	b.chart(12, text{"Waiting for the store", "等待入库"}, text{"Samples that wait for a commit. At the bound, doors refuse instead of dropping.", "等待提交的样本；达到上限时入口拒绝而不丢弃。"}, "short",
 		query{"sum(hub_ingest_pending_samples{" + self + "})", b.say(text{"waiting", "等待"})})
-	b.chart(12, text{"Deliveries turned away", "被推回的投递"}, text{"Deliveries refused because the store was behind or the device sends too fast; nothing of them was acknowledged.", "因存储繁忙或设备过快而被拒的投递，均未确认。"}, "cps",
+	b.chart(12, text{"Deliveries turned away", "被推回的投递"}, text{"Deliveries refused because the store was behind, and what was refused because a quota was used up (docs/quotas.md); nothing of it was acknowledged.", "因存储繁忙而被拒的投递，以及因配额用尽而被拒者（见 docs/quotas.md），均未确认。"}, "cps",
 		query{rate("", "hub_ingest_busy_total", self), b.say(text{"hub busy", "枢纽繁忙"})},
-		query{rate("", "hub_ingest_rate_limited_total", self), b.say(text{"device too fast", "设备过快"})})
+		query{rate("of, quota", "hub_quota_refused_total", self), "{{of}} {{quota}}"})
 }
 
 func (b *board) hubDoors() {

@@ -26,6 +26,7 @@ func main() {
 		"docs/rejects.md":               rejects(),
 		"deploy/config/hub.yaml":        config.Annotated(),
 		"deploy/config/edge-agent.yaml": edge.AnnotatedConfig(),
+		"deploy/models/edge-agent.json": edge.Model(),
 	} {
 		path := filepath.Join(root, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {

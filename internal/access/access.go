@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/songhua-io/hub/internal/telemetry"
 )
 
 // Role is what a caller is to the hub.
@@ -53,7 +55,17 @@ const (
 	ReadHub         Action = "hub.read"
 	ReadTokens      Action = "tokens.read"
 	WriteTokens     Action = "tokens.write"
+	ReadSessions    Action = "sessions.read"
+	EndSessions     Action = "sessions.end"
 	ReadAudit       Action = "audit.read"
+)
+
+// What the record of changes calls people's coming and going. They are no
+// rights: everybody may try to come in, and leave.
+const (
+	SignIn  Action = "sessions.sign_in"
+	Refuse  Action = "sessions.refuse"
+	SignOut Action = "sessions.sign_out"
 )
 
 // rights is the whole of who may do what.
@@ -83,6 +95,8 @@ var rights = [...]struct {
 	{ReadHub, "      yes    yes       yes        yes      yes     no       no"},
 	{ReadTokens, "   yes    no        no         no       no      no       no"},
 	{WriteTokens, "  yes    no        no         no       no      no       no"},
+	{ReadSessions, "yes    no        no         no       no      no       no"},
+	{EndSessions, " yes    no        no         no       no      no       no"},
 	{ReadAudit, "    yes    no        no         no       no      no       no"},
 }
 
@@ -124,8 +138,13 @@ type Caller struct {
 	// Region is the prefix of division codes that the caller is narrowed to;
 	// empty means all.
 	Region string
+	// Grade is the highest grade of data that the caller may see. Art. 74(3)
+	Grade telemetry.Grade
 	// Address is where the request came from.
 	Address string
+	// Session is the id of the session that the caller showed by cookie; empty for
+	// a caller that showed a token.
+	Session string
 	// Refused says why what the caller showed was not taken; empty when it
 	// showed nothing.
 	Refused string
@@ -161,9 +180,27 @@ func Allow(c Caller, action Action, region string) Decision {
 		}
 	case region != Anywhere && !strings.HasPrefix(region, c.Region):
 		return Decision{
-			ZH: fmt.Sprintf("令牌 %s 仅限区划 %s，而该对象属于区划 %q。", c.Name, c.Region, region),
-			EN: fmt.Sprintf("Token %s is for region %s only; the object lies in region %q.", c.Name, c.Region, region),
+			ZH: fmt.Sprintf("%s 仅限区划 %s，而该对象属于区划 %q。", c.Name, c.Region, region),
+			EN: fmt.Sprintf("%s is for region %s only; the object lies in region %q.", c.Name, c.Region, region),
 		}
 	}
 	return Decision{Allowed: true}
+}
+
+// Sees reports whether a caller may know of a device: one of its region, whose
+// data have no higher grade than the caller may see. To whom it is not visible
+// it is as if it were not there.
+func (c Caller) Sees(d *telemetry.Device) bool {
+	return strings.HasPrefix(d.Region, c.Region) && d.EffectiveGrade() <= c.Grade
+}
+
+// AllowGrade decides whether a caller may decide about data of a grade.
+func AllowGrade(c Caller, g telemetry.Grade) Decision {
+	if g <= c.Grade {
+		return Decision{Allowed: true}
+	}
+	return Decision{
+		ZH: fmt.Sprintf("令牌 %s 至多可见 %s 级数据，而此处涉及 %s 级；请使用以 `--grade %s` 建立的令牌。", c.Name, c.Grade, g, g),
+		EN: fmt.Sprintf("Token %s is for data of grade %s at most, and this is about grade %s; use a token made with `--grade %s`.", c.Name, c.Grade, g, g),
+	}
 }

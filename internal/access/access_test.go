@@ -1,7 +1,10 @@
 package access
 
 import (
+	"context"
+	"crypto/tls"
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -9,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/songhua-io/hub/internal/records"
 )
@@ -25,6 +30,15 @@ func openTokens(t *testing.T, dir string, now func() time.Time) *Tokens {
 		t.Fatal(err)
 	}
 	return tokens
+}
+
+func openSessions(t *testing.T, tokens *Tokens, cfg PagesConfig) *Sessions {
+	t.Helper()
+	s, err := OpenSessions(t.Context(), cfg, SessionsDeps{Records: tokens.db, Tokens: tokens, Clock: tokens.now, Metrics: prometheus.NewRegistry()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
 }
 
 func TestTheTableIsWhole(t *testing.T) {
@@ -99,6 +113,77 @@ func TestTokenLives(t *testing.T) {
 	}
 }
 
+// A token that is revoked, or that another of its name replaces, ends what its
+// holders wait for and what they are being sent.
+func TestRevocationEndsRequestsUnderWay(t *testing.T) {
+	dir := t.TempDir()
+	tokens := openTokens(t, dir, time.Now)
+	began, ended := make(chan struct{}), make(chan error, 1)
+	server := httptest.NewServer(openSessions(t, tokens, DefaultPagesConfig()).Identify(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		began <- struct{}{}
+		if r.URL.Path == "/waits" {
+			<-r.Context().Done()
+			ended <- context.Cause(r.Context())
+			http.Error(w, "revoked", http.StatusUnauthorized)
+			return
+		}
+		for {
+			if _, err := w.Write(make([]byte, 64<<10)); err != nil {
+				ended <- err
+				return
+			}
+		}
+	})))
+	defer server.Close()
+	for _, path := range []string{"/waits", "/streams"} {
+		_, secret, err := tokens.Create(t.Context(), Token{Name: "grafana", Role: Reader})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := make(chan error, 1)
+		go func() {
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+path, nil)
+			if err != nil {
+				got <- err
+				return
+			}
+			req.Header.Set("Authorization", "Bearer "+secret)
+			resp, err := http.DefaultClient.Do(req)
+			if err == nil {
+				_, err = io.Copy(io.Discard, resp.Body)
+				resp.Body.Close()
+			}
+			got <- err
+		}()
+		<-began
+		if err := tokens.Revoke(t.Context(), "grafana"); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-ended; (path == "/waits") != errors.Is(err, ErrRevoked) {
+			t.Errorf("%s ended with %v", path, err)
+		}
+		if err := <-got; (path == "/waits") != (err == nil) {
+			t.Errorf("the holder's %s ended with %v", path, err)
+		}
+	}
+	admin, err := tokens.EnsureAdmin(t.Context(), dir, func(ctx context.Context) context.Context { return ctx })
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(admin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	held, err := tokens.Find(t.Context(), strings.TrimSpace(string(text)))
+	if err != nil || os.Remove(admin) != nil {
+		t.Fatal(err)
+	}
+	if _, err := tokens.EnsureAdmin(t.Context(), dir, func(ctx context.Context) context.Context { return ctx }); err != nil {
+		t.Fatal(err)
+	}
+	<-held.Done()
+}
+
 func TestTokensThatAreRefusedNameTheWayOut(t *testing.T) {
 	tokens := openTokens(t, t.TempDir(), time.Now)
 	for want, k := range map[string]Token{
@@ -120,7 +205,7 @@ func TestAdminTokenIsThereAtEveryStart(t *testing.T) {
 	start := func() string {
 		t.Helper()
 		tokens := openTokens(t, dir, time.Now)
-		path, err := tokens.EnsureAdmin(t.Context(), dir)
+		path, err := tokens.EnsureAdmin(t.Context(), dir, func(ctx context.Context) context.Context { return ctx })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -151,37 +236,52 @@ func TestAdminTokenIsThereAtEveryStart(t *testing.T) {
 
 func TestCallersAreFound(t *testing.T) {
 	tokens := openTokens(t, t.TempDir(), time.Now)
+	sessions := openSessions(t, tokens, DefaultPagesConfig())
 	_, secret, err := tokens.Create(t.Context(), Token{Name: "ops", Role: Operator})
 	if err != nil {
 		t.Fatal(err)
 	}
-	show := map[string]func(r *http.Request){
-		"nothing":      func(r *http.Request) {},
-		"bearer":       func(r *http.Request) { r.Header.Set("Authorization", "bearer "+secret) },
-		"basic":        func(r *http.Request) { r.SetBasicAuth("anything", secret) },
-		"cookie":       func(r *http.Request) { r.AddCookie(&http.Cookie{Name: Cookie, Value: secret}) },
-		"wrong bearer": func(r *http.Request) { r.Header.Set("Authorization", "Bearer sh_x") },
-		"cookie, other site": func(r *http.Request) {
-			r.AddCookie(&http.Cookie{Name: Cookie, Value: secret})
-			r.Header.Set("Sec-Fetch-Site", "cross-site")
-		},
-		"bearer, other site": func(r *http.Request) {
-			r.Header.Set("Authorization", "Bearer "+secret)
-			r.Header.Set("Sec-Fetch-Site", "cross-site")
-		},
-		"wrong over a cookie": func(r *http.Request) {
-			r.AddCookie(&http.Cookie{Name: Cookie, Value: secret})
-			r.Header.Set("Authorization", "Bearer x")
-		},
+	_, kept, err := sessions.OpenByToken(t.Context(), secret, "192.0.2.1")
+	if err != nil {
+		t.Fatal(err)
 	}
-	want := map[string]string{"bearer": "ops", "basic": "ops", "cookie": "ops", "bearer, other site": "ops"}
+	cookie := func(value string) func(r *http.Request) {
+		return func(r *http.Request) { r.AddCookie(&http.Cookie{Name: Cookie, Value: value}) }
+	}
+	from := func(site string, show func(*http.Request)) func(r *http.Request) {
+		return func(r *http.Request) { show(r); r.Header.Set("Sec-Fetch-Site", site) }
+	}
+	bearer := func(r *http.Request) { r.Header.Set("Authorization", "bearer "+secret) }
+	show := map[string]func(r *http.Request){
+		"nothing":             func(r *http.Request) {},
+		"bearer":              bearer,
+		"basic":               func(r *http.Request) { r.SetBasicAuth("anything", secret) },
+		"cookie":              cookie(kept),
+		"cookie, same origin": from("same-origin", cookie(kept)),
+		"cookie, other site":  from("cross-site", cookie(kept)),
+		"cookie, same site":   from("same-site", cookie(kept)),
+		"bearer, other site":  from("cross-site", bearer),
+		"wrong bearer":        func(r *http.Request) { r.Header.Set("Authorization", "Bearer sh_x") },
+		"token as cookie":     cookie(secret),
+		"session as bearer":   func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+kept) },
+		"cookie, TLS":         func(r *http.Request) { cookie(kept)(r); r.TLS = &tls.ConnectionState{} },
+		"host cookie, TLS": func(r *http.Request) {
+			r.AddCookie(&http.Cookie{Name: "__Host-" + Cookie, Value: kept})
+			r.TLS = &tls.ConnectionState{}
+		},
+		"wrong over a cookie": func(r *http.Request) { cookie(kept)(r); r.Header.Set("Authorization", "Bearer x") },
+	}
+	want := map[string]bool{"bearer": true, "basic": true, "cookie": true, "cookie, same origin": true, "bearer, other site": true, "host cookie, TLS": true}
 	for name, prepare := range show {
 		r := httptest.NewRequest("POST", "/", nil)
 		prepare(r)
 		var got Caller
-		tokens.Identify(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got = CallerOf(r.Context()) })).ServeHTTP(httptest.NewRecorder(), r)
-		if got.Name != want[name] || got.Known() != (want[name] != "") || got.Address == "" {
+		sessions.Identify(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got = CallerOf(r.Context()) })).ServeHTTP(httptest.NewRecorder(), r)
+		if got.Known() != want[name] || got.Known() && got.Name != "ops" || got.Address == "" {
 			t.Errorf("%s: %+v", name, got)
+		}
+		if byCookie := strings.Contains(name, "cookie") && want[name]; byCookie != (got.Session != "") {
+			t.Errorf("%s: session %q", name, got.Session)
 		}
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/songhua-io/hub/internal/records"
+	"github.com/songhua-io/hub/internal/telemetry"
 )
 
 // Errors of tokens, wrapped with the thing they are about.
@@ -39,11 +40,29 @@ type Token struct {
 	Name   string
 	Role   Role
 	Region string // prefix of division codes; empty for all
+	// Grade is the highest grade of data that it may see. Create makes core of
+	// ungraded for admins, and general for all others.
+	Grade telemetry.Grade
 	// Expires is when it stops to work; zero for never.
 	Created, Expires time.Time
 	// LastUse is rounded down to the hour; zero for never.
 	LastUse time.Time
+
+	life context.Context // of a token that is held; ends when it is revoked
+	end  context.CancelFunc
 }
+
+// Done closes when the token is revoked or another takes its place; nil for a
+// token that is not of Find.
+func (k *Token) Done() <-chan struct{} {
+	if k.life == nil {
+		return nil
+	}
+	return k.life.Done()
+}
+
+// begin gives the token a life, which its revocation ends.
+func (k *Token) begin() { k.life, k.end = context.WithCancel(context.Background()) }
 
 type hash [sha256.Size]byte
 
@@ -67,16 +86,17 @@ func OpenTokens(ctx context.Context, db *records.DB, now func() time.Time) (*Tok
 		k := &Token{}
 		var h []byte
 		var created, expires, lastUse int64
-		if err := rows.Scan(&k.Name, &h, &k.Role, &k.Region, &created, &expires, &lastUse); err != nil {
+		if err := rows.Scan(&k.Name, &h, &k.Role, &k.Region, &k.Grade, &created, &expires, &lastUse); err != nil {
 			return err
 		}
 		if len(h) != sha256.Size {
 			return fmt.Errorf("token %s is damaged", k.Name)
 		}
 		k.Created, k.Expires, k.LastUse = records.Time(created), records.Time(expires), records.Time(lastUse)
+		k.begin()
 		t.byHash[hash(h)], t.byName[k.Name] = k, hash(h)
 		return nil
-	}, "SELECT name, hash, role, region, created, expires, last_use FROM tokens")
+	}, "SELECT name, hash, role, region, grade, created, expires, last_use FROM tokens")
 	if err != nil {
 		return nil, fmt.Errorf("read tokens: %w", err)
 	}
@@ -109,6 +129,9 @@ func (t *Tokens) Create(ctx context.Context, k Token) (Token, string, error) {
 
 func (t *Tokens) put(ctx context.Context, k Token, replace bool) (Token, string, error) {
 	k.Created, k.LastUse = records.Time(records.Millis(t.now())), time.Time{}
+	if k.Grade == telemetry.Ungraded {
+		k.Grade = Ordinary(k.Role)
+	}
 	if err := k.check(k.Created); err != nil {
 		return Token{}, "", err
 	}
@@ -117,26 +140,53 @@ func (t *Tokens) put(ctx context.Context, k Token, replace bool) (Token, string,
 	if err := t.room(k.Name, replace); err != nil {
 		return Token{}, "", err
 	}
-	b := make([]byte, 32)
-	rand.Read(b) //nolint:errcheck // never fails (crypto/rand)
-	secret := tokenPrefix + base64.RawURLEncoding.EncodeToString(b)
+	secret := tokenPrefix + random(32)
 	h := hash(sha256.Sum256([]byte(secret)))
 	err := t.db.Tx(ctx, func(tx *sql.Tx) error {
 		if _, err := tx.ExecContext(ctx, "DELETE FROM tokens WHERE name = ?", k.Name); err != nil {
 			return err
 		}
-		_, err := tx.ExecContext(ctx, "INSERT INTO tokens (name, hash, role, region, created, expires, last_use) VALUES (?, ?, ?, ?, ?, ?, 0)",
-			k.Name, h[:], string(k.Role), k.Region, records.Millis(k.Created), records.Millis(k.Expires))
+		_, err := tx.ExecContext(ctx, "INSERT INTO tokens (name, hash, role, region, grade, created, expires, last_use) VALUES (?, ?, ?, ?, ?, ?, ?, 0)",
+			k.Name, h[:], string(k.Role), k.Region, int(k.Grade), records.Millis(k.Created), records.Millis(k.Expires))
 		return err
 	})
 	if err != nil {
 		return Token{}, "", fmt.Errorf("add token %s: %w", k.Name, err)
 	}
+	k.begin()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	delete(t.byHash, t.byName[k.Name])
+	t.drop(k.Name)
 	t.byHash[h], t.byName[k.Name] = &k, h
 	return k, secret, nil
+}
+
+// Ordinary is the highest grade that a role may see unless its token says
+// otherwise.
+func Ordinary(role Role) telemetry.Grade {
+	if role == Admin {
+		return telemetry.Core
+	}
+	return telemetry.General
+}
+
+// drop forgets a token and ends what its holders are in the middle of. t.mu is
+// held.
+func (t *Tokens) drop(name string) {
+	h, ok := t.byName[name]
+	if !ok {
+		return
+	}
+	t.byHash[h].end()
+	delete(t.byHash, h)
+	delete(t.byName, name)
+}
+
+// random returns n random bytes as text.
+func random(n int) string {
+	b := make([]byte, n)
+	rand.Read(b) //nolint:errcheck // never fails (crypto/rand)
+	return base64.RawURLEncoding.EncodeToString(b)
 }
 
 func (t *Tokens) room(name string, replace bool) error {
@@ -151,7 +201,8 @@ func (t *Tokens) room(name string, replace bool) error {
 	return nil
 }
 
-// Revoke ends a token; it stops to work before Revoke returns.
+// Revoke ends a token; it stops to work before Revoke returns, and requests
+// that its holders have under way end.
 func (t *Tokens) Revoke(ctx context.Context, name string) error {
 	t.change.Lock()
 	defer t.change.Unlock()
@@ -167,8 +218,7 @@ func (t *Tokens) Revoke(ctx context.Context, name string) error {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	delete(t.byHash, t.byName[name])
-	delete(t.byName, name)
+	t.drop(name)
 	return nil
 }
 
@@ -200,7 +250,10 @@ func (t *Tokens) List(region string) []Token {
 // Find returns the token with a secret, or ErrUnknown when there is none or it
 // expired.
 func (t *Tokens) Find(ctx context.Context, secret string) (Token, error) {
-	h := hash(sha256.Sum256([]byte(secret)))
+	return t.find(ctx, hash(sha256.Sum256([]byte(secret))))
+}
+
+func (t *Tokens) find(ctx context.Context, h hash) (Token, error) {
 	t.mu.RLock()
 	var k Token
 	p := t.byHash[h]
@@ -248,17 +301,18 @@ const AdminFile = "admin.token"
 
 // EnsureAdmin makes sure that dir/admin.token (mode 0600) holds a token of role
 // admin that works, and returns the file's path. A lost file is made anew; the
-// token that was in it stops to work.
-func (t *Tokens) EnsureAdmin(ctx context.Context, dir string) (string, error) {
+// token that was in it stops to work. The transaction that makes a token has the
+// context that noted returns.
+func (t *Tokens) EnsureAdmin(ctx context.Context, dir string, noted func(context.Context) context.Context) (string, error) {
 	path := filepath.Join(dir, AdminFile)
 	text, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", fmt.Errorf("admin token: %w", err)
 	}
-	if k, err := t.Find(ctx, strings.TrimSpace(string(text))); err == nil && k.Role == Admin && k.Region == "" {
+	if k, err := t.Find(ctx, strings.TrimSpace(string(text))); err == nil && k.Role == Admin && k.Region == "" && k.Grade == telemetry.Core {
 		return path, nil
 	}
-	_, secret, err := t.put(ctx, Token{Name: "admin", Role: Admin}, true)
+	_, secret, err := t.put(noted(ctx), Token{Name: "admin", Role: Admin}, true)
 	if err != nil {
 		return "", err
 	}

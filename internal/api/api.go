@@ -21,6 +21,7 @@ import (
 	"github.com/songhua-io/hub/internal/command"
 	"github.com/songhua-io/hub/internal/enrolment"
 	"github.com/songhua-io/hub/internal/model"
+	"github.com/songhua-io/hub/internal/quota"
 	"github.com/songhua-io/hub/internal/registry"
 	"github.com/songhua-io/hub/internal/schedule/loop"
 	"github.com/songhua-io/hub/internal/twin"
@@ -28,12 +29,14 @@ import (
 
 // Deps are the owners of things. All fields must be set but Beside.
 type Deps struct {
+	Quotas    *quota.Quotas
 	Registry  *registry.Registry
 	Presence  *registry.Presence
 	Commands  *command.Ledger
 	Twins     *twin.Twins
 	Tokens    *access.Tokens
-	Audit     audit.Log
+	Sessions  *access.Sessions
+	Audit     *audit.Log
 	Models    *model.Models
 	Scheduler *loop.Scheduler
 	Desk      Desk
@@ -108,6 +111,7 @@ func New(d Deps) (*API, error) {
 		Formats:                      huma.DefaultFormats,
 		DefaultFormat:                "application/json",
 		RejectUnknownQueryParameters: true,
+		Transformers:                 []huma.Transformer{withoutSecrets},
 	})
 	a.list()
 	if err := a.describe(); err != nil {
@@ -181,7 +185,7 @@ func (a *API) beside(b Beside) {
 		h = a.only(b.Action, h)
 	}
 	if !b.Own {
-		h = a.Tokens.Identify(h)
+		h = a.counted(h)
 	}
 	a.mux.Handle(b.Pattern, h)
 	a.routes = append(a.routes, Route{Method: method, Path: path, Action: b.Action, ZH: b.ZH, EN: b.EN})

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -25,6 +26,7 @@ import (
 	"github.com/songhua-io/hub/internal/command"
 	"github.com/songhua-io/hub/internal/enrolment"
 	"github.com/songhua-io/hub/internal/model"
+	"github.com/songhua-io/hub/internal/quota"
 	"github.com/songhua-io/hub/internal/records"
 	"github.com/songhua-io/hub/internal/registry"
 	"github.com/songhua-io/hub/internal/schedule/loop"
@@ -81,12 +83,15 @@ type hub struct {
 	registry  *registry.Registry
 	presence  *registry.Presence
 	tokens    *access.Tokens
+	sessions  *access.Sessions
 	desk      *desk
 	ready     error
 	metrics   *prometheus.Registry
 	token     string // of role admin
+	cookie    string // of a session, in the place of a token
 	authority *authority.Authority
 	enrolment *enrolment.Registrar
+	audit     *audit.Log
 }
 
 func start(t testing.TB, beside ...Beside) *hub {
@@ -104,7 +109,7 @@ func start(t testing.TB, beside ...Beside) *hub {
 	sealer, err := registry.OpenSealer(filepath.Join(dir, "secrets.key"))
 	check(err)
 	log := slog.New(slog.DiscardHandler)
-	models, err := model.Open(t.Context(), model.Deps{Records: db, Users: func(id string) int { return h.registry.Users(id) },
+	models, err := model.Open(t.Context(), model.Deps{Records: db, Users: func(id string) int { return h.registry.Users(id, nil) },
 		Changed: func(m *telemetry.Model) { h.registry.Remodel(m) }, Log: log, Clock: time.Now, Metrics: prometheus.NewRegistry()})
 	check(err)
 	h.registry, err = registry.Open(t.Context(), registry.Config{Records: db, Sealer: sealer, Log: log, Now: time.Now, Model: models.View})
@@ -113,6 +118,8 @@ func start(t testing.TB, beside ...Beside) *hub {
 		On: func([]registry.Transition) {}, Log: log, Now: time.Now, Metrics: prometheus.NewRegistry()})
 	check(err)
 	h.tokens, err = access.OpenTokens(t.Context(), db, time.Now)
+	check(err)
+	h.sessions, err = access.OpenSessions(t.Context(), access.DefaultPagesConfig(), access.SessionsDeps{Records: db, Tokens: h.tokens, Clock: time.Now, Metrics: prometheus.NewRegistry()})
 	check(err)
 	h.token = h.roleToken("root", access.Admin, "")
 	h.authority, err = authority.Open(authority.Options{Dir: filepath.Join(dir, "authority"), Config: authority.DefaultConfig(), Log: log, Clock: time.Now, Metrics: prometheus.NewRegistry()})
@@ -131,7 +138,9 @@ func start(t testing.TB, beside ...Beside) *hub {
 	check(err)
 	promised := make(chan error, 1)
 	go func() { promised <- scheduler.Run(ctx) }()
-	h.api, err = New(Deps{Scheduler: scheduler, Authority: h.authority, Enrolment: h.enrolment, Doors: func(host string) map[string]string { return map[string]string{"https": "https://" + host} }, Registry: h.registry, Presence: h.presence, Commands: commands, Twins: twins, Tokens: h.tokens, Audit: audit.Log{DB: db}, Models: models, Desk: h.desk,
+	h.audit, err = audit.Open(audit.Options{Records: db, Dir: dir, Config: audit.DefaultConfig(), Log: log, Clock: time.Now, Metrics: prometheus.NewRegistry()})
+	check(err)
+	h.api, err = New(Deps{Scheduler: scheduler, Quotas: quota.New(quota.DefaultConfig(), time.Now(), prometheus.NewRegistry()), Authority: h.authority, Enrolment: h.enrolment, Doors: func(host string) map[string]string { return map[string]string{"https": "https://" + host} }, Registry: h.registry, Presence: h.presence, Commands: commands, Twins: twins, Tokens: h.tokens, Sessions: h.sessions, Audit: h.audit, Models: models, Desk: h.desk,
 		Answers: records.Answers{DB: db, Now: time.Now}, Sealer: sealer, Rates: func() Rates { return Rates{SamplesPerSecond: 1.5} },
 		Ready: func() error { return h.ready }, Version: "test", Log: log, Now: time.Now, Metrics: h.metrics, Beside: beside})
 	check(err)
@@ -172,6 +181,9 @@ func (h *hub) do(method, path, body string, headers ...string) reply {
 	}
 	if h.token != "" {
 		req.Header.Set("Authorization", "Bearer "+h.token)
+	}
+	if h.cookie != "" {
+		req.Header.Set("Cookie", h.cookie)
 	}
 	for _, line := range headers {
 		name, value, _ := strings.Cut(line, ": ")
@@ -451,45 +463,6 @@ func TestAWriteWithAKeyHappensOnce(t *testing.T) {
 	}
 }
 
-func TestEveryChangeIsOnRecord(t *testing.T) {
-	h := start(t)
-	for _, c := range [][3]string{
-		{"POST", "/api/v1/devices", `{"id": "t1", "region": "220100", "secret": "correct-horse-battery"}`},
-		{"POST", "/api/v1/devices:batch", `{"devices": [{"id": "a"}, {"id": "b"}]}`},
-		{"PATCH", "/api/v1/devices/t1", `{"region": "220200"}`},
-		{"POST", "/api/v1/devices/t1/rotate", ``},
-		{"POST", "/api/v1/devices/t1/disable", ``},
-		{"DELETE", "/api/v1/devices/t1", ``},
-		{"PUT", "/api/v1/sites/plant-a", `{"names": {"zh": "甲厂", "en": "A"}}`},
-		{"DELETE", "/api/v1/sites/plant-a", ``},
-		{"POST", "/api/v1/tokens", `{"name": "x", "role": "reader"}`},
-		{"DELETE", "/api/v1/tokens/x", ``},
-		{"POST", "/api/v1/rejects:replay", `{"device": "t1"}`},
-		{"POST", "/api/v1/devices", `{"id": "not an id"}`}, // changes nothing
-	} {
-		h.do(c[0], c[1], c[2])
-	}
-	r := h.want(200, h.do("GET", "/api/v1/audit", ""))
-	var got []string
-	for _, item := range r.body["items"].([]any) {
-		e := item.(map[string]any)
-		if e["actor"] != "root" || e["role"] != "admin" || e["origin"] != "127.0.0.1" {
-			t.Errorf("%v", e)
-		}
-		got = append([]string{fmt.Sprint(e["object"])}, got...)
-	}
-	want := []string{"device t1", "2 devices", "device t1", "device t1", "device t1", "device t1", "site plant-a", "site plant-a", "token x", "token x", "rejects: replay"}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("record (-want +got):\n%s", diff)
-	}
-	if strings.Contains(r.text, "correct-horse") {
-		t.Error("the record holds a secret")
-	}
-	if v := h.want(200, h.do("GET", "/api/v1/audit/verify", "")); v.body["intact"] != true || v.body["entries"] != 11.0 {
-		t.Errorf("%s", v.text)
-	}
-}
-
 func TestRevocationEndsSessionsAtOnce(t *testing.T) {
 	h := start(t)
 	made := h.want(201, h.do("POST", "/api/v1/devices", `{"id": "t1"}`))
@@ -502,6 +475,78 @@ func TestRevocationEndsSessionsAtOnce(t *testing.T) {
 	case <-p.Done:
 	default:
 		t.Error("disabled, and the session lives on after the answer")
+	}
+}
+
+func TestAnAdminEndsSessionsOfTheOwnRegion(t *testing.T) {
+	h := start(t)
+	open := func(name, region string) (access.Session, string) {
+		t.Helper()
+		s, secret, err := h.sessions.Open(t.Context(), access.Session{Name: name, Shown: name, Via: access.ViaOIDC, Subject: "1", Role: access.Operator, Region: region, Origin: "192.0.2.1"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s, secret
+	}
+	here, secret := open("here@road.example", "2201")
+	there, _ := open("there@road.example", "1101")
+	cookie := "Cookie: " + access.Cookie + "=" + secret
+	person := h.as("")
+	person.want(200, person.do("GET", "/api/v1/devices", "", cookie))
+	person.want(403, person.do("GET", "/api/v1/sessions", "", cookie))
+	person.want(201, person.do("POST", "/api/v1/devices", `{"id": "own", "region": "220100"}`, cookie, "Sec-Fetch-Site: same-origin"))
+	for _, site := range []string{"cross-site", "same-site"} {
+		person.want(401, person.do("POST", "/api/v1/devices", `{"id": "forged", "region": "220100"}`, cookie, "Sec-Fetch-Site: "+site))
+	}
+	person.want(401, person.do("POST", "/api/v1/devices", `{"id": "forged", "region": "220100"}`, cookie, "Origin: https://evil.example"))
+
+	jilin := h.as(h.roleToken("jl", access.Admin, "22"))
+	r := jilin.want(200, jilin.do("GET", "/api/v1/sessions", ""))
+	if items := r.body["items"].([]any); len(items) != 1 || items[0].(map[string]any)["id"] != here.ID || strings.Contains(r.text, secret) {
+		t.Errorf("%s", r.text)
+	}
+	jilin.want(403, jilin.do("DELETE", "/api/v1/sessions/"+there.ID, ""))
+	jilin.want(204, jilin.do("DELETE", "/api/v1/sessions/"+here.ID, ""))
+	jilin.want(404, jilin.do("DELETE", "/api/v1/sessions/"+here.ID, ""))
+	person.want(401, person.do("GET", "/api/v1/devices", "", cookie))
+	if r := h.want(200, h.do("GET", "/api/v1/audit?limit=1", "")); !strings.Contains(r.text, `"sessions.end"`) || !strings.Contains(r.text, "session of here@road.example") || strings.Contains(r.text, secret) {
+		t.Errorf("%s", r.text)
+	}
+	admin, own := h.sessionOf("root2")
+	admin.want(204, admin.do("DELETE", "/api/v1/sessions/"+own, "")) // ends itself, and is told so
+}
+
+// sessionOf returns the hub as an admin with a session sees it.
+func (h *hub) sessionOf(name string) (*hub, string) {
+	h.Helper()
+	s, secret, err := h.sessions.OpenByToken(h.Context(), h.roleToken(name, access.Admin, ""), "192.0.2.1")
+	if err != nil {
+		h.Fatal(err)
+	}
+	other := h.as("")
+	other.cookie = access.Cookie + "=" + secret
+	return other, s.ID
+}
+
+func TestAnEndedSessionIsToldNothingMore(t *testing.T) {
+	h := start(t)
+	h.devices(map[string]string{"here": "220100"})
+	id := h.want(201, h.do("POST", "/api/v1/devices/here/commands", `{"name": "reboot", "expires_in": "1h"}`)).body["id"].(string)
+	admin, own := h.sessionOf("waiting")
+	for begun := time.Now(); time.Since(begun) < 2*time.Millisecond; { // a use is later than the opening, in milliseconds
+		runtime.Gosched()
+	}
+	got := make(chan reply, 1)
+	go func() { got <- admin.do("GET", "/api/v1/commands/"+id+"?wait=1m", "") }()
+	for { // until the request is under way
+		if s, err := h.sessions.Get(own); err != nil || s.LastUse.After(s.Created) {
+			break
+		}
+		runtime.Gosched()
+	}
+	h.want(204, h.do("DELETE", "/api/v1/sessions/"+own, ""))
+	if r := <-got; r.status != 401 || strings.Contains(r.text, "reboot") {
+		t.Errorf("%d %s", r.status, r.text)
 	}
 }
 

@@ -75,7 +75,7 @@ func (a *API) issueCertificate(ctx context.Context, in *issueIn) (*issuedOut, er
 		return nil, err
 	}
 	after := map[string]any{"certificate_until": issued.NotAfter}
-	if err := a.Audit.Add(ctx, a.entry(ctx, access.WriteDevices, "device "+d.ID, d.Region, nil, after)); err != nil {
+	if err := a.Registry.Certified(a.noted(ctx, access.WriteDevices, "device "+d.ID, d.Region, nil, after), d.ID, issued.NotAfter); err != nil {
 		return nil, err
 	}
 	out := &issuedOut{}

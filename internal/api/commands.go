@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -108,7 +109,9 @@ func (a *API) listCommands(ctx context.Context, in *commandQuery) (*pageOut[Comm
 	}
 	out := newPage[CommandOut](len(found))
 	for _, c := range found {
-		out.Body.Items = append(out.Body.Items, showCommand(c))
+		if _, err := a.device(ctx, c.Device); err == nil {
+			out.Body.Items = append(out.Body.Items, showCommand(c))
+		}
 	}
 	if len(found) == in.Limit {
 		out.Body.Next = cursor(found[len(found)-1].ID)
@@ -147,7 +150,14 @@ func (a *API) getCommand(ctx context.Context, in *commandID) (*oneCommand, error
 	}
 	wait, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
-	c, err = a.Commands.Wait(wait, in.ID)
+	_, err = a.Commands.Wait(wait, in.ID)
+	if cause := context.Cause(ctx); errors.Is(cause, access.ErrRevoked) {
+		return nil, cause
+	}
+	if err != nil {
+		return nil, err
+	}
+	c, err = a.command(ctx, in.ID) // it may be the caller's to see no longer
 	return &oneCommand{showCommand(c)}, err
 }
 

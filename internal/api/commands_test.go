@@ -2,6 +2,7 @@ package api
 
 import (
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -60,6 +61,25 @@ func TestCommandsThroughTheAPI(t *testing.T) {
 	h.want(200, h.do("POST", "/api/v1/rollouts/"+whole+"/stop", ""))
 	if r := h.want(200, h.do("GET", "/api/v1/audit", "")); strings.Count(r.text, `"commands.send"`) != 7 {
 		t.Errorf("%d changes are on record: %s", strings.Count(r.text, `"commands.send"`), r.text)
+	}
+}
+
+func TestARevokedTokenIsToldNothingMore(t *testing.T) {
+	h := start(t)
+	h.devices(map[string]string{"here": "220100"})
+	id := h.want(201, h.do("POST", "/api/v1/devices/here/commands", `{"name": "reboot", "expires_in": "1h"}`)).body["id"].(string)
+	waiting := h.as(h.roleToken("waiting", access.Operator, ""))
+	got := make(chan reply, 1)
+	go func() { got <- waiting.do("GET", "/api/v1/commands/"+id+"?wait=1m", "") }()
+	for { // until the request is under way
+		if k, err := h.tokens.Get("waiting"); err != nil || !k.LastUse.IsZero() {
+			break
+		}
+		runtime.Gosched()
+	}
+	h.want(204, h.do("DELETE", "/api/v1/tokens/waiting", ""))
+	if r := <-got; r.status != 401 || strings.Contains(r.text, "reboot") {
+		t.Errorf("%d %s", r.status, r.text)
 	}
 }
 

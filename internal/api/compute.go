@@ -398,6 +398,7 @@ func (a *API) putSignal(ctx context.Context, in *signalPut) (*oneSignal, error) 
 	if err := may(ctx, access.WriteSignals, ""); err != nil {
 		return nil, err
 	}
+	ctx = a.noted(ctx, access.WriteSignals, "signal "+in.Kind+"/"+in.Zone, "", nil, map[string]any{"issued_at": s.Issued, "points": len(s.Steps)})
 	taken, err := a.Scheduler.PutSignal(ctx, s)
 	switch {
 	case err != nil:

@@ -62,14 +62,15 @@ type DeviceOut struct {
 	Presence       presenceOut `json:"presence"`
 	LastSeen       *time.Time  `json:"last_seen" doc:"when live traffic last arrived"`
 	// LastEvent is null until samples carry a time.
-	LastEvent     *time.Time          `json:"last_event" doc:"the newest time of its samples"`
-	Series        int                 `json:"series"`
-	Samples       uint64              `json:"samples" doc:"since the hub started"`
-	LearnedPeriod string              `json:"learned_period,omitempty"`
-	States        map[string]stateOut `json:"states,omitempty" doc:"strings that the device reported"`
-	Version       int64               `json:"version"`
-	Created       time.Time           `json:"created"`
-	Updated       time.Time           `json:"updated"`
+	LastEvent       *time.Time          `json:"last_event" doc:"the newest time of its samples"`
+	Series          int                 `json:"series" doc:"0 for callers who may not see all that it reports"`
+	Samples         uint64              `json:"samples" doc:"since the hub started; 0 for callers who may not see all that it reports"`
+	CertificateEnds *time.Time          `json:"certificate_ends,omitempty" doc:"when its newest certificate ends; absent when none is known"`
+	LearnedPeriod   string              `json:"learned_period,omitempty"`
+	States          map[string]stateOut `json:"states,omitempty" doc:"strings that the device reported"`
+	Version         int64               `json:"version"`
+	Created         time.Time           `json:"created"`
+	Updated         time.Time           `json:"updated"`
 }
 
 type presenceOut struct {
@@ -83,16 +84,19 @@ type stateOut struct {
 	Time  time.Time `json:"time"`
 }
 
-func (a *API) show(d *registry.Device) DeviceOut {
+func (a *API) show(ctx context.Context, d *registry.Device) DeviceOut {
 	s := a.Presence.Of(d.ID)
 	out := DeviceOut{
 		DeviceIn: describeDevice(d), Disabled: d.Disabled,
 		Presence: presenceOut{State: string(s.State), Since: moment(s.Since), Reason: string(s.Reason)},
 		LastSeen: moment(s.LastSeen), LastEvent: moment(s.LastEvent), Series: s.Series, Samples: s.Samples,
-		Version: d.Version, Created: d.Created, Updated: d.Updated,
+		CertificateEnds: moment(a.Registry.CertificateEnds(d.ID)), Version: d.Version, Created: d.Created, Updated: d.Updated,
 	}
 	if g := d.EffectiveGrade(); g != telemetry.Ungraded {
 		out.EffectiveGrade = g.String()
+	}
+	if !seesAllOf(ctx, d.Device) {
+		out.Series, out.Samples = 0, 0
 	}
 	if s.Period > 0 {
 		out.LearnedPeriod = s.Period.String()
@@ -105,7 +109,9 @@ type oneDevice struct {
 	Body DeviceOut
 }
 
-func (a *API) one(d *registry.Device) *oneDevice { return &oneDevice{etag(d.Version), a.show(d)} }
+func (a *API) one(ctx context.Context, d *registry.Device) *oneDevice {
+	return &oneDevice{etag(d.Version), a.show(ctx, d)}
+}
 
 // DeviceID is a request about one device, on the condition of its version.
 type DeviceID struct {
@@ -113,11 +119,11 @@ type DeviceID struct {
 	Conditional
 }
 
-// device returns a device that the caller may see; one of another region is as
-// if it were not there.
+// device returns a device that the caller may see; one of another region, or of
+// a higher grade, is as if it were not there.
 func (a *API) device(ctx context.Context, id string) (*registry.Device, error) {
 	d, err := a.Registry.Get(id)
-	if err == nil && !strings.HasPrefix(d.Region, region(ctx)) {
+	if err == nil && !access.CallerOf(ctx).Sees(d.Device) {
 		err = fmt.Errorf("device %q %w; see `hub device list`", id, registry.ErrUnknown)
 	}
 	return d, err
@@ -139,14 +145,12 @@ func (a *API) listDevices(ctx context.Context, in *deviceQuery) (*pageOut[Device
 		return nil, err
 	}
 	f := registry.Filter{Kind: telemetry.Kind(in.Kind), Site: in.Site, Model: in.Model, Region: in.Region, Query: in.Q}
-	f.Match = func(id string) bool {
-		d, err := a.device(ctx, id)
-		return err == nil && d != nil && (in.Presence == "" || string(a.Presence.Of(id).State) == in.Presence)
-	}
+	f.Sees = sees(ctx)
+	f.Match = func(id string) bool { return in.Presence == "" || string(a.Presence.Of(id).State) == in.Presence }
 	found, more := a.Registry.List(f, after, in.Limit)
 	out := newPage[DeviceOut](len(found))
 	for _, d := range found {
-		out.Body.Items = append(out.Body.Items, a.show(d))
+		out.Body.Items = append(out.Body.Items, a.show(ctx, d))
 	}
 	if more {
 		out.Body.Next = cursor(found[len(found)-1].ID)
@@ -159,11 +163,14 @@ func (a *API) getDevice(ctx context.Context, in *DeviceID) (*oneDevice, error) {
 	if err != nil {
 		return nil, err
 	}
+	out := a.one(ctx, d)
+	if !seesAllOf(ctx, d.Device) { // a text may be of any metric
+		return out, nil
+	}
 	states, err := a.Registry.States(ctx, in.ID)
 	if err != nil {
 		return nil, err
 	}
-	out := a.one(d)
 	for name, s := range states {
 		if out.Body.States == nil {
 			out.Body.States = map[string]stateOut{}
@@ -185,8 +192,8 @@ type deviceWithSecret struct {
 	Secret string `json:"secret,omitempty" doc:"shown this once; absent while the device is awaited"`
 }
 
-func (a *API) made(c registry.Created) *madeDevice {
-	return &madeDevice{etag(c.Version), "/api/v1/devices/" + c.ID, deviceWithSecret{a.show(c.Device), c.Secret}}
+func (a *API) made(ctx context.Context, c registry.Created) *madeDevice {
+	return &madeDevice{etag(c.Version), "/api/v1/devices/" + c.ID, deviceWithSecret{a.show(ctx, c.Device), c.Secret}}
 }
 
 func (a *API) createDevice(ctx context.Context, in *struct{ Body DeviceIn }) (*madeDevice, error) {
@@ -194,14 +201,14 @@ func (a *API) createDevice(ctx context.Context, in *struct{ Body DeviceIn }) (*m
 	if err != nil {
 		return nil, err
 	}
-	if err := may(ctx, access.WriteDevices, s.Region); err != nil {
+	if err := a.mayDescribe(ctx, s); err != nil {
 		return nil, err
 	}
 	c, err := a.Registry.Create(a.noted(ctx, access.WriteDevices, "device "+s.ID, s.Region, nil, in.Body.withoutSecret()), s)
 	if err != nil {
 		return nil, err
 	}
-	return a.made(c), nil
+	return a.made(ctx, c), nil
 }
 
 func (in DeviceIn) withoutSecret() DeviceIn {
@@ -234,7 +241,7 @@ func (a *API) createDevices(ctx context.Context, in *batchIn) (*batchOut, error)
 		if err != nil {
 			return nil, err
 		}
-		if err := may(ctx, access.WriteDevices, s.Region); err != nil {
+		if err := a.mayDescribe(ctx, s); err != nil {
 			return nil, err
 		}
 		specs[i], ids[i] = s, s.ID
@@ -278,6 +285,11 @@ func (a *API) patchDevice(ctx context.Context, in *devicePatch) (*oneDevice, err
 	if err := may(ctx, access.WriteDevices, s.Region); err != nil {
 		return nil, err
 	}
+	if after.Grade != before.Grade || after.Model != before.Model {
+		if err := mayGrade(ctx, max(old.HighestGrade(), a.highestOf(s))); err != nil {
+			return nil, err
+		}
+	}
 	if version == 0 {
 		version = old.Version // what was merged must still be so
 	}
@@ -285,7 +297,7 @@ func (a *API) patchDevice(ctx context.Context, in *devicePatch) (*oneDevice, err
 	if err != nil {
 		return nil, err
 	}
-	return a.one(d), nil
+	return a.one(ctx, d), nil
 }
 
 // merged applies a merge patch (RFC 7396).

@@ -10,8 +10,9 @@ import (
 )
 
 // asked returns the version that a change of a device is conditional on, and a
-// context that notes the change.
-func (a *API) asked(ctx context.Context, in *DeviceID, after any) (context.Context, int64, error) {
+// context that notes the change; before makes what the record holds of the
+// device as it was.
+func (a *API) asked(ctx context.Context, in *DeviceID, before func(*registry.Device) any, after any) (context.Context, int64, error) {
 	version, err := in.version()
 	if err != nil {
 		return nil, 0, err
@@ -20,15 +21,11 @@ func (a *API) asked(ctx context.Context, in *DeviceID, after any) (context.Conte
 	if err != nil {
 		return nil, 0, err
 	}
-	var before any = map[string]bool{"disabled": d.Disabled}
-	if after == nil {
-		before = describeDevice(d)
-	}
-	return a.noted(ctx, access.WriteDevices, "device "+d.ID, d.Region, before, after), version, nil
+	return a.noted(ctx, access.WriteDevices, "device "+d.ID, d.Region, before(d), after), version, nil
 }
 
 func (a *API) removeDevice(ctx context.Context, in *DeviceID) (*nothing, error) {
-	ctx, version, err := a.asked(ctx, in, nil)
+	ctx, version, err := a.asked(ctx, in, func(d *registry.Device) any { return describeDevice(d) }, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -44,7 +41,7 @@ func (a *API) enableDevice(ctx context.Context, in *DeviceID) (*oneDevice, error
 }
 
 func (a *API) setDisabled(ctx context.Context, in *DeviceID, to bool, set func(context.Context, string, int64) (*registry.Device, error)) (*oneDevice, error) {
-	ctx, version, err := a.asked(ctx, in, map[string]bool{"disabled": to})
+	ctx, version, err := a.asked(ctx, in, func(d *registry.Device) any { return map[string]bool{"disabled": d.Disabled} }, map[string]bool{"disabled": to})
 	if err != nil {
 		return nil, err
 	}
@@ -52,11 +49,11 @@ func (a *API) setDisabled(ctx context.Context, in *DeviceID, to bool, set func(c
 	if err != nil {
 		return nil, err
 	}
-	return a.one(d), nil
+	return a.one(ctx, d), nil
 }
 
 func (a *API) rotateDevice(ctx context.Context, in *DeviceID) (*madeDevice, error) {
-	ctx, version, err := a.asked(ctx, in, map[string]string{"secret": "rotated"})
+	ctx, version, err := a.asked(ctx, in, func(*registry.Device) any { return map[string]string{"secret": "in use"} }, map[string]string{"secret": "rotated"})
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +61,7 @@ func (a *API) rotateDevice(ctx context.Context, in *DeviceID) (*madeDevice, erro
 	if err != nil {
 		return nil, err
 	}
-	return a.made(c), nil
+	return a.made(ctx, c), nil
 }
 
 type historyQuery struct {

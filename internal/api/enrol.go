@@ -3,10 +3,8 @@ package api
 import (
 	"context"
 	"errors"
-	"math"
 	"net/http"
 	"net/netip"
-	"strconv"
 	"strings"
 	"time"
 
@@ -24,19 +22,11 @@ type requestKey struct{}
 // they are. An address that erred too often waits.
 func (a *API) stranger(ctx huma.Context, next func(huma.Context)) {
 	r, w := humago.Unwrap(ctx)
-	if err := a.Enrolment.Attempt(addressOf(r)); err != nil {
-		for name, values := range retryAfter(err) {
-			w.Header()[name] = values
-		}
-		newProblem(http.StatusTooManyRequests, err.Error()).write(w)
+	if over := a.Enrolment.Attempt(addressOf(r)); over != nil {
+		Refuse(w, over)
 		return
 	}
 	next(huma.WithValue(ctx, requestKey{}, r))
-}
-
-// retryAfter is the header of 429.
-func retryAfter(e *enrolment.RateError) http.Header {
-	return http.Header{"Retry-After": {strconv.Itoa(int(math.Ceil(e.After.Seconds())))}}
 }
 
 // open registers an operation of devices that have no token of the API.
@@ -119,7 +109,7 @@ func (a *API) renew(ctx context.Context, r *http.Request, in *renewIn) (*oneCred
 	if err != nil {
 		return nil, err
 	}
-	issued, err := a.Enrolment.Renew(ctx, peer.Device.ID, in.Body.CSR)
+	issued, err := a.Enrolment.Renew(ctx, peer.Device.ID, in.Body.CSR, addressOf(r))
 	if err != nil {
 		return nil, err
 	}

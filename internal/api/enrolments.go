@@ -6,6 +6,7 @@ import (
 
 	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/enrolment"
+	"github.com/songhua-io/hub/internal/registry"
 )
 
 type enrolmentIn struct {
@@ -123,7 +124,10 @@ func (a *API) replaceDevice(ctx context.Context, in *replaceIn) (*madeDevice, er
 			tags[name] = value
 		}
 	}
-	ctx, version, err := a.asked(ctx, &in.DeviceID, map[string]any{"hardware": "replaced", "tags": tags, "awaited": !in.Body.Secret})
+	was := func(d *registry.Device) any {
+		return map[string]any{"hardware": "in use", "tags": d.Tags, "awaited": d.Awaited}
+	}
+	ctx, version, err := a.asked(ctx, &in.DeviceID, was, map[string]any{"hardware": "replaced", "tags": tags, "awaited": !in.Body.Secret})
 	if err != nil {
 		return nil, err
 	}
@@ -131,5 +135,5 @@ func (a *API) replaceDevice(ctx context.Context, in *replaceIn) (*madeDevice, er
 	if err != nil {
 		return nil, err
 	}
-	return a.made(c), nil
+	return a.made(ctx, c), nil
 }

@@ -5,14 +5,17 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/songhua-io/hub/internal/access"
+	"github.com/songhua-io/hub/internal/audit"
 	"github.com/songhua-io/hub/internal/authority"
 	"github.com/songhua-io/hub/internal/command"
 	"github.com/songhua-io/hub/internal/enrolment"
 	"github.com/songhua-io/hub/internal/model"
+	"github.com/songhua-io/hub/internal/quota"
 	"github.com/songhua-io/hub/internal/registry"
 	"github.com/songhua-io/hub/internal/schedule/ledger"
 	"github.com/songhua-io/hub/internal/twin"
@@ -28,11 +31,39 @@ type problem struct {
 	// Reasons and Refused say why capacity was not promised.
 	Reasons []reasonOut  `json:"reasons,omitempty"`
 	Refused []refusalOut `json:"refused,omitempty"`
+	// Violated are the quotas that are used up.
+	Violated []string `json:"violated-policies,omitempty"`
 }
 
 type text struct {
 	ZH string `json:"zh"`
 	EN string `json:"en"`
+}
+
+// withoutSecrets takes out of a refusal what may hold a secret of the request:
+// refusals are logged by those who get them. Single values of other fields are
+// told.
+func withoutSecrets(_ huma.Context, _ string, v any) (any, error) {
+	var told []*huma.ErrorDetail
+	switch p := v.(type) {
+	case *huma.ErrorModel:
+		told = p.Errors
+	case *problem:
+		told = p.Errors
+	}
+	for _, d := range told {
+		field := d.Location[strings.LastIndexByte(d.Location, '.')+1:]
+		secret := strings.HasPrefix(d.Location, "body") && (field == "secret" || field == "token" || field == "body")
+		switch d.Value.(type) {
+		case string, bool, float64, int, int64, json.Number:
+		default:
+			secret = true // a whole object, or a part of one
+		}
+		if secret {
+			d.Value = nil
+		}
+	}
+	return v, nil
 }
 
 func newProblem(code int, detail string) *problem {
@@ -76,7 +107,9 @@ var statusOf = [...]struct {
 	{ledger.ErrInUse, http.StatusConflict},
 	{ledger.ErrFull, http.StatusTooManyRequests},
 	{ledger.ErrCompacted, http.StatusGone},
+	{audit.ErrDamaged, http.StatusConflict},
 	{access.ErrInvalid, http.StatusUnprocessableEntity},
+	{access.ErrRevoked, http.StatusUnauthorized},
 }
 
 // problemOf turns an error of the owners of things into an answer. What is of
@@ -86,15 +119,17 @@ func (a *API) problemOf(err error) error {
 	var ours *problem
 	var invalid *registry.Invalid
 	var batch *registry.BatchError
-	var rate *enrolment.RateError
+	var over *quota.Exceeded
 	var document *model.Invalid
 	switch {
 	case err == nil:
 		return nil
 	case errors.As(err, &headed):
 		return err
-	case errors.As(err, &rate):
-		return huma.ErrorWithHeaders(newProblem(http.StatusTooManyRequests, err.Error()), retryAfter(rate))
+	case errors.As(err, &over):
+		header := http.Header{}
+		over.Set(header)
+		return huma.ErrorWithHeaders(overProblem(over), header)
 	case errors.As(err, &ours):
 		return ours
 	case errors.As(err, &document):
@@ -159,6 +194,18 @@ func denied(c access.Caller, d access.Decision) *problem {
 		p.Detail += " (" + c.Refused + ")"
 	}
 	return p
+}
+
+func overProblem(over *quota.Exceeded) *problem {
+	p := newProblem(http.StatusTooManyRequests, over.Error())
+	p.Type, p.Violated, p.Text = quota.ProblemType, []string{over.Policy.Name()}, &text{over.ZH(), over.Error()}
+	return p
+}
+
+// Refuse answers a request of somebody whose quota is used up.
+func Refuse(w http.ResponseWriter, over *quota.Exceeded) {
+	over.Set(w.Header())
+	overProblem(over).write(w)
 }
 
 // write sends the problem outside of huma.

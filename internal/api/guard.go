@@ -10,12 +10,34 @@ import (
 
 	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/audit"
+	"github.com/songhua-io/hub/internal/quota"
 )
+
+// counted finds the caller and counts the call: of a token, or of an address that
+// shows none. One that shows a wrong token has erred.
+func (a *API) counted(next http.Handler) http.Handler {
+	return a.Sessions.Identify(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c, door := access.CallerOf(r.Context()), quota.HTTP
+		if r.TLS != nil {
+			door = quota.HTTPS
+		}
+		left, over := a.Quotas.Call(c.Name, addressOf(r), door, a.Now())
+		if over == nil && c.Refused != "" {
+			over = a.Quotas.Failed(addressOf(r), "", door, a.Now())
+		}
+		if over != nil {
+			Refuse(w, over)
+			return
+		}
+		left.Set(w.Header())
+		next.ServeHTTP(w, r)
+	}))
+}
 
 // identify finds the caller.
 func (a *API) identify(ctx huma.Context, next func(huma.Context)) {
 	r, w := humago.Unwrap(ctx)
-	a.Tokens.Identify(http.HandlerFunc(func(_ http.ResponseWriter, found *http.Request) {
+	a.counted(http.HandlerFunc(func(_ http.ResponseWriter, found *http.Request) {
 		next(huma.WithContext(ctx, found.Context()))
 	})).ServeHTTP(w, r)
 }

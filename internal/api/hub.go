@@ -2,67 +2,10 @@ package api
 
 import (
 	"context"
-	"encoding/hex"
-	"encoding/json"
 	"net/http"
-	"strconv"
-	"time"
 
 	"github.com/songhua-io/hub/internal/registry"
 )
-
-type auditOut struct {
-	Seq    int64           `json:"seq"`
-	At     time.Time       `json:"at"`
-	Actor  string          `json:"actor"`
-	Role   string          `json:"role"`
-	Origin string          `json:"origin" doc:"the caller's address"`
-	Action string          `json:"action"`
-	Object string          `json:"object"`
-	Region string          `json:"region"`
-	Before json.RawMessage `json:"before,omitempty"`
-	After  json.RawMessage `json:"after,omitempty"`
-	Hash   string          `json:"hash"`
-}
-
-func (a *API) listAudit(ctx context.Context, in *Paging) (*pageOut[auditOut], error) {
-	before, err := in.before()
-	if err != nil {
-		return nil, err
-	}
-	found, err := a.Audit.List(ctx, region(ctx), before, in.Limit)
-	if err != nil {
-		return nil, err
-	}
-	out := newPage[auditOut](len(found))
-	for _, e := range found {
-		out.Body.Items = append(out.Body.Items, auditOut{e.Seq, e.At, e.Actor, string(e.Role), e.Origin, string(e.Action), e.Object, e.Region,
-			json.RawMessage(e.Before), json.RawMessage(e.After), hex.EncodeToString(e.Hash[:])})
-	}
-	if len(found) == in.Limit && found[len(found)-1].Seq > 1 {
-		out.Body.Next = cursor(strconv.FormatInt(found[len(found)-1].Seq, 10))
-	}
-	return out, nil
-}
-
-type verifyOut struct {
-	Body struct {
-		Intact  bool   `json:"intact"`
-		Entries int64  `json:"entries" doc:"that were found intact"`
-		Head    string `json:"head" doc:"hash of the last intact entry; keep it elsewhere to notice entries cut off at the end"`
-		Problem string `json:"problem,omitempty"`
-	}
-}
-
-func (a *API) verifyAudit(ctx context.Context, _ *nothing) (*verifyOut, error) {
-	n, head, err := a.Audit.Verify(ctx)
-	out := &verifyOut{}
-	out.Body.Intact, out.Body.Entries, out.Body.Head = err == nil, n, head
-	if err != nil {
-		out.Body.Problem = err.Error()
-	}
-	return out, nil
-}
 
 type statsOut struct {
 	Body struct {
@@ -80,7 +23,7 @@ type deviceStats struct {
 	Kinds    map[string]map[string]int `json:"kinds" doc:"devices by kind and state"`
 }
 
-// stats counts the devices of the caller's region; the rates are the whole
+// stats counts the devices that the caller may see; the rates are the whole
 // hub's.
 func (a *API) stats(ctx context.Context, _ *nothing) (*statsOut, error) {
 	out := &statsOut{}
@@ -89,7 +32,7 @@ func (a *API) stats(ctx context.Context, _ *nothing) (*statsOut, error) {
 	for _, s := range registry.PresenceStates() {
 		d.Presence[string(s)] = 0
 	}
-	for kind, states := range a.Presence.Counts(region(ctx)) {
+	for kind, states := range a.Presence.Counts(sees(ctx)) {
 		of := map[string]int{}
 		for state, n := range states {
 			of[string(state)] = n

@@ -17,7 +17,7 @@ import (
 type modelOut struct {
 	model.Document
 	File    string    `json:"file,omitempty" doc:"name of the file in models.dir that it comes from, and where it is changed"`
-	Devices int       `json:"devices" doc:"how many name it"`
+	Devices int       `json:"devices" doc:"how many name it, of those that the caller may see"`
 	Version int64     `json:"version"`
 	Updated time.Time `json:"updated"`
 }
@@ -33,15 +33,15 @@ type ModelID struct {
 	Conditional
 }
 
-func (a *API) showModel(m *model.Model) modelOut {
-	return modelOut{m.Document, m.File, a.Registry.Users(m.ID), m.Version, m.Updated}
+func (a *API) showModel(ctx context.Context, m *model.Model) modelOut {
+	return modelOut{m.Document, m.File, a.Registry.Users(m.ID, sees(ctx)), m.Version, m.Updated}
 }
 
-func (a *API) oneModel(m *model.Model) *oneModel {
-	return &oneModel{etag(m.Version), a.showModel(m)}
+func (a *API) oneModel(ctx context.Context, m *model.Model) *oneModel {
+	return &oneModel{etag(m.Version), a.showModel(ctx, m)}
 }
 
-func (a *API) listModels(_ context.Context, in *Paging) (*pageOut[modelOut], error) {
+func (a *API) listModels(ctx context.Context, in *Paging) (*pageOut[modelOut], error) {
 	after, err := in.after()
 	if err != nil {
 		return nil, err
@@ -49,18 +49,18 @@ func (a *API) listModels(_ context.Context, in *Paging) (*pageOut[modelOut], err
 	part, next := cut(a.Models.List(), func(m *model.Model) string { return m.ID }, after, in.Limit)
 	out := newPage[modelOut](len(part))
 	for _, m := range part {
-		out.Body.Items = append(out.Body.Items, a.showModel(m))
+		out.Body.Items = append(out.Body.Items, a.showModel(ctx, m))
 	}
 	out.Body.Next = next
 	return out, nil
 }
 
-func (a *API) getModel(_ context.Context, in *ModelID) (*oneModel, error) {
+func (a *API) getModel(ctx context.Context, in *ModelID) (*oneModel, error) {
 	m, err := a.Models.Get(in.ID)
 	if err != nil {
 		return nil, err
 	}
-	return a.oneModel(m), nil
+	return a.oneModel(ctx, m), nil
 }
 
 // described puts the schema of a type over a body that is read by its owner,
@@ -95,14 +95,18 @@ func (a *API) putModel(ctx context.Context, in *modelPut) (*oneModel, error) {
 	if m.ID != in.ID {
 		return nil, fault("body.id", m.ID, "id "+m.ID+" is not the one of the path, "+in.ID+"; send the model to the path of its id")
 	}
+	highest := m.Highest()
 	var before any
 	if old, err := a.Models.Get(in.ID); err == nil {
-		before = old.Document
+		before, highest = old.Document, max(highest, old.Highest())
+	}
+	if err := mayGrade(ctx, highest); err != nil {
+		return nil, err
 	}
 	if m, err = a.Models.Put(a.noted(ctx, access.WriteModels, "model "+m.ID, "", before, m.Document), m, version); err != nil {
 		return nil, err
 	}
-	return a.oneModel(m), nil
+	return a.oneModel(ctx, m), nil
 }
 
 func (a *API) removeModel(ctx context.Context, in *ModelID) (*nothing, error) {

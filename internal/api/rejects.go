@@ -13,6 +13,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/songhua-io/hub/internal/access"
+	"github.com/songhua-io/hub/internal/telemetry"
 )
 
 // Desk keeps what was not stored.
@@ -114,8 +115,15 @@ func (a *API) filter(ctx context.Context, in RejectWhich) RejectFilter {
 
 // confine leaves what the caller may see.
 func (a *API) confine(ctx context.Context, f RejectFilter) RejectFilter {
-	if region(ctx) != "" {
-		f.Sees = func(device string) bool { _, err := a.device(ctx, device); return err == nil }
+	c := access.CallerOf(ctx)
+	if c.Region == "" && c.Grade == telemetry.Core {
+		return f
+	}
+	f.Sees = func(device string) bool {
+		if d := a.Registry.Device(device); d != nil {
+			return c.Sees(d) && seesAllOf(ctx, d)
+		}
+		return c.Region == "" && a.Registry.Departed(device) <= c.Grade
 	}
 	return f
 }

@@ -111,8 +111,13 @@ func (a *API) list() {
 	on(a, post, "/api/v1/tokens", access.WriteTokens, "新建令牌；内容只显示一次", "Make a token; it is shown once", a.createToken, status(http.StatusCreated))
 	on(a, del, "/api/v1/tokens/{name}", access.WriteTokens, "吊销令牌", "Revoke a token", a.revokeToken, status(http.StatusNoContent))
 
-	on(a, get, "/api/v1/audit", access.ReadAudit, "列出变更记录", "List the record of changes", a.listAudit)
-	on(a, get, "/api/v1/audit/verify", access.ReadAudit, "校验变更记录的哈希链", "Verify the hash chain of the record", a.verifyAudit)
+	on(a, get, "/api/v1/sessions", access.ReadSessions, "列出页面的登录会话", "List who is signed in to the pages", a.listSessions)
+	on(a, del, "/api/v1/sessions/{id}", access.EndSessions, "结束登录会话并立即中断其请求", "End a session and what is under way with it, at once", a.endSession, status(http.StatusNoContent))
+
+	on(a, get, "/api/v1/audit", access.ReadAudit, "列出变更记录，可按时间、操作者、操作、对象、来源筛选", "List the record of changes, by time, actor, action, object or origin", a.listAudit)
+	on(a, get, "/api/v1/audit/export", access.ReadAudit, "导出变更记录，凭公钥即可离线校验", "Export the record as lines that verify offline with the public key", a.exportAudit)
+	on(a, get, "/api/v1/audit/key", access.ReadAudit, "变更记录的公钥与最新的签名检查点", "The record's public key and its newest signed checkpoint", a.showAuditKey)
+	on(a, get, "/api/v1/audit/verify", access.ReadAudit, "校验变更记录的哈希链与签名", "Verify the record's hashes and signatures", a.verifyAudit)
 	on(a, get, "/api/v1/stats", access.ReadHub, "设备数量、样本与拒收速率", "Counts of devices, rates of samples and rejects", a.stats)
 
 	a.beside(Beside{Pattern: "GET /healthz", ZH: "进程是否存活", EN: "Whether the process lives", Own: true, Handler: http.HandlerFunc(a.healthz)})

@@ -124,7 +124,7 @@ func (a *API) listRegions(ctx context.Context, in *Paging) (*pageOut[regionOut],
 	if err != nil {
 		return nil, err
 	}
-	counts := a.Registry.Regions()
+	counts := a.Registry.Regions(sees(ctx))
 	var all []regionOut
 	for _, code := range slices.Sorted(maps.Keys(counts)) {
 		if strings.HasPrefix(code, region(ctx)) {

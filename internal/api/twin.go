@@ -3,6 +3,8 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"regexp"
 	"strconv"
 	"time"
 
@@ -89,19 +91,25 @@ type wantedIn struct {
 }
 
 func (a *API) setWanted(ctx context.Context, in *wantedIn) (*oneTwin, error) {
-	return a.want(ctx, &in.DeviceID, in.Body, a.Twins.Set)
+	return a.want(ctx, &in.DeviceID, in.Body, func(json.RawMessage) json.RawMessage { return in.Body }, a.Twins.Set)
 }
 
 func (a *API) patchWanted(ctx context.Context, in *wantedIn) (*oneTwin, error) {
-	return a.want(ctx, &in.DeviceID, in.Body, a.Twins.Patch)
+	return a.want(ctx, &in.DeviceID, in.Body, func(old json.RawMessage) json.RawMessage { return patched(old, in.Body) }, a.Twins.Patch)
 }
 
 func (a *API) clearWanted(ctx context.Context, in *DeviceID) (*oneTwin, error) {
-	return a.want(ctx, in, nil, a.Twins.Set)
+	return a.want(ctx, in, nil, func(json.RawMessage) json.RawMessage { return nil }, a.Twins.Set)
 }
 
-func (a *API) want(ctx context.Context, in *DeviceID, body json.RawMessage, do func(context.Context, string, json.RawMessage, int64, string) (twin.Wanted, error)) (*oneTwin, error) {
-	version, err := in.version()
+// atOnce bounds how often a change is tried that others' changes came before.
+const atOnce = 10
+
+// want changes what is wanted of a device, under the version that the record
+// says it had before; becomes makes of that what the record says it has then.
+func (a *API) want(ctx context.Context, in *DeviceID, body json.RawMessage, becomes func(json.RawMessage) json.RawMessage,
+	do func(context.Context, string, json.RawMessage, int64, string) (twin.Wanted, error)) (*oneTwin, error) {
+	asked, err := in.version()
 	if err != nil {
 		return nil, err
 	}
@@ -109,15 +117,67 @@ func (a *API) want(ctx context.Context, in *DeviceID, body json.RawMessage, do f
 	if err != nil {
 		return nil, err
 	}
-	before, err := a.Twins.Get(ctx, d.ID)
-	if err != nil {
-		return nil, err
+	for try := 1; ; try++ {
+		before, err := a.Twins.Get(ctx, d.ID)
+		if err != nil {
+			return nil, err
+		}
+		version := asked
+		if asked == 0 {
+			version = before.Wanted.Version
+		}
+		noted := a.noted(ctx, access.WriteTwins, "configuration of "+d.ID, d.Region, recordedConfig(before.Wanted.Config), recordedConfig(becomes(before.Wanted.Config)))
+		_, err = do(noted, d.ID, body, version, access.CallerOf(ctx).Name)
+		if asked == 0 && errors.Is(err, twin.ErrStale) && try < atOnce {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		return a.getTwin(ctx, in)
 	}
-	noted := a.noted(ctx, access.WriteTwins, "configuration of "+d.ID, d.Region, showWanted(before.Wanted), orNull(body))
-	if _, err := do(noted, d.ID, body, version, access.CallerOf(ctx).Name); err != nil {
-		return nil, err
+}
+
+// patched is a configuration after a merge patch; what is no object of JSON is
+// refused by its owner.
+func patched(old, patch json.RawMessage) json.RawMessage {
+	doc, change := map[string]any{}, map[string]any{}
+	if old != nil && json.Unmarshal(old, &doc) != nil || json.Unmarshal(patch, &change) != nil {
+		return patch
 	}
-	return a.getTwin(ctx, in)
+	mergePatch(doc, change)
+	return json.RawMessage(asJSON(doc))
+}
+
+// secretName matches the names of values that may be credentials.
+var secretName = regexp.MustCompile(`(?i)pass|secret|token|private|psk|communit|credential|api_?key|auth`)
+
+// recordedConfig is what the record of changes holds of a configuration: a value
+// whose name says that it may be a secret is left out. The whole stands with the
+// configuration itself.
+func recordedConfig(config json.RawMessage) any {
+	var doc any
+	if config == nil || json.Unmarshal(config, &doc) != nil {
+		return nil
+	}
+	return unnamedSecrets(doc)
+}
+
+// unnamedSecrets leaves the values of suspicious names out, at any depth.
+func unnamedSecrets(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		for name, value := range v {
+			if v[name] = unnamedSecrets(value); secretName.MatchString(name) && value != nil {
+				v[name] = "(not recorded)"
+			}
+		}
+	case []any:
+		for i := range v {
+			v[i] = unnamedSecrets(v[i])
+		}
+	}
+	return v
 }
 
 func (a *API) listWanted(ctx context.Context, in *historyQuery) (*pageOut[WantedOut], error) {

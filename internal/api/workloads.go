@@ -97,15 +97,15 @@ func within(ctx context.Context, w *schedule.Workload) error {
 	if len(w.Affinity.Regions) == 0 {
 		w.Affinity.Regions = []string{own}
 	}
-	if !sees(ctx, w) {
+	if !runsWithin(ctx, w) {
 		return newProblem(http.StatusForbidden, fmt.Sprintf("affinity.regions %v lie outside of %s*, to which the token is narrowed", w.Affinity.Regions, own))
 	}
 	return nil
 }
 
-// sees reports whether a caller may see a workload: all of where it may run
+// runsWithin reports whether a caller may see a workload: all of where it may run
 // lies within the caller's region.
-func sees(ctx context.Context, w *schedule.Workload) bool {
+func runsWithin(ctx context.Context, w *schedule.Workload) bool {
 	own := region(ctx)
 	return own == "" || len(w.Affinity.Regions) > 0 &&
 		!slices.ContainsFunc(w.Affinity.Regions, func(r string) bool { return !strings.HasPrefix(r, own) })
@@ -268,7 +268,7 @@ func (a *API) listWorkloads(ctx context.Context, in *workloadQuery) (*pageOut[Wo
 		}
 		for i := range all {
 			before = all[i].ID
-			if all[i].Workload == nil || !sees(ctx, all[i].Workload) {
+			if all[i].Workload == nil || !runsWithin(ctx, all[i].Workload) {
 				continue
 			}
 			out.Body.Items = append(out.Body.Items, a.showWorkload(&all[i], all[i].Decision))
@@ -291,7 +291,7 @@ type WorkloadID struct {
 // workload returns one that the caller may see.
 func (a *API) workload(ctx context.Context, id string) (ledger.Record, error) {
 	r, err := a.Scheduler.Get(ctx, id)
-	if err == nil && (r.Workload == nil || !sees(ctx, r.Workload)) {
+	if err == nil && (r.Workload == nil || !runsWithin(ctx, r.Workload)) {
 		err = fmt.Errorf("workload %q %w", id, ledger.ErrUnknown)
 	}
 	return r, err

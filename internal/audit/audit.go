@@ -1,6 +1,8 @@
 // Package audit is the record of who changed what, when and from where. It is
-// only ever added to, and each entry holds the hash of the one before, so that
-// an entry that was altered or taken out is found.
+// only ever added to. Each entry holds the hash of the one before, and the
+// hashes of all are a Merkle tree whose root is signed every so often, with a
+// key outside of the database: who has the public key and a checkpoint finds
+// every entry that was changed, inserted or taken out, also in an export.
 package audit
 
 import (
@@ -8,9 +10,9 @@ import (
 	"crypto/sha256"
 	"database/sql"
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/songhua-io/hub/internal/access"
@@ -47,6 +49,8 @@ func (e *Entry) digest() [sha256.Size]byte {
 	return sha256.Sum256(b)
 }
 
+var errCut = errors.New("a hash is cut short")
+
 const columns = "seq, at, actor, role, origin, action, object, region, before, after, prev, hash"
 
 func scan(row interface{ Scan(...any) error }) (e Entry, err error) {
@@ -58,7 +62,7 @@ func scan(row interface{ Scan(...any) error }) (e Entry, err error) {
 	}
 	e.At = records.Time(at)
 	if copy(e.Prev[:], prev) != sha256.Size || copy(e.Hash[:], hash) != sha256.Size {
-		return e, fmt.Errorf("audit entry %d: a hash is cut short", e.Seq)
+		return e, fmt.Errorf("audit entry %d: %w", e.Seq, errCut)
 	}
 	return e, nil
 }
@@ -76,6 +80,9 @@ func add(ctx context.Context, tx *sql.Tx, e Entry) error {
 	}
 	e.Seq, e.Prev = last.Seq+1, last.Hash
 	e.At = records.Time(records.Millis(e.At))
+	for _, s := range []*string{&e.Actor, &e.Origin, &e.Object, &e.Region, &e.Before, &e.After} {
+		*s = strings.ToValidUTF8(*s, "\uFFFD") // exports are JSON, and hash to the same
+	}
 	e.Hash = e.digest()
 	_, err = tx.ExecContext(ctx, "INSERT INTO audit ("+columns+") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
 		e.Seq, e.At.UnixMilli(), e.Actor, string(e.Role), e.Origin, string(e.Action), e.Object, e.Region, e.Before, e.After, e.Prev[:], e.Hash[:])
@@ -83,47 +90,4 @@ func add(ctx context.Context, tx *sql.Tx, e Entry) error {
 		return fmt.Errorf("add an audit entry: %w", err)
 	}
 	return nil
-}
-
-// Log is the record itself. Art. 76(1)
-type Log struct{ DB *records.DB }
-
-// Add adds an entry for what is changed outside of the database.
-func (l Log) Add(ctx context.Context, e Entry) error {
-	return l.DB.Tx(ctx, func(tx *sql.Tx) error { return add(ctx, tx, e) })
-}
-
-// List returns up to limit entries of a region prefix, the newest first, that
-// lie before number before; 0 begins with the newest.
-func (l Log) List(ctx context.Context, region string, before int64, limit int) (page []Entry, err error) {
-	err = l.DB.Each(ctx, func(rows *sql.Rows) error {
-		e, err := scan(rows)
-		page = append(page, e)
-		return err
-	}, "SELECT "+columns+" FROM audit WHERE (? = 0 OR seq < ?) AND substr(region, 1, length(?)) = ? ORDER BY seq DESC LIMIT ?",
-		before, before, region, region, limit)
-	return page, err
-}
-
-// Verify walks the whole chain and names the first entry that does not fit. It
-// returns the number of entries and the last one's hash, which may be kept
-// elsewhere: only with it can entries cut off at the end be noticed.
-func (l Log) Verify(ctx context.Context) (n int64, head string, err error) {
-	var last Entry
-	err = l.DB.Each(ctx, func(rows *sql.Rows) error {
-		e, err := scan(rows)
-		switch {
-		case err != nil:
-			return err
-		case e.Seq != last.Seq+1:
-			return fmt.Errorf("audit: entry %d follows entry %d; what lay between was removed", e.Seq, last.Seq)
-		case e.Prev != last.Hash:
-			return fmt.Errorf("audit: entry %d does not continue entry %d; one of them was replaced", e.Seq, last.Seq)
-		case e.Hash != e.digest():
-			return fmt.Errorf("audit: entry %d (%s of %s by %s) was altered", e.Seq, e.Action, e.Object, e.Actor)
-		}
-		last, n = e, n+1
-		return nil
-	}, "SELECT "+columns+" FROM audit ORDER BY seq")
-	return n, hex.EncodeToString(last.Hash[:]), err
 }

@@ -89,7 +89,8 @@ func load(dir string, files Files, names []string, now time.Time) (*holding, err
 		h.trust(nameClients, outside)
 	}
 	h.server = &tls.Config{
-		MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{h.own}, ClientCAs: h.clients, ClientAuth: tls.VerifyClientCertIfGiven,
+		MinVersion: tls.VersionTLS12, CipherSuites: suites(),
+		Certificates: []tls.Certificate{h.own}, ClientCAs: h.clients, ClientAuth: tls.VerifyClientCertIfGiven,
 	}
 	return h, nil
 }
@@ -135,4 +136,14 @@ func (h *holding) list(name string, c *x509.Certificate) {
 func (h *holding) same() bool {
 	now, err := readAll(slices.Collect(maps.Keys(h.raw))...)
 	return err == nil && maps.EqualFunc(now, h.raw, bytes.Equal)
+}
+
+// suites are those of TLS 1.2 that are taken: with forward secrecy and
+// authenticated encryption (RFC 9325 section 4.2). Those of 1.3 all have both.
+func suites() []uint16 {
+	return []uint16{
+		tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+		tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+		tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+	}
 }

@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/songhua-io/hub/internal/access"
+	"github.com/songhua-io/hub/internal/audit"
 	"github.com/songhua-io/hub/internal/authority"
 	"github.com/songhua-io/hub/internal/command"
 	"github.com/songhua-io/hub/internal/config/strict"
@@ -19,12 +21,14 @@ import (
 	"github.com/songhua-io/hub/internal/ingest/desk"
 	"github.com/songhua-io/hub/internal/ingest/http"
 	"github.com/songhua-io/hub/internal/ingest/mqtt"
+	"github.com/songhua-io/hub/internal/login"
 	"github.com/songhua-io/hub/internal/query"
+	"github.com/songhua-io/hub/internal/quota"
 	"github.com/songhua-io/hub/internal/schedule/loop"
 	"github.com/songhua-io/hub/internal/store/local"
 )
 
-//go:generate go run ./gen -root ../.. -o docs.go -package config -func docs internal/config internal/authority internal/ingest internal/ingest/mqtt internal/ingest/coap internal/ingest/http internal/ingest/desk internal/command internal/query internal/store/local
+//go:generate go run ./gen -root ../.. -o docs.go -package config -func docs internal/config internal/access internal/audit internal/login internal/authority internal/quota internal/ingest internal/ingest/mqtt internal/ingest/coap internal/ingest/http internal/ingest/desk internal/command internal/query internal/store/local
 
 // Config is everything that can be set of a hub.
 type Config struct {
@@ -38,6 +42,14 @@ type Config struct {
 	TLS TLS `yaml:"tls"`
 	// Authority issues the certificates of devices, and the hub's own where tls.certificate is empty.
 	Authority authority.Config `yaml:"authority"`
+	// Audit signs the record of changes, so that nobody alters it unseen.
+	Audit audit.Config `yaml:"audit"`
+	// Pages says how people reach the pages and how long they stay signed in.
+	Pages access.PagesConfig `yaml:"pages"`
+	// OIDC lets people sign in to the pages with an OpenID Connect issuer, besides access tokens.
+	OIDC login.Config `yaml:"oidc"`
+	// Quotas bound what one device, one token and one address may ask of the hub (docs/quotas.md).
+	Quotas quota.Config `yaml:"quotas"`
 	// Ingest bounds what devices may send.
 	Ingest ingest.Config `yaml:"ingest"`
 	// MQTT bounds the embedded MQTT server.
@@ -125,6 +137,10 @@ func Default() Config {
 			CoAP: "127.0.0.1:5683", CoAPS: "127.0.0.1:5684",
 		},
 		Authority: authority.DefaultConfig(),
+		Audit:     audit.DefaultConfig(),
+		Pages:     access.DefaultPagesConfig(),
+		OIDC:      login.DefaultConfig(),
+		Quotas:    quota.DefaultConfig(),
 		Ingest:    ingest.DefaultConfig(),
 		MQTT:      mqtt.DefaultConfig(),
 		Broker:    mqtt.DefaultExternalConfig(),

@@ -14,12 +14,15 @@ import (
 	"github.com/songhua-io/hub/internal/edge/trust"
 	"github.com/songhua-io/hub/internal/edge/uplink"
 	"github.com/songhua-io/hub/internal/edge/uplink/coap"
+	"github.com/songhua-io/hub/internal/edge/uplink/http"
 	"github.com/songhua-io/hub/internal/edge/uplink/mqtt"
 	"github.com/songhua-io/hub/internal/telemetry"
 )
 
 // Config is everything that the agent is told.
 type Config struct {
+	// Version is that of the program; it is told to the hub.
+	Version string `yaml:"-"`
 	// Device is the id under which the hub knows this agent.
 	Device string `yaml:"device"`
 	// Data is the directory of the spool; it is made when absent. One agent uses
@@ -35,8 +38,23 @@ type Config struct {
 	Uplink UplinkConfig `yaml:"uplink"`
 	// Spool keeps what was read until the hub has it.
 	Spool SpoolConfig `yaml:"spool"`
+	// Remote is what the hub may change of this.
+	Remote RemoteConfig `yaml:"remote"`
 	// Sources are what the agent reads.
 	Sources Sources `yaml:"sources"`
+}
+
+// RemoteConfig is what the hub may change: by the configuration that it wants
+// of the agent (docs/formats/agent-remote.md) it gives sources, periods,
+// filters and tags, and nothing else of this file.
+type RemoteConfig struct {
+	// Enabled makes the agent hear of wanted configurations and of commands.
+	Enabled bool `yaml:"enabled"`
+	// Allow names what else the hub may give sources: connect (addresses that
+	// they read from), listen (ports that they open), exec (programs that they
+	// run), files (files that they read), credentials (what they show to others).
+	// Whoever has the hub has what stands here: with exec every machine.
+	Allow []Right `yaml:"allow"`
 }
 
 // LogConfig says what is written to standard error.
@@ -49,8 +67,8 @@ type LogConfig struct {
 
 // UplinkConfig is the way to the hub.
 type UplinkConfig struct {
-	// URL is mqtt://host:1883, mqtts://host:8883, ws://host:8080/mqtt,
-	// wss://…, coap://host:5683 (loopback only) or coaps://host:5684.
+	// URL is mqtt://host:1883, mqtts://host:8883, ws://host:8080/mqtt, wss://…,
+	// coaps://host:5684 or https://host:8443; coap and http on loopback only.
 	URL string `yaml:"url"`
 	// Secret is the device's secret, as `hub device add` printed it.
 	Secret string `yaml:"secret"`
@@ -93,6 +111,7 @@ func DefaultConfig() Config {
 		Log:            LogConfig{Level: "info", Format: "text"},
 		Uplink:         UplinkConfig{URL: "mqtt://127.0.0.1:1883", Window: 16, MaxMessage: 128 << 10, Compress: true, BackfillRate: 1 << 20},
 		Spool:          SpoolConfig{MaxSize: 256 << 20, MaxAge: 30 * 24 * time.Hour},
+		Remote:         RemoteConfig{Enabled: true, Allow: []Right{Connect}},
 		Sources:        defaultSources(),
 	}
 }
@@ -157,6 +176,10 @@ func (c UplinkConfig) Check(path string) (errs []strict.Error) {
 		fault("url", "%q is no address of a hub; write %s followed by ://host:port", c.URL, strings.Join(schemes(), ", "))
 	case coap.CheckURL(u) != nil:
 		fault("url", "%v", coap.CheckURL(u))
+	case http.CheckURL(u) != nil:
+		fault("url", "%v", http.CheckURL(u))
+	case slices.Contains(http.Schemes(), u.Scheme) && c.Secret == "" && c.SecretFile == "":
+		fault("secret_file", "is empty; over %s the hub knows the device by its secret, `hub device rotate` prints a new one", u.Scheme)
 	case u.User != nil:
 		fault("url", "holds a user name; the device id and the secret stand in keys of their own")
 	}
@@ -185,7 +208,7 @@ const (
 	maxMessage = 512 << 10
 )
 
-func schemes() []string { return append(mqtt.Schemes(), coap.Schemes()...) }
+func schemes() []string { return slices.Concat(mqtt.Schemes(), coap.Schemes(), http.Schemes()) }
 
 // identity reads the secret.
 func (c Config) identity() (uplink.Identity, error) {

@@ -4,8 +4,10 @@
 //
 //	source ─┐                        ┌─ live ────┐
 //	source ─┼─► batcher ─► spool ────┤           ├─► outbox ─► uplink ─► hub
-//	self   ─┘   (blocks,   (disk,    └─ history ─┘   (window,  (MQTT or
-//	            one fsync)  bounds)                   rates)    CoAP)
+//	self   ─┘   (blocks,   (disk,    └─ history ─┘   (window,  (MQTT,     │
+//	            one fsync)  bounds)                   rates)    CoAP,     │
+//	roster ◄── remote (config that the hub wants) ◄──────────── HTTP) ◄───┘
+//	           commands (a closed list)
 //
 //go:generate go run ../config/gen -root ../.. -o docs.go -package edge internal/edge internal/edge/source internal/edge/source/host internal/edge/source/gpu internal/edge/source/scrape internal/edge/source/snmp internal/edge/source/modbus internal/edge/source/command internal/edge/source/file internal/edge/source/mqtt internal/edge/source/udp internal/edge/source/push internal/edge/trust
 package edge
@@ -18,7 +20,6 @@ import (
 	"net/url"
 	"path/filepath"
 	"slices"
-	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -27,19 +28,24 @@ import (
 	"github.com/songhua-io/hub/internal/edge/spool"
 	"github.com/songhua-io/hub/internal/edge/uplink"
 	"github.com/songhua-io/hub/internal/edge/uplink/coap"
+	"github.com/songhua-io/hub/internal/edge/uplink/http"
 	"github.com/songhua-io/hub/internal/edge/uplink/mqtt"
 	"github.com/songhua-io/hub/internal/progress"
 )
 
 // agent is what Run builds.
 type agent struct {
-	now     func() time.Time
-	log     *slog.Logger
-	spool   *spool.Spool
-	batcher *batcher
-	outbox  *outbox
-	rejects *rejects
-	sources []*source.Supervisor
+	now      func() time.Time
+	log      *slog.Logger
+	version  string
+	started  time.Time
+	spool    *spool.Spool
+	batcher  *batcher
+	outbox   *outbox
+	rejects  *rejects
+	roster   *roster
+	remote   *remote
+	commands *commands
 }
 
 // Run runs an agent until the context ends, which is no error. cfg must have
@@ -50,34 +56,36 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger, now func() time.Time
 	if err != nil {
 		return err
 	}
-	a, err := open(cfg, log, now)
+	down, err := newCommands(cfg.Data, log, now)
 	if err != nil {
 		return err
 	}
-	limit := int(cfg.Uplink.MaxMessage)
-	for _, n := range cfg.Sources.list(env{cfg.Device, cfg.Data, limit, log, now}) {
-		a.sources = append(a.sources, source.Supervise(n.name, n.source, limit, log, now))
+	wants := newRemote(cfg, log)
+	var in uplink.Inbox
+	if cfg.Remote.Enabled {
+		in = uplink.Inbox{Wanted: wants.take, Command: down.take}
 	}
-	report := &self{agent: a, interval: cfg.StatusInterval, started: now()}
-	supervised := append(a.sources[:len(a.sources):len(a.sources)], source.Supervise("self", report, limit, log, now))
-	put := source.Tagged(a.batcher.put, cfg.Tags)
+	a, err := open(cfg, in, log, now)
+	if err != nil {
+		return err
+	}
+	a.version, a.started, a.remote, a.commands = cfg.Version, now(), wants, down
+	a.roster = newRoster(a.batcher.put, int(cfg.Uplink.MaxMessage), log, now)
+	wants.use, wants.send = a.use(&self{agent: a}), a.outbox.link.Send
+	down.do, down.send = a.act, a.outbox.link.Send
+	if cfg.Remote.Enabled {
+		a.outbox.onUp = func() { signal(wants.tell); signal(down.wake) }
+		cfg = wants.restore()
+	}
 
 	// Sources stop first, so that what they hold reaches the spool; the batcher
 	// ends when all of them did. The outbox needs no order: what it did not
 	// send stays in the spool.
 	g, ctx := errgroup.WithContext(ctx)
-	var running sync.WaitGroup
-	for _, s := range supervised {
-		running.Add(1)
-		g.Go(func() error {
-			defer running.Done()
-			return s.Run(ctx, put, func(err error) bool { return errors.Is(err, spool.ErrBroken) })
-		})
-	}
+	wants.use(ctx, cfg)
 	g.Go(func() error {
-		running.Wait()
-		close(a.batcher.done)
-		return nil
+		defer close(a.batcher.done)
+		return a.roster.run(ctx)
 	})
 	g.Go(func() error {
 		a.batcher.run()
@@ -85,14 +93,32 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger, now func() time.Time
 	})
 	g.Go(func() error { return a.outbox.run(ctx) })
 	g.Go(func() error { return renew.run(ctx) })
-	log.Info("agent_started", "device", cfg.Device, "hub", cfg.Uplink.URL, "sources", len(a.sources))
+	if cfg.Remote.Enabled {
+		g.Go(func() error { return wants.run(ctx) })
+		g.Go(func() error { return down.run(ctx) })
+	}
+	log.Info("agent_started", "device", cfg.Device, "hub", cfg.Uplink.URL, "sources", len(a.roster.statuses()))
 	return errors.Join(g.Wait(), a.spool.Close())
+}
+
+// use returns how the agent becomes one of another config: what of it may
+// change while it runs.
+func (a *agent) use(report *self) func(context.Context, Config) []*running {
+	return func(ctx context.Context, cfg Config) []*running {
+		put := source.Tagged(a.batcher.put, cfg.Tags)
+		a.roster.put.Store(&put)
+		list := cfg.Sources.list(env{cfg.Device, cfg.Data, int(cfg.Uplink.MaxMessage), a.log, a.now})
+		return a.roster.set(ctx, append(list, named{selfName, "status_interval", cfg.StatusInterval.String(), func() source.Source {
+			report.interval = cfg.StatusInterval // the one before has ended
+			return report
+		}}))
+	}
 }
 
 // Drain sends what is in the spool and returns when nothing waits any more. The
 // line shows how many blocks wait.
 func Drain(ctx context.Context, cfg Config, log *slog.Logger, now func() time.Time, line *progress.Line) error {
-	a, err := open(cfg, log, now)
+	a, err := open(cfg, uplink.Inbox{}, log, now)
 	if err != nil {
 		return err
 	}
@@ -109,10 +135,11 @@ func Drain(ctx context.Context, cfg Config, log *slog.Logger, now func() time.Ti
 // SpoolDir is where the spool of the config lies.
 func SpoolDir(cfg Config) string { return filepath.Join(cfg.Data, "spool") }
 
-// open builds everything but the sources.
-func open(cfg Config, log *slog.Logger, now func() time.Time) (*agent, error) {
+// open builds the way from the batcher to the hub.
+func open(cfg Config, in uplink.Inbox, log *slog.Logger, now func() time.Time) (*agent, error) {
 	told := newRejects(log)
-	link, err := newLink(cfg, log, told.add)
+	in.Rejects = told.add
+	link, err := newLink(cfg, log, in)
 	if err != nil {
 		return nil, err
 	}
@@ -132,13 +159,13 @@ func open(cfg Config, log *slog.Logger, now func() time.Time) (*agent, error) {
 		now: now, log: log, spool: sp, rejects: told,
 		batcher: newBatcher(sp, enc),
 		outbox: &outbox{
-			spool: sp, link: link, split: split, log: log, suspects: suspects{},
+			spool: sp, link: link, split: split, log: log, suspects: suspects{}, hurried: make(chan struct{}, 1),
 			limit: int(cfg.Uplink.MaxMessage), window: cfg.Uplink.Window, backfill: float64(cfg.Uplink.BackfillRate),
 		},
 	}, nil
 }
 
-func newLink(cfg Config, log *slog.Logger, told func(uplink.Rejects)) (uplink.Link, error) {
+func newLink(cfg Config, log *slog.Logger, in uplink.Inbox) (uplink.Link, error) {
 	address, err := url.Parse(cfg.Uplink.URL)
 	if err != nil {
 		return nil, fmt.Errorf("uplink.url: %w", err)
@@ -147,8 +174,11 @@ func newLink(cfg Config, log *slog.Logger, told func(uplink.Rejects)) (uplink.Li
 	if err != nil {
 		return nil, err
 	}
-	if slices.Contains(coap.Schemes(), address.Scheme) {
-		return coap.New(address, id, log, told)
+	switch {
+	case slices.Contains(coap.Schemes(), address.Scheme):
+		return coap.New(address, id, log, in)
+	case slices.Contains(http.Schemes(), address.Scheme):
+		return http.New(address, id, log, in), nil
 	}
-	return mqtt.New(address, id, log, told), nil
+	return mqtt.New(address, id, log, in), nil
 }

@@ -164,7 +164,9 @@ func (h *hub) take(device string, m paho.Message) {
 	}
 	suffix, ok := strings.CutPrefix(m.Topic(), "devices/"+device+"/telemetry/")
 	if !ok {
-		h.raw = append(h.raw, payload)
+		if m.Topic() != "devices/"+device+"/config/reported" {
+			h.raw = append(h.raw, payload)
+		}
 		return
 	}
 	format, ok := codec.FromSuffix([]byte(suffix))

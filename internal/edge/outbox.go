@@ -32,6 +32,10 @@ type outbox struct {
 	window int
 	// backfill bounds history in bytes a second; 0 means no bound.
 	backfill float64
+	// onUp is called with each connection; nil is nothing.
+	onUp func()
+	// hurried has an entry when a flush is wanted.
+	hurried chan struct{}
 	// untilEmpty makes run return when nothing waits.
 	untilEmpty bool
 
@@ -42,6 +46,7 @@ type outbox struct {
 	history   int       // of inFlight
 	resume    time.Time // nothing is sent before
 	historyAt time.Time // no history is sent before
+	hurry     bool      // history has no bound until none waits
 	suspects  suspects
 }
 
@@ -98,7 +103,12 @@ func (o *outbox) dispatch(ctx context.Context, ups <-chan bool) error {
 			if o.up {
 				o.connections.Add(1)
 				o.resume = time.Time{}
+				if o.onUp != nil {
+					o.onUp()
+				}
 			}
+		case <-o.hurried:
+			o.hurry, o.historyAt = true, time.Time{}
 		case r := <-results:
 			o.inFlight--
 			err = o.settle(r)
@@ -140,6 +150,7 @@ func (o *outbox) fill(ctx context.Context, results chan<- result) (time.Duration
 			return 0, err
 		}
 		if !ok {
+			o.hurry = o.hurry && o.history > 0
 			break
 		}
 		o.inFlight++
@@ -156,8 +167,11 @@ func (o *outbox) fill(ctx context.Context, results chan<- result) (time.Duration
 	return time.Hour, nil
 }
 
+// flush sends what waits now without the bound on history.
+func (o *outbox) flush() { signal(o.hurried) }
+
 func (o *outbox) charge(now time.Time, n int) {
-	if o.backfill > 0 {
+	if o.backfill > 0 && !o.hurry {
 		o.historyAt = now.Add(time.Duration(float64(n) / o.backfill * float64(time.Second)))
 	}
 }

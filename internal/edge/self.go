@@ -10,12 +10,14 @@ import (
 	"github.com/songhua-io/hub/internal/telemetry"
 )
 
+// selfName is the name of the source that reports the agent.
+const selfName = "self"
+
 // self is the source that reports the agent: its sources, its spool, and what
 // was lost.
 type self struct {
 	agent    *agent
 	interval time.Duration
-	started  time.Time
 	// moments are those of the losses reported, lately.
 	moments map[lossMoment]struct{}
 }
@@ -34,8 +36,7 @@ func (s *self) Run(ctx context.Context, put source.Put) error {
 func (s *self) read() source.Record {
 	a, now := s.agent, s.agent.now()
 	r := source.At(now)
-	for _, sup := range a.sources {
-		st := sup.Status()
+	for _, st := range a.roster.statuses() {
 		up := 0.0
 		if st.Up {
 			up = 1
@@ -57,7 +58,8 @@ func (s *self) read() source.Record {
 	r.Add("edge_rejected_samples_total", "1", float64(a.rejects.count()))
 	r.Add("edge_uplink_connections_total", "1", float64(a.outbox.connections.Load()))
 	r.Add("edge_uplink_messages_total", "1", float64(a.outbox.delivered.Load()))
-	r.Add("edge_uptime_seconds", "s", now.Sub(s.started).Seconds())
+	r.Add("edge_config_version", "1", float64(a.remote.version.Load()))
+	r.Add("edge_uptime_seconds", "s", now.Sub(a.started).Seconds())
 	return r.Record
 }
 

@@ -56,27 +56,34 @@ type env struct {
 	now    func() time.Time
 }
 
-// named is a source with its name.
+// named is a source that is configured.
 type named struct {
-	name   string
-	source source.Source
+	name string
+	// path is where in the config it stands.
+	path string
+	// text is the config that it is built of, its kind included: a source stays
+	// as it is as long as that does.
+	text  string
+	build func() source.Source
 }
 
-// kind is one kind of source: its key in the config, the common part of each
-// that is configured, and how it is built.
+// kind is one kind of source: its key in the config, the config and the common
+// part of each that is configured, and how it is built.
 type kind struct {
-	name  string
-	count int
-	at    func(i int) source.Common
-	build func(i int) source.Source
+	name   string
+	list   bool // it may be configured more than once
+	count  int
+	config func(i int) any // a pointer to it
+	at     func(i int) source.Common
+	build  func(i int) source.Source
 }
 
 // kinds is the table of all sources; a new one is a key in Sources, a line in
 // defaultSources, and a line here.
 func (s Sources) kinds(e env) []kind {
 	return []kind{
-		single("host", s.Host.Enabled, s.Host.Common, func() source.Source { return host.New(s.Host, e.now) }),
-		single("gpu", s.GPU.Enabled, s.GPU.Common, func() source.Source { return gpu.New(s.GPU, e.now) }),
+		single("host", s.Host.Enabled, &s.Host, s.Host.Common, func() source.Source { return host.New(s.Host, e.now) }),
+		single("gpu", s.GPU.Enabled, &s.GPU, s.GPU.Common, func() source.Source { return gpu.New(s.GPU, e.now) }),
 		several("prometheus", s.Prometheus, func(c scrape.Config) source.Common { return c.Common }, func(c scrape.Config) source.Source { return scrape.New(c, e.now) }),
 		several("snmp", s.SNMP, func(c snmp.Config) source.Common { return c.Common }, func(c snmp.Config) source.Source { return snmp.New(c, e.now) }),
 		several("modbus", s.Modbus, func(c modbus.Config) source.Common { return c.Common }, func(c modbus.Config) source.Source { return modbus.New(c, e.now) }),
@@ -88,8 +95,8 @@ func (s Sources) kinds(e env) []kind {
 	}
 }
 
-func single(name string, enabled bool, c source.Common, build func() source.Source) kind {
-	k := kind{name: name, at: func(int) source.Common { return c }, build: func(int) source.Source { return build() }}
+func single(name string, enabled bool, cfg any, c source.Common, build func() source.Source) kind {
+	k := kind{name: name, config: func(int) any { return cfg }, at: func(int) source.Common { return c }, build: func(int) source.Source { return build() }}
 	if enabled {
 		k.count = 1
 	}
@@ -97,18 +104,28 @@ func single(name string, enabled bool, c source.Common, build func() source.Sour
 }
 
 func several[C any](name string, all []C, common func(C) source.Common, build func(C) source.Source) kind {
-	return kind{name, len(all), func(i int) source.Common { return common(all[i]) }, func(i int) source.Source { return build(all[i]) }}
+	return kind{
+		name: name, list: true, count: len(all), config: func(i int) any { return &all[i] },
+		at: func(i int) source.Common { return common(all[i]) }, build: func(i int) source.Source { return build(all[i]) },
+	}
 }
 
-// list builds every source that is configured.
+// list names every source that is configured.
 func (s Sources) list(e env) []named {
 	var all []named
 	for _, k := range s.kinds(e) {
 		for i := range k.count {
-			all = append(all, named{k.nameOf(i), k.build(i)})
+			all = append(all, named{k.nameOf(i), k.pathOf(i), k.name + "\n" + string(strict.Annotate(k.config(i), nil)), func() source.Source { return k.build(i) }})
 		}
 	}
 	return all
+}
+
+func (k kind) pathOf(i int) string {
+	if !k.list {
+		return "sources." + k.name
+	}
+	return fmt.Sprintf("sources.%s[%d]", k.name, i)
 }
 
 func (k kind) nameOf(i int) string {
@@ -123,7 +140,7 @@ func (k kind) nameOf(i int) string {
 
 // Check reports two sources of one name.
 func (s Sources) Check(path string) (errs []strict.Error) {
-	taken := map[string]string{"self": "the agent itself"}
+	taken := map[string]string{selfName: "the agent itself"}
 	for _, k := range s.kinds(env{}) {
 		for i := range k.count {
 			key := fmt.Sprintf("%s[%d].name", k.name, i)

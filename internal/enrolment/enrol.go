@@ -13,6 +13,7 @@ import (
 	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/audit"
 	"github.com/songhua-io/hub/internal/authority"
+	"github.com/songhua-io/hub/internal/quota"
 	"github.com/songhua-io/hub/internal/records"
 	"github.com/songhua-io/hub/internal/registry"
 )
@@ -36,39 +37,40 @@ type Enrolled struct {
 	Certificate authority.Issued
 }
 
-// RateError says that an address or a device asks too often.
-type RateError struct{ After time.Duration }
-
-func (e *RateError) Error() string {
-	return fmt.Sprintf("too many attempts; try again in %s", e.After.Round(time.Second))
-}
-
 // An address may err so often at once, and then so often again. A token cannot
 // be guessed; the bound keeps strangers from using up the hub's time.
-const (
-	failureBurst = 20
-	failureEvery = 3 * time.Second
-)
+func failures() quota.Policy {
+	return quota.Policy{Of: quota.Address, What: "enrolments", Rate: quota.Rate{N: 20, Per: time.Minute}}
+}
 
 // A device may renew so often at once, and then so often again.
-const (
-	renewalBurst = 10
-	renewalEvery = time.Minute
-)
+func renewals() quota.Policy {
+	return quota.Policy{Of: quota.Device, What: "renewals", Rate: quota.Rate{N: 10, Per: 10 * time.Minute}}
+}
+
+// limited is a quota of ours.
+type limited struct {
+	*quota.Sketch
+	policy quota.Policy
+}
+
+func newLimited(p quota.Policy, start time.Time) limited {
+	return limited{quota.NewSketch(p.Rate, start), p}
+}
 
 // Attempt returns an error when an address erred too often, before anything it
 // shows is looked at.
-func (r *Registrar) Attempt(from netip.Addr) *RateError {
-	if after := r.failures.wait(origin(from), r.o.Clock()); after > 0 {
+func (r *Registrar) Attempt(from netip.Addr) *quota.Exceeded {
+	if after := r.failures.Wait(r.failures.Address(from), r.o.Clock()); after > 0 {
 		r.metrics.refused.WithLabelValues(refusedRate).Inc()
-		return &RateError{after}
+		return &quota.Exceeded{Policy: &r.failures.policy, Name: from.String(), After: after}
 	}
 	return nil
 }
 
 // Failed counts an attempt that showed what is no token, secret or certificate.
 func (r *Registrar) Failed(from netip.Addr) {
-	r.failures.take(origin(from), r.o.Clock())
+	r.failures.Take(r.failures.Address(from), r.o.Clock())
 	r.metrics.refused.WithLabelValues(refusedToken).Inc()
 }
 
@@ -104,7 +106,11 @@ func (r *Registrar) issue(ctx context.Context, device string, req *authority.Req
 	if err != nil {
 		return authority.Issued{}, err
 	}
-	return r.o.Authority.Issue(ctx, device, req, since)
+	issued, err := r.o.Authority.Issue(ctx, device, req, since)
+	if err != nil {
+		return authority.Issued{}, err
+	}
+	return issued, r.o.Registry.Certified(ctx, device, issued.NotAfter)
 }
 
 // admit finds the way in: a new device, an awaited one, or one that comes again.
@@ -190,18 +196,29 @@ func (r *Registrar) again(ctx context.Context, d *registry.Device, h, key hash) 
 
 // Renew issues a new certificate to a device that has shown who it is. Those
 // from before stay valid until their own end.
-func (r *Registrar) Renew(ctx context.Context, device, csr string) (authority.Issued, error) {
-	if after := r.renewals.take(device, r.o.Clock()); after > 0 {
+func (r *Registrar) Renew(ctx context.Context, device, csr string, from netip.Addr) (authority.Issued, error) {
+	if after := r.renewals.Take(r.renewals.Name(device), r.o.Clock()); after > 0 {
 		r.metrics.refused.WithLabelValues(refusedRate).Inc()
-		return authority.Issued{}, &RateError{after}
+		return authority.Issued{}, &quota.Exceeded{Policy: &r.renewals.policy, Name: device, After: after}
 	}
 	req, err := authority.ParseRequest([]byte(csr))
 	if err != nil {
 		return authority.Issued{}, err
 	}
 	issued, err := r.issue(ctx, device, req)
-	if err == nil {
-		r.metrics.renewed.Inc()
+	if err != nil {
+		return issued, err
 	}
-	return issued, err
+	d, err := r.o.Registry.Get(device)
+	if err == nil {
+		err = r.o.Records.Tx(audit.With(ctx, audit.Entry{
+			At: r.o.Clock(), Actor: device, Role: access.Device, Origin: from.String(), Action: access.WriteDevices, Object: "device " + device, Region: d.Region,
+			After: `{"certificate_until":"` + issued.NotAfter.UTC().Format(time.RFC3339) + `"}`,
+		}), func(*sql.Tx) error { return nil })
+	}
+	if err != nil {
+		return authority.Issued{}, err
+	}
+	r.metrics.renewed.Inc()
+	return issued, nil
 }

@@ -8,7 +8,6 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -36,8 +35,8 @@ type Registrar struct {
 	o       Options
 	metrics *metrics
 	// failures are of an address that shows what is no token or secret.
-	failures *limiter[netip.Prefix]
-	renewals *limiter[string] // by device
+	failures limited
+	renewals limited // by device
 	knocks   *knocks
 
 	change sync.Mutex // held from before a write's transaction until memory shows it
@@ -51,8 +50,8 @@ type Registrar struct {
 func Open(ctx context.Context, o Options) (*Registrar, error) {
 	r := &Registrar{
 		o: o, byHash: map[hash]*Token{}, byName: map[string]hash{},
-		failures: newLimiter[netip.Prefix](failureBurst, failureEvery), renewals: newLimiter[string](renewalBurst, renewalEvery),
-		knocks: newKnocks(),
+		failures: newLimited(failures(), o.Clock()), renewals: newLimited(renewals(), o.Clock()),
+		knocks: newKnocks(o.Clock()),
 	}
 	err := o.Records.Each(ctx, func(rows *sql.Rows) error {
 		t := &Token{}
@@ -71,7 +70,7 @@ func Open(ctx context.Context, o Options) (*Registrar, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read enrolment tokens: %w", err)
 	}
-	r.metrics = newMetrics(o.Metrics, r.knocks)
+	r.metrics = newMetrics(o.Metrics, r.knocks, newExpiry(o.Registry, o.Clock))
 	return r, nil
 }
 

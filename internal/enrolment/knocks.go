@@ -7,18 +7,18 @@ import (
 	"sync"
 	"time"
 
+	"github.com/songhua-io/hub/internal/quota"
 	"github.com/songhua-io/hub/internal/telemetry"
 )
 
 // Bounds of the knocks that are remembered. One address can bring few new ones,
 // and all together not many a second: a flood neither fills the list at once
 // nor costs the doors much.
-const (
-	maxKnocks       = 1000
-	originKnocks    = 20
-	originKnocksIn  = time.Minute // then one a minute
-	togetherKnocks  = 200
-	togetherKnockIn = 100 * time.Millisecond
+const maxKnocks = 1000
+
+var (
+	originKnocks   = quota.Rate{N: 20, Per: 20 * time.Minute}
+	togetherKnocks = quota.Rate{N: 200, Per: 20 * time.Second}
 )
 
 // Knock is a device that nobody registered and that asked to be let in. What it
@@ -33,19 +33,16 @@ type Knock struct {
 
 // knocks are the devices that asked, in memory.
 type knocks struct {
-	origins  *limiter[netip.Prefix]
-	together *limiter[struct{}]
+	origins  *quota.Sketch
+	together *quota.Limiter
 
 	mu      sync.Mutex
 	by      map[string]*Knock
 	dropped float64
 }
 
-func newKnocks() *knocks {
-	return &knocks{
-		origins: newLimiter[netip.Prefix](originKnocks, originKnocksIn), together: newLimiter[struct{}](togetherKnocks, togetherKnockIn),
-		by: map[string]*Knock{},
-	}
+func newKnocks(start time.Time) *knocks {
+	return &knocks{origins: quota.NewSketch(originKnocks, start), together: quota.NewLimiter(togetherKnocks, start), by: map[string]*Knock{}}
 }
 
 // Knock remembers that a device which is not registered asked to be let in. An
@@ -65,7 +62,7 @@ func (k *knocks) add(device, door string, from netip.Addr, now time.Time) {
 		old.Count++
 		return
 	}
-	if k.origins.take(origin(from), now) > 0 || k.together.take(struct{}{}, now) > 0 {
+	if k.origins.Take(k.origins.Address(from), now) > 0 || k.together.Take(now) > 0 {
 		k.dropped++
 		return
 	}

@@ -13,18 +13,18 @@ func address(n int) netip.Addr {
 
 func TestAFloodOfKnocksIsBounded(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
-	k := newKnocks()
+	k := newKnocks(now)
 	k.add("early", "mqtt", address(1), now)
 	for i := range 20_000 { // one sender
 		k.add(fmt.Sprintf("flood-%d", i), "mqtt", address(2), now)
 	}
-	if len(k.by) > 1+originKnocks || k.by["early"] == nil {
+	if len(k.by) > 1+originKnocks.N || k.by["early"] == nil {
 		t.Errorf("one address brought %d", len(k.by)-1)
 	}
 	for i := range 20_000 { // as many senders as ids, within a second
 		k.add(fmt.Sprintf("net-%d", i), "mqtt", address(1000+i), now.Add(time.Duration(i)*50*time.Microsecond))
 	}
-	if len(k.by) > 1+originKnocks+togetherKnocks+10 || k.by["early"] == nil {
+	if len(k.by) > 1+originKnocks.N+togetherKnocks.N+10 || k.by["early"] == nil {
 		t.Errorf("all addresses together brought %d", len(k.by))
 	}
 	before := k.dropped
@@ -37,48 +37,5 @@ func TestAFloodOfKnocksIsBounded(t *testing.T) {
 	}
 	if n := k.by["steady"]; n.Count < maxKnocks || n.Door != "coap" || !n.First.Before(n.Last) {
 		t.Errorf("%+v", n)
-	}
-}
-
-func TestALimiterLetsABurstThroughAndThenOneAnInterval(t *testing.T) {
-	now := time.Unix(1_800_000_000, 0)
-	l := newLimiter[string](3, time.Minute)
-	for i := range 3 {
-		if after := l.take("a", now); after != 0 {
-			t.Errorf("time %d waits %s", i, after)
-		}
-	}
-	if after := l.take("a", now); after != time.Minute || l.wait("a", now) != after {
-		t.Errorf("the fourth waits %s", after)
-	}
-	if after := l.take("b", now); after != 0 {
-		t.Errorf("another waits %s", after)
-	}
-	if after := l.take("a", now.Add(time.Minute)); after != 0 {
-		t.Errorf("a minute later it waits %s", after)
-	}
-	if after := l.take("a", now.Add(time.Minute)); after == 0 {
-		t.Error("a minute later it may twice")
-	}
-	for i := range 3 * maxKeys {
-		l.take(fmt.Sprint(i), now)
-	}
-	if len(l.full) > maxKeys+1 {
-		t.Errorf("%d keys are remembered", len(l.full))
-	}
-	l.take("new", now.Add(time.Hour))
-	if len(l.full) > 2 {
-		t.Errorf("after an hour %d keys are remembered", len(l.full))
-	}
-}
-
-func TestOneSubscriberIsOneAddress(t *testing.T) {
-	for a, b := range map[string]string{"192.0.2.1": "::ffff:192.0.2.1", "2001:db8::1": "2001:db8::ffff:1"} {
-		if origin(netip.MustParseAddr(a)) != origin(netip.MustParseAddr(b)) {
-			t.Errorf("%s and %s are two", a, b)
-		}
-	}
-	if origin(netip.MustParseAddr("192.0.2.1")) == origin(netip.MustParseAddr("192.0.2.2")) {
-		t.Error("two are one")
 	}
 }

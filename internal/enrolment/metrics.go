@@ -14,7 +14,7 @@ const (
 	refusedScope = "device"
 )
 
-func newMetrics(reg prometheus.Registerer, k *knocks) *metrics {
+func newMetrics(reg prometheus.Registerer, k *knocks, e *expiry) *metrics {
 	m := &metrics{
 		enrolled: prometheus.NewCounter(prometheus.CounterOpts{Name: "hub_enrolment_enrolled_total", Help: "Devices that got their credentials by a token."}),
 		renewed:  prometheus.NewCounter(prometheus.CounterOpts{Name: "hub_enrolment_renewed_total", Help: "Certificates that devices renewed."}),
@@ -25,7 +25,7 @@ func newMetrics(reg prometheus.Registerer, k *knocks) *metrics {
 	for _, reason := range []string{refusedRate, refusedToken, refusedScope} {
 		m.refused.WithLabelValues(reason)
 	}
-	reg.MustRegister(m.enrolled, m.renewed, m.refused,
+	reg.MustRegister(e, m.enrolled, m.renewed, m.refused,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "hub_enrolment_knocks", Help: "Unknown devices that asked to be let in and are remembered, at most 1000.",
 		}, func() float64 {

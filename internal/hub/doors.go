@@ -16,6 +16,7 @@ import (
 	"github.com/songhua-io/hub/internal/config"
 	"github.com/songhua-io/hub/internal/ingest/coap"
 	"github.com/songhua-io/hub/internal/ingest/mqtt"
+	"github.com/songhua-io/hub/internal/quota"
 )
 
 // openDoors opens every listener. Doors are the last to start and the first to
@@ -23,7 +24,7 @@ import (
 func (h *hub) openDoors(ctx context.Context) error {
 	trust := h.authority.Server()
 	server, err := mqtt.New(h.cfg.MQTT, mqtt.Deps{
-		Ingest: h.pipeline.Ingest, Refuse: h.pipeline.Refuse, Gate: h.gate(), Presence: presence{h.presence}, Mail: h.mail(),
+		Ingest: h.pipeline.Ingest, Refuse: h.pipeline.Refuse, Gate: h.gate(), Presence: presence{h.presence}, Mail: h.mail(), Quotas: h.quotas,
 		Log: h.log, Clock: h.clock, Metrics: h.metrics,
 	})
 	if err != nil {
@@ -72,7 +73,7 @@ func (h *hub) openBroker(context.Context, *tls.Config) error {
 }
 
 func (h *hub) openCoAP(ctx context.Context, _ *tls.Config) error {
-	door := coap.New(h.cfg.CoAP, coap.Deps{Pipeline: h.pipeline, Gate: h.gate(), Mail: h.mail(), Log: h.log, Clock: h.clock, Metrics: h.metrics})
+	door := coap.New(h.cfg.CoAP, coap.Deps{Pipeline: h.pipeline, Gate: h.gate(), Mail: h.mail(), Quotas: h.quotas, Log: h.log, Clock: h.clock, Metrics: h.metrics})
 	secured := func(ctx context.Context, conn *net.UDPConn) error {
 		return door.ServeDTLS(ctx, conn, func() coap.Certificates {
 			own, clients := h.authority.Doors()
@@ -113,7 +114,7 @@ const (
 
 func (h *hub) newServer(surface http.Handler) *http.Server {
 	return &http.Server{
-		Handler: surface, ReadHeaderTimeout: headerTimeout, ReadTimeout: bodyTimeout, WriteTimeout: answerTimeout, IdleTimeout: idleTimeout,
+		Handler: tellOver(surface), ConnContext: withOver, ReadHeaderTimeout: headerTimeout, ReadTimeout: bodyTimeout, WriteTimeout: answerTimeout, IdleTimeout: idleTimeout,
 		MaxHeaderBytes: maxHeader, ErrorLog: quiet(h.log),
 	}
 }
@@ -127,10 +128,14 @@ func (h *hub) openHTTP(ctx context.Context, trust *tls.Config) error {
 	if err != nil {
 		return err
 	}
-	limit := newLimit(h.cfg.HTTP.MaxConnections, h.cfg.HTTP.MaxConnectionsPerAddress, h.metrics)
-	l = limit.over(l)
-	h.at.HTTP = "http://" + l.Addr().String()
+	limit := newLimit(h.cfg.HTTP.MaxConnections, h.quotas, h.clock, h.metrics)
+	door := quota.HTTP
 	if h.authority.Outside() {
+		door = quota.HTTPS
+	}
+	l = limit.over(l, door)
+	h.at.HTTP = "http://" + l.Addr().String()
+	if door == quota.HTTPS {
 		h.at.HTTP = "https://" + l.Addr().String()
 		l = tls.NewListener(l, trust)
 	}
@@ -141,7 +146,7 @@ func (h *hub) openHTTP(ctx context.Context, trust *tls.Config) error {
 			return errors.Join(err, doors[0].Close())
 		}
 		h.at.HTTPS = "https://" + l.Addr().String()
-		doors = append(doors, tls.NewListener(limit.over(l), trust))
+		doors = append(doors, tls.NewListener(limit.over(l, quota.HTTPS), trust))
 	}
 	server := h.newServer(surface)
 	server.RegisterOnShutdown(h.hurry)

@@ -29,7 +29,7 @@ import (
 )
 
 // everyDoor builds a hub with every door on a free port of loopback.
-func everyDoor(t *testing.T, dir string, change func(*config.Config)) *hub {
+func everyDoor(t testing.TB, dir string, change func(*config.Config)) *hub {
 	t.Helper()
 	cfg := config.Default()
 	cfg.Data = dir
@@ -46,7 +46,7 @@ func everyDoor(t *testing.T, dir string, change func(*config.Config)) *hub {
 }
 
 // soon waits until something holds.
-func soon(t *testing.T, what string, holds func() bool) {
+func soon(t testing.TB, what string, holds func() bool) {
 	t.Helper()
 	for until := time.Now().Add(time.Minute); !holds(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(until) {

@@ -15,6 +15,7 @@ import (
 	"github.com/songhua-io/hub/internal/authority"
 	"github.com/songhua-io/hub/internal/ingest"
 	"github.com/songhua-io/hub/internal/query"
+	"github.com/songhua-io/hub/internal/quota"
 	"github.com/songhua-io/hub/internal/registry"
 	"github.com/songhua-io/hub/internal/telemetry"
 )
@@ -25,6 +26,8 @@ type gate struct {
 	registry  *registry.Registry
 	tokens    *access.Tokens
 	authority *authority.Authority
+	quotas    *quota.Quotas
+	clock     func() time.Time
 	knock     func(device, door string, from netip.Addr)
 }
 
@@ -33,10 +36,17 @@ const tokenPrefix = "token/"
 
 // Authenticate implements ingest.Gate.
 func (g gate) Authenticate(ctx context.Context, c ingest.Credentials) (*ingest.Peer, error) {
+	device, door := cmp.Or(c.ID, c.About), quota.DoorOf(c.Door)
+	if over := g.quotas.Attempt(c.Address, device, door, g.clock()); over != nil {
+		return nil, over
+	}
 	peer, err := g.device(ctx, c)
 	if errors.Is(err, registry.ErrUnauthorized) {
 		if program := g.program(ctx, c); program != nil {
 			return program, nil
+		}
+		if over := g.quotas.Failed(c.Address, device, door, g.clock()); over != nil {
+			return nil, over
 		}
 		if errors.Is(err, registry.ErrUnknown) {
 			g.knock(cmp.Or(c.ID, c.About), c.Door, c.Address)
@@ -72,8 +82,10 @@ func (g gate) program(ctx context.Context, c ingest.Credentials) *ingest.Peer {
 		return nil
 	}
 	return &ingest.Peer{
+		Token:   token.Name,
 		Device:  &telemetry.Device{ID: tokenPrefix + token.Name, Kind: telemetry.KindGateway, Region: token.Region},
 		Gateway: true,
+		Done:    token.Done(),
 	}
 }
 

@@ -5,6 +5,7 @@
 //	records   SQLite: devices, tokens, audit
 //	   │
 //	models, registry, access, audit  what is there and who may do what
+//	sessions, login                  who is signed in to the pages, and how
 //	authority, enrolment             certificates: the hub's, and those of devices
 //	   │
 //	stores    time series on this machine's disk, and on an encrypted volume
@@ -43,7 +44,9 @@ import (
 	"github.com/songhua-io/hub/internal/ingest"
 	"github.com/songhua-io/hub/internal/ingest/desk"
 	"github.com/songhua-io/hub/internal/ingest/mqtt"
+	"github.com/songhua-io/hub/internal/login"
 	"github.com/songhua-io/hub/internal/model"
+	"github.com/songhua-io/hub/internal/quota"
 	"github.com/songhua-io/hub/internal/records"
 	"github.com/songhua-io/hub/internal/registry"
 	"github.com/songhua-io/hub/internal/schedule/loop"
@@ -100,11 +103,14 @@ type hub struct {
 	stack     *stack
 
 	records   *records.DB
+	quotas    *quota.Quotas
 	sealer    *registry.Sealer
 	models    *model.Models
 	registry  *registry.Registry
 	tokens    *access.Tokens
-	audit     audit.Log
+	sessions  *access.Sessions
+	audit     *audit.Log
+	login     *login.Desk
 	series    *local.DB
 	graded    *local.DB // on an encrypted volume; nil when there is none,
 	ungraded  string    // and why
@@ -136,6 +142,7 @@ func Run(ctx context.Context, cfg config.Config, o Options) error {
 }
 
 func (h *hub) build(ctx context.Context) error {
+	h.quotas = quota.New(h.cfg.Quotas, h.started, h.metrics)
 	for _, step := range []func(context.Context) error{
 		h.openRecords, h.openAuthority, h.followModels, h.openStore, h.runIngest, h.runPresence, h.runMail, h.runSchedule, h.openDoors, h.announce,
 	} {
@@ -162,6 +169,9 @@ func (h *hub) openRecords(ctx context.Context) error {
 		return err
 	}
 	h.stack.onStop("records", h.records.Close)
+	if err := h.openAudit(); err != nil { // and it ends after all that write to it
+		return err
+	}
 	if h.sealer, err = registry.OpenSealer(filepath.Join(dir, secretsFile)); err != nil {
 		return err
 	}
@@ -174,10 +184,23 @@ func (h *hub) openRecords(ctx context.Context) error {
 	if h.tokens, err = access.OpenTokens(ctx, h.records, h.clock); err != nil {
 		return err
 	}
-	if h.at.TokenFile, err = h.tokens.EnsureAdmin(ctx, dir); err != nil {
+	if h.at.TokenFile, err = h.tokens.EnsureAdmin(ctx, dir, h.notedAdmin); err != nil {
 		return err
 	}
-	h.audit = audit.Log{DB: h.records}
+	h.tokens.Watch(h.metrics)
+	return h.openLogin(ctx)
+}
+
+func (h *hub) openLogin(ctx context.Context) error {
+	var err error
+	if h.sessions, err = access.OpenSessions(ctx, h.cfg.Pages, access.SessionsDeps{Records: h.records, Tokens: h.tokens, Clock: h.clock, Metrics: h.metrics}); err != nil {
+		return err
+	}
+	h.login, err = login.New(h.cfg.OIDC, login.Deps{Sessions: h.sessions, Audit: h.audit, Log: h.log, Clock: h.clock, Metrics: h.metrics})
+	if err != nil {
+		return err
+	}
+	h.stack.start("login", h.login.Run)
 	return nil
 }
 
@@ -197,7 +220,7 @@ func (h *hub) runIngest(context.Context) error {
 	h.stack.onStop("desk file", h.desk.Close)
 	h.stack.start("desk", h.desk.Run)
 	h.pipeline = ingest.New(h.cfg.Ingest, ingest.Deps{
-		Store: h.series, Sealed: h.sealed(), Unsealed: h.ungraded, Directory: h.registry, Notes: notes{h.registry}, Desk: h.desk,
+		Store: h.series, Sealed: h.sealed(), Unsealed: h.ungraded, Directory: h.registry, Notes: notes{h.registry}, Desk: h.desk, Quotas: h.quotas,
 		// No device is heard before the doors open, and presence is there by then.
 		Period: func(device string) time.Duration { return h.presence.Of(device).Period },
 		Log:    h.log, Clock: h.clock, Metrics: h.metrics,

@@ -1,33 +1,37 @@
 package hub
 
 import (
+	"context"
 	"net"
+	"net/http"
 	"net/netip"
 	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/songhua-io/hub/internal/api"
+	"github.com/songhua-io/hub/internal/quota"
 )
 
 // limit lets a bounded number of connections in through several listeners, in
-// total and from one address; more are closed before anything is read or kept
-// of them.
+// total and by the quota of their address; more are closed before anything is
+// read or kept of them.
 type limit struct {
-	total, perAddress int
-	refused           *prometheus.CounterVec
+	total   int
+	quotas  *quota.Quotas
+	clock   func() time.Time
+	refused prometheus.Counter
 
 	mu   sync.Mutex
 	open int
-	from map[netip.Prefix]int
 }
 
-func newLimit(total, perAddress int, reg prometheus.Registerer) *limit {
-	n := &limit{total: total, perAddress: perAddress, from: map[netip.Prefix]int{}}
-	n.refused = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "hub_http_connections_refused_total", Help: "HTTP connections closed at once because too many were open, in total or from their address.",
-	}, []string{"bound"})
-	for _, bound := range []string{boundTotal, boundAddress} {
-		n.refused.WithLabelValues(bound)
-	}
+func newLimit(total int, quotas *quota.Quotas, clock func() time.Time, reg prometheus.Registerer) *limit {
+	n := &limit{total: total, quotas: quotas, clock: clock}
+	n.refused = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "hub_http_connections_refused_total", Help: "HTTP connections closed at once because too many were open; hub_quota_refused_total has those of single addresses.",
+	})
 	reg.MustRegister(n.refused, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "hub_http_connections", Help: "HTTP connections that are open, MQTT over WebSocket among them; bounded by http.max_connections.",
 	}, func() float64 {
@@ -38,16 +42,14 @@ func newLimit(total, perAddress int, reg prometheus.Registerer) *limit {
 	return n
 }
 
-const (
-	boundTotal   = "total"
-	boundAddress = "address"
-)
-
 // over returns a listener whose connections count towards the limit.
-func (l *limit) over(to net.Listener) net.Listener { return &limitedListener{to, l} }
+func (l *limit) over(to net.Listener, door quota.Door) net.Listener {
+	return &limitedListener{to, door, l}
+}
 
 type limitedListener struct {
 	net.Listener
+	door  quota.Door
 	limit *limit
 }
 
@@ -58,43 +60,42 @@ func (o *limitedListener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		origin := originOf(c.RemoteAddr())
-		if bound := o.limit.enter(origin); bound != "" {
-			o.limit.refused.WithLabelValues(bound).Inc()
-			_ = c.Close() // nobody waits for it
-			continue
+		if entry := o.limit.enter(c.RemoteAddr(), o.door); entry != nil {
+			return &limited{c, entry.Over, sync.OnceFunc(func() { o.limit.leave(entry) })}, nil
 		}
-		return &limited{Conn: c, leave: sync.OnceFunc(func() { o.limit.leave(origin) })}, nil
+		_ = c.Close() // nobody waits for it
 	}
 }
 
-// enter counts a connection, or names the bound that it would break.
-func (l *limit) enter(origin netip.Prefix) (bound string) {
+// enter counts a connection; nil when it is to be closed.
+func (l *limit) enter(from net.Addr, door quota.Door) *quota.Entry {
+	at, _ := netip.ParseAddrPort(from.String())
+	entry := l.quotas.Enter(at.Addr().Unmap(), door, l.clock())
+	if entry == nil {
+		return nil
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	switch {
-	case l.open >= l.total:
-		return boundTotal
-	case l.from[origin] >= l.perAddress:
-		return boundAddress
+	if l.open >= l.total {
+		l.refused.Inc()
+		entry.Leave()
+		return nil
 	}
 	l.open++
-	l.from[origin]++
-	return ""
+	return entry
 }
 
-func (l *limit) leave(origin netip.Prefix) {
+func (l *limit) leave(entry *quota.Entry) {
+	entry.Leave()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.open--
-	if l.from[origin]--; l.from[origin] == 0 {
-		delete(l.from, origin)
-	}
 }
 
 // limited is a connection that counts until it is closed.
 type limited struct {
 	net.Conn
+	over  *quota.Exceeded // it is one too many
 	leave func()
 }
 
@@ -103,16 +104,29 @@ func (c *limited) Close() error {
 	return c.Conn.Close()
 }
 
-// originOf is what counts as one address: an IPv4 address, or the /64 network
-// that a single IPv6 subscriber has.
-func originOf(a net.Addr) netip.Prefix {
-	at, err := netip.ParseAddrPort(a.String())
-	if err != nil {
-		return netip.Prefix{}
+type overKey struct{}
+
+// withOver tells the requests of a connection that it is one too many. None is
+// encrypted: those are closed.
+func withOver(ctx context.Context, c net.Conn) context.Context {
+	if l, ok := c.(*limited); ok && l.over != nil {
+		_ = c.SetReadDeadline(time.Now().Add(toldWithin)) // an error ends the connection at its first read
+		return context.WithValue(ctx, overKey{}, l.over)
 	}
-	bits, ip := 32, at.Addr().Unmap().WithZone("")
-	if ip.Is6() {
-		bits = 64
-	}
-	return netip.PrefixFrom(ip, bits).Masked()
+	return ctx
+}
+
+// toldWithin is how long a connection may take to be told that it is one too many.
+const toldWithin = 2 * time.Second
+
+// tellOver answers the requests of connections that are too many.
+func tellOver(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if over, ok := r.Context().Value(overKey{}).(*quota.Exceeded); ok {
+			w.Header().Set("Connection", "close")
+			api.Refuse(w, over)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }

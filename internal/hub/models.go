@@ -15,7 +15,7 @@ func (h *hub) openModels(ctx context.Context) (err error) {
 	h.models, err = model.Open(ctx, model.Deps{
 		Records: h.records, Dir: h.cfg.Models.Dir,
 		// Models change when the registry is there.
-		Users:   func(id string) int { return h.registry.Users(id) },
+		Users:   func(id string) int { return h.registry.Users(id, nil) },
 		Changed: func(m *telemetry.Model) { h.registry.Remodel(m) },
 		Noted:   h.notedModel,
 		Log:     h.log, Clock: h.clock, Metrics: h.metrics,

@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -44,14 +43,14 @@ func whole(t *testing.T, dir string, change ...func(*hub)) *hub {
 }
 
 // end is an orderly end; a second one does nothing.
-func (h *hub) end(t *testing.T) {
+func (h *hub) end(t testing.TB) {
 	t.Helper()
 	if err := h.stack.stop(); err != nil {
 		t.Error(err)
 	}
 }
 
-func (h *hub) register(t *testing.T, s registry.Spec) string {
+func (h *hub) register(t testing.TB, s registry.Spec) string {
 	t.Helper()
 	made, err := h.registry.Create(t.Context(), s)
 	if err != nil {
@@ -71,18 +70,9 @@ func (h *hub) report(t *testing.T, device string, at time.Time) {
 }
 
 // values returns how many series an instant query finds.
-func (h *hub) values(t *testing.T, promql string) int {
+func (h *hub) values(t testing.TB, promql string) int {
 	t.Helper()
-	token, err := os.ReadFile(h.at.TokenFile)
-	if err != nil {
-		t.Fatal(err)
-	}
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, h.at.HTTP+"/prometheus/api/v1/query?query="+url.QueryEscape(promql), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := http.DefaultClient.Do(h.request(t, http.MethodGet, "/prometheus/api/v1/query?query="+url.QueryEscape(promql), h.admin(t), nil))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/songhua-io/hub/internal/codec"
 	"github.com/songhua-io/hub/internal/ingest"
+	"github.com/songhua-io/hub/internal/quota"
 	"github.com/songhua-io/hub/internal/records"
 	"github.com/songhua-io/hub/internal/registry"
 	"github.com/songhua-io/hub/internal/telemetry"
@@ -97,7 +98,7 @@ func assemble(t *testing.T, dir string) *assembly {
 	a.registry, err = registry.Open(t.Context(), registry.Config{Records: a.records, Sealer: sealer, Log: log, Now: time.Now})
 	must()
 	a.pipeline = ingest.New(ingest.DefaultConfig(), ingest.Deps{
-		Store: a.counted, Directory: a.registry, Notes: notes{a.registry}, Desk: a.counted,
+		Store: a.counted, Directory: a.registry, Notes: notes{a.registry}, Desk: a.counted, Quotas: quota.New(quota.DefaultConfig(), time.Now(), prometheus.NewRegistry()),
 		Log: log, Clock: time.Now, Metrics: prometheus.NewRegistry(),
 	})
 	a.standing = newStanding(a.counted, a.pipeline, a.registry, time.Now, log)

@@ -20,13 +20,17 @@ import (
 	"github.com/songhua-io/hub/internal/ingest"
 	"github.com/songhua-io/hub/internal/ingest/desk"
 	ingesthttp "github.com/songhua-io/hub/internal/ingest/http"
+	"github.com/songhua-io/hub/internal/login"
 	"github.com/songhua-io/hub/internal/query"
+	"github.com/songhua-io/hub/internal/quota"
 	"github.com/songhua-io/hub/internal/records"
 	"github.com/songhua-io/hub/internal/telemetry"
 	"github.com/songhua-io/hub/internal/web"
 )
 
-func (h *hub) gate() gate { return gate{h.registry, h.tokens, h.authority, h.enrolment.Knock} }
+func (h *hub) gate() gate {
+	return gate{h.registry, h.tokens, h.authority, h.quotas, h.clock, h.enrolment.Knock}
+}
 
 // surface is everything that the HTTP door serves.
 func (h *hub) surface() (http.Handler, error) {
@@ -34,7 +38,7 @@ func (h *hub) surface() (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	pages, err := web.New(web.Deps{Check: h.mayOpenPages, Version: h.options.Version, Secure: h.cfg.TLS.Certificate != "", Log: h.log})
+	pages, err := web.New(web.Deps{Desk: h.login, Sessions: h.sessions, Changes: h.changes, Version: h.options.Version, Log: h.log})
 	if err != nil {
 		return nil, err
 	}
@@ -46,17 +50,20 @@ func (h *hub) surface() (http.Handler, error) {
 		{Pattern: "GET /mqtt", ZH: "经 WebSocket 的 MQTT", EN: "MQTT over WebSocket", Own: true, Handler: h.mqtt.Handler()},
 		h.metricsRoute(),
 		{Pattern: "GET /{$}", ZH: "控制台页面", EN: "The console", Handler: pages},
+		{Pattern: "GET /audit", ZH: "变更记录页面", EN: "The page of the record of changes", Handler: pages},
 		{Pattern: "/signin", ZH: "登录页面", EN: "Sign in to the pages", Handler: pages},
+		{Pattern: "GET /signin/oidc", ZH: "前往登录服务（OpenID Connect）", EN: "Go to the OpenID Connect issuer to sign in", Handler: pages},
+		{Pattern: "GET " + login.CallbackPath, ZH: "从登录服务返回", EN: "Come back from the issuer", Handler: pages},
 		{Pattern: "POST /signout", ZH: "退出登录", EN: "Sign out of the pages", Handler: pages},
 		{Pattern: "GET /static/", ZH: "页面所用的文件", EN: "Files of the pages", Handler: pages},
 	}
-	door := ingesthttp.New(h.cfg.HTTP, ingesthttp.Deps{Pipeline: h.pipeline, Gate: h.gate(), Mail: h.mail(), Log: h.log, Metrics: h.metrics})
+	door := ingesthttp.New(h.cfg.HTTP, ingesthttp.Deps{Pipeline: h.pipeline, Gate: h.gate(), Mail: h.mail(), Quotas: h.quotas, Log: h.log, Metrics: h.metrics})
 	h.hurry = door.Hurry
 	for _, r := range door.Routes() {
 		beside = append(beside, api.Beside{Pattern: r.Pattern, ZH: r.ZH, EN: r.EN, Own: true, Handler: r.Handler})
 	}
 	return api.New(api.Deps{
-		Registry: h.registry, Authority: h.authority, Enrolment: h.enrolment, Doors: h.doors, Presence: h.presence, Commands: h.commands, Twins: h.twins, Tokens: h.tokens, Audit: h.audit, Models: h.models, Scheduler: h.scheduler, Desk: h.rejects(),
+		Quotas: h.quotas, Registry: h.registry, Authority: h.authority, Enrolment: h.enrolment, Doors: h.doors, Presence: h.presence, Commands: h.commands, Twins: h.twins, Tokens: h.tokens, Sessions: h.sessions, Audit: h.audit, Models: h.models, Scheduler: h.scheduler, Desk: h.rejects(),
 		Answers: records.Answers{DB: h.records, Now: h.clock}, Sealer: h.sealer, Rates: rates.now, Ready: h.ready,
 		Version: h.options.Version, Log: h.log, Now: h.clock, Metrics: h.metrics, Beside: beside,
 	})
@@ -75,25 +82,19 @@ func (h *hub) metricsRoute() api.Beside {
 	return r
 }
 
-func (h *hub) mayOpenPages(ctx context.Context, token string) error {
-	t, err := h.tokens.Find(ctx, token)
-	if err != nil {
-		return err
-	}
-	if d := access.Allow(access.Caller{Name: t.Name, Role: t.Role, Region: t.Region}, access.ReadDevices, access.Anywhere); !d.Allowed {
-		return errors.New(d.EN)
-	}
-	return nil
-}
-
 // questions is the Prometheus API over the store.
 func (h *hub) questions() (http.Handler, error) {
+	secret := &grades{registry: h.registry}
 	q, err := query.New(h.cfg.Query, query.Source{
 		Store: h.allSeries(),
 		Visible: func(r *http.Request) (query.Scope, bool) {
 			c := access.CallerOf(r.Context())
 			d := access.Allow(c, access.ReadTelemetry, access.Anywhere)
-			return query.Scope{Region: c.Region}, d.Allowed
+			hidden, err := secret.hidden(c.Grade)
+			if err != nil {
+				h.log.Error("grades_not_known", "error", err)
+			}
+			return query.Scope{Region: c.Region, Hidden: hidden}, d.Allowed && err == nil
 		},
 		Periods:   &periods{registry: h.registry, presence: h.presence, clock: h.clock},
 		Metadata:  h.metadata,
@@ -184,10 +185,10 @@ func (r rejects) List(ctx context.Context, q api.RejectQuery) (api.RejectPage, e
 // Replay implements api.Desk.
 func (r rejects) Replay(ctx context.Context, f api.RejectFilter) (int, error) {
 	n, err := r.desk.Replay(ctx, chosen(f), r.pipeline.Ingest)
-	var rate *ingest.RateError
+	var over *quota.Exceeded
 	switch {
-	case errors.As(err, &rate):
-		err = &api.Later{Err: rate, After: rate.After}
+	case errors.As(err, &over):
+		err = &api.Later{Err: over, After: over.After}
 	case errors.Is(err, ingest.ErrBusy):
 		err = &api.Later{Err: ingest.ErrBusy, After: time.Second}
 	case errors.Is(err, ingest.ErrClosed):

@@ -34,7 +34,7 @@ func Verify(ctx context.Context, dir string, report func(string)) (findings int,
 		return 0, err
 	}
 	authority.Verify(filepath.Join(dir, authorityDir), found)
-	err = errors.Join(err, verifyRecords(ctx, path, found), desk.Verify(filepath.Join(dir, deskDir), found))
+	err = errors.Join(err, verifyRecords(ctx, dir, found), desk.Verify(filepath.Join(dir, deskDir), found))
 	return findings, err
 }
 
@@ -59,15 +59,20 @@ func verifySeries(ctx context.Context, of, dir string, found func(string)) error
 	return err
 }
 
-func verifyRecords(ctx context.Context, path string, found func(string)) error {
+func verifyRecords(ctx context.Context, dir string, found func(string)) error {
+	path := filepath.Join(dir, recordsFile)
 	db, err := records.OpenReadOnly(path)
 	if err != nil {
 		return err
 	}
-	if err := db.Check(ctx); err != nil && ctx.Err() == nil {
-		found(err.Error())
-	} else if n, _, err := (audit.Log{DB: db}).Verify(ctx); err != nil && ctx.Err() == nil {
-		found(fmt.Sprintf("%s: the record of changes after entry %d: %v", path, n, err))
+	damaged := db.Check(ctx)
+	if err := errors.Join(ctx.Err(), db.Close()); err != nil {
+		return err
 	}
-	return errors.Join(ctx.Err(), db.Close())
+	if damaged != nil {
+		found(damaged.Error())
+		return nil
+	}
+	_, err = VerifyAudit(ctx, dir, audit.Keys{}, nil, func(f audit.Finding) { found(path + ": the record of changes: " + f.Text) })
+	return err
 }

@@ -94,7 +94,7 @@ func Start(t testing.TB, binary, dir string, args ...string) *Hub {
 // Launch is Start for callers that take the error; args begin with the
 // subcommand, and their flags have the last word over the free ports.
 func Launch(binary, dir string, args ...string) (*Hub, error) {
-	h := &Hub{Dir: dir, output: &tail{most: 64 << 10}, ended: make(chan struct{})}
+	h := &Hub{Dir: dir, output: &tail{most: 1 << 20}, ended: make(chan struct{})}
 	_ = os.Remove(filepath.Join(dir, "hub.json"))
 	h.cmd = exec.Command(binary, slices.Concat(args[:1], []string{"--data", dir}, freePorts(), args[1:])...)
 	h.cmd.Stdout, h.cmd.Stderr = h.output, h.output

@@ -17,8 +17,6 @@ const maxFuture = 24 * time.Hour
 func (c Config) Check(path string) []strict.Error {
 	errs := slices.Concat(
 		strict.Between(path, "future_skew", c.FutureSkew, 0, maxFuture),
-		strict.AtLeast(path, "samples_per_second", c.SamplesPerSecond, 1),
-		strict.AtLeast(path, "series_per_device", c.SeriesPerDevice, 1),
 		strict.AtLeast(path, "max_series", c.MaxSeries, 1),
 		strict.AtLeast(path, "max_tags", c.MaxTags, 0),
 		strict.AtLeast(path, "max_name_bytes", c.MaxNameBytes, 1),

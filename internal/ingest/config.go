@@ -8,10 +8,6 @@ type Config struct {
 	FutureSkew time.Duration `yaml:"future_skew"`
 	// Windows narrows the accepted times for single kinds of devices.
 	Windows map[string]Window `yaml:"windows"`
-	// SamplesPerSecond is how many samples a device may send a second, on average over two seconds.
-	SamplesPerSecond int `yaml:"samples_per_second"`
-	// SeriesPerDevice is how many time series a device may have.
-	SeriesPerDevice int `yaml:"series_per_device"`
 	// MaxSeries is how many time series all devices together may have in use.
 	MaxSeries int `yaml:"max_series"`
 	// MaxTags is how many tags a sample may carry.
@@ -38,8 +34,6 @@ type Window struct {
 func DefaultConfig() Config {
 	return Config{
 		FutureSkew:        10 * time.Minute,
-		SamplesPerSecond:  100_000,
-		SeriesPerDevice:   2_000,
 		MaxSeries:         2_000_000,
 		MaxTags:           16,
 		MaxNameBytes:      200,

@@ -71,7 +71,7 @@ func reasonOf(err error) telemetry.Reason {
 }
 
 // identify makes sure that the device of every message is registered and in
-// use, and charges what it sent to its rate.
+// use, and charges what it sent to its quota.
 func (p *Pipeline) identify(d *Delivery) {
 	for _, i := range d.open {
 		m := &d.Messages[i]
@@ -81,7 +81,7 @@ func (p *Pipeline) identify(d *Delivery) {
 		case m.source.device.Load().Disabled:
 			m.refuse(telemetry.StageIdentify, telemetry.ReasonDeviceDisabled, fmt.Sprintf("device %q is disabled", m.Device))
 		default:
-			m.source.tokens.Add(-int64(m.last - m.first + m.statesEnd - m.states + len(m.Rejects)))
+			p.deps.Quotas.Samples(&m.source.meter, m.last-m.first+m.statesEnd-m.states+len(m.Rejects), d.now)
 		}
 	}
 }

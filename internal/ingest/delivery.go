@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/songhua-io/hub/internal/codec"
+	"github.com/songhua-io/hub/internal/quota"
 	"github.com/songhua-io/hub/internal/telemetry"
 )
 
@@ -13,6 +14,8 @@ import (
 // is ready.
 type Delivery struct {
 	Messages []Message
+	// From is taken over by messages that are added; Reset leaves it.
+	From *quota.Sender
 
 	now   time.Time
 	batch telemetry.Batch
@@ -50,7 +53,7 @@ func (d *Delivery) Add(device string, f codec.Format, payload []byte) *Message {
 		d.Messages = append(d.Messages, Message{})
 	}
 	m := &d.Messages[n]
-	m.Device, m.Format, m.Payload = device, f, payload
+	m.Device, m.From, m.Format, m.Payload = device, d.From, f, payload
 	return m
 }
 

@@ -30,6 +30,8 @@ type Credentials struct {
 // peer's connections then.
 type Peer struct {
 	Device *telemetry.Device
+	// Token is the name of a program's token; empty for devices.
+	Token string
 	// Gateway peers may speak for other devices; a door asks Gate.MaySpeak.
 	Gateway bool
 	Done    <-chan struct{}
@@ -38,7 +40,8 @@ type Peer struct {
 // Gate is whom the doors ask. Implementations keep no state for strangers.
 type Gate interface {
 	// Authenticate returns the peer behind the credentials, or ErrUnauthorized
-	// (wrapped with a reason for logs, never for the sender).
+	// (wrapped with a reason for logs, never for the sender), or a *quota.Exceeded
+	// (which the sender may read) where its address erred too often.
 	Authenticate(ctx context.Context, c Credentials) (*Peer, error)
 	// PSK returns the key of a device for DTLS; ErrUnauthorized when there is
 	// none. From is who asks for it.

@@ -90,7 +90,7 @@ func TestDeathsThatAMessageTellsOf(t *testing.T) {
 func TestALearnedPeriodIsFollowedOnAfterARestart(t *testing.T) {
 	s := newShelf(soilProbe())
 	p := ingest.New(ingest.DefaultConfig(), ingest.Deps{
-		Store: s, Directory: s, Notes: s, Desk: s, Period: func(string) time.Duration { return time.Hour },
+		Store: s, Directory: s, Notes: s, Desk: s, Quotas: allowed(), Period: func(string) time.Duration { return time.Hour },
 		Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Clock: func() time.Time { return noon }, Metrics: prometheus.NewRegistry(),
 	})
 	run(t, p)

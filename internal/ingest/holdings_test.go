@@ -42,7 +42,7 @@ func TestChangesOfTheRegistryUnderLoadLoseNoSampleAndKeepTheStore(t *testing.T) 
 	}
 	defer db.Close()
 	p := ingest.New(ingest.DefaultConfig(), ingest.Deps{
-		Store: db, Directory: s, Notes: s, Desk: s, Log: log, Clock: time.Now, Metrics: prometheus.NewRegistry(),
+		Store: db, Directory: s, Notes: s, Desk: s, Quotas: allowed(), Log: log, Clock: time.Now, Metrics: prometheus.NewRegistry(),
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)

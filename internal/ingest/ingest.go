@@ -6,9 +6,9 @@ package ingest
 
 import (
 	"errors"
-	"time"
 
 	"github.com/songhua-io/hub/internal/codec"
+	"github.com/songhua-io/hub/internal/quota"
 	"github.com/songhua-io/hub/internal/telemetry"
 )
 
@@ -32,6 +32,8 @@ type Message struct {
 	// Device is whose telemetry it is: the sender itself, or a device the
 	// transport has made sure the sender may speak for.
 	Device string
+	// From is whose quota the message counts for besides the device's; nil: nobody's.
+	From   *quota.Sender
 	Format codec.Format
 	// Payload must stay as it is until Ingest returns.
 	Payload []byte
@@ -47,9 +49,9 @@ type Message struct {
 	// Done says that the message may be acknowledged: Accepted and Rejects are
 	// final. Ingest leaves messages alone that are done.
 	Done bool
-	// After is when the message may be tried again, where its device was too
-	// fast: nothing of it was stored.
-	After time.Duration
+	// Over is set where a quota is used up, until it may be tried again: nothing
+	// of it was stored.
+	Over *quota.Exceeded
 	// Accepted is the number of samples and states that are durable.
 	Accepted int
 	// Rejects are what was not stored of this message, by rising Index.
@@ -77,38 +79,27 @@ var (
 	ErrClosed = errors.New("hub is shutting down")
 )
 
-// RateError holds back the messages of devices that sent more samples than they
-// may. Nothing of these was stored; the other messages of the delivery are done.
-type RateError struct {
-	Device string        // the first of them
-	After  time.Duration // when all may be tried again
-}
-
-func (e *RateError) Error() string {
-	return "device " + e.Device + " sends more samples a second than it may; try again in " + e.After.String()
-}
-
 // Ingest takes the messages of d through all stages and returns when what was
 // accepted of them is durable. The answers stand in d.Messages. It blocks for
 // as long as the store needs: the caller's waiting is the back-pressure.
 //
 // With an error, only messages that are Done may be acknowledged, and calling
-// again with the same delivery tries the others. A *RateError holds back those
-// of devices that were too fast, ErrBusy and ErrClosed all of them; any other
+// again with the same delivery tries the others. A *quota.Exceeded holds back
+// those of whom sends more than it may, ErrBusy and ErrClosed all of them; any other
 // error is a failure of the store after which the process ends.
 func (p *Pipeline) Ingest(d *Delivery) error {
 	begin := p.deps.Clock()
 	d.begin(begin)
 	round := p.flights.begin()
 	defer p.flights.end(round)
-	rate := p.open(d)
+	over := p.open(d)
 	if len(d.open) > 0 {
 		if err := p.take(d); err != nil {
 			return err
 		}
 	}
-	if rate != nil {
-		return rate
+	if over != nil {
+		return over
 	}
 	return nil
 }

@@ -20,6 +20,7 @@ import (
 
 	"github.com/songhua-io/hub/internal/codec"
 	"github.com/songhua-io/hub/internal/ingest"
+	"github.com/songhua-io/hub/internal/quota"
 	"github.com/songhua-io/hub/internal/telemetry"
 )
 
@@ -171,18 +172,37 @@ var noon = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 
 // start runs a pipeline over s until the test ends and returns what its Run
 // returned.
-func start(t testing.TB, cfg ingest.Config, s *shelf) (*ingest.Pipeline, func() error) {
+func start(t testing.TB, cfg ingest.Config, s *shelf, quotas ...func(*quota.Config)) (*ingest.Pipeline, func() error) {
 	t.Helper()
-	return startAt(t, cfg, s, func() time.Time { return noon })
+	return startAt(t, cfg, s, func() time.Time { return noon }, quotas...)
 }
 
-func startAt(t testing.TB, cfg ingest.Config, s *shelf, clock func() time.Time) (*ingest.Pipeline, func() error) {
+func startAt(t testing.TB, cfg ingest.Config, s *shelf, clock func() time.Time, quotas ...func(*quota.Config)) (*ingest.Pipeline, func() error) {
 	t.Helper()
 	p := ingest.New(cfg, ingest.Deps{
-		Store: s, Directory: s, Notes: s, Desk: s,
+		Store: s, Directory: s, Notes: s, Desk: s, Quotas: allowed(quotas...),
 		Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Clock: clock, Metrics: prometheus.NewRegistry(),
 	})
 	return p, run(t, p)
+}
+
+// allowed are the default quotas, changed.
+func allowed(quotas ...func(*quota.Config)) *quota.Quotas {
+	cfg := quota.DefaultConfig()
+	for _, change := range quotas {
+		change(&cfg)
+	}
+	return quota.New(cfg, noon, prometheus.NewRegistry())
+}
+
+// samplesPerSecond is the quota of samples.
+func samplesPerSecond(n int) func(*quota.Config) {
+	return func(q *quota.Config) { q.Device.SamplesPerSecond = n }
+}
+
+// unbounded are quotas that no benchmark reaches.
+func unbounded(q *quota.Config) {
+	q.Device = quota.DeviceConfig{Connections: 1, MessagesPerSecond: 1 << 30, BytesPerSecond: 1 << 32, SamplesPerSecond: 1 << 32, Series: 1000}
 }
 
 // run runs a pipeline until the test ends and returns what its Run returned.
@@ -226,13 +246,13 @@ func TestASampleIsStoredUnderTheLabelsOfTheRegistry(t *testing.T) {
 
 func TestRejectsNameStageReasonAndValueAndKeepTheRest(t *testing.T) {
 	cfg := ingest.DefaultConfig()
-	cfg.SeriesPerDevice, cfg.MaxTags = 3, 2
+	cfg.MaxTags = 2
 	disabled := soilProbe()
 	disabled.ID, disabled.Disabled = "off", true
 	secret := soilProbe()
 	secret.ID, secret.Grade = "secret", telemetry.Important
 	s := newShelf(soilProbe(), disabled, secret)
-	p, _ := start(t, cfg, s)
+	p, _ := start(t, cfg, s, func(q *quota.Config) { q.Device.Series = 3 })
 	future, past := noon.Add(11*time.Minute).UnixMilli(), noon.Add(-401*24*time.Hour).UnixMilli()
 
 	for _, c := range []struct {
@@ -383,10 +403,8 @@ func TestShutdownAnswersWhatWaitsAndRefusesTheRest(t *testing.T) {
 }
 
 func TestADeviceThatSendsTooFastIsToldWhenToGoOn(t *testing.T) {
-	cfg := ingest.DefaultConfig()
-	cfg.SamplesPerSecond = 10
 	s := newShelf(soilProbe())
-	p, _ := start(t, cfg, s)
+	p, _ := start(t, ingest.DefaultConfig(), s, samplesPerSecond(10))
 	var lines strings.Builder
 	for i := range 30 {
 		fmt.Fprintf(&lines, "m v=%d %d\n", i, noon.UnixNano()-int64(i)*1e6)
@@ -394,20 +412,18 @@ func TestADeviceThatSendsTooFastIsToldWhenToGoOn(t *testing.T) {
 	send(t, p, "t1", lines.String())
 	var d ingest.Delivery
 	d.Add("t1", codec.Auto, []byte(`{"a": 1}`))
-	var rate *ingest.RateError
-	if err := p.Ingest(&d); !errors.As(err, &rate) || rate.After <= 0 || rate.Device != "t1" {
+	var rate *quota.Exceeded
+	if err := p.Ingest(&d); !errors.As(err, &rate) || rate.After <= 0 || rate.Name != "t1" {
 		t.Fatalf("Ingest: %v", err)
 	}
 }
 
 func TestADeviceThatSendsTooFastHoldsBackNoOther(t *testing.T) {
-	cfg := ingest.DefaultConfig()
-	cfg.SamplesPerSecond = 10
 	other := soilProbe()
 	other.ID = "t2"
 	s := newShelf(soilProbe(), other)
 	now := noon
-	p, _ := startAt(t, cfg, s, func() time.Time { return now })
+	p, _ := startAt(t, ingest.DefaultConfig(), s, func() time.Time { return now }, samplesPerSecond(10))
 	var lines strings.Builder
 	for i := range 30 {
 		fmt.Fprintf(&lines, "m v=%d %d\n", i, noon.UnixNano()-int64(i)*1e6)
@@ -421,14 +437,14 @@ func TestADeviceThatSendsTooFastHoldsBackNoOther(t *testing.T) {
 	outcome := func() (done []bool) {
 		for _, m := range d.Messages {
 			done = append(done, m.Done)
-			if m.Done == (m.After > 0) {
-				t.Errorf("done %v, but to be tried again after %v", m.Done, m.After)
+			if m.Done == (m.Over != nil) {
+				t.Errorf("done %v, but to be tried again after %v", m.Done, m.Over)
 			}
 		}
 		return done
 	}
-	var rate *ingest.RateError
-	if err := p.Ingest(&d); !errors.As(err, &rate) || rate.Device != "t1" || rate.After != d.Messages[1].After {
+	var rate *quota.Exceeded
+	if err := p.Ingest(&d); !errors.As(err, &rate) || rate.Name != "t1" || rate.After != d.Messages[1].Over.After {
 		t.Fatalf("Ingest: %v", err)
 	}
 	if diff := gocmp.Diff([]bool{true, false, true, false, true}, outcome()); diff != "" {
@@ -544,10 +560,8 @@ func BenchmarkIngest(b *testing.B) {
 	for _, n := range []int{1, 20} {
 		b.Run(fmt.Sprintf("samples=%d", n), func(b *testing.B) {
 			s := newShelf(soilProbe())
-			cfg := ingest.DefaultConfig()
-			cfg.SamplesPerSecond = 1 << 32
-			p := ingest.New(cfg, ingest.Deps{
-				Store: discard{}, Directory: s, Notes: s, Desk: s,
+			p := ingest.New(ingest.DefaultConfig(), ingest.Deps{
+				Store: discard{}, Directory: s, Notes: s, Desk: s, Quotas: allowed(unbounded),
 				Log: slog.Default(), Clock: time.Now, Metrics: prometheus.NewRegistry(),
 			})
 			go func() { _ = p.Run(b.Context()) }()

@@ -30,6 +30,9 @@ type rule struct {
 	// flagged is the time of the newest sample out of range that no good one has
 	// followed, ms; 0 when there is none.
 	flagged int64
+	// good is the time of the newest sample within the range, ms; 0 when none came
+	// since the hub started.
+	good int64
 }
 
 // speaks reports whether a sample with this unit belongs to the series.
@@ -104,6 +107,7 @@ type flag struct {
 	rule    *rule
 	message int32 // index in Messages
 	sample  int32 // index in batch.Samples
+	at      int64 // ms
 	value   float64
 }
 
@@ -124,10 +128,18 @@ func (p *Pipeline) judge(d *Delivery, src *source, r *rule, i int32, k int) {
 			p.metrics.unflagged.Inc()
 			return
 		}
+		d.flags = append(d.flags, flag{r, i, int32(k), s.Time, 1})
+		if s.Time < r.good { // late: it is history, and must not stand as what is now
+			d.flags = append(d.flags, flag{r, i, int32(k), r.good, 0})
+			return
+		}
 		r.flagged = max(r.flagged, s.Time)
-		d.flags = append(d.flags, flag{r, i, int32(k), 1})
-	case r.flagged != 0 && s.Time > r.flagged && !math.IsNaN(s.Value):
-		d.flags = append(d.flags, flag{r, i, int32(k), 0})
+	case math.IsNaN(s.Value):
+	default:
+		r.good = max(r.good, s.Time)
+		if r.flagged != 0 && s.Time > r.flagged {
+			d.flags = append(d.flags, flag{r, i, int32(k), s.Time, 0})
+		}
 	}
 }
 
@@ -136,7 +148,7 @@ func (p *Pipeline) judge(d *Delivery, src *source, r *rule, i int32, k int) {
 func (p *Pipeline) claimFlag(src *source, r *rule, s *telemetry.Sample) bool {
 	says, _ := p.modelled(src, s)
 	labels, bad := p.labels(src, s, says.tag)
-	if bad.Reason != "" || len(src.ids[plainStore])+len(src.ids[sealedStore]) >= p.cfg.SeriesPerDevice {
+	if bad.Reason != "" || len(src.ids[plainStore])+len(src.ids[sealedStore]) >= p.deps.Quotas.Series() {
 		return false
 	}
 	for i := range labels {
@@ -160,7 +172,7 @@ func (p *Pipeline) writeFlags(d *Delivery) error {
 	var points [stores][]telemetry.Point
 	for _, f := range d.flags {
 		if d.stored(f.rule.store, f.sample) {
-			points[f.rule.store] = append(points[f.rule.store], telemetry.Point{Series: f.rule.flag, Time: d.batch.Samples[f.sample].Time, Value: f.value})
+			points[f.rule.store] = append(points[f.rule.store], telemetry.Point{Series: f.rule.flag, Time: f.at, Value: f.value})
 		}
 	}
 	if err := p.write(points); err != nil {
@@ -170,7 +182,7 @@ func (p *Pipeline) writeFlags(d *Delivery) error {
 		if f.value == 0 && d.stored(f.rule.store, f.sample) {
 			src := d.Messages[f.message].source
 			src.mu.Lock()
-			if d.batch.Samples[f.sample].Time > f.rule.flagged {
+			if f.at > f.rule.flagged {
 				f.rule.flagged = 0
 			}
 			src.mu.Unlock()

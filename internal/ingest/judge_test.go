@@ -15,6 +15,7 @@ import (
 
 	"github.com/songhua-io/hub/internal/codec"
 	"github.com/songhua-io/hub/internal/ingest"
+	"github.com/songhua-io/hub/internal/quota"
 	"github.com/songhua-io/hub/internal/telemetry"
 )
 
@@ -81,6 +82,7 @@ func TestSamplesOutOfRangeAreStoredAndFlagged(t *testing.T) {
 		{"temperature", "Cel", -85, 22, 1}, // history within: the newest is still out
 		{"temperature", "", -60, 60, 1},    // the bound belongs to the range
 		{"temperature", "Cel", -50, 20, 1},
+		{"temperature", "Cel", -55, 70, 1}, // history out of range: the newest is still within
 		{"temperature", "Cel", -50, 99, 0}, // refused: another value is there
 		{"moisture", "%", -40, -1, 1},
 		{"battery", "V", -40, 1e9, 1},
@@ -92,8 +94,8 @@ func TestSamplesOutOfRangeAreStoredAndFlagged(t *testing.T) {
 	}
 	want := []string{
 		"battery -40 1e+09", "moisture -40 -1", "moisture_out_of_range -40 1",
-		"temperature -50 20", "temperature -60 60", "temperature -70 -41", "temperature -80 61", "temperature -85 22", "temperature -90 21.5",
-		"temperature_out_of_range -60 0", "temperature_out_of_range -70 1", "temperature_out_of_range -80 1",
+		"temperature -50 20", "temperature -55 70", "temperature -60 60", "temperature -70 -41", "temperature -80 61", "temperature -85 22", "temperature -90 21.5",
+		"temperature_out_of_range -50 0", "temperature_out_of_range -55 1", "temperature_out_of_range -60 0", "temperature_out_of_range -70 1", "temperature_out_of_range -80 1",
 		"wind -40 1e+09",
 	}
 	if diff := gocmp.Diff(want, s.short()); diff != "" {
@@ -160,7 +162,7 @@ func TestAnotherUnitThanTheModelsIsToldAndNotConverted(t *testing.T) {
 	s := newShelf(modelledProbe(false))
 	reg := prometheus.NewRegistry()
 	p := ingest.New(ingest.DefaultConfig(), ingest.Deps{
-		Store: s, Directory: s, Notes: s, Desk: s, Log: slog.New(slog.DiscardHandler), Clock: func() time.Time { return noon }, Metrics: reg,
+		Store: s, Directory: s, Notes: s, Desk: s, Quotas: allowed(), Log: slog.New(slog.DiscardHandler), Clock: func() time.Time { return noon }, Metrics: reg,
 	})
 	run(t, p)
 	for _, c := range []struct {
@@ -227,10 +229,8 @@ func counted(t *testing.T, reg *prometheus.Registry, name, label string) float64
 }
 
 func TestAFlagThatFindsNoRoomCostsNoSample(t *testing.T) {
-	cfg := ingest.DefaultConfig()
-	cfg.SeriesPerDevice = 1
 	s := newShelf(modelledProbe(false))
-	p, _ := start(t, cfg, s)
+	p, _ := start(t, ingest.DefaultConfig(), s, func(q *quota.Config) { q.Device.Series = 1 })
 	if m := send(t, p, "t1", senml("temperature", "", -10, 70)); m.Accepted != 1 {
 		t.Errorf("%v", m.Rejects)
 	}
@@ -244,7 +244,7 @@ func safe(t *testing.T, s *shelf) (*ingest.Pipeline, *shelf) {
 	t.Helper()
 	sealed := newShelf()
 	p := ingest.New(ingest.DefaultConfig(), ingest.Deps{
-		Store: s, Sealed: sealed, Directory: s, Notes: s, Desk: s,
+		Store: s, Sealed: sealed, Directory: s, Notes: s, Desk: s, Quotas: allowed(),
 		Log: slog.New(slog.DiscardHandler), Clock: func() time.Time { return noon }, Metrics: prometheus.NewRegistry(),
 	})
 	run(t, p)
@@ -287,7 +287,7 @@ func TestTheHighestGradeDecidesWhereASeriesLies(t *testing.T) {
 			// Without such a store the same data are refused, and only they.
 			s = newShelf(gradedProbe(c.device, c.model, c.metric))
 			p = ingest.New(ingest.DefaultConfig(), ingest.Deps{
-				Store: s, Unsealed: "store.graded_dir is not set", Directory: s, Notes: s, Desk: s,
+				Store: s, Unsealed: "store.graded_dir is not set", Directory: s, Notes: s, Desk: s, Quotas: allowed(),
 				Log: slog.New(slog.DiscardHandler), Clock: func() time.Time { return noon }, Metrics: prometheus.NewRegistry(),
 			})
 			run(t, p)
@@ -394,10 +394,8 @@ func BenchmarkIngestOfAModel(b *testing.B) {
 			device := soilProbe()
 			device.Model = c.model
 			s := newShelf(device)
-			cfg := ingest.DefaultConfig()
-			cfg.SamplesPerSecond = 1 << 32
-			p := ingest.New(cfg, ingest.Deps{
-				Store: discard{}, Directory: s, Notes: s, Desk: s,
+			p := ingest.New(ingest.DefaultConfig(), ingest.Deps{
+				Store: discard{}, Directory: s, Notes: s, Desk: s, Quotas: allowed(unbounded),
 				Log: slog.Default(), Clock: time.Now, Metrics: prometheus.NewRegistry(),
 			})
 			go func() { _ = p.Run(b.Context()) }()

@@ -8,18 +8,17 @@ import (
 )
 
 type metrics struct {
-	stage       []prometheus.Observer // as stages
-	messages    []prometheus.Counter  // by codec.Format
-	rejects     *prometheus.CounterVec
-	forged      prometheus.Counter
-	unflagged   prometheus.Counter
-	foreign     [2]prometheus.Counter // samples in another unit than the model's: convertible, not
-	rateLimited prometheus.Counter
-	busy        prometheus.Counter
-	commit      prometheus.Histogram
-	commitWait  prometheus.Histogram
-	groups      prometheus.Histogram
-	notes       prometheus.Histogram
+	stage      []prometheus.Observer // as stages
+	messages   []prometheus.Counter  // by codec.Format
+	rejects    *prometheus.CounterVec
+	forged     prometheus.Counter
+	unflagged  prometheus.Counter
+	foreign    [2]prometheus.Counter // samples in another unit than the model's: convertible, not
+	busy       prometheus.Counter
+	commit     prometheus.Histogram
+	commitWait prometheus.Histogram
+	groups     prometheus.Histogram
+	notes      prometheus.Histogram
 }
 
 // seconds are the buckets of everything that takes time on a sample's way:
@@ -40,14 +39,13 @@ func newMetrics(reg prometheus.Registerer, p *Pipeline) *metrics {
 		return h
 	}
 	m := &metrics{
-		forged:      counter("hub_ingest_forged_tags_total", "Tags left out because the registry alone sets them."),
-		unflagged:   counter("hub_ingest_unflagged_total", "Samples out of range that were stored without their flag: the device has as many series as it may."),
-		rateLimited: counter("hub_ingest_rate_limited_total", "Deliveries of which messages were held back because their device sends too fast."),
-		busy:        counter("hub_ingest_busy_total", "Deliveries refused because too many samples waited for the store."),
-		commit:      histogram("hub_ingest_commit_seconds", "Time of one group commit, fsync included.", seconds()),
-		commitWait:  histogram("hub_ingest_commit_wait_seconds", "Time a delivery waited until it was durable.", seconds()),
-		notes:       histogram("hub_ingest_notes_seconds", "Time of one write of states and units, fsync included.", seconds()),
-		groups:      histogram("hub_ingest_commit_samples", "Samples that shared one commit.", prometheus.ExponentialBuckets(1, 8, 8)),
+		forged:     counter("hub_ingest_forged_tags_total", "Tags left out because the registry alone sets them."),
+		unflagged:  counter("hub_ingest_unflagged_total", "Samples out of range that were stored without their flag: the device has as many series as it may."),
+		busy:       counter("hub_ingest_busy_total", "Deliveries refused because too many samples waited for the store."),
+		commit:     histogram("hub_ingest_commit_seconds", "Time of one group commit, fsync included.", seconds()),
+		commitWait: histogram("hub_ingest_commit_wait_seconds", "Time a delivery waited until it was durable.", seconds()),
+		notes:      histogram("hub_ingest_notes_seconds", "Time of one write of states and units, fsync included.", seconds()),
+		groups:     histogram("hub_ingest_commit_samples", "Samples that shared one commit.", prometheus.ExponentialBuckets(1, 8, 8)),
 	}
 	stageSeconds := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "hub_ingest_stage_seconds", Help: "Time of one delivery in each stage.", Buckets: seconds(),

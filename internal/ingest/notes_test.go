@@ -11,6 +11,7 @@ import (
 
 	"github.com/songhua-io/hub/internal/codec"
 	"github.com/songhua-io/hub/internal/ingest"
+	"github.com/songhua-io/hub/internal/quota"
 	"github.com/songhua-io/hub/internal/telemetry"
 )
 
@@ -134,10 +135,8 @@ func TestARepeatedStateIsAsNewAsItsLastReport(t *testing.T) {
 }
 
 func TestStatesCountForTheRate(t *testing.T) {
-	cfg := ingest.DefaultConfig()
-	cfg.SamplesPerSecond = 10
 	s := newShelf(soilProbe())
-	p, _ := start(t, cfg, s)
+	p, _ := start(t, ingest.DefaultConfig(), s, samplesPerSecond(10))
 	var names []string
 	for i := range 30 {
 		names = append(names, fmt.Sprintf(`"s%d": "x"`, i))
@@ -145,7 +144,7 @@ func TestStatesCountForTheRate(t *testing.T) {
 	send(t, p, "t1", "{"+strings.Join(names, ",")+"}")
 	var d ingest.Delivery
 	d.Add("t1", codec.Auto, []byte(`{"a": 1}`))
-	if err, rate := p.Ingest(&d), (*ingest.RateError)(nil); !errors.As(err, &rate) {
+	if err, rate := p.Ingest(&d), (*quota.Exceeded)(nil); !errors.As(err, &rate) {
 		t.Errorf("after 30 states at 10 a second: %v", err)
 	}
 }

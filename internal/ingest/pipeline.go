@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/songhua-io/hub/internal/quota"
 	"github.com/songhua-io/hub/internal/telemetry"
 )
 
@@ -64,6 +65,8 @@ type Deps struct {
 	Directory Directory
 	Notes     Notes
 	Desk      Desk
+	// Quotas bound what a device may send, and how many series it may have.
+	Quotas *quota.Quotas
 	// Period returns the reporting period of a device that was learned before
 	// the hub started, 0 when there is none. It is asked once per device.
 	Period  func(device string) time.Duration
@@ -105,34 +108,58 @@ func New(cfg Config, deps Deps) *Pipeline {
 }
 
 // open finds the source of every message that is not done and opens those
-// whose device is not over its rate. The others are held back, which the error
-// says. Unknown devices have no source.
-func (p *Pipeline) open(d *Delivery) *RateError {
-	var rate *RateError
-	var last *source
-	var wait time.Duration
+// that no quota holds back; it returns the one with the longest wait. Messages
+// of one device in a row count together. Unknown devices have no source.
+func (p *Pipeline) open(d *Delivery) (longest *quota.Exceeded) {
+	var last *Message
 	for i := range d.Messages {
 		m := &d.Messages[i]
 		if m.Done {
 			continue
 		}
-		if last == nil || last.id != m.Device {
-			if last, wait = p.source(m.Device), 0; last != nil {
-				wait = last.overRate(d.now.UnixMilli(), p.cfg.SamplesPerSecond)
-			}
+		if last != nil && last.Device == m.Device && last.From == m.From {
+			m.source, m.Over = last.source, last.Over
+		} else if m.source, m.Over = p.source(m.Device), nil; m.source != nil {
+			messages, bytes := d.row(i)
+			m.Over = p.deps.Quotas.Messages(&m.source.meter, m.Device, m.From, messages, bytes, d.now)
 		}
-		m.source, m.After = last, wait
-		if wait == 0 {
+		if last = m; m.Over == nil {
 			d.open = append(d.open, int32(i))
+		} else if longest == nil || longest.After < m.Over.After {
+			longest = m.Over
+		}
+	}
+	return longest
+}
+
+// row counts the messages to be taken from the i-th on that have its device and
+// sender, and their bytes.
+func (d *Delivery) row(i int) (messages, bytes int) {
+	first := &d.Messages[i]
+	for ; i < len(d.Messages); i++ {
+		m := &d.Messages[i]
+		if m.Done {
 			continue
 		}
-		if rate == nil {
-			rate = &RateError{Device: m.Device}
-			p.metrics.rateLimited.Inc()
+		if m.Device != first.Device || m.From != first.From {
+			break
 		}
-		rate.After = max(rate.After, wait)
+		messages, bytes = messages+1, bytes+len(m.Payload)
 	}
-	return rate
+	return messages, bytes
+}
+
+// Standing returns the quota of a device's messages, or of their sender's, that
+// is nearest to its end.
+func (p *Pipeline) Standing(device string, from *quota.Sender) quota.Standing {
+	p.mu.RLock()
+	s := p.sources[device]
+	p.mu.RUnlock()
+	meter := &quota.Meter{} // of one that has sent nothing
+	if s != nil {
+		meter = &s.meter
+	}
+	return p.deps.Quotas.Standing(meter, from, p.deps.Clock())
 }
 
 // source returns the memory of a registered device, nil for an unknown one: a

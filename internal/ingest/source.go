@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/songhua-io/hub/internal/quota"
 	"github.com/songhua-io/hub/internal/telemetry"
 )
 
@@ -24,8 +25,7 @@ type source struct {
 	period   atomic.Int64 // reporting period as far as learned, ms
 	known    atomic.Int64 // the same, once it was seen often enough; 0 before
 	count    atomic.Int64 // series in use
-	tokens   atomic.Int64 // samples that may still be sent; negative is debt
-	refilled atomic.Int64 // hub's time of the last refill, ms
+	meter    quota.Meter
 
 	mu     sync.Mutex
 	labels []telemetry.Label // of the device, sorted
@@ -109,26 +109,6 @@ func (s *source) stamp(now int64) int64 {
 		return s.stamped + 1
 	}
 	return now
-}
-
-// overRate returns how long the device must wait before it may send again; 0
-// when it may. Two seconds' worth of samples may come at once.
-func (s *source) overRate(now int64, perSecond int) time.Duration {
-	last := s.refilled.Load()
-	if now > last && s.refilled.CompareAndSwap(last, now) {
-		full := int64(2 * perSecond)
-		earned := full
-		if gone := now - last; gone < 2000 {
-			earned = gone * int64(perSecond) / 1000
-		}
-		if t := s.tokens.Add(earned); t > full {
-			s.tokens.Add(full - t)
-		}
-	}
-	if t := s.tokens.Load(); t < 0 {
-		return time.Duration(-t) * time.Second / time.Duration(perSecond)
-	}
-	return 0
 }
 
 // liveFor is how old the newest sample of a delivery may be to count as live,

@@ -36,6 +36,9 @@ func (p *Pipeline) validate(d *Delivery) {
 			}
 			to, r := p.seriesOf(src, s)
 			if r.Reason != "" {
+				if r.Reason == telemetry.ReasonSeriesLimit && p.full(src) {
+					p.deps.Quotas.RefusedSeries(m.From)
+				}
 				m.Rejects = append(m.Rejects, r)
 				continue
 			}
@@ -133,8 +136,8 @@ func (p *Pipeline) newSeries(src *source, s *telemetry.Sample) (series, telemetr
 		return series{}, r
 	}
 	// Spellings of one series (other orders of tags) are bounded as series are.
-	if len(src.plain)+len(src.tagged) >= p.cfg.SeriesPerDevice {
-		return series{}, rejectSample(s, telemetry.ReasonSeriesLimit, fmt.Sprintf("device %q has %d series, as many as it may; refused %q", src.id, p.cfg.SeriesPerDevice, clip(s.Metric)))
+	if p.full(src) {
+		return series{}, rejectSample(s, telemetry.ReasonSeriesLimit, fmt.Sprintf("device %q has %d series, as many as it may; refused %q", src.id, p.deps.Quotas.Series(), clip(s.Metric)))
 	}
 	to := series{rule: says.rule}
 	var ok bool
@@ -151,6 +154,12 @@ func (p *Pipeline) newSeries(src *source, s *telemetry.Sample) (series, telemetr
 	src.tagged[string(appendKey(nil, s, says.unit))] = to
 	src.foreign = src.foreign || len(says.unit) > 0
 	return to, telemetry.Reject{}
+}
+
+// full reports whether a device has as many series as it may. The caller holds
+// src.mu.
+func (p *Pipeline) full(src *source) bool {
+	return len(src.plain)+len(src.tagged) >= p.deps.Quotas.Series()
 }
 
 // claim returns the id of a series in a store; 0 where there is no such store,

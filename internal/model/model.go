@@ -85,6 +85,9 @@ func gradeOf(s string) telemetry.Grade {
 	return g
 }
 
+// Highest is the highest grade that anything of the model can have.
+func (m *Model) Highest() telemetry.Grade { return m.view.Highest() }
+
 // Command reports why a device of this model may not be asked for something; a
 // nil model, and one that describes no commands, allow everything. Absent
 // parameters count as an empty object.

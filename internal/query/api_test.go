@@ -430,6 +430,31 @@ func TestBoundsOnSizeAreToldAndCounted(t *testing.T) {
 	}
 }
 
+// The parser takes a minute of a processor for a megabyte of these, and no
+// deadline reaches into it.
+func TestExpressionsThatOnlyTheParserFeelsAreRefused(t *testing.T) {
+	h := serve(t, nil)
+	for _, c := range []struct {
+		what, query string
+		code        int
+	}{
+		{"parentheses", strings.Repeat("(", 100_000) + "1" + strings.Repeat(")", 100_000), 400},
+		{"operators", "1" + strings.Repeat("+1", 100_000), 400},
+		{"operators between strings", `"a"` + strings.Repeat(`=="\"a"`, 20_000), 400},
+		{"operators behind a comment", "# \"\n1" + strings.Repeat("+1", 100_000), 400},
+		{"sets", "v" + strings.Repeat(" or v", 50_000), 400},
+		{"functions", strings.Repeat("sum(", 100_000) + "v" + strings.Repeat(")", 100_000), 400},
+		{"a long regular expression", `count(v{device=~"` + strings.Repeat("device-1|", 30_000) + `x"}) or vector(0)`, 200},
+	} {
+		for _, path := range []string{"/query", "/format_query", "/parse_query"} {
+			code, body := h.form(path, url.Values{"query": {c.query}})
+			if code != c.code || code == 400 && !strings.Contains(body, "ask several questions") {
+				t.Errorf("%s of %s: %d %.200s", path, c.what, code, body)
+			}
+		}
+	}
+}
+
 // slowStore answers when it is told to.
 type slowStore struct {
 	storage.Queryable

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
-	"strings"
 	"sync"
 	"time"
 
@@ -175,7 +173,7 @@ func (q *heldQuerier) hold(device string) int64 {
 // holdOf is the hold of a series. What the hub itself writes of a device comes
 // once a minute, whatever the device's period is.
 func (q *heldQuerier) holdOf(l labels.Labels) int64 {
-	device := l.Get("device")
+	device := l.Get(deviceLabel)
 	if device == "" || l.Get("job") == OwnJob {
 		return plainHold.Milliseconds()
 	}
@@ -217,12 +215,8 @@ func (l *longOnes) matcher() (*labels.Matcher, error) {
 	if same := len(l.of) == len(devices) && (len(devices) == 0 || &l.of[0] == &devices[0]); same && l.made != nil {
 		return l.made, nil
 	}
-	quoted := make([]string, len(devices))
-	for i, d := range devices {
-		quoted[i] = regexp.QuoteMeta(d)
-	}
 	// Without devices it matches what has none, which is in no band but fast.
-	m, err := labels.NewMatcher(labels.MatchRegexp, "device", strings.Join(quoted, "|"))
+	m, err := labels.NewMatcher(labels.MatchRegexp, deviceLabel, oneOf(devices))
 	if err != nil {
 		return nil, fmt.Errorf("devices with long periods: %w", err)
 	}
@@ -234,7 +228,7 @@ func (l *longOnes) matcher() (*labels.Matcher, error) {
 // name one.
 func soleDevice(ms []*labels.Matcher) (string, bool) {
 	for _, m := range ms {
-		if m.Name == "device" && m.Type == labels.MatchEqual {
+		if m.Name == deviceLabel && m.Type == labels.MatchEqual {
 			return m.Value, true
 		}
 	}

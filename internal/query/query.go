@@ -1,7 +1,7 @@
 // Package query answers the Prometheus HTTP API over a store: whoever asks sees
-// the series of the region they may see and no others, every question is
-// bounded in time, samples and memory, and an instant selector holds the last
-// value of a device for two and a half of its reporting periods.
+// the series of the region and the grade that they may see and no others, every
+// question is bounded in time, samples and memory, and an instant selector holds
+// the last value of a device for two and a half of its reporting periods.
 package query
 
 import (
@@ -158,7 +158,7 @@ func New(c Config, s Source, log *slog.Logger, reg prometheus.Registerer) (*API,
 	}
 	a := &API{
 		config: c, source: s, log: log, now: s.Clock, metrics: m, samples: newSamples(c), answers: memory, patience: patience,
-		parser: parser.NewParser(parser.Options{}),
+		parser: boundedParser{parser.NewParser(parser.Options{})},
 		gate:   newGate(c.MaxConcurrency, c.MaxQueue, m),
 		store:  confined{s.Store, c.MaxSeries},
 		long:   &longOnes{periods: s.Periods},

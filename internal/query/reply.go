@@ -1,6 +1,7 @@
 package query
 
 import (
+	"context"
 	"net/http"
 	"strconv"
 	"strings"
@@ -50,12 +51,16 @@ const (
 	minRate  = 512 << 10
 )
 
-// send writes what was collected. The deadline it sets is taken back by the
-// server's own with the next request.
-func (r *reply) send() {
+// send writes what was collected, unless the right to it ended meanwhile, and
+// ctx with it. The deadline it sets is taken back by the server's own with the
+// next request, and by whoever ends ctx.
+func (r *reply) send(ctx context.Context) {
 	allowed := r.api.patience + time.Duration((r.size+int64(len(r.b)))/minRate)*time.Second
 	// Only recorders of tests know no deadlines.
 	_ = http.NewResponseController(r.to).SetWriteDeadline(time.Now().Add(allowed))
+	if ctx.Err() != nil && r.code == http.StatusOK {
+		r.api.fail(r, &failure{canceled, context.Cause(ctx)})
+	}
 	if r.code == http.StatusNoContent {
 		r.to.WriteHeader(r.code)
 		return

@@ -112,7 +112,7 @@ func (a *API) serve(path string, reads bool, h func(*reply, *request)) http.Hand
 		}()
 		a.allowOrigin(w, r)
 		a.collect(c, w, r, reads, h)
-		c.send()
+		c.send(r.Context())
 	})
 }
 

@@ -12,8 +12,12 @@ import (
 )
 
 // Scope is what a caller may see: the series whose label region begins with
-// Region. An empty Region sees everything, series without a region included.
-type Scope struct{ Region string }
+// Region, but for what is hidden from it. An empty Region sees everything else,
+// series without a region included.
+type Scope struct {
+	Region string
+	Hidden *Hidden
+}
 
 type scopeKey struct{}
 
@@ -24,20 +28,21 @@ func withScope(ctx context.Context, s Scope) context.Context {
 // errNoScope is what a read without a scope gets: nothing is visible by default.
 var errNoScope = errors.New("no scope: it is not known what the caller may see")
 
-// confine adds to the matchers the one that keeps other regions out.
-func confine(ctx context.Context, ms []*labels.Matcher) ([]*labels.Matcher, error) {
+// confine adds to the matchers the one that keeps other regions out, and returns
+// what is hidden of the rest.
+func confine(ctx context.Context, ms []*labels.Matcher) ([]*labels.Matcher, *Hidden, error) {
 	s, ok := ctx.Value(scopeKey{}).(Scope)
 	switch {
 	case !ok:
-		return nil, errNoScope
+		return nil, nil, errNoScope
 	case s.Region == "":
-		return ms, nil
+		return ms, s.Hidden, nil
 	}
-	m, err := labels.NewMatcher(labels.MatchRegexp, "region", regexp.QuoteMeta(s.Region)+".*")
+	m, err := labels.NewMatcher(labels.MatchRegexp, regionLabel, regexp.QuoteMeta(s.Region)+".*")
 	if err != nil {
-		return nil, fmt.Errorf("region prefix %q: %w", s.Region, err)
+		return nil, nil, fmt.Errorf("region prefix %q: %w", s.Region, err)
 	}
-	return append(ms[:len(ms):len(ms)], m), nil
+	return append(ms[:len(ms):len(ms)], m), s.Hidden, nil
 }
 
 // confined is a store of which a read sees the part that the scope in its
@@ -61,27 +66,31 @@ type confinedQuerier struct {
 }
 
 func (q *confinedQuerier) Select(ctx context.Context, sorted bool, hints *storage.SelectHints, ms ...*labels.Matcher) storage.SeriesSet {
-	ms, err := confine(ctx, ms)
+	ms, hidden, err := confine(ctx, ms)
 	if err != nil {
 		return storage.ErrSeriesSet(err)
 	}
-	return &boundedSet{q.Querier.Select(ctx, sorted, hints, ms...), q.budget}
+	return &boundedSet{hidden.selectFrom(ctx, q.Querier, sorted, hints, ms), q.budget}
 }
 
 func (q *confinedQuerier) LabelValues(ctx context.Context, name string, hints *storage.LabelHints, ms ...*labels.Matcher) ([]string, annotations.Annotations, error) {
-	ms, err := confine(ctx, ms)
+	ms, hidden, err := confine(ctx, ms)
 	if err != nil {
 		return nil, nil, err
 	}
-	return q.Querier.LabelValues(ctx, name, hints, ms...)
+	return hidden.find(ms, func(ms ...*labels.Matcher) ([]string, annotations.Annotations, error) {
+		return q.Querier.LabelValues(ctx, name, hints, ms...)
+	})
 }
 
 func (q *confinedQuerier) LabelNames(ctx context.Context, hints *storage.LabelHints, ms ...*labels.Matcher) ([]string, annotations.Annotations, error) {
-	ms, err := confine(ctx, ms)
+	ms, hidden, err := confine(ctx, ms)
 	if err != nil {
 		return nil, nil, err
 	}
-	return q.Querier.LabelNames(ctx, hints, ms...)
+	return hidden.find(ms, func(ms ...*labels.Matcher) ([]string, annotations.Annotations, error) {
+		return q.Querier.LabelNames(ctx, hints, ms...)
+	})
 }
 
 // seriesBudget counts the series of one querier, which one goroutine reads.

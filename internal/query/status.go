@@ -18,10 +18,16 @@ import (
 	"github.com/prometheus/prometheus/promql/parser"
 )
 
-// seesAll reports whether a request may see what belongs to no region.
-func seesAll(r *request) bool {
+// ofAllRegions reports whether a request may see what belongs to no region, and
+// seesAll whether it may see every series.
+func ofAllRegions(r *request) bool {
 	s, ok := r.Context().Value(scopeKey{}).(Scope)
 	return ok && s.Region == ""
+}
+
+func seesAll(r *request) bool {
+	s, ok := r.Context().Value(scopeKey{}).(Scope)
+	return ok && s == (Scope{})
 }
 
 func (a *API) buildInfo(*request) answer { return answer{data: a.source.Build} }
@@ -55,7 +61,7 @@ func (a *API) runtimeInfo(*request) answer {
 }
 
 func (a *API) flags(r *request) answer {
-	if !seesAll(r) || a.source.Flags == nil {
+	if !ofAllRegions(r) || a.source.Flags == nil {
 		return answer{data: map[string]string{}}
 	}
 	return answer{data: a.source.Flags}
@@ -63,7 +69,7 @@ func (a *API) flags(r *request) answer {
 
 func (a *API) settings(r *request) answer {
 	yaml := ""
-	if seesAll(r) && a.source.Settings != nil {
+	if ofAllRegions(r) && a.source.Settings != nil {
 		yaml = a.source.Settings()
 	}
 	return answer{data: map[string]string{"yaml": yaml}}

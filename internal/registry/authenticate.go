@@ -53,7 +53,7 @@ func (r *Registry) admit(id string, m mark) (*Peer, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	e := r.devices[id]
-	if e == nil || e.cred.mark != m {
+	if e == nil || subtle.ConstantTimeCompare(e.cred.mark[:], m[:]) != 1 {
 		return nil, fmt.Errorf("%w: secret of device %q was changed", ErrUnauthorized, id)
 	}
 	return r.peer(e)
@@ -164,12 +164,14 @@ func (r *Registry) admitGateway(ids []string, m mark, about string) (*Peer, erro
 // before the device was registered.
 func (r *Registry) AuthenticateCertificate(c *x509.Certificate, own bool) (*Peer, error) {
 	return r.proven(c.Subject.CommonName, func(e *entry) error {
-		if !own && !e.cred.since.After(e.device.Created) {
-			return nil
+		if now := r.now(); now.After(c.NotAfter) { // a connection may outlive it
+			return fmt.Errorf("%w: the certificate of device %q ended at %s", ErrUnauthorized, e.device.ID, c.NotAfter.Format(time.RFC3339))
 		}
-		if since := e.cred.from(); c.NotBefore.Before(since) {
+		outside := !own && !e.cred.since.After(e.device.Created)
+		if since := e.cred.from(); !outside && c.NotBefore.Before(since) {
 			return fmt.Errorf("%w: the certificate of device %q begins at %s, and its credentials changed at %s", ErrUnauthorized, e.device.ID, c.NotBefore.Format(time.RFC3339), since.Format(time.RFC3339))
 		}
+		e.ends = later(e.ends, c.NotAfter)
 		return nil
 	})
 }

@@ -10,7 +10,7 @@ import (
 
 // certificate is one that a door has verified.
 func certificate(id string, from time.Time) *x509.Certificate {
-	return &x509.Certificate{Subject: pkix.Name{CommonName: id}, NotBefore: from.Truncate(time.Second)}
+	return &x509.Certificate{Subject: pkix.Name{CommonName: id}, NotBefore: from.Truncate(time.Second), NotAfter: from.Add(24 * time.Hour)}
 }
 
 // issued is a certificate as the authority issues one now.
@@ -164,5 +164,16 @@ func TestNewHardwareKeepsWhatTheDeviceIs(t *testing.T) {
 	}
 	if _, err := r.Replace(t.Context(), "t1", 0, map[string]string{"kind": "x"}, false); !errors.As(err, new(*Invalid)) {
 		t.Errorf("a tag that cannot be: %v", err)
+	}
+}
+
+// A connection that was opened with a certificate may be used after its end.
+func TestACertificateThatEndedProvesNothing(t *testing.T) {
+	r := open(t, t.TempDir())
+	add(t, r, Spec{ID: "t1"})
+	c := issued(t, r, "t1")
+	c.NotAfter = time.Now().Add(-time.Second)
+	if _, err := r.AuthenticateCertificate(c, false); !errors.Is(err, ErrUnauthorized) {
+		t.Error(err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 	"maps"
+	"time"
 
 	"github.com/songhua-io/hub/internal/records"
 )
@@ -81,7 +82,8 @@ func (r *Registry) newCredential(ctx context.Context, id string, version int64, 
 	defer r.mu.Unlock()
 	e := r.devices[id]
 	r.unindex(e)
-	e.device, e.cred = &d, c.held()
+	e.device, e.cred, e.ends = &d, c.held(), time.Time{}
+	r.regrade(d.Device)
 	r.index(e)
 	if revoke {
 		e.revoke()
@@ -93,7 +95,7 @@ func updateCredential(ctx context.Context, tx *sql.Tx, d *Device, c *credential)
 	if _, err := tx.ExecContext(ctx, updateDevice, append(columns(d), d.ID)...); err != nil {
 		return err
 	}
-	_, err := tx.ExecContext(ctx, "UPDATE credentials SET verifier = ?, key_id = ?, mac = ?, sealed = ?, created = ?, awaited = ? WHERE device = ?",
+	_, err := tx.ExecContext(ctx, "UPDATE credentials SET verifier = ?, key_id = ?, mac = ?, sealed = ?, created = ?, awaited = ?, ends = 0 WHERE device = ?",
 		c.verifier, c.key[:], c.mark[:], c.sealed, records.Millis(c.since), d.Awaited, d.ID)
 	return err
 }

@@ -16,10 +16,13 @@ type Filter struct {
 	Region string // prefix of division codes
 	Query  string // part of the id or of a tag's value, in any case
 	Match  func(id string) bool
+	// Sees lets the devices through that a caller may see; nil lets all.
+	Sees func(*telemetry.Device) bool
 }
 
 func (f *Filter) lets(d *Device) bool {
-	return (f.Kind == "" || d.Kind == f.Kind) &&
+	return (f.Sees == nil || f.Sees(d.Device)) &&
+		(f.Kind == "" || d.Kind == f.Kind) &&
 		(f.Site == "" || d.Site == f.Site) &&
 		(f.Model == "" || d.modelID() == f.Model) &&
 		strings.HasPrefix(d.Region, f.Region) &&
@@ -78,13 +81,16 @@ func (r *Registry) ids() []string {
 }
 
 // Regions returns the division codes in use and how many devices each has;
-// devices without a region count under the empty code.
-func (r *Registry) Regions() map[string]int {
+// devices without a region count under the empty code. Devices that sees does
+// not let through are not counted; nil lets all.
+func (r *Registry) Regions(sees func(*telemetry.Device) bool) map[string]int {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	n := map[string]int{}
 	for _, e := range r.devices {
-		n[e.device.Region]++
+		if sees == nil || sees(e.device.Device) {
+			n[e.device.Region]++
+		}
 	}
 	return n
 }

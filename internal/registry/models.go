@@ -45,15 +45,17 @@ func (r *Registry) Remodel(m *telemetry.Model) {
 		d, t := *e.device, *e.device.Device
 		t.Model, d.Device = m, &t
 		e.device = &d
+		r.regrade(&t)
 	}
 }
 
-// Users returns how many devices name a model.
-func (r *Registry) Users(model string) (n int) {
+// Users returns how many devices name a model, of those that sees lets through;
+// nil lets all.
+func (r *Registry) Users(model string, sees func(*telemetry.Device) bool) (n int) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	for _, e := range r.devices {
-		if e.device.Model != nil && e.device.Model.ID == model {
+		if e.device.Model != nil && e.device.Model.ID == model && (sees == nil || sees(e.device.Device)) {
 			n++
 		}
 	}

@@ -148,13 +148,14 @@ func (p *Presence) Of(device string) Standing {
 	return Standing{State: Never}
 }
 
-// Counts returns how many devices of a region prefix stand where, by kind.
-func (p *Presence) Counts(region string) map[telemetry.Kind]map[PresenceState]int {
+// Counts returns how many devices stand where, by kind, of those that sees lets
+// through; nil lets all.
+func (p *Presence) Counts(sees func(*telemetry.Device) bool) map[telemetry.Kind]map[PresenceState]int {
 	counts := map[telemetry.Kind]map[PresenceState]int{}
 	after, more := "", true
 	var page []*Device
 	for more {
-		page, more = p.Registry.List(Filter{Region: region}, after, chunk)
+		page, more = p.Registry.List(Filter{Sees: sees}, after, chunk)
 		p.mu.Lock()
 		for _, d := range page {
 			state := Never

@@ -230,7 +230,7 @@ type fleetGauge struct {
 func (g fleetGauge) Describe(ch chan<- *prometheus.Desc) { ch <- g.desc }
 
 func (g fleetGauge) Collect(ch chan<- prometheus.Metric) {
-	for kind, states := range g.presence.Counts("") {
+	for kind, states := range g.presence.Counts(nil) {
 		for _, s := range PresenceStates() {
 			ch <- prometheus.MustNewConstMetric(g.desc, prometheus.GaugeValue, float64(states[s]), string(kind), string(s))
 		}

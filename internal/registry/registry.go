@@ -74,6 +74,7 @@ type Registry struct {
 	sites   map[string]*Site
 	units   map[string]string
 
+	graded gradings
 	states stateMarks
 }
 
@@ -81,6 +82,7 @@ type Registry struct {
 type entry struct {
 	device *Device
 	cred   *credential
+	ends   time.Time     // of the newest certificate; zero when none is known
 	done   chan struct{} // closed at revocation; nil until somebody authenticates
 }
 
@@ -88,12 +90,13 @@ type entry struct {
 func Open(ctx context.Context, c Config) (*Registry, error) {
 	r := &Registry{
 		db: c.Records, sealer: c.Sealer, log: c.Log, now: c.Now, model: c.Model,
-		hashing: make(chan struct{}, runtime.GOMAXPROCS(0)),
+		hashing: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
 		devices: map[string]*entry{}, byMark: map[mark][]string{},
 		sites: map[string]*Site{}, units: map[string]string{},
+		graded: gradings{devices: map[string]*telemetry.Device{}, departed: map[string]telemetry.Grade{}},
 		states: stateMarks{known: map[stateKey]stateMark{}, seed: maphash.MakeSeed()},
 	}
-	for _, load := range []func(context.Context) error{r.loadDevices, r.loadSites, r.loadUnits} {
+	for _, load := range []func(context.Context) error{r.loadDevices, r.loadDeparted, r.loadSites, r.loadUnits} {
 		if err := load(ctx); err != nil {
 			return nil, fmt.Errorf("read the registry: %w", err)
 		}
@@ -113,8 +116,9 @@ func (r *Registry) loadDevices(ctx context.Context) error {
 		}
 		r.devices[e.device.ID] = e
 		r.index(e)
+		r.regrade(e.device.Device)
 		return nil
-	}, `SELECT d.id, kind, site, region, tags, period, lat, lon, gateway, grade, disabled, version, d.created, updated, key_id, mac, sealed, c.created, awaited, coalesce(model, '')
+	}, `SELECT d.id, kind, site, region, tags, period, lat, lon, gateway, grade, disabled, version, d.created, updated, key_id, mac, sealed, c.created, awaited, coalesce(model, ''), ends
 		FROM devices d JOIN credentials c ON c.device = d.id`)
 	if foreign > 0 {
 		r.log.Warn("secrets were sealed with another key", "devices", foreign,
@@ -127,10 +131,10 @@ func (r *Registry) scanDevice(rows *sql.Rows) (*entry, error) {
 	d := &Device{Device: &telemetry.Device{}}
 	c := &credential{}
 	var tags, model string
-	var period, created, updated, since int64
+	var period, created, updated, since, ends int64
 	var key, mac []byte
 	if err := rows.Scan(&d.ID, &d.Kind, &d.Site, &d.Region, &tags, &period, &d.Lat, &d.Lon, &d.Gateway, &d.Grade, &d.Disabled,
-		&d.Version, &created, &updated, &key, &mac, &c.sealed, &since, &d.Awaited, &model); err != nil {
+		&d.Version, &created, &updated, &key, &mac, &c.sealed, &since, &d.Awaited, &model, &ends); err != nil {
 		return nil, err
 	}
 	if tags != "" {
@@ -148,7 +152,7 @@ func (r *Registry) scanDevice(rows *sql.Rows) (*entry, error) {
 	}
 	d.Period = time.Duration(period) * time.Millisecond
 	d.Created, d.Updated, c.since = records.Time(created), records.Time(updated), records.Time(since)
-	return &entry{device: d, cred: c}, nil
+	return &entry{device: d, cred: c, ends: records.Time(ends)}, nil
 }
 
 // index and unindex keep byMark; marks of another key mean nothing here.

@@ -445,3 +445,28 @@ func TestSites(t *testing.T) {
 		t.Errorf("after removal: %v", err)
 	}
 }
+
+// A device that goes leaves its grade with its series, over a restart too, and
+// one that comes in its place inherits it.
+func TestTheGradeOfARemovedDeviceStays(t *testing.T) {
+	dir := t.TempDir()
+	r := open(t, dir)
+	for _, s := range []Spec{{ID: "core", Grade: "core"}, {ID: "plain"}} {
+		add(t, r, s)
+		if err := r.Remove(t.Context(), s.ID, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r = open(t, dir)
+	if core, plain := r.Departed("core"), r.Departed("plain"); core != telemetry.Core || plain != telemetry.Ungraded {
+		t.Errorf("departed: %s, %s", core, plain)
+	}
+	before := r.Gradings()
+	if got := add(t, r, Spec{ID: "core", Grade: "general"}); got.Grade != telemetry.Core || r.Gradings() == before {
+		t.Errorf("it came back as %s", got.Grade)
+	}
+	devices, departed := open(t, dir).Graded()
+	if len(devices) != 1 || devices[0].ID != "core" || len(departed) != 0 {
+		t.Errorf("graded: %v, departed: %v", devices, departed)
+	}
+}

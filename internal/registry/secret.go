@@ -61,8 +61,8 @@ func (r *Registry) credentialOf(ctx context.Context, device, secret string, gene
 	return c, nil
 }
 
-// argon computes one hash; as many run at once as there are processors, so
-// that memory and time stay bounded however many ask.
+// argon computes one hash; half of the processors may do so at once, so that
+// memory and time stay bounded, and others are served, however many ask.
 func (r *Registry) argon(ctx context.Context, secret, salt []byte) ([]byte, error) {
 	select {
 	case r.hashing <- struct{}{}:

@@ -78,6 +78,7 @@ func (r *Registry) CreateBatch(ctx context.Context, specs []Spec) ([]Created, er
 	if err := r.resolveAll(entries, specs); err != nil {
 		return nil, err
 	}
+	r.inherit(entries)
 	if err := r.db.Tx(ctx, func(tx *sql.Tx) error { return insertDevices(ctx, tx, entries) }); err != nil {
 		return nil, fmt.Errorf("add devices: %w", err)
 	}
@@ -89,6 +90,8 @@ func (r *Registry) CreateBatch(ctx context.Context, specs []Spec) ([]Created, er
 		kept := &entry{device: e.device, cred: e.cred.held()}
 		r.devices[e.device.ID] = kept
 		r.index(kept)
+		delete(r.graded.departed, e.device.ID)
+		r.regrade(e.device.Device)
 	}
 	r.sorted = nil
 	return made, nil
@@ -183,6 +186,11 @@ func insertDevices(ctx context.Context, tx *sql.Tx, entries []candidate) error {
 	}
 	defer secret.Close()
 	for _, e := range entries {
+		if e.device.Grade.Sealed() { // it may have inherited that
+			if _, err := tx.ExecContext(ctx, "DELETE FROM departed WHERE device = ?", e.device.ID); err != nil {
+				return err
+			}
+		}
 		if _, err := device.ExecContext(ctx, append([]any{e.device.ID}, columns(e.device)...)...); err != nil {
 			return err
 		}
@@ -287,6 +295,7 @@ func (r *Registry) replace(ctx context.Context, id string, version int64, next f
 	defer r.mu.Unlock()
 	e := r.devices[id]
 	e.device = d
+	r.regrade(d.Device)
 	if revoke {
 		e.revoke()
 	}
@@ -318,10 +327,14 @@ func (e *entry) revoke() {
 func (r *Registry) Remove(ctx context.Context, id string, version int64) error {
 	r.change.Lock()
 	defer r.change.Unlock()
-	if _, err := r.at(id, version); err != nil {
+	old, err := r.at(id, version)
+	if err != nil {
 		return err
 	}
-	err := r.db.Tx(ctx, func(tx *sql.Tx) error {
+	err = r.db.Tx(ctx, func(tx *sql.Tx) error {
+		if err := leave(ctx, tx, old.Device); err != nil {
+			return err
+		}
 		_, err := tx.ExecContext(ctx, "DELETE FROM devices WHERE id = ?", id)
 		return err
 	})
@@ -333,6 +346,7 @@ func (r *Registry) Remove(ctx context.Context, id string, version int64) error {
 	e := r.devices[id]
 	r.unindex(e)
 	delete(r.devices, id)
+	r.ungrade(e.device.Device)
 	r.sorted = nil
 	e.revoke()
 	r.states.forget(id)

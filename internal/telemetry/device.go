@@ -83,10 +83,7 @@ func (d *Device) EffectiveGrade() Grade {
 
 // HighestGrade is the highest grade that anything the device reports can have.
 func (d *Device) HighestGrade() Grade {
-	if d.Model == nil {
-		return d.Grade
-	}
-	return max(d.EffectiveGrade(), d.Model.highest)
+	return max(d.Grade, d.Model.Highest())
 }
 
 // Sealed reports whether data of the grade are kept on encrypted volumes only.

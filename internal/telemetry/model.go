@@ -41,6 +41,29 @@ func (m *Model) Metric(name []byte) *Metric {
 	return m.metrics[string(name)]
 }
 
+// Highest is the highest grade that anything of the model can have; Ungraded for
+// a nil model.
+func (m *Model) Highest() Grade {
+	if m == nil {
+		return Ungraded
+	}
+	return max(m.Grade, m.highest)
+}
+
+// Above returns the names of the metrics that have a grade of their own above g,
+// those of their quality series included, in no order.
+func (m *Model) Above(g Grade) (names []string) {
+	if m == nil {
+		return nil
+	}
+	for name, metric := range m.metrics {
+		if metric.Grade > g {
+			names = append(names, name, name+OutOfRange)
+		}
+	}
+	return names
+}
+
 // OutOfRange is what the name of a metric's quality series ends in: 1 at the
 // times of samples beyond the model's bounds, 0 at that of the first one back
 // within them.

@@ -7,6 +7,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/songhua-io/hub/internal/mergepatch"
 )
 
 // Difference is one place where a device has something else than is wanted.
@@ -121,24 +123,5 @@ func merge(config, patch json.RawMessage) (json.RawMessage, error) {
 	if err != nil {
 		return nil, err
 	}
-	return text(merged(c, p)), nil
-}
-
-func merged(target, patch any) any {
-	p, ok := patch.(map[string]any)
-	if !ok {
-		return patch
-	}
-	t, ok := target.(map[string]any)
-	if !ok {
-		t = map[string]any{}
-	}
-	for key, v := range p {
-		if v == nil {
-			delete(t, key)
-			continue
-		}
-		t[key] = merged(t[key], v)
-	}
-	return t
+	return text(mergepatch.Apply(c, p)), nil
 }

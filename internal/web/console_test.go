@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -20,6 +19,11 @@ import (
 	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
+
+	"github.com/songhua-io/hub/internal/access"
+	"github.com/songhua-io/hub/internal/hubtest/browser"
+	"github.com/songhua-io/hub/internal/hubtest/issuer"
+	"github.com/songhua-io/hub/internal/login"
 )
 
 // answers stands for the API: the same shapes, made-up values.
@@ -117,115 +121,38 @@ func answers() http.Handler {
 	return mux
 }
 
-// site is the pages and the API of a test, and a browser that is signed in.
+// site is a browser, and the address by which it signs in to the pages and the
+// API of a test.
 func site(t *testing.T, flags ...chromedp.ExecAllocatorOption) (context.Context, string) {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("runs Chromium")
+	ctx := browser.Open(t, flags...)
+	browser.NoComplaints(t, ctx)
+	if at := os.Getenv("HUB_URL"); at != "" {
+		return ctx, at + "/?token=" + os.Getenv("HUB_TOKEN")
 	}
-	bin, err := exec.LookPath("chromium")
-	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("chromium is not installed (Debian package chromium)")
-		}
-		t.Skip("needs chromium (Debian package chromium)")
-	}
-	base := os.Getenv("HUB_URL")
-	if base == "" {
-		mux := http.NewServeMux()
-		mux.Handle("/", newPages(t))
-		mux.Handle("/api/", answers())
-		mux.Handle("/prometheus/", answers())
-		server := httptest.NewServer(mux)
-		t.Cleanup(server.Close)
-		base = server.URL
-	}
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(bin), chromedp.NoSandbox, chromedp.DisableGPU,
-		chromedp.Flag("disable-background-networking", true), chromedp.Flag("disable-dev-shm-usage", true), chromedp.WindowSize(1360, 1000),
-		chromedp.Flag("accept-lang", "en"), chromedp.UserDataDir(t.TempDir()))
-	allocator, stop := chromedp.NewExecAllocator(t.Context(), append(options, flags...)...)
-	t.Cleanup(stop)
-	ctx, end := chromedp.NewContext(allocator)
-	t.Cleanup(end)
-	do(t, ctx) // opens the tab, which lives as long as the context of this call
-	ctx, expire := context.WithTimeout(ctx, 60*time.Second)
-	t.Cleanup(expire)
-	noComplaints(t, ctx)
-	return ctx, base
+	mux, house := http.NewServeMux(), newPages(t)
+	mux.Handle("/", house)
+	mux.Handle("/api/", answers())
+	mux.Handle("/prometheus/", answers())
+	server := httptest.NewServer(mux)
+	t.Cleanup(server.Close)
+	return ctx, server.URL + "/?token=" + house.token
 }
 
-// noComplaints fails the test for everything that the browser's console shows.
-func noComplaints(t *testing.T, ctx context.Context) {
+func open(t *testing.T, ctx context.Context, entry, query string) {
 	t.Helper()
-	ctx, stop := context.WithCancel(ctx)
-	messages := chromedp.Console(ctx)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for m, err := range messages {
-			if err != nil {
-				return
-			}
-			t.Errorf("the browser complains: %s", m)
-		}
-	}()
-	t.Cleanup(func() { stop(); <-done })
-}
-
-func token() string {
-	if token := os.Getenv("HUB_TOKEN"); token != "" {
-		return token
-	}
-	return goodToken
-}
-
-func open(t *testing.T, ctx context.Context, base, query string) {
-	t.Helper()
-	do(t, ctx, chromedp.Navigate(base+"/?token="+token()+query), drawn())
-}
-
-func do(t *testing.T, ctx context.Context, actions ...chromedp.Action[chromedp.Void]) {
-	t.Helper()
-	if err := chromedp.Do(ctx, actions...); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// read returns the value of an expression in the page.
-func read[T any](t *testing.T, ctx context.Context, js string) T {
-	t.Helper()
-	v, err := chromedp.Run(ctx, chromedp.Evaluate[T](js))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return v
+	browser.Do(t, ctx, chromedp.Navigate(entry+query), drawn())
 }
 
 // drawn waits for the chart and its legend.
 func drawn() chromedp.Action[chromedp.Void] {
-	return until(`document.querySelector('#plot canvas') && document.querySelectorAll('#legend button').length > 0`)
-}
-
-// until waits for an expression to be true, also across a change of the page.
-func until(js string) chromedp.Action[chromedp.Void] {
-	return func(ctx context.Context, t *chromedp.Target) (chromedp.Void, error) {
-		deadline := time.Now().Add(20 * time.Second)
-		for {
-			_, err := chromedp.Poll[bool]("Boolean("+js+")", chromedp.WithPollingTimeout(time.Until(deadline)))(ctx, t)
-			switch {
-			case err == nil:
-				return chromedp.Void{}, nil
-			case time.Now().After(deadline) || ctx.Err() != nil:
-				return chromedp.Void{}, fmt.Errorf("wait until %s: %w", js, err)
-			}
-		}
-	}
+	return browser.Until(`document.querySelector('#plot canvas') && document.querySelectorAll('#legend button').length > 0`)
 }
 
 func TestTheChartDrawsPixels(t *testing.T) {
-	ctx, base := site(t)
-	open(t, ctx, base, "&lang=en")
-	coloured := read[int](t, ctx, `(() => {
+	ctx, entry := site(t)
+	open(t, ctx, entry, "&lang=en")
+	coloured := browser.Read[int](t, ctx, `(() => {
 		const c = document.querySelector('#plot canvas'), d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;
 		let n = 0;
 		for (let i = 0; i < d.length; i += 4) if (d[i + 3] > 128 && Math.max(d[i], d[i+1], d[i+2]) - Math.min(d[i], d[i+1], d[i+2]) > 60) n++;
@@ -234,8 +161,8 @@ func TestTheChartDrawsPixels(t *testing.T) {
 	if coloured < 500 {
 		t.Errorf("%d coloured pixels", coloured)
 	}
-	do(t, ctx, until(`document.querySelector('#n-all').textContent !== '–'`))
-	address, note := read[string](t, ctx, `location.href`), read[string](t, ctx, `document.querySelector('#plot-note').textContent`)
+	browser.Do(t, ctx, browser.Until(`document.querySelector('#n-all').textContent !== '–'`))
+	address, note := browser.Read[string](t, ctx, `location.href`), browser.Read[string](t, ctx, `document.querySelector('#plot-note').textContent`)
 	if strings.Contains(address, "token") {
 		t.Errorf("the token stays in the address: %s", address)
 	}
@@ -245,27 +172,27 @@ func TestTheChartDrawsPixels(t *testing.T) {
 }
 
 func TestSwitchingTheLanguageKeepsTheChoice(t *testing.T) {
-	ctx, base := site(t)
-	open(t, ctx, base, "&lang=en&range=3600")
-	do(t, ctx, chromedp.Click("#language"), drawn(), until(`document.documentElement.lang === 'zh-CN' && document.title.includes('松花')`))
-	do(t, ctx, until(`document.querySelector('input[name=range]:checked').value === '3600'`))
-	if title := read[string](t, ctx, `document.querySelector('#chart-title').textContent`); title != "实时曲线" {
+	ctx, entry := site(t)
+	open(t, ctx, entry, "&lang=en&range=3600")
+	browser.Do(t, ctx, chromedp.Click("#language"), drawn(), browser.Until(`document.documentElement.lang === 'zh-CN' && document.title.includes('松花')`))
+	browser.Do(t, ctx, browser.Until(`document.querySelector('input[name=range]:checked').value === '3600'`))
+	if title := browser.Read[string](t, ctx, `document.querySelector('#chart-title').textContent`); title != "实时曲线" {
 		t.Errorf("the chart is titled %q", title)
 	}
 }
 
 func TestChoosingAMetricByKeyboard(t *testing.T) {
-	ctx, base := site(t)
-	open(t, ctx, base, "&lang=en")
-	do(t, ctx, chromedp.Focus("#pick-metric button"), chromedp.KeyEvent(kb.ArrowDown), until(`document.querySelectorAll('#pick-metric [role=option]').length > 2`),
-		chromedp.KeyEvent("samples ingest total"), until(`document.querySelectorAll('#pick-metric [role=option]').length < 4`),
-		enter, until(`document.querySelector('#pick-metric b').textContent.includes('samples_total')`),
-		until(`document.querySelector('#plot-query').textContent.startsWith('rate(')`), drawn(),
+	ctx, entry := site(t)
+	open(t, ctx, entry, "&lang=en")
+	browser.Do(t, ctx, chromedp.Focus("#pick-metric button"), chromedp.KeyEvent(kb.ArrowDown), browser.Until(`document.querySelectorAll('#pick-metric [role=option]').length > 2`),
+		chromedp.KeyEvent("samples ingest total"), browser.Until(`document.querySelectorAll('#pick-metric [role=option]').length < 4`),
+		enter, browser.Until(`document.querySelector('#pick-metric b').textContent.includes('samples_total')`),
+		browser.Until(`document.querySelector('#plot-query').textContent.startsWith('rate(')`), drawn(),
 
-		until(`document.activeElement === document.querySelector('#pick-metric button')`))
-	do(t, ctx, chromedp.KeyEvent(kb.Enter), until(`!document.querySelector('#pick-metric .popover').hidden`), chromedp.KeyEvent(kb.Escape),
-		until(`document.querySelector('#pick-metric .popover').hidden`))
-	if value := read[string](t, ctx, `location.search`); !strings.Contains(value, "samples_total") {
+		browser.Until(`document.activeElement === document.querySelector('#pick-metric button')`))
+	browser.Do(t, ctx, chromedp.KeyEvent(kb.Enter), browser.Until(`!document.querySelector('#pick-metric .popover').hidden`), chromedp.KeyEvent(kb.Escape),
+		browser.Until(`document.querySelector('#pick-metric .popover').hidden`))
+	if value := browser.Read[string](t, ctx, `location.search`); !strings.Contains(value, "samples_total") {
 		t.Errorf("the choice is not in the address: %s", value)
 	}
 }
@@ -278,23 +205,31 @@ func enter(ctx context.Context, t *chromedp.Target) (chromedp.Void, error) {
 }
 
 func TestADeviceOfTheListGoesToTheChart(t *testing.T) {
-	ctx, base := site(t)
-	open(t, ctx, base, "&lang=en")
-	do(t, ctx, until(`document.querySelectorAll('#devices tr').length > 5`),
+	ctx, entry := site(t)
+	open(t, ctx, entry, "&lang=en")
+	browser.Do(t, ctx, browser.Until(`document.querySelectorAll('#devices tr').length > 5`),
 		chromedp.Focus("#find"), chromedp.KeyEvent("air-003"),
-		until(`document.querySelectorAll('#devices tr').length === 1`),
-		chromedp.Click("#devices button"), until(`document.querySelectorAll('#legend button').length >= 1 && location.search.includes('device=air-003')`),
-		until(`document.querySelector('#legend').textContent.toLowerCase().includes('air')`))
+		browser.Until(`document.querySelectorAll('#devices tr').length === 1`),
+		chromedp.Click("#devices button"), browser.Until(`document.querySelectorAll('#legend button').length >= 1 && location.search.includes('device=air-003')`),
+		browser.Until(`document.querySelector('#legend').textContent.toLowerCase().includes('air')`))
 }
 
 func TestNarrowScreensDoNotScrollSideways(t *testing.T) {
 	for _, width := range []int64{360, 640, 1000} {
-		ctx, base := site(t, chromedp.WindowSize(int(width), 800))
-		do(t, ctx, chromedp.EmulateViewport(width, 800))
-		open(t, ctx, base, "&lang=en")
-		if wide := read[int64](t, ctx, `document.documentElement.scrollWidth`); wide > width {
+		ctx, entry := site(t, chromedp.WindowSize(int(width), 800))
+		browser.Do(t, ctx, chromedp.EmulateViewport(width, 800))
+		open(t, ctx, entry, "&lang=en")
+		if wide := browser.Read[int64](t, ctx, `document.documentElement.scrollWidth`); wide > width {
 			t.Errorf("at %d px the page is %d px wide", width, wide)
 		}
+	}
+}
+
+// scheme asks for light or dark pages.
+func scheme(value string) chromedp.Action[chromedp.Void] {
+	return func(ctx context.Context, t *chromedp.Target) (chromedp.Void, error) {
+		_, err := cdp.Call(ctx, t, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: value}}})
+		return chromedp.Void{}, err
 	}
 }
 
@@ -312,20 +247,40 @@ func TestPictures(t *testing.T) {
 		{"console-en", "&lang=en", "light", 1280, 1180}, {"console-zh", "&lang=zh", "light", 1280, 1180},
 		{"console-en-dark", "&lang=en&group=region", "dark", 1280, 1180}, {"console-zh-phone", "&lang=zh", "light", 390, 1900},
 	} {
-		ctx, base := site(t)
-		media := func(ctx context.Context, t *chromedp.Target) (chromedp.Void, error) {
-			_, err := cdp.Call(ctx, t, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: p.scheme}}})
-			return chromedp.Void{}, err
-		}
-		do(t, ctx, chromedp.EmulateViewport(p.width, p.height), media)
-		open(t, ctx, base, p.query+os.Getenv("PICTURES_QUERY"))
-		do(t, ctx, until(`document.querySelectorAll('#devices tr').length > 5 && document.querySelector('#spark-samples canvas')`))
-		png, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(folder, p.name+".png"), png, 0o644); err != nil {
-			t.Fatal(err)
-		}
+		ctx, entry := site(t)
+		browser.Do(t, ctx, chromedp.EmulateViewport(p.width, p.height), scheme(p.scheme))
+		open(t, ctx, entry, p.query+os.Getenv("PICTURES_QUERY"))
+		browser.Do(t, ctx, browser.Until(`document.querySelectorAll('#devices tr').length > 5 && document.querySelector('#spark-samples canvas')`))
+		browser.Picture(t, ctx, filepath.Join(folder, p.name+".png"))
 	}
+}
+
+// TestPicturesOfSigningIn is TestPictures of the page before the console.
+func TestPicturesOfSigningIn(t *testing.T) {
+	folder := os.Getenv("PICTURES")
+	if folder == "" {
+		t.Skip("set PICTURES to a folder to take pictures of the page to sign in")
+	}
+	idp := issuer.Start(t)
+	h := newPages(t, func(_ *access.PagesConfig, c *login.Config) {
+		c.Issuer, c.Label, c.ClientID = idp.URL, "Jilin Road ID", "hub"
+		c.Grants = []login.Grant{{Claim: "groups", Value: "x", Role: access.Reader}}
+	})
+	server := httptest.NewServer(h)
+	t.Cleanup(server.Close)
+	for _, p := range []struct {
+		name, path, scheme string
+		width, height      int64
+	}{
+		{"signin-en", "/signin?lang=en", "light", 1280, 800}, {"signin-zh", "/signin?lang=zh", "light", 1280, 800},
+		{"signin-zh-dark-fault", "/?token=wrong&lang=zh", "dark", 1280, 900}, {"signin-en-phone", "/signin?lang=en", "light", 390, 780},
+	} {
+		ctx := browser.Open(t)
+		browser.Do(t, ctx, chromedp.EmulateViewport(p.width, p.height), scheme(p.scheme), chromedp.Navigate(server.URL+p.path), browser.Until(`document.querySelector('#issuer')`))
+		browser.Picture(t, ctx, filepath.Join(folder, p.name+".png"))
+	}
+	idp.Stop()
+	ctx := browser.Open(t)
+	browser.Do(t, ctx, chromedp.EmulateViewport(1280, 900), chromedp.Navigate(server.URL+"/signin/oidc?lang=en&again"))
+	browser.Picture(t, ctx, filepath.Join(folder, "signin-en-begun.png"))
 }

@@ -2,6 +2,7 @@ package web
 
 import (
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -28,19 +29,41 @@ func (l lang) table() map[string]string {
 	return all
 }
 
+// place names a prefix of division codes as people do, as far as it is known.
+func (l lang) place(prefix string) string {
+	code := (prefix + "000000")[:max(6, len(prefix))]
+	for _, r := range regions() {
+		if r.key == code {
+			return [...]string{r.en, r.zh}[l]
+		}
+	}
+	return prefix
+}
+
 // language chooses by ?lang=, which is remembered, else the cookie, else what
 // the browser asks for.
 func (p *pages) language(w http.ResponseWriter, r *http.Request) lang {
 	if l, ok := parseLang(r.URL.Query().Get("lang")); ok {
-		p.setCookie(w, langCookie, l.tag(), 365*24*time.Hour)
+		p.setCookie(w, r, langCookie, l.tag(), 365*24*time.Hour)
 		return l
 	}
-	if c, err := r.Cookie(langCookie); err == nil {
+	if c, err := r.Cookie(p.Sessions.Pages().CookieName(r, langCookie)); err == nil {
 		if l, ok := parseLang(c.Value); ok {
 			return l
 		}
 	}
 	return accepted(r.Header.Get("Accept-Language"))
+}
+
+// otherLanguage is the address of a page in the language that it is not in. That
+// of the console is short: its script keeps what was chosen.
+func otherLanguage(r *http.Request, l lang) string {
+	q := url.Values{}
+	if r.URL.Path == "/audit" {
+		q = r.URL.Query()
+	}
+	q.Set("lang", [...]string{"zh", "en"}[l])
+	return address(r.URL.Path, q)
 }
 
 func parseLang(s string) (lang, bool) {

@@ -9,32 +9,36 @@ import (
 	"html/template"
 	"log/slog"
 	"net/http"
+	"time"
 
 	"github.com/songhua-io/hub/internal/access"
+	"github.com/songhua-io/hub/internal/login"
 )
 
 //go:embed static pages
 var files embed.FS
 
-// Deps are what the pages need. All fields but Secure must be set.
+// Deps are what the pages need. All fields must be set.
 type Deps struct {
-	// Check says whether a token may open the pages: nil, or why not.
-	Check func(ctx context.Context, token string) error
+	// Changes returns entries of the record of changes.
+	Changes func(context.Context, ChangeQuery) (Changes, error)
+	// Desk lets people in and out.
+	Desk     *login.Desk
+	Sessions *access.Sessions
 	// Version is shown at the foot of the pages.
 	Version string
-	// Secure keeps the cookies from plain HTTP; set where only TLS is served.
-	Secure bool
-	Log    *slog.Logger
+	Log     *slog.Logger
 }
 
 type pages struct {
 	Deps
-	console, signin *template.Template
-	assets          *assets
+	console, signin, changes *template.Template
+	assets                   *assets
 }
 
-// New returns the handler of the pages: /, /signin, /signout and /static/. It
-// expects the caller of a request in its context (access.Identify); the data
+// New returns the handler of the pages: /, /audit, all of /signin, /signout and
+// /static/. It expects the caller of a request in its context
+// (Sessions.Identify); the data
 // come from the API, which the browser asks with the same cookie.
 func New(d Deps) (http.Handler, error) {
 	p := &pages{Deps: d}
@@ -48,21 +52,41 @@ func New(d Deps) (http.Handler, error) {
 	if p.signin, err = p.page("signin.html"); err != nil {
 		return nil, err
 	}
+	if p.changes, err = p.page("changes.html"); err != nil {
+		return nil, err
+	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", p.showConsole)
+	mux.HandleFunc("GET /audit", p.showChanges)
 	mux.HandleFunc("GET /signin", p.showSignin)
 	mux.HandleFunc("POST /signin", p.takeToken)
+	mux.HandleFunc("GET /signin/oidc", p.beginAtIssuer)
+	mux.HandleFunc("GET "+login.CallbackPath, p.comeBack)
 	mux.HandleFunc("POST /signout", p.signOut)
 	mux.Handle("GET /static/", p.assets)
 	return harden(http.NewCrossOriginProtection().Handler(mux)), nil
 }
 
 func (p *pages) page(name string) (*template.Template, error) {
-	t, err := template.New("").Funcs(template.FuncMap{"asset": p.assets.url}).ParseFS(files, "pages/layout.html", "pages/"+name)
+	t, err := template.New("").Funcs(p.functions()).ParseFS(files, "pages/layout.html", "pages/"+name)
 	if err != nil {
 		return nil, fmt.Errorf("read page %s: %w", name, err)
 	}
 	return t, nil
+}
+
+func (p *pages) functions() template.FuncMap {
+	return template.FuncMap{
+		"asset": p.assets.url,
+		"iso":   func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+		"shown": shown,
+		"pair": func(t map[string]string, d delta) any {
+			return struct {
+				T     map[string]string
+				Delta delta
+			}{t, d}
+		},
+	}
 }
 
 // harden sets what every answer carries: no script, style or connection but
@@ -84,18 +108,36 @@ type view struct {
 	T       map[string]string
 	Data    any // for the script, as JSON
 	Version string
-	Name    string // whose token it is
-	Fault   string
+	Page    any // what a page shows besides; nil on those of the script
+	// MayAudit says that the caller may read the record of changes.
+	MayAudit  bool
+	OtherLang string // address of this page in the other language
+	Who       who
+	Place     string // what people call the region of who is signed in
+	SignIn    invitation
+
+	fault   string         // key of a text
+	refusal *login.Refusal // nil for none
 }
+
+// who is signed in; nobody when the name is empty.
+type who struct{ Name, Role, Region string }
 
 func (p *pages) render(w http.ResponseWriter, r *http.Request, t *template.Template, code int, v view) {
 	l := p.language(w, r)
 	v.Lang, v.T, v.Version = l.tag(), l.table(), p.Version
+	v.MayAudit = access.May(access.CallerOf(r.Context()).Role, access.ReadAudit)
+	v.OtherLang = otherLanguage(r, l)
 	if t == p.console {
 		v.Data = scriptData(l)
 	}
-	if v.Fault != "" {
-		v.Fault = v.T[v.Fault]
+	v.Place = l.place(v.Who.Region)
+	v.SignIn.name(v.T)
+	switch {
+	case v.refusal != nil:
+		v.SignIn.Fault = [...]string{v.refusal.EN, v.refusal.ZH}[l]
+	case v.fault != "":
+		v.SignIn.Fault = v.T[v.fault]
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
@@ -105,25 +147,46 @@ func (p *pages) render(w http.ResponseWriter, r *http.Request, t *template.Templ
 	}
 }
 
-// showConsole shows the first page. A token in the address moves to the cookie
-// at once, so that it stays in no history and no log of a proxy.
+// showConsole shows the first page. A token in the address becomes a session at
+// once, so that it stays in no history and no log of a proxy.
 func (p *pages) showConsole(w http.ResponseWriter, r *http.Request) {
-	if token := r.URL.Query().Get("token"); token != "" {
-		p.signIn(w, r, token)
-		return
-	}
 	caller := access.CallerOf(r.Context())
-	if !access.May(caller.Role, access.ReadHub) {
-		fault := ""
-		if caller.Refused != "" {
-			fault = "signin_expired"
+	if token := r.URL.Query().Get("token"); token != "" {
+		switch {
+		case !opensPage(r):
+			http.Error(w, "open this address as a page", http.StatusForbidden)
+		case fromElsewhere(r):
+			p.turnAway(w, r, p.Desk.FromElsewhere(r.Context(), caller))
+		default:
+			p.signIn(w, r, token)
 		}
-		p.render(w, r, p.signin, http.StatusUnauthorized, view{Fault: fault})
 		return
 	}
-	p.render(w, r, p.console, http.StatusOK, view{Name: caller.Name})
+	if !access.May(caller.Role, access.ReadHub) {
+		p.askToSignIn(w, r, caller)
+		return
+	}
+	p.render(w, r, p.console, http.StatusOK, view{Who: p.greet(caller)})
+}
+
+// greet says who is signed in as the person would.
+func (p *pages) greet(c access.Caller) who {
+	w := who{Name: c.Name, Role: string(c.Role), Region: c.Region}
+	if s, err := p.Sessions.Get(c.Session); err == nil {
+		w.Name = s.Shown
+	}
+	return w
+}
+
+// askToSignIn is the answer to who may not see a page.
+func (p *pages) askToSignIn(w http.ResponseWriter, r *http.Request, c access.Caller) {
+	v := view{}
+	if c.Refused != "" {
+		v.fault = "signin_expired"
+	}
+	p.invite(w, r, http.StatusUnauthorized, v)
 }
 
 func (p *pages) showSignin(w http.ResponseWriter, r *http.Request) {
-	p.render(w, r, p.signin, http.StatusOK, view{})
+	p.invite(w, r, http.StatusOK, view{})
 }

@@ -75,7 +75,7 @@ func (a *annotator) mapping(key string, v reflect.Value, prefix string) {
 	if v.Len() > 0 {
 		a.line(prefix, "%s:", key)
 		for _, k := range sortedKeys(v) {
-			a.element(k.String()+":", v.MapIndex(k), prefix+"  ")
+			a.element(quoted(k.String())+":", v.MapIndex(k), prefix+"  ")
 		}
 		return
 	}

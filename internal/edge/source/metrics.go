@@ -73,6 +73,7 @@ func Metrics() []Metric {
 		{"edge", "edge_rejected_samples_total", "1", "counter", "", "samples that reached the hub and were not stored, since the agent started; the log names each reason once", "代理启动以来送达枢纽但被拒收的样本数；每种原因在日志中记录一次"},
 		{"edge", "edge_uplink_connections_total", "1", "counter", "", "connections to the hub since the agent started", "代理启动以来与枢纽建立的连接数"},
 		{"edge", "edge_uplink_messages_total", "1", "counter", "", "messages that the hub acknowledged since the agent started", "代理启动以来枢纽已确认的消息数"},
+		{"edge", "edge_config_version", "1", "gauge", "", "version of the wanted configuration in use; 0 when it goes by its own file", "正在使用的期望配置版本；0 表示只用本机配置文件"},
 		{"edge", "edge_uptime_seconds", "s", "gauge", "", "time since the agent started", "代理运行时长"},
 	}
 }

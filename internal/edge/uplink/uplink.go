@@ -15,7 +15,7 @@ import (
 // Message is one message of the agent's device.
 type Message struct {
 	// Suffix is what follows devices/{id}/ in the topic or path: telemetry/json,
-	// v2x/uper.
+	// v2x/uper, config/reported, commands/{id}/reply.
 	Suffix  string
 	Payload []byte
 	// Zstd says that the payload is compressed. A link whose protocol cannot
@@ -30,12 +30,35 @@ type Message struct {
 // ends and calls up with true and false as the connection comes and goes. Send
 // may be called by several goroutines; it returns nil when the hub acknowledged
 // the message, a *[TooLarge] when it may take the message in parts, a *[Refused]
-// when it never will, a *[Later] when it asks for a pause, and any other error when the message is to be sent again
-// once the link is up.
+// when it never will, a *[Later] when it asks for a pause, and any other error
+// when the message is to be sent again once the link is up.
 type Link interface {
 	Run(ctx context.Context, up func(bool)) error
 	Send(ctx context.Context, m Message) error
 }
+
+// Inbox takes what the hub says to the agent. Its functions are called from any
+// goroutine and return soon. A link asks the hub only for what has a function.
+type Inbox struct {
+	// Rejects takes what the hub says of samples; it is required.
+	Rejects func(Rejects)
+	// Wanted takes the wanted configuration: at the beginning of a connection
+	// when there is one, and each new one.
+	Wanted func(message []byte)
+	// Command takes a command, which may have come before. It returns nil once
+	// the agent will not forget it; only then the link confirms it.
+	Command func(message []byte) error
+}
+
+// Topics of what the hub says, beneath devices/{id}/.
+const (
+	Commands = "commands"
+	Config   = "config"
+)
+
+// MaxHeard bounds what is read of the hub's mail at once, in bytes: its largest
+// is a configuration of 64 KiB, or sixteen commands with parameters of 16 KiB.
+const MaxHeard = 512 << 10
 
 // ErrDown is returned by Send while there is no connection.
 var ErrDown = errors.New("not connected to the hub")

@@ -114,6 +114,7 @@ func TestTheAgentLosesNothingOverAnyUplink(t *testing.T) {
 		{"agent-wss", "wss://" + wsHost + "/mqtt", "  tls: {ca: " + s.files.CA + "}\n"},
 		{"agent-coap", "coap://" + s.CoAP, ""},
 		{"agent-coaps", "coaps://" + s.CoAPS, ""},
+		{"agent-http", s.HTTP, "  tls: {ca: " + s.files.CA + "}\n"},
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, len(agents))
@@ -152,7 +153,7 @@ uplink:
 			}
 		}
 	}()
-	s.until("every uplink brings the count", `count(count_over_time(count[1h])) == 6`)
+	s.until("every uplink brings the count", `count(count_over_time(count[1h])) == 7`)
 	s.Kill()
 	for _, c := range counters { // nobody stopped it: it is not at its end
 		c.reach(t, c.now()+100)

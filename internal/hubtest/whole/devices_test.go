@@ -211,7 +211,7 @@ const maxIdleBytes = 10 << 10
 
 func TestFiveThousandIdleConnectionsBesideFiveHundredBusyOnes(t *testing.T) {
 	const idle, busy = 5000, 500
-	h := start(t)
+	h := startWith(t, t.TempDir(), "quotas:\n  device:\n    connections: 5000\n")
 	raiseFiles(t, 3*(idle+busy))
 	secrets := map[string]string{}
 	var batch struct {
@@ -274,7 +274,7 @@ func TestFiveThousandIdleConnectionsBesideFiveHundredBusyOnes(t *testing.T) {
 }
 
 // resident is the hub's memory in bytes.
-func resident(t *testing.T, h *hubtest.Hub) int {
+func resident(t testing.TB, h *hubtest.Hub) int {
 	t.Helper()
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", h.PID()))
 	if err != nil {

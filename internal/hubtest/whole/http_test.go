@@ -2,6 +2,7 @@ package whole
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -58,7 +59,9 @@ func (l *line) answer() error {
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(io.Discard, resp.Body)
+	if _, err = io.Copy(io.Discard, resp.Body); err == nil && resp.StatusCode == http.StatusTooManyRequests {
+		err = errors.New(resp.Status)
+	}
 	return err
 }
 
@@ -112,7 +115,7 @@ func metric(t *testing.T, h *hubtest.Hub, name string) (value float64) {
 }
 
 func TestAFloodOfConnectionsIsRefusedAtTheHTTPDoor(t *testing.T) {
-	h := startWith(t, t.TempDir(), "http:\n  max_connections: 100\n  max_connections_per_address: 20\n")
+	h := startWith(t, t.TempDir(), "http:\n  max_connections: 100\nquotas:\n  address:\n    connections: 20\n")
 	first := dial(t, h)
 	if err := first.ask(h, "/healthz"); err != nil {
 		t.Fatal(err)
@@ -142,7 +145,7 @@ func TestAFloodOfConnectionsIsRefusedAtTheHTTPDoor(t *testing.T) {
 // the desk, through a restart, and on its way again.
 func TestRejectsAreReplayedOnceTheirCauseIsMended(t *testing.T) {
 	dir := t.TempDir()
-	h := startWith(t, dir, "ingest:\n  series_per_device: 1\n")
+	h := startWith(t, dir, "quotas:\n  device:\n    series: 1\n")
 	secret := h.AddDevice(t, "t1", "sensor")
 	at := time.Now().UnixMilli()
 	body := fmt.Sprintf(`{"ts": %d, "a": 1, "b": 2}`, at)

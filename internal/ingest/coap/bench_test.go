@@ -12,6 +12,7 @@ import (
 	"github.com/songhua-io/hub/internal/ingest"
 	"github.com/songhua-io/hub/internal/ingest/coap"
 	"github.com/songhua-io/hub/internal/ingest/doortest"
+	"github.com/songhua-io/hub/internal/quota"
 	"github.com/songhua-io/hub/internal/simulate/load"
 	"github.com/songhua-io/hub/internal/store/local"
 	"github.com/songhua-io/hub/internal/telemetry"
@@ -44,14 +45,14 @@ func BenchmarkConfirmable(b *testing.B) {
 }
 
 func benchConfirmable(b *testing.B, kind string, cfg load.Config) {
-	bounds := ingest.DefaultConfig()
-	bounds.SamplesPerSecond = 10_000_000
-	hub := doortest.StartOn(b, bounds, benchStore(b, kind))
+	hub := doortest.StartOn(b, ingest.DefaultConfig(), benchStore(b, kind), func(q *quota.Config) {
+		q.Device.SamplesPerSecond, q.Device.MessagesPerSecond = 10_000_000, 10_000_000
+	})
 	for i := range cfg.Connections {
 		id, _ := login(i)
 		hub.Register(id, telemetry.KindSensor)
 	}
-	door := coap.New(coap.DefaultConfig(), coap.Deps{Pipeline: hub.Pipeline, Gate: hub, Mail: &hub.Mail, Log: hub.Log, Clock: time.Now, Metrics: hub.Metrics})
+	door := coap.New(coap.DefaultConfig(), coap.Deps{Pipeline: hub.Pipeline, Gate: hub, Mail: &hub.Mail, Quotas: hub.Quotas, Log: hub.Log, Clock: time.Now, Metrics: hub.Metrics})
 	conn := listen(b)
 	h := &house{hub, door, conn.LocalAddr().String()}
 	h.run(b, func(ctx context.Context) error { return door.Serve(ctx, conn) })

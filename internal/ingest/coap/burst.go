@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/songhua-io/hub/internal/ingest"
+	"github.com/songhua-io/hub/internal/quota"
 )
 
 // amplification is how many times larger than its request the answer to a
@@ -25,6 +26,7 @@ type exchange struct {
 	print    fingerprint
 	known    bool // by an authenticated sender: its outcome is remembered
 	waits    bool // for the store
+	sender   quota.Sender
 	report   report
 	answer   answer
 	acked    bool   // an empty acknowledgement went ahead
@@ -163,7 +165,7 @@ func (b *burst) collect(n int) {
 	b.order = b.order[:0]
 	for i := range b.exchanges[:n] {
 		if x := &b.exchanges[i]; x.waits && x.answer.code == empty {
-			b.delivery.Add(x.report.device, x.report.format, x.report.payload)
+			b.delivery.Add(x.report.device, x.report.format, x.report.payload).From = &x.sender
 			b.order = append(b.order, i)
 		}
 	}
@@ -176,8 +178,8 @@ func (b *burst) settle(err error) {
 		switch {
 		case m.Done:
 			x.answer = outcome(m)
-		case m.After > 0:
-			x.answer = failure(&ingest.RateError{Device: m.Device, After: m.After})
+		case m.Over != nil:
+			x.answer = failure(m.Over)
 		default:
 			x.answer = failure(err)
 		}

@@ -16,7 +16,6 @@ func (c Config) Check(path string) []strict.Error {
 		strict.AtLeast(path, "max_transfer_memory", c.MaxTransferMemory, 1<<10),
 		strict.AtLeast(path, "max_remembered", c.MaxRemembered, 1),
 		strict.AtLeast(path, "max_sessions", c.MaxSessions, 1),
-		strict.AtLeast(path, "max_sessions_per_address", c.MaxSessionsPerAddress, 1),
 		strict.AtLeast(path, "max_handshakes", c.MaxHandshakes, 1),
 		strict.AtLeast(path, "handshake_timeout", c.HandshakeTimeout, time.Millisecond),
 		strict.AtLeast(path, "session_idle", c.SessionIdle, time.Millisecond),

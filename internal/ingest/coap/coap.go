@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/songhua-io/hub/internal/ingest"
+	"github.com/songhua-io/hub/internal/quota"
 )
 
 // Config bounds what senders may cost.
@@ -35,8 +36,6 @@ type Config struct {
 	MaxRemembered int `yaml:"max_remembered"`
 	// MaxSessions is how many DTLS sessions there may be.
 	MaxSessions int `yaml:"max_sessions"`
-	// MaxSessionsPerAddress is the same for one IP address.
-	MaxSessionsPerAddress int `yaml:"max_sessions_per_address"`
 	// MaxHandshakes is how many DTLS handshakes may be under way.
 	MaxHandshakes int `yaml:"max_handshakes"`
 	// HandshakeTimeout is how long a DTLS handshake may take.
@@ -49,7 +48,7 @@ type Config struct {
 func DefaultConfig() Config {
 	return Config{
 		MaxMessage: 1 << 20, MaxTransfers: 4096, MaxTransfersPerAddress: 64, MaxTransferMemory: 64 << 20, MaxRemembered: 1 << 19,
-		MaxSessions: 20_000, MaxSessionsPerAddress: 1000, MaxHandshakes: 256, HandshakeTimeout: 10 * time.Second, SessionIdle: 15 * time.Minute,
+		MaxSessions: 20_000, MaxHandshakes: 256, HandshakeTimeout: 10 * time.Second, SessionIdle: 15 * time.Minute,
 	}
 }
 
@@ -58,6 +57,7 @@ type Deps struct {
 	Pipeline *ingest.Pipeline
 	Gate     ingest.Gate
 	Mail     ingest.Mail
+	Quotas   *quota.Quotas
 	Log      *slog.Logger
 	Clock    func() time.Time
 	Metrics  prometheus.Registerer

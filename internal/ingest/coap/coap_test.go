@@ -19,6 +19,7 @@ import (
 	"github.com/songhua-io/hub/internal/ingest"
 	"github.com/songhua-io/hub/internal/ingest/coap"
 	"github.com/songhua-io/hub/internal/ingest/doortest"
+	"github.com/songhua-io/hub/internal/quota"
 	"github.com/songhua-io/hub/internal/telemetry"
 )
 
@@ -31,10 +32,10 @@ type house struct {
 
 func open(tb testing.TB, cfg coap.Config) *house { return openWith(tb, cfg, ingest.DefaultConfig()) }
 
-func openWith(tb testing.TB, cfg coap.Config, bounds ingest.Config) *house {
+func openWith(tb testing.TB, cfg coap.Config, bounds ingest.Config, quotas ...func(*quota.Config)) *house {
 	tb.Helper()
-	hub := doortest.Start(tb, bounds)
-	door := coap.New(cfg, coap.Deps{Pipeline: hub.Pipeline, Gate: hub, Mail: &hub.Mail, Log: hub.Log, Clock: time.Now, Metrics: hub.Metrics})
+	hub := doortest.Start(tb, bounds, quotas...)
+	door := coap.New(cfg, coap.Deps{Pipeline: hub.Pipeline, Gate: hub, Mail: &hub.Mail, Quotas: hub.Quotas, Log: hub.Log, Clock: time.Now, Metrics: hub.Metrics})
 	conn := listen(tb)
 	h := &house{hub, door, conn.LocalAddr().String()}
 	h.run(tb, func(ctx context.Context) error { return door.Serve(ctx, conn) })

@@ -18,6 +18,8 @@ import (
 	"github.com/pion/dtls/v3"
 	"github.com/pion/logging"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/songhua-io/hub/internal/quota"
 )
 
 // Certificates are what the DTLS door shows, and whose it takes, besides
@@ -43,7 +45,6 @@ type dtlsServer struct {
 
 	mu      sync.Mutex
 	slots   map[netip.AddrPort]*slot
-	perIP   map[netip.Addr]int
 	count   int
 	opening *list.List // of *session, the oldest first
 	places  map[*session]*list.Element
@@ -68,7 +69,7 @@ func (d *Door) ServeDTLS(ctx context.Context, conn *net.UDPConn, certificates fu
 	_ = conn.SetReadBuffer(4 << 20) // the kernel may give less
 	v := &dtlsServer{
 		door: d, conn: conn, certificates: certificates, incoming: make(chan packet, 4*burstSize),
-		slots: map[netip.AddrPort]*slot{}, perIP: map[netip.Addr]int{}, opening: list.New(), places: map[*session]*list.Element{},
+		slots: map[netip.AddrPort]*slot{}, opening: list.New(), places: map[*session]*list.Element{},
 	}
 	watched, err := watchLocal(conn)
 	if err != nil {
@@ -186,7 +187,7 @@ func (v *dtlsServer) sessionOf(ctx context.Context, from netip.AddrPort, local n
 
 // begin opens a session within the bounds. The caller holds mu.
 func (v *dtlsServer) begin(ctx context.Context, from netip.AddrPort, local netip.Addr) *session {
-	if v.count >= v.door.cfg.MaxSessions || v.perIP[from.Addr()] >= v.door.cfg.MaxSessionsPerAddress {
+	if v.count >= v.door.cfg.MaxSessions {
 		v.door.metrics.refuse(refusedSessions)
 		return nil
 	}
@@ -194,8 +195,13 @@ func (v *dtlsServer) begin(ctx context.Context, from netip.AddrPort, local netip
 		v.door.metrics.refuse(refusedHandshakes)
 		return nil
 	}
+	entry := v.door.deps.Quotas.Enter(from.Addr(), quota.CoAPS, v.door.deps.Clock())
+	if entry == nil {
+		v.door.metrics.refuse(refusedSessions)
+		return nil
+	}
 	ctx, cancel := context.WithCancel(ctx)
-	s := &session{server: v, from: from, pipe: newPipe(v.conn, from, local), cancel: cancel}
+	s := &session{server: v, from: from, pipe: newPipe(v.conn, from, local), cancel: cancel, entry: entry}
 	at := v.slots[from]
 	if at == nil {
 		at = &slot{}
@@ -204,17 +210,18 @@ func (v *dtlsServer) begin(ctx context.Context, from netip.AddrPort, local netip
 	at.next = s
 	v.places[s] = v.opening.PushBack(s)
 	v.count++
-	v.perIP[from.Addr()]++
 	v.door.sessions.Add(1)
 	v.running.Go(func() { s.run(ctx) })
 	return s
 }
 
-// makeRoom ends the oldest handshake whose sender has not returned its cookie;
-// false when all have. The caller holds mu.
+// makeRoom ends the oldest handshake whose sender has not returned its cookie,
+// or erred too often: who has no key falls silent, and would keep its place
+// until handshake_timeout. False when there is none. The caller holds mu.
 func (v *dtlsServer) makeRoom() bool {
+	now := v.door.deps.Clock()
 	for e := v.opening.Front(); e != nil; e = e.Next() {
-		if s := e.Value.(*session); s.received < 2 {
+		if s := e.Value.(*session); s.received < 2 || v.door.deps.Quotas.Suspect(s.from.Addr(), now) {
 			v.closeOpening(s)
 			s.cancel()
 			v.door.metrics.refuse(refusedHandshakes)
@@ -256,9 +263,7 @@ func (v *dtlsServer) leave(s *session) {
 	v.closeOpening(s)
 	v.count--
 	v.door.sessions.Add(-1)
-	if v.perIP[s.from.Addr()]--; v.perIP[s.from.Addr()] <= 0 {
-		delete(v.perIP, s.from.Addr())
-	}
+	s.entry.Leave()
 	at := v.slots[s.from]
 	if at == nil {
 		return

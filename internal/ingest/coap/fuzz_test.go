@@ -17,7 +17,7 @@ import (
 func newTestDoor(tb testing.TB, cfg Config) (*Door, *doortest.Hub) {
 	hub := doortest.Start(tb, ingest.DefaultConfig())
 	hub.Register("t1", telemetry.KindSensor)
-	return New(cfg, Deps{Pipeline: hub.Pipeline, Gate: hub, Mail: &hub.Mail, Log: hub.Log, Clock: time.Now, Metrics: hub.Metrics}), hub
+	return New(cfg, Deps{Pipeline: hub.Pipeline, Gate: hub, Mail: &hub.Mail, Quotas: hub.Quotas, Log: hub.Log, Clock: time.Now, Metrics: hub.Metrics}), hub
 }
 
 // corpus is datagrams of every kind, whole and broken.

@@ -5,11 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"time"
 
 	"github.com/songhua-io/hub/internal/codec"
 	"github.com/songhua-io/hub/internal/ingest"
+	"github.com/songhua-io/hub/internal/quota"
 	"github.com/songhua-io/hub/internal/telemetry"
 )
 
@@ -135,21 +135,31 @@ func (m *message) telemetryFormat() (codec.Format, bool) {
 // authenticate finds the peer: of the DTLS session, or by the token where
 // plain CoAP is taken.
 func (d *Door) authenticate(x *exchange) (*ingest.Peer, answer) {
-	if x.from.session != nil {
-		return x.from.session.peer, answer{}
+	from := x.from.addr.Addr().Unmap()
+	if s := x.from.session; s != nil {
+		if over := s.admit(); over != nil {
+			return nil, failure(over)
+		}
+		x.sender = d.deps.Quotas.Sender(quota.CoAPS, s.peer.Token, from)
+		return s.peer, answer{}
 	}
-	if !d.cfg.PlainBeyondLoopback && !x.from.addr.Addr().Unmap().IsLoopback() {
+	if !d.cfg.PlainBeyondLoopback && !from.IsLoopback() {
 		d.metrics.refuse(refusedPlain)
 		return nil, text(forbidden, "use DTLS")
 	}
-	c := ingest.Credentials{Secret: x.msg.secret, Door: "coap", Address: x.from.addr.Addr().Unmap()}
+	c := ingest.Credentials{Secret: x.msg.secret, Door: "coap", Address: from}
 	if x.msg.depth >= 2 {
 		c.About = string(x.msg.path[1])
 	}
 	peer, err := d.deps.Gate.Authenticate(context.Background(), c)
+	var over *quota.Exceeded
 	switch {
 	case err == nil:
+		x.sender = d.deps.Quotas.Sender(quota.CoAP, peer.Token, from)
 		return peer, answer{}
+	case errors.As(err, &over):
+		d.metrics.refuse(refusedAuth)
+		return nil, failure(over)
 	case errors.Is(err, ingest.ErrUnauthorized):
 		d.metrics.refuse(refusedAuth)
 		return nil, text(unauthorized, "add ?token=<device secret>")
@@ -233,11 +243,11 @@ func outcome(msg *ingest.Message) answer {
 	return a
 }
 
-// failure is the answer for a delivery that was refused as a whole.
+// failure is the answer for what was refused as a whole (RFC 8516 section 3).
 func failure(err error) answer {
-	if rate := (*ingest.RateError)(nil); errors.As(err, &rate) {
-		a := text(tooManyRequests, "more samples a second than allowed")
-		a.maxAge = uint32(math.Ceil(rate.After.Seconds()))
+	if over := (*quota.Exceeded)(nil); errors.As(err, &over) {
+		a := text(tooManyRequests, over.Error())
+		a.maxAge = uint32(over.Seconds())
 		return a
 	}
 	return busy("nothing was stored; send it again")

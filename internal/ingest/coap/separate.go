@@ -125,9 +125,13 @@ func (s *separates) size() int {
 	return len(s.all)
 }
 
+// tendEvery is how often observers are looked at for revocation, and what was
+// not acknowledged for its next sending.
+const tendEvery = 400 * time.Millisecond
+
 // tend repeats separate answers and forgets idle transfers until ctx ends.
 func (d *Door) tend(ctx context.Context) {
-	tick := time.NewTicker(time.Second)
+	tick := time.NewTicker(tendEvery)
 	defer tick.Stop()
 	for {
 		select {

@@ -12,6 +12,7 @@ import (
 	"github.com/pion/dtls/v3"
 
 	"github.com/songhua-io/hub/internal/ingest"
+	"github.com/songhua-io/hub/internal/quota"
 )
 
 // recordSize is the largest message in bytes that is read from a DTLS session;
@@ -27,8 +28,12 @@ type session struct {
 	over   atomic.Bool // nothing reaches its sender any more
 
 	// Set by the session's goroutine before its first message is handed on.
-	conn *dtls.Conn
-	peer *ingest.Peer
+	conn     *dtls.Conn
+	peer     *ingest.Peer
+	identity atomic.Pointer[string] // that the sender claims to have the key of
+
+	entry    *quota.Entry
+	admitted atomic.Bool // the device has no more sessions than it may
 
 	// Guarded by server.mu.
 	received  int  // datagrams; two mean that the cookie came back
@@ -75,6 +80,10 @@ func (s *session) open(ctx context.Context) error {
 	}
 	s.conn = conn
 	if err := conn.HandshakeContext(ctx); err != nil {
+		if id := s.identity.Load(); id != nil { // a wrong key looks like a sender that fell silent
+			d := s.server.door
+			_ = d.deps.Quotas.Failed(s.from.Addr(), *id, quota.CoAPS, d.deps.Clock())
+		}
 		return err
 	}
 	state, ok := conn.ConnectionState()
@@ -110,12 +119,31 @@ func (v *dtlsServer) authenticate(ctx context.Context, state dtls.State, from ne
 // key returns the pre-shared key of a device. For one that is unknown it is a
 // random key, so that the handshake fails as it does with a wrong key.
 func (s *session) key(id []byte) ([]byte, error) {
-	psk, err := s.server.door.deps.Gate.PSK(string(id), s.from.Addr().Unmap())
+	identity := string(id)
+	s.identity.Store(&identity)
+	d := s.server.door
+	if over := d.deps.Quotas.Attempt(s.from.Addr(), identity, quota.CoAPS, d.deps.Clock()); over != nil {
+		return nil, over
+	}
+	psk, err := d.deps.Gate.PSK(identity, s.from.Addr().Unmap())
 	if errors.Is(err, ingest.ErrUnauthorized) {
 		psk = make([]byte, 32)
 		_, err = rand.Read(psk)
 	}
 	return psk, err
+}
+
+// admit makes sure that the device has no more sessions than it may. One that
+// is over stays, to be told so, and is in as soon as another ends.
+func (s *session) admit() *quota.Exceeded {
+	if s.admitted.Load() {
+		return nil
+	}
+	over := s.entry.As(s.peer.Device.ID, false)
+	if over == nil {
+		s.admitted.Store(true)
+	}
+	return over
 }
 
 // read hands messages on to the workers.

@@ -19,6 +19,7 @@ import (
 	"github.com/songhua-io/hub/internal/ingest"
 	"github.com/songhua-io/hub/internal/ingest/coap"
 	"github.com/songhua-io/hub/internal/ingest/doortest"
+	"github.com/songhua-io/hub/internal/quota"
 	"github.com/songhua-io/hub/internal/telemetry"
 )
 
@@ -241,6 +242,9 @@ func TestStrangersGainNothingByAsking(t *testing.T) {
 		encode(0, 1, 1, "12345678", "", opt{11, ".well-known"}, opt{11, "core"}),
 		encode(0, 2, 1, "", "", opt{11, "devices"}, opt{11, "a"}, opt{11, "telemetry"}),
 		encode(0, 2, 1, "12345678", "", opt{11, "x"}),
+		encode(0, 1, 1, "", "", opt{6, ""}, opt{11, "devices"}, opt{11, "t1"}, opt{11, "commands"}),
+		encode(1, 1, 1, "12345678", "", opt{6, ""}, opt{11, "devices"}, opt{11, "t1"}, opt{11, "config"}, opt{15, "token=guess"}),
+		encode(0, 1, 1, "", "", opt{11, ".well-known"}, opt{11, "core"}, opt{23, "\x06"}),
 		encode(0, 3, 1, "", ""),
 		encode(0, 1, 1, "", "", opt{9, ""}),
 		encode(0, 1, 1, "", "", opt{39, ""}),
@@ -366,9 +370,7 @@ func TestBlocks(t *testing.T) {
 }
 
 func TestATooFastDeviceIsRefusedAlone(t *testing.T) {
-	bounds := ingest.DefaultConfig()
-	bounds.SamplesPerSecond = 1
-	h := openWith(t, coap.DefaultConfig(), bounds)
+	h := openWith(t, coap.DefaultConfig(), ingest.DefaultConfig(), func(q *quota.Config) { q.Device.SamplesPerSecond = 1 })
 	w := h.wire(t)
 	var last message.Message
 	for i := range 20 {
@@ -385,7 +387,7 @@ func TestATooFastDeviceIsRefusedAlone(t *testing.T) {
 func TestTheDoorEndsWithItsAnswersSent(t *testing.T) {
 	hub := doortest.Start(t, ingest.DefaultConfig())
 	hub.Register("t1", "sensor")
-	door := coap.New(coap.DefaultConfig(), coap.Deps{Pipeline: hub.Pipeline, Gate: hub, Mail: &hub.Mail, Log: hub.Log, Clock: time.Now, Metrics: hub.Metrics})
+	door := coap.New(coap.DefaultConfig(), coap.Deps{Pipeline: hub.Pipeline, Gate: hub, Mail: &hub.Mail, Quotas: hub.Quotas, Log: hub.Log, Clock: time.Now, Metrics: hub.Metrics})
 	conn := listen(t)
 	h := &house{hub, door, conn.LocalAddr().String()}
 	ctx, cancel := context.WithCancel(context.Background())

@@ -205,7 +205,7 @@ func TestReplayThroughThePipeline(t *testing.T) {
 	r := open(t, filepath.Join(t.TempDir(), "desk.db"), desk.DefaultConfig())
 	hub := doortest.Start(t, ingest.DefaultConfig())
 	pipeline := ingest.New(ingest.DefaultConfig(), ingest.Deps{
-		Store: hub, Directory: hub, Notes: hub, Desk: r, Log: hub.Log, Clock: time.Now, Metrics: prometheus.NewRegistry(),
+		Store: hub, Directory: hub, Notes: hub, Desk: r, Quotas: hub.Quotas, Log: hub.Log, Clock: time.Now, Metrics: prometheus.NewRegistry(),
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)

@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/songhua-io/hub/internal/ingest"
+	"github.com/songhua-io/hub/internal/quota"
 	"github.com/songhua-io/hub/internal/telemetry"
 )
 
@@ -27,6 +28,7 @@ import (
 type Hub struct {
 	Pipeline *ingest.Pipeline
 	Metrics  *prometheus.Registry
+	Quotas   *quota.Quotas
 	Log      *slog.Logger
 	Mail     Mail
 
@@ -44,6 +46,7 @@ type Hub struct {
 	hold    chan struct{}
 	fault   error
 	commits int
+	keys    int
 }
 
 // series is one under an id: its labels, and its name as tests read it.
@@ -66,22 +69,30 @@ type Kept struct {
 	Rejects []telemetry.Reject
 }
 
-// Start runs a pipeline until the test ends.
-func Start(tb testing.TB, cfg ingest.Config) *Hub { return StartOn(tb, cfg, nil) }
+// Start runs a pipeline until the test ends, with the default quotas changed.
+func Start(tb testing.TB, cfg ingest.Config, quotas ...func(*quota.Config)) *Hub {
+	tb.Helper()
+	return StartOn(tb, cfg, nil, quotas...)
+}
 
 // StartOn is Start with a store of the caller's.
-func StartOn(tb testing.TB, cfg ingest.Config, store ingest.Store) *Hub {
+func StartOn(tb testing.TB, cfg ingest.Config, store ingest.Store, quotas ...func(*quota.Config)) *Hub {
 	tb.Helper()
+	allowed := quota.DefaultConfig()
+	for _, change := range quotas {
+		change(&allowed)
+	}
 	h := &Hub{
 		Metrics: prometheus.NewRegistry(), Log: Quiet(),
 		devices: map[string]*telemetry.Device{}, secrets: map[string]string{}, peers: map[string]*peer{}, speaks: map[string]bool{},
 		ids: map[string]telemetry.SeriesID{}, names: map[telemetry.SeriesID]series{}, points: map[point]float64{}, states: map[string]string{},
 	}
+	h.Quotas = quota.New(allowed, time.Now(), h.Metrics)
 	if store == nil {
 		store = h
 	}
 	h.Pipeline = ingest.New(cfg, ingest.Deps{
-		Store: store, Directory: h, Notes: h, Desk: h, Log: h.Log, Clock: time.Now, Metrics: h.Metrics,
+		Store: store, Directory: h, Notes: h, Desk: h, Quotas: h.Quotas, Log: h.Log, Clock: time.Now, Metrics: h.Metrics,
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
@@ -156,10 +167,18 @@ func (h *Hub) Authenticate(_ context.Context, c ingest.Credentials) (*ingest.Pee
 func (h *Hub) PSK(id string, _ netip.Addr) ([]byte, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.keys++
 	if h.secrets[Secret(id)] == "" {
 		return nil, ingest.ErrUnauthorized
 	}
 	return []byte(Secret(id)), nil
+}
+
+// Keys returns how often a key was asked for.
+func (h *Hub) Keys() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.keys
 }
 
 // MaySpeak implements ingest.Gate.

@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"github.com/songhua-io/hub/internal/ingest"
+	"github.com/songhua-io/hub/internal/quota"
 )
 
 var (
@@ -33,7 +34,12 @@ type errorStyle interface{ answer(r *request, f *failure) }
 type problems struct{}
 
 func (problems) answer(r *request, f *failure) {
-	b := append(r.answer[:0], `{"title":`...)
+	b := append(r.answer[:0], '{')
+	if f.over != nil {
+		b = append(b, `"type":"`+quota.ProblemType+`","violated-policies":["`...)
+		b = append(append(b, f.over.Policy.Name()...), `"],`...)
+	}
+	b = append(b, `"title":`...)
 	b = appendString(b, nethttp.StatusText(f.status))
 	b = append(b, `,"status":`...)
 	b = strconv.AppendInt(b, int64(f.status), 10)

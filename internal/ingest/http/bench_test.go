@@ -15,6 +15,7 @@ import (
 	"github.com/songhua-io/hub/internal/ingest"
 	"github.com/songhua-io/hub/internal/ingest/doortest"
 	"github.com/songhua-io/hub/internal/ingest/http"
+	"github.com/songhua-io/hub/internal/quota"
 	"github.com/songhua-io/hub/internal/simulate/load"
 	"github.com/songhua-io/hub/internal/store/local"
 	"github.com/songhua-io/hub/internal/telemetry"
@@ -46,14 +47,14 @@ func BenchmarkRequests(b *testing.B) {
 }
 
 func benchRequests(b *testing.B, kind string, cfg load.Config) {
-	bounds := ingest.DefaultConfig()
-	bounds.SamplesPerSecond = 10_000_000
-	hub := doortest.StartOn(b, bounds, benchStore(b, kind))
+	hub := doortest.StartOn(b, ingest.DefaultConfig(), benchStore(b, kind), func(q *quota.Config) {
+		q.Device.SamplesPerSecond, q.Device.MessagesPerSecond = 10_000_000, 10_000_000
+	})
 	for i := range cfg.Connections {
 		id, _ := login(i)
 		hub.Register(id, telemetry.KindSensor)
 	}
-	door := http.New(http.DefaultConfig(), http.Deps{Pipeline: hub.Pipeline, Gate: hub, Mail: &hub.Mail, Log: hub.Log, Metrics: hub.Metrics})
+	door := http.New(http.DefaultConfig(), http.Deps{Pipeline: hub.Pipeline, Gate: hub, Mail: &hub.Mail, Quotas: hub.Quotas, Log: hub.Log, Metrics: hub.Metrics})
 	mux := nethttp.NewServeMux()
 	for _, r := range door.Routes() {
 		mux.Handle(r.Pattern, r.Handler)

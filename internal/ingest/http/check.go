@@ -15,6 +15,5 @@ func (c Config) Check(path string) []strict.Error {
 		strict.AtLeast(path, "max_memory", c.MaxMemory, 1<<10),
 		strict.AtLeast(path, "max_devices", c.MaxDevices, 1),
 		strict.AtLeast(path, "max_connections", c.MaxConnections, 1),
-		strict.AtLeast(path, "max_connections_per_address", c.MaxConnectionsPerAddress, 1),
 	)
 }

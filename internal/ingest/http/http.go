@@ -12,6 +12,7 @@ import (
 
 	"github.com/songhua-io/hub/internal/codec"
 	"github.com/songhua-io/hub/internal/ingest"
+	"github.com/songhua-io/hub/internal/quota"
 )
 
 // Config bounds what a request may cost.
@@ -28,16 +29,13 @@ type Config struct {
 	MaxDevices int `yaml:"max_devices"`
 	// MaxConnections is how many connections of any kind the HTTP door may have open at once, MQTT over WebSocket among them.
 	MaxConnections int `yaml:"max_connections"`
-	// MaxConnectionsPerAddress is how many of them may come from one IPv4 address or IPv6 /64 network. It is high because a
-	// reverse proxy is one address; lower it where devices have their own.
-	MaxConnectionsPerAddress int `yaml:"max_connections_per_address"`
 }
 
 // DefaultConfig returns the bounds of a hub without a config file.
 func DefaultConfig() Config {
 	return Config{
 		MaxBody: 8 << 20, MaxDecoded: 32 << 20, MaxRatio: 100, MaxMemory: 256 << 20, MaxDevices: 1000,
-		MaxConnections: 10_000, MaxConnectionsPerAddress: 5_000,
+		MaxConnections: 10_000,
 	}
 }
 
@@ -46,6 +44,7 @@ type Deps struct {
 	Pipeline *ingest.Pipeline
 	Gate     ingest.Gate
 	Mail     ingest.Mail
+	Quotas   *quota.Quotas
 	Log      *slog.Logger
 	Metrics  prometheus.Registerer
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/songhua-io/hub/internal/ingest"
 	"github.com/songhua-io/hub/internal/ingest/doortest"
 	"github.com/songhua-io/hub/internal/ingest/http"
+	"github.com/songhua-io/hub/internal/quota"
 	"github.com/songhua-io/hub/internal/telemetry"
 )
 
@@ -31,10 +32,10 @@ func open(tb testing.TB, cfg http.Config) *house {
 	return openWith(tb, cfg, ingest.DefaultConfig())
 }
 
-func openWith(tb testing.TB, cfg http.Config, bounds ingest.Config) *house {
+func openWith(tb testing.TB, cfg http.Config, bounds ingest.Config, quotas ...func(*quota.Config)) *house {
 	tb.Helper()
-	hub := doortest.Start(tb, bounds)
-	door := http.New(cfg, http.Deps{Pipeline: hub.Pipeline, Gate: hub, Mail: &hub.Mail, Log: hub.Log, Metrics: hub.Metrics})
+	hub := doortest.Start(tb, bounds, quotas...)
+	door := http.New(cfg, http.Deps{Pipeline: hub.Pipeline, Gate: hub, Mail: &hub.Mail, Quotas: hub.Quotas, Log: hub.Log, Metrics: hub.Metrics})
 	mux := nethttp.NewServeMux()
 	for _, r := range door.Routes() {
 		mux.Handle(r.Pattern, r.Handler)
@@ -175,9 +176,7 @@ func TestRejectsAreToldWithTheirIndex(t *testing.T) {
 }
 
 func TestRateAndFailureOfTheStore(t *testing.T) {
-	bounds := ingest.DefaultConfig()
-	bounds.SamplesPerSecond = 1
-	h := openWith(t, http.DefaultConfig(), bounds)
+	h := openWith(t, http.DefaultConfig(), ingest.DefaultConfig(), func(q *quota.Config) { q.Device.SamplesPerSecond = 1 })
 	var a answer
 	for range 20 {
 		a = h.post(t, "/api/v1/devices/t1/telemetry", doortest.Secret("t1"), "application/json", strings.NewReader(`{"a":1,"b":2,"c":3}`))

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/songhua-io/hub/internal/ingest"
+	"github.com/songhua-io/hub/internal/quota"
 )
 
 // Bounds of what is fetched.
@@ -74,6 +75,13 @@ func (r *request) commands() *failure {
 		if err := r.door.deps.Mail.Reply(r.r.Context(), device, id, []byte(`{"state":"received"}`)); err != nil {
 			return mailFailure(err)
 		}
+	}
+	if wait > 0 {
+		place := r.door.deps.Quotas.Within(quota.HTTP)
+		if over := place.As(device, false); over != nil {
+			return exceeded(over)
+		}
+		defer place.Leave()
 	}
 	got := r.collect(device, wait)
 	r.answer = append(r.answer[:0], '[')
@@ -169,6 +177,13 @@ func (r *request) wanted() *failure {
 	wait, fault := r.wait()
 	if fault != nil {
 		return fault
+	}
+	if wait > 0 {
+		place := r.door.deps.Quotas.Within(quota.HTTP)
+		if over := place.As(device, false); over != nil {
+			return exceeded(over)
+		}
+		defer place.Leave()
 	}
 	known := r.r.URL.Query().Get("version")
 	changed := make(chan struct{}, 1)

@@ -1,7 +1,10 @@
 package http_test
 
 import (
+	"bufio"
+	"fmt"
 	"io"
+	"net"
 	nethttp "net/http"
 	"strings"
 	"testing"
@@ -118,5 +121,35 @@ func TestRevocationEndsALongPoll(t *testing.T) {
 	}
 	if a := h.get(t, "/api/v1/devices/t1/commands", "t1"); a.code != 401 {
 		t.Errorf("after its revocation: %d", a.code)
+	}
+}
+
+// What a sender that was revoked meanwhile had begun to send is not stored.
+func TestRevocationEndsAnUpload(t *testing.T) {
+	h := open(t, http.DefaultConfig())
+	conn, err := net.Dial("tcp", strings.TrimPrefix(h.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	const body = `{"a":1}`
+	fmt.Fprintf(conn, "POST /api/v1/devices/t1/telemetry HTTP/1.1\r\nHost: hub\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n", doortest.Secret("t1"), len(body))
+	r := bufio.NewReader(conn)
+	// The door reads the body: it has let the sender in.
+	if first, err := nethttp.ReadResponse(r, nil); err != nil || first.StatusCode != nethttp.StatusContinue {
+		t.Fatalf("%v, %v", first, err)
+	}
+	h.Revoke("t1")
+	fmt.Fprint(conn, body)
+	last, err := nethttp.ReadResponse(r, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer last.Body.Close()
+	if last.StatusCode != nethttp.StatusUnauthorized || h.Points() != 0 {
+		t.Errorf("answered %s, %d points are stored", last.Status, h.Points())
 	}
 }

@@ -1,6 +1,7 @@
 package http
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"math"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/songhua-io/hub/internal/codec"
 	"github.com/songhua-io/hub/internal/ingest"
+	"github.com/songhua-io/hub/internal/quota"
 	"github.com/songhua-io/hub/internal/telemetry"
 )
 
@@ -23,6 +25,8 @@ type request struct {
 
 	errors   errorStyle
 	peer     *ingest.Peer
+	sender   quota.Sender
+	over     *quota.Exceeded
 	body     []byte // as sent
 	unfolded []byte // after gzip or zstd
 	reserved int64  // of the door's memory
@@ -43,6 +47,11 @@ type failure struct {
 	reason telemetry.Reason
 	// rejects are what of the request was not stored, when it could be read.
 	rejects []telemetry.Reject
+	over    *quota.Exceeded // set with 429 where a quota is used up
+}
+
+func exceeded(over *quota.Exceeded) *failure {
+	return &failure{status: nethttp.StatusTooManyRequests, detail: over.Error(), after: over.After, over: over}
 }
 
 func fail(status int, format string, args ...any) *failure {
@@ -72,7 +81,7 @@ func (d *Door) handler(route string, style errorStyle, serve func(*request)) net
 // release gives the request's memory back; what a large one grew to is freed.
 func (r *request) release() {
 	r.door.memory.Add(-r.reserved)
-	r.w, r.r, r.peer, r.reserved = nil, nil, nil, 0
+	r.w, r.r, r.peer, r.over, r.reserved = nil, nil, nil, nil, 0
 	r.delivery.Trim()
 	r.split.reset()
 	if cap(r.body) > keep || cap(r.unfolded) > keep || cap(r.answer) > keep {
@@ -82,28 +91,51 @@ func (r *request) release() {
 	r.door.pool.Put(r)
 }
 
-// authenticate finds the peer behind the request's secret.
+// authenticate finds the peer behind the request's secret, or behind the client
+// certificate of its connection where it shows no secret.
 func (r *request) authenticate(schemes ...string) *failure {
-	secret, ok := credential(r.r.Header.Get("Authorization"), schemes)
-	if !ok {
+	c := ingest.Credentials{About: r.r.PathValue("id"), Door: "http"}
+	if secret, ok := credential(r.r.Header.Get("Authorization"), schemes); ok {
+		c.Secret = []byte(secret)
+	} else if c.Certificate = r.certificate(); c.Certificate != nil {
+		c.ID = c.Certificate.Subject.CommonName
+	} else {
 		r.w.Header().Set("WWW-Authenticate", `Bearer realm="hub"`)
-		return fail(nethttp.StatusUnauthorized, "the request carries no secret; send the header \"Authorization: %s <device secret>\"", schemes[0])
+		return fail(nethttp.StatusUnauthorized, "the request carries no secret; send the header \"Authorization: %s <device secret>\", or show the device's client certificate at the HTTPS door", schemes[0])
 	}
-	c := ingest.Credentials{Secret: []byte(secret), About: r.r.PathValue("id"), Door: "http"}
 	if a, err := netip.ParseAddrPort(r.r.RemoteAddr); err == nil {
 		c.Address = a.Addr().Unmap()
 	}
 	peer, err := r.door.deps.Gate.Authenticate(r.r.Context(), c)
+	if over := (*quota.Exceeded)(nil); errors.As(err, &over) {
+		return exceeded(over)
+	}
 	if err != nil {
 		if !errors.Is(err, ingest.ErrUnauthorized) {
 			r.door.deps.Log.Error("device could not be authenticated", "door", "http", "error", err)
 			return &failure{status: nethttp.StatusServiceUnavailable, detail: "the hub cannot check secrets at this moment; try again", after: time.Second}
 		}
 		r.w.Header().Set("WWW-Authenticate", `Bearer realm="hub", error="invalid_token"`)
+		if c.Certificate != nil {
+			return fail(nethttp.StatusUnauthorized, "the client certificate is not one of a device in use: it ended, or the device is disabled or has got new credentials since; enrol it anew")
+		}
 		return fail(nethttp.StatusUnauthorized, "the secret is not one of a device in use; take it from `hub device add` or `hub device rotate`")
 	}
-	r.peer = peer
+	r.peer, r.sender = peer, r.door.deps.Quotas.Sender(quota.HTTP, peer.Token, c.Address)
+	r.delivery.From = &r.sender
 	return nil
+}
+
+// certificate is the verified one of the client; nil when it showed none, or when
+// the page of another site asks in its name.
+func (r *request) certificate() *x509.Certificate {
+	if r.r.TLS == nil || len(r.r.TLS.VerifiedChains) == 0 {
+		return nil
+	}
+	if ingest.FromAnotherSite(r.r.Header.Get("Sec-Fetch-Site"), r.r.Header.Get("Origin"), r.r.Host) {
+		return nil
+	}
+	return r.r.TLS.PeerCertificates[0]
 }
 
 // credential returns what follows one of the schemes (RFC 9110 section 11.4).
@@ -202,16 +234,22 @@ func (r *request) unread(format string, args ...any) {
 	r.fail(fault)
 }
 
-// ingest takes the delivery through the pipeline.
+// ingest takes the delivery through the pipeline, unless the sender was revoked
+// while its body came.
 func (r *request) ingest() *failure {
+	select {
+	case <-r.peer.Done:
+		return fail(nethttp.StatusUnauthorized, "the sender was disabled, removed or given a new secret while it sent; nothing was stored")
+	default:
+	}
 	err := r.door.deps.Pipeline.Ingest(&r.delivery)
 	if err == nil {
 		return nil
 	}
-	var rate *ingest.RateError
+	var over *quota.Exceeded
 	switch {
-	case errors.As(err, &rate):
-		return &failure{status: nethttp.StatusTooManyRequests, detail: err.Error(), after: rate.After}
+	case errors.As(err, &over):
+		return exceeded(over)
 	case errors.Is(err, ingest.ErrBusy):
 		return &failure{status: nethttp.StatusTooManyRequests, detail: err.Error() + "; nothing of the request was stored, send it again", after: time.Second}
 	case errors.Is(err, ingest.ErrClosed):
@@ -253,6 +291,7 @@ func (r *request) fail(f *failure) {
 	if f.reason != "" {
 		r.door.deps.Pipeline.Refuse(r.device(), f.reason, f.detail)
 	}
+	r.over = f.over
 	if f.after > 0 {
 		r.w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(f.after.Seconds()))))
 	}
@@ -263,6 +302,7 @@ func (r *request) fail(f *failure) {
 func (r *request) write(status int, contentType []string) {
 	r.code = status
 	h := r.w.Header()
+	r.limits(h)
 	if contentType != nil {
 		h["Content-Type"] = contentType
 	}
@@ -271,6 +311,19 @@ func (r *request) write(status int, contentType []string) {
 		// A sender that is gone will send again; the store knows what it has.
 		_, _ = r.w.Write(r.answer)
 	}
+}
+
+// limits tells what is left of the quota that is nearest to its end, or of the
+// one that is used up.
+func (r *request) limits(h nethttp.Header) {
+	var left quota.Standing
+	switch {
+	case r.over != nil:
+		left = r.over.Standing()
+	case r.peer != nil:
+		left = r.door.deps.Pipeline.Standing(r.device(), &r.sender)
+	}
+	left.Set(h)
 }
 
 // clip keeps what a stranger sent short in answers.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/songhua-io/hub/internal/codec"
 	"github.com/songhua-io/hub/internal/ingest"
+	"github.com/songhua-io/hub/internal/quota"
 	"github.com/songhua-io/hub/internal/telemetry"
 )
 
@@ -66,7 +67,7 @@ func (c *conn) failed(err error) *ending {
 
 // retryAfter says how long to wait before a refused delivery is tried again.
 func retryAfter(err error, held time.Duration) (wait time.Duration, again bool) {
-	if e := (*ingest.RateError)(nil); errors.As(err, &e) {
+	if e := (*quota.Exceeded)(nil); errors.As(err, &e) {
 		return max(e.After, time.Millisecond), true
 	}
 	if errors.Is(err, ingest.ErrBusy) {
@@ -101,6 +102,8 @@ func (b *burst) partly() bool {
 // refused: QoS 1 and 2 of MQTT 5.
 func (c *conn) overQuota(b *burst, err error, wait time.Duration) {
 	refused := 0
+	later := appendReason(nil, err.Error())
+	later = appendUser(later, "retry-after", strconv.Itoa(int((wait+time.Second-1)/time.Second)))
 	for i := range b.acks {
 		a := &b.acks[i]
 		if a.message < 0 || b.delivery.Messages[a.message].Done {
@@ -108,12 +111,14 @@ func (c *conn) overQuota(b *burst, err error, wait time.Duration) {
 			continue
 		}
 		refused++
+		list := later
+		if over := b.delivery.Messages[a.message].Over; over != nil {
+			list = explain(over, 0)
+		}
 		a.message, a.code = -1, codeQuota
 		if a.qos == 0 {
 			continue
 		}
-		list := appendReason(nil, err.Error())
-		list = appendUser(list, "retry-after", strconv.Itoa(int((wait+time.Second-1)/time.Second)))
 		c.acknowledge(b, a, list)
 	}
 	c.s.metrics.refused.WithLabelValues("quota").Add(float64(refused))

@@ -20,6 +20,7 @@ import (
 
 	"github.com/songhua-io/hub/internal/ingest"
 	"github.com/songhua-io/hub/internal/ingest/mqtt"
+	"github.com/songhua-io/hub/internal/quota"
 	"github.com/songhua-io/hub/internal/simulate/load"
 	"github.com/songhua-io/hub/internal/store/local"
 	"github.com/songhua-io/hub/internal/telemetry"
@@ -104,10 +105,9 @@ func serveForBench(kind string) error {
 		defer db.Close()
 		store = db
 	}
-	icfg := ingest.DefaultConfig()
-	icfg.SamplesPerSecond = 10_000_000
-	p := ingest.New(icfg, ingest.Deps{Store: store, Directory: c, Notes: c, Desk: c, Log: log, Clock: time.Now, Metrics: reg})
-	s, err := mqtt.New(mqtt.DefaultConfig(), mqtt.Deps{Ingest: p.Ingest, Refuse: p.Refuse, Gate: c, Presence: c, Log: log, Clock: time.Now, Metrics: reg})
+	quotas := allowed(func(q *quota.Config) { q.Device.SamplesPerSecond, q.Device.MessagesPerSecond = 10_000_000, 10_000_000 })
+	p := ingest.New(ingest.DefaultConfig(), ingest.Deps{Store: store, Directory: c, Notes: c, Desk: c, Quotas: quotas, Log: log, Clock: time.Now, Metrics: reg})
+	s, err := mqtt.New(mqtt.DefaultConfig(), mqtt.Deps{Ingest: p.Ingest, Refuse: p.Refuse, Gate: c, Presence: c, Quotas: quotas, Log: log, Clock: time.Now, Metrics: reg})
 	if err != nil {
 		return err
 	}

@@ -69,6 +69,7 @@ func (p *bursts) put(b *burst) {
 func (b *burst) reset() {
 	b.data = nil
 	b.delivery.Reset()
+	b.delivery.From = nil
 	clear(b.acks)
 	b.acks, b.out = b.acks[:0], b.out[:0]
 	b.open, b.counts = 0, [3]int{}
@@ -87,6 +88,7 @@ func (c *conn) process(b *burst) *ending {
 	if c.peer.Load() != nil {
 		c.heard.Store(c.s.deps.Clock().UnixMilli())
 	}
+	b.delivery.From = &c.sender
 	rest, need, err := c.packets(b)
 	if e := c.store(b); e != nil {
 		return e

@@ -13,9 +13,6 @@ type Config struct {
 	MaxPacketBytes int `yaml:"max_packet_bytes"`
 	// MaxConnections is how many connections may be open at once, over TCP, TLS and WebSocket together.
 	MaxConnections int `yaml:"max_connections"`
-	// MaxConnectionsPerAddress is how many of them may come from one IPv4 address or IPv6 /64 network. It is high because gateways behind one
-	// address translation, and load tests on loopback, are one address; lower it where devices have their own.
-	MaxConnectionsPerAddress int `yaml:"max_connections_per_address"`
 	// ConnectTimeout is how long a connection may take until its CONNECT is read, the TLS handshake included.
 	ConnectTimeout time.Duration `yaml:"connect_timeout"`
 	// MaxKeepAlive is the longest keep-alive; MQTT 5 clients that ask for more, or for none, are told this one.
@@ -35,16 +32,15 @@ type Config struct {
 // DefaultConfig returns the bounds of a hub without a config file.
 func DefaultConfig() Config {
 	return Config{
-		MaxPacketBytes:           256 << 10,
-		MaxConnections:           20_000,
-		MaxConnectionsPerAddress: 10_000,
-		ConnectTimeout:           10 * time.Second,
-		MaxKeepAlive:             time.Hour,
-		ReceiveMaximum:           1024,
-		MaxSubscriptions:         16,
-		MaxQueueBytes:            256 << 10,
-		MaxUnfoldedBytes:         4 << 20,
-		MaxHold:                  10 * time.Second,
+		MaxPacketBytes:   256 << 10,
+		MaxConnections:   20_000,
+		ConnectTimeout:   10 * time.Second,
+		MaxKeepAlive:     time.Hour,
+		ReceiveMaximum:   1024,
+		MaxSubscriptions: 16,
+		MaxQueueBytes:    256 << 10,
+		MaxUnfoldedBytes: 4 << 20,
+		MaxHold:          10 * time.Second,
 	}
 }
 
@@ -65,7 +61,6 @@ func (c Config) Check(path string) []strict.Error {
 	return slices.Concat(
 		strict.Between(path, "max_packet_bytes", c.MaxPacketBytes, 1<<10, mostPacket),
 		strict.AtLeast(path, "max_connections", c.MaxConnections, 1),
-		strict.AtLeast(path, "max_connections_per_address", c.MaxConnectionsPerAddress, 1),
 		strict.AtLeast(path, "connect_timeout", c.ConnectTimeout, time.Millisecond),
 		strict.Between(path, "max_keep_alive", c.MaxKeepAlive, time.Second, 65535*time.Second),
 		strict.Between(path, "receive_maximum", c.ReceiveMaximum, 1, 65535),

@@ -2,10 +2,10 @@ package mqtt
 
 import (
 	"bufio"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
-	"net/netip"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -13,18 +13,21 @@ import (
 
 	"github.com/songhua-io/hub/internal/codec"
 	"github.com/songhua-io/hub/internal/ingest"
+	"github.com/songhua-io/hub/internal/quota"
 )
 
 // conn is one connection. The goroutine that runs serve owns the fields of the
 // second group; work is held while packets are processed, so that whoever ends
 // the connection lets it answer first.
 type conn struct {
-	s       *Server
-	net     net.Conn
-	door    string
-	from    net.Listener // nil for WebSocket
-	address netip.Prefix
-	slot    int // in Server.conns; guarded by Server.mu
+	s      *Server
+	net    net.Conn
+	door   string
+	from   net.Listener         // nil for WebSocket
+	trust  *tls.ConnectionState // of the request that became a WebSocket; nil without TLS
+	entry  *quota.Entry         // guarded by Server.mu once the connection is open
+	sender quota.Sender
+	slot   int // in Server.conns; guarded by Server.mu
 
 	peer    atomic.Pointer[ingest.Peer] // nil until CONNECT was accepted
 	ended   atomic.Pointer[ending]
@@ -64,8 +67,8 @@ type conn struct {
 // plainBuffer is what TLS and WebSocket connections read through.
 const plainBuffer = 4 << 10
 
-func newConn(s *Server, nc net.Conn, door string, address netip.Prefix) *conn {
-	c := &conn{s: s, net: nc, door: door, address: address}
+func newConn(s *Server, nc net.Conn, door string, entry *quota.Entry) *conn {
+	c := &conn{s: s, net: nc, door: door, entry: entry}
 	if tcp, ok := nc.(*net.TCPConn); ok {
 		if raw, err := tcp.SyscallConn(); err == nil {
 			c.raw, c.fill = raw, c.fillFrom
@@ -76,6 +79,9 @@ func newConn(s *Server, nc net.Conn, door string, address netip.Prefix) *conn {
 	}
 	c.heard.Store(s.deps.Clock().UnixMilli())
 	c.silence.Store(s.cfg.ConnectTimeout.Milliseconds())
+	if entry.Over != nil {
+		c.silence.Store(min(s.cfg.ConnectTimeout, lastWords).Milliseconds())
+	}
 	return c
 }
 

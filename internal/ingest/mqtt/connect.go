@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/songhua-io/hub/internal/ingest"
+	"github.com/songhua-io/hub/internal/quota"
 )
 
 // maxConnectBytes bounds the only packet that is taken from strangers.
@@ -114,7 +115,7 @@ func (c *conn) connect(b *burst, body []byte) error {
 		return c.refuseUnread(b, err)
 	}
 	c.version, c.noProblem = k.version, k.props.noProblemInfo
-	peer, code := c.login(k)
+	peer, code, over := c.login(k)
 	if code == codeSuccess && k.client == "" && k.version == 4 && !k.clean {
 		code = codeClientID // [MQTT-3.1.3-8]
 	}
@@ -124,9 +125,14 @@ func (c *conn) connect(b *burst, body []byte) error {
 	if code == codeSuccess && k.version == 5 && k.willRetain {
 		code = codeRetain // [MQTT-3.2.2-13]
 	}
+	if code == codeSuccess {
+		if over = c.entry.As(peer.Device.ID, k.client != "" && c.s.connected(peer.Device.ID, k.client)); over != nil {
+			code = codeOver(over)
+		}
+	}
 	c.s.metrics.connect(k.version, code)
 	if code != codeSuccess {
-		b.out = appendConnack(b.out, c.version, code, nil)
+		b.out = appendConnack(b.out, c.version, code, explain(over, int(k.props.maxPacket)))
 		return &ending{how: ingest.LeftProtocol, text: "CONNECT refused"}
 	}
 	c.accept(b, k, peer)
@@ -145,41 +151,72 @@ func (c *conn) refuseUnread(b *burst, err error) error {
 	return err
 }
 
-// login asks the gate.
-func (c *conn) login(k *connect) (*ingest.Peer, byte) {
+// login asks the gate. A connection over its quota is not looked at.
+func (c *conn) login(k *connect) (*ingest.Peer, byte, *quota.Exceeded) {
+	if over := c.entry.Over; over != nil {
+		return nil, codeOver(over), over
+	}
 	if k.props.authMethod {
-		return nil, codeAuthMethod // [MQTT-4.12.0-1]
+		return nil, codeAuthMethod, nil // [MQTT-4.12.0-1]
 	}
 	cred := ingest.Credentials{ID: k.user, Secret: k.password, Door: c.door, Address: addressOf(c.net.RemoteAddr())}
-	if cert := clientCertificate(c.net); cert != nil && !k.hasSecret {
+	if cert := c.certificate(); cert != nil && !k.hasSecret {
 		if k.user != "" && k.user != cert.Subject.CommonName {
-			return nil, codeNotAuthorized
+			return nil, codeNotAuthorized, nil
 		}
 		cred.ID, cred.Certificate = cert.Subject.CommonName, cert
 	} else if !k.hasSecret {
-		return nil, codeBadLogin
+		return nil, codeBadLogin, nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), c.s.cfg.ConnectTimeout)
 	defer cancel()
 	peer, err := c.s.deps.Gate.Authenticate(ctx, cred)
+	var over *quota.Exceeded
 	switch {
 	case err == nil:
-		return peer, codeSuccess
+		c.sender = c.s.deps.Quotas.Sender(quota.DoorOf(c.door), peer.Token, cred.Address)
+		return peer, codeSuccess, nil
+	case errors.As(err, &over):
+		return nil, codeOver(over), over
 	case errors.Is(err, ingest.ErrUnauthorized):
 		c.s.deps.Log.Info("mqtt login refused", "device", clip(k.user, 64), "address", cred.Address.String(), "error", err)
-		return nil, codeBadLogin
+		return nil, codeBadLogin, nil
 	}
 	c.s.deps.Log.Error("mqtt login failed", "device", clip(k.user, 64), "error", err)
-	return nil, codeUnavailable
+	return nil, codeUnavailable, nil
 }
 
-func clientCertificate(nc net.Conn) *x509.Certificate {
-	t, ok := nc.(*tls.Conn)
-	if !ok {
+// codeOver is the reason code of a quota that is used up.
+func codeOver(over *quota.Exceeded) byte {
+	if over.Arriving() {
+		return codeRate
+	}
+	return codeQuota
+}
+
+// explain are the properties that say which quota is used up and when to come
+// again, where the client takes a packet of their size: 0 is any. CONNACK and
+// DISCONNECT may carry them whatever the client asked for [MQTT-3.1.2-29].
+func explain(over *quota.Exceeded, most int) []byte {
+	if over == nil {
 		return nil
 	}
-	state := t.ConnectionState()
-	if len(state.VerifiedChains) == 0 || len(state.PeerCertificates) == 0 {
+	list := appendReason(nil, over.Error())
+	list = appendUser(list, "retry-after", strconv.Itoa(over.Seconds()))
+	if most > 0 && len(list)+12 > most {
+		return nil
+	}
+	return list
+}
+
+// certificate is the verified one of the client; nil when it showed none.
+func (c *conn) certificate() *x509.Certificate {
+	state := c.trust
+	if t, ok := c.net.(*tls.Conn); ok {
+		of := t.ConnectionState()
+		state = &of
+	}
+	if state == nil || len(state.VerifiedChains) == 0 {
 		return nil
 	}
 	return state.PeerCertificates[0]

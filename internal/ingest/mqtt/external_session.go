@@ -12,6 +12,7 @@ import (
 
 	"github.com/songhua-io/hub/internal/codec"
 	"github.com/songhua-io/hub/internal/ingest"
+	"github.com/songhua-io/hub/internal/quota"
 	"github.com/songhua-io/hub/internal/telemetry"
 )
 
@@ -117,6 +118,7 @@ func wait(ctx context.Context, tok paho.Token) error {
 // deliver stores what has come together and acknowledges it.
 func (c *connection) deliver(ctx context.Context) error {
 	var p parcel
+	p.From = &quota.Sender{Door: quota.Broker}
 	var group []paho.Message
 	for {
 		select {

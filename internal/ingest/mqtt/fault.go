@@ -36,6 +36,7 @@ const (
 	codePayloadFormat   byte = 0x99
 	codeRetain          byte = 0x9a
 	codeSharedForbidden byte = 0x9e
+	codeRate            byte = 0x9f
 )
 
 // fault ends a connection: the client broke the protocol or a bound.

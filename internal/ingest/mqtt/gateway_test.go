@@ -5,13 +5,12 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/songhua-io/hub/internal/ingest"
-	"github.com/songhua-io/hub/internal/ingest/mqtt"
+	"github.com/songhua-io/hub/internal/quota"
 )
 
 func TestAGatewayIsRefusedForItsTooFastDeviceAlone(t *testing.T) {
 	m := newMemory("t1", "t2")
-	h := start(t, m, func(_ *mqtt.Config, c *ingest.Config, _ *mqtt.Deps) { c.SamplesPerSecond = 1 })
+	h := start(t, m, within(func(q *quota.Config) { q.Device.SamplesPerSecond = 1 }))
 	m.mu.Lock()
 	m.speakers["t1>t2"] = true
 	m.mu.Unlock()

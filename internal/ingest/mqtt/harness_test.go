@@ -19,6 +19,7 @@ import (
 	"github.com/songhua-io/hub/internal/ingest"
 	"github.com/songhua-io/hub/internal/ingest/doortest"
 	"github.com/songhua-io/hub/internal/ingest/mqtt"
+	"github.com/songhua-io/hub/internal/quota"
 	"github.com/songhua-io/hub/internal/telemetry"
 )
 
@@ -207,7 +208,10 @@ func newServer(t testing.TB, m *memory, settings ...setting) (*mqtt.Server, *ing
 	for _, set := range settings {
 		set(&cfg, &icfg, &deps)
 	}
-	p := ingest.New(icfg, ingest.Deps{Store: m, Directory: m, Notes: m, Desk: m, Log: log, Clock: time.Now, Metrics: reg})
+	if deps.Quotas == nil {
+		deps.Quotas = allowed()
+	}
+	p := ingest.New(icfg, ingest.Deps{Store: m, Directory: m, Notes: m, Desk: m, Quotas: deps.Quotas, Log: log, Clock: time.Now, Metrics: reg})
 	deps.Refuse = p.Refuse
 	if deps.Ingest == nil {
 		deps.Ingest = p.Ingest
@@ -217,6 +221,25 @@ func newServer(t testing.TB, m *memory, settings ...setting) (*mqtt.Server, *ing
 		t.Fatal(err)
 	}
 	return s, p, reg
+}
+
+// allowed are the default quotas, changed.
+func allowed(quotas ...func(*quota.Config)) *quota.Quotas {
+	cfg := quota.DefaultConfig()
+	for _, change := range quotas {
+		change(&cfg)
+	}
+	return quota.New(cfg, time.Now(), prometheus.NewRegistry())
+}
+
+// within changes the quotas.
+func within(quotas ...func(*quota.Config)) setting {
+	return func(_ *mqtt.Config, _ *ingest.Config, d *mqtt.Deps) { d.Quotas = allowed(quotas...) }
+}
+
+// tooFast refuses what comes of a device for some time.
+func tooFast(device string, after time.Duration) error {
+	return &quota.Exceeded{Policy: &quota.Policy{Of: quota.Device, What: "samples"}, Name: device, After: after}
 }
 
 func start(t testing.TB, m *memory, settings ...setting) *hub {

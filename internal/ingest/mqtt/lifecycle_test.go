@@ -15,6 +15,7 @@ import (
 
 	"github.com/songhua-io/hub/internal/ingest"
 	"github.com/songhua-io/hub/internal/ingest/mqtt"
+	"github.com/songhua-io/hub/internal/quota"
 	"github.com/songhua-io/hub/internal/telemetry"
 )
 
@@ -278,7 +279,7 @@ func refusing(m *memory, errs ...error) setting {
 func TestBusyHubHoldsTheConnection(t *testing.T) {
 	for _, version := range []byte{4, 5} {
 		m := newMemory("t1")
-		h := start(t, m, refusing(m, ingest.ErrBusy, &ingest.RateError{Device: "t1", After: 5 * time.Millisecond}, ingest.ErrBusy))
+		h := start(t, m, refusing(m, ingest.ErrBusy, tooFast("t1", 5*time.Millisecond), ingest.ErrBusy))
 		w := dial(t, h)
 		w.send(connectAs(version, "a"))
 		w.next()
@@ -292,7 +293,7 @@ func TestBusyHubHoldsTheConnection(t *testing.T) {
 
 func TestOverQuotaIsTold(t *testing.T) {
 	m := newMemory("t1")
-	h := start(t, m, refusing(m, &ingest.RateError{Device: "t1", After: time.Minute}))
+	h := start(t, m, refusing(m, tooFast("t1", time.Minute)))
 	w := login5(t, h, "a")
 	w.send(all(publish(5, 0, ownTopic, 0, []byte("m value=1")), publish(5, 2, ownTopic, 7, []byte("m value=1")), publish(5, 4, ownTopic, 8, []byte("m value=1"))))
 	for _, want := range []byte{0x40, 0x50} {
@@ -310,7 +311,7 @@ func TestOverQuotaIsTold(t *testing.T) {
 
 func TestHeldConnectionCanEnd(t *testing.T) {
 	m := newMemory("t1")
-	h := start(t, m, refusing(m, &ingest.RateError{Device: "t1", After: time.Hour}))
+	h := start(t, m, refusing(m, tooFast("t1", time.Hour)))
 	w := login4(t, h, "a")
 	w.send(publish(4, 2, ownTopic, 7, []byte("m value=1")))
 	eventually(t, "held", func() bool { return h.metric(t, "hub_mqtt_held_total") == 1 })
@@ -325,7 +326,7 @@ func TestHeldConnectionsKeepNobodyFromUnfolding(t *testing.T) {
 		d.Ingest = func(d *ingest.Delivery) error {
 			m := &d.Messages[0]
 			if m.Device == "t1" {
-				return &ingest.RateError{Device: "t1", After: time.Hour}
+				return tooFast("t1", time.Hour)
 			}
 			m.Accepted = bytes.Count(m.Payload, []byte("value"))
 			return nil
@@ -403,7 +404,7 @@ func TestOversizedPublishIsARejectOfItsDevice(t *testing.T) {
 }
 
 func TestAFloodOfSeriesHurtsOnlyItsSender(t *testing.T) {
-	h := start(t, newMemory("t1", "t2"), func(_ *mqtt.Config, c *ingest.Config, _ *mqtt.Deps) { c.SeriesPerDevice = 100 })
+	h := start(t, newMemory("t1", "t2"), within(func(q *quota.Config) { q.Device.Series = 100 }))
 	flood, calm := login5(t, h, "flood"), dial(t, h)
 	calm.send(packet(0x10, text("MQTT"), 5, 0xc2, uint16(60), 0, text("calm"), text("t2"), text("secret-of-t2")))
 	calm.expect(connack5)
@@ -457,28 +458,18 @@ func TestSlowReaderIsDisconnectedAndHoldsUpNobody(t *testing.T) {
 	}
 }
 
-func TestConnectionLimits(t *testing.T) {
-	for _, c := range []struct {
-		what string
-		set  func(*mqtt.Config)
-	}{
-		{"in total", func(c *mqtt.Config) { c.MaxConnections = 2 }},
-		{"from an address", func(c *mqtt.Config) { c.MaxConnectionsPerAddress = 2 }},
-	} {
-		t.Run(c.what, func(t *testing.T) {
-			h := start(t, newMemory("t1"), func(cfg *mqtt.Config, _ *ingest.Config, _ *mqtt.Deps) { c.set(cfg) })
-			a, _ := login4(t, h, "a"), login4(t, h, "b")
-			over := dial(t, h)
-			over.Write(connectAs(4, "c"))
-			if _, err := over.Read(make([]byte, 1)); err == nil {
-				t.Fatal("a third connection is served")
-			}
-			a.send(packet(0xe0))
-			a.ends(0)
-			eventually(t, "there is room again", func() bool { return h.metric(t, "hub_mqtt_connections") == 1 })
-			login4(t, h, "c")
-		})
+func TestConnectionLimit(t *testing.T) {
+	h := start(t, newMemory("t1"), func(cfg *mqtt.Config, _ *ingest.Config, _ *mqtt.Deps) { cfg.MaxConnections = 2 })
+	a, _ := login4(t, h, "a"), login4(t, h, "b")
+	over := dial(t, h)
+	over.Write(connectAs(4, "c"))
+	if _, err := over.Read(make([]byte, 1)); err == nil {
+		t.Fatal("a third connection is served")
 	}
+	a.send(packet(0xe0))
+	a.ends(0)
+	eventually(t, "there is room again", func() bool { return h.metric(t, "hub_mqtt_connections") == 1 })
+	login4(t, h, "c")
 }
 
 func TestGatewaySpeaksForOthers(t *testing.T) {

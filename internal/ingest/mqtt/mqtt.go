@@ -11,7 +11,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,6 +19,7 @@ import (
 
 	"github.com/songhua-io/hub/internal/config/strict"
 	"github.com/songhua-io/hub/internal/ingest"
+	"github.com/songhua-io/hub/internal/quota"
 	"github.com/songhua-io/hub/internal/telemetry"
 )
 
@@ -33,6 +33,7 @@ type Deps struct {
 	Refuse   func(device string, reason telemetry.Reason, detail string)
 	Gate     ingest.Gate
 	Presence ingest.Presence
+	Quotas   *quota.Quotas
 	// Mail is what devices hear on devices/{id}/commands and devices/{id}/config,
 	// and where they answer. Without it those topics are silent.
 	Mail    ingest.Mail
@@ -52,11 +53,10 @@ type Server struct {
 
 	mu       sync.RWMutex
 	closing  bool
-	conns    []*conn              // all; conn.slot is the index
-	sessions map[session]*conn    // those that have connected
-	origins  map[netip.Prefix]int // connections by address
-	rooms    map[string]*room     // by device, where there is something to deliver
-	empty    chan struct{}        // closed when closing and conns is empty
+	conns    []*conn           // all; conn.slot is the index
+	sessions map[session]*conn // those that have connected
+	rooms    map[string]*room  // by device, where there is something to deliver
+	empty    chan struct{}     // closed when closing and conns is empty
 }
 
 // session is what MQTT calls a session's name. The device is part of it: a
@@ -70,7 +70,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	}
 	s := &Server{
 		cfg: cfg, deps: deps,
-		sessions: map[session]*conn{}, origins: map[netip.Prefix]int{}, rooms: map[string]*room{},
+		sessions: map[session]*conn{}, rooms: map[string]*room{},
 		empty: make(chan struct{}),
 	}
 	s.metrics = newMetrics(deps.Metrics, s)

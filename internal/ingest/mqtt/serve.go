@@ -7,13 +7,13 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/netip"
 	"sync"
 	"time"
 
 	"github.com/coder/websocket"
 
 	"github.com/songhua-io/hub/internal/ingest"
+	"github.com/songhua-io/hub/internal/quota"
 )
 
 // The doors, as presence and logs name them.
@@ -81,41 +81,32 @@ func (s *Server) endAll(l net.Listener) {
 	}
 }
 
-// admit registers a connection, or returns nil when there are too many.
+// admit registers a connection, or returns nil when there are too many. A
+// connection over the quota of its address may be registered to be told so.
 func (s *Server) admit(nc net.Conn, door string, from net.Listener) *conn {
-	origin := originOf(addressOf(nc.RemoteAddr()))
-	c := newConn(s, nc, door, origin)
+	entry := s.deps.Quotas.Within(quota.WebSocket) // the HTTP door has counted it
+	if from != nil {
+		entry = s.deps.Quotas.Enter(addressOf(nc.RemoteAddr()), quota.DoorOf(door), s.deps.Clock())
+	}
+	if entry == nil {
+		return nil
+	}
+	c := newConn(s, nc, door, entry)
 	c.from = from
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case s.closing:
+		entry.Leave()
 		return nil
 	case len(s.conns) >= s.cfg.MaxConnections:
+		entry.Leave()
 		s.metrics.refused.WithLabelValues("connections").Inc()
 		return nil
-	case s.origins[origin] >= s.cfg.MaxConnectionsPerAddress:
-		s.metrics.refused.WithLabelValues("connections_per_address").Inc()
-		return nil
 	}
-	s.origins[origin]++
 	c.slot = len(s.conns)
 	s.conns = append(s.conns, c)
 	return c
-}
-
-// originOf is what counts as one address: an IPv4 address, or the /64 network
-// that a single IPv6 subscriber has.
-func originOf(a netip.Addr) netip.Prefix {
-	bits := 32
-	if a.Is6() {
-		bits = 64
-	}
-	p, err := a.Prefix(bits)
-	if err != nil {
-		return netip.Prefix{}
-	}
-	return p
 }
 
 // enter makes the connection the one of its device's client id; the one before
@@ -131,6 +122,13 @@ func (s *Server) enter(c *conn) {
 	}
 }
 
+// connected reports whether a device is connected by a client id.
+func (s *Server) connected(device, client string) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.sessions[session{device, client}] != nil
+}
+
 // forget takes a connection out of all tables.
 func (s *Server) forget(c *conn) {
 	s.mu.Lock()
@@ -139,9 +137,7 @@ func (s *Server) forget(c *conn) {
 	s.conns[c.slot], last.slot = last, c.slot
 	s.conns[len(s.conns)-1] = nil
 	s.conns = s.conns[:len(s.conns)-1]
-	if s.origins[c.address]--; s.origins[c.address] == 0 {
-		delete(s.origins, c.address)
-	}
+	c.entry.Leave()
 	if key := (session{c.id, c.client}); s.sessions[key] == c {
 		delete(s.sessions, key)
 	}
@@ -155,8 +151,9 @@ func (s *Server) forget(c *conn) {
 }
 
 // Handler serves MQTT over WebSocket. [MQTT-6.0.0-1] to [MQTT-6.0.0-4]. It may
-// be reached from pages of any origin: there is no cookie that a foreign page
-// could borrow, a client shows its secret in CONNECT.
+// be reached from pages of any origin: a client shows its secret in CONNECT, and
+// a certificate, which a foreign page could borrow as it could a cookie, does not
+// count for one.
 func (s *Server) Handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{
@@ -174,6 +171,9 @@ func (s *Server) Handler() http.Handler {
 		if c == nil {
 			ws.Close(websocket.StatusTryAgainLater, "too many connections")
 			return
+		}
+		if !ingest.FromAnotherSite(r.Header.Get("Sec-Fetch-Site"), r.Header.Get("Origin"), r.Host) {
+			c.trust = r.TLS
 		}
 		c.serve()
 	})

@@ -52,6 +52,15 @@ func Verify(ctx context.Context, dir string, report func(Finding)) error {
 	return nil
 }
 
+// Unused fails with EAGAIN when a process has the store in dir open, and
+// otherwise keeps others out until release is called. It creates nothing.
+func Unused(dir string) (release func() error, err error) {
+	if release, err = holdUnused(dir); err != nil {
+		return nil, explain(dir, err)
+	}
+	return release, nil
+}
+
 type verifier struct{ report func(Finding) }
 
 func (v *verifier) damaged(file string, offset int64, err error) {

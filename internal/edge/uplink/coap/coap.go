@@ -53,8 +53,7 @@ type Link struct {
 	url *url.URL
 	id  uplink.Identity
 	log *slog.Logger
-	// told hears of the rejects.
-	told func(uplink.Rejects)
+	in  uplink.Inbox
 	// unpack is needed because CoAP names no content coding.
 	unpack *uplink.Unpacker
 
@@ -77,14 +76,14 @@ func CheckURL(u *url.URL) error {
 	return fmt.Errorf("%q would send the secret in clear text; write coaps://%s", u, u.Hostname())
 }
 
-// New returns a link to an address such as coaps://hub.example:5684. It calls
-// told, from any goroutine, with what the hub tells of rejects.
-func New(address *url.URL, id uplink.Identity, log *slog.Logger, told func(uplink.Rejects)) (*Link, error) {
+// New returns a link to an address such as coaps://hub.example:5684. in takes
+// what the hub says.
+func New(address *url.URL, id uplink.Identity, log *slog.Logger, in uplink.Inbox) (*Link, error) {
 	unpack, err := uplink.NewUnpacker()
 	if err != nil {
 		return nil, err
 	}
-	return &Link{url: address, id: id, log: log, told: told, unpack: unpack}, nil
+	return &Link{url: address, id: id, log: log, in: in, unpack: unpack}, nil
 }
 
 // Run keeps the link up until the context ends.
@@ -105,6 +104,9 @@ func (l *Link) session(ctx context.Context, up func(bool)) error {
 	defer conn.Close()
 	if err := ping(ctx, conn); err != nil {
 		return fmt.Errorf("the hub does not answer: %w", err)
+	}
+	if err := l.listen(ctx, conn); err != nil {
+		return err
 	}
 	l.set(conn)
 	defer l.set(nil)
@@ -241,20 +243,23 @@ func (l *Link) tell(resp *pool.Message, samples uint32) {
 		l.log.Warn("rejects_unreadable", "error", err)
 		return
 	}
-	l.told(r)
+	l.in.Rejects(r)
 }
 
-// path is where a suffix goes: CoAP names the format by a number.
+// path is where a suffix goes: CoAP names the format of telemetry by a number.
 func (l *Link) path(suffix string) string {
-	first, _, _ := strings.Cut(suffix, "/")
-	return "/devices/" + l.id.Device + "/" + first
+	if first, _, _ := strings.Cut(suffix, "/"); first != uplink.Commands && first != uplink.Config {
+		suffix = first
+	}
+	return "/devices/" + l.id.Device + "/" + suffix
 }
 
 func contentFormat(suffix string) message.MediaType {
-	switch suffix {
-	case "telemetry/senml-cbor":
+	first, _, _ := strings.Cut(suffix, "/")
+	switch {
+	case suffix == "telemetry/senml-cbor":
 		return message.AppSenmlCbor
-	case "telemetry/json":
+	case suffix == "telemetry/json", first == uplink.Commands, first == uplink.Config:
 		return message.AppJSON
 	}
 	return message.AppOctets

@@ -112,7 +112,7 @@ func connect(t *testing.T, address *url.URL, secret string) *Link {
 // run returns a link that is up until stop is called, which waits for its end.
 func run(t *testing.T, address *url.URL, secret string) (l *Link, stop func()) {
 	t.Helper()
-	l, err := New(address, uplink.Identity{Device: "rsu-7", Secret: secret}, slog.New(slog.NewTextHandler(t.Output(), nil)), func(r uplink.Rejects) { t.Errorf("rejects that nobody told of: %+v", r) })
+	l, err := New(address, uplink.Identity{Device: "rsu-7", Secret: secret}, slog.New(slog.NewTextHandler(t.Output(), nil)), uplink.Inbox{Rejects: func(r uplink.Rejects) { t.Errorf("rejects that nobody told of: %+v", r) }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -212,7 +212,7 @@ func TestRejectsOfAMessageAreTold(t *testing.T) {
 	h := &hub{t: t, code: codes.Changed, says: `{"accepted":7,"rejected":[{"index":1,"stage":"validate","reason":"time_past","detail":"1970"}]}`}
 	l := connect(t, h.plain(t), "s")
 	var got uplink.Rejects
-	l.told = func(r uplink.Rejects) { got = r }
+	l.in.Rejects = func(r uplink.Rejects) { got = r }
 	if err := l.Send(t.Context(), uplink.Message{Suffix: "telemetry/json", Payload: []byte("{}"), Samples: 10}); err != nil {
 		t.Fatal(err)
 	}

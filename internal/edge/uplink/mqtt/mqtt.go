@@ -26,10 +26,10 @@ const (
 
 // Link is a connection to a broker or hub.
 type Link struct {
-	url  *url.URL
-	id   uplink.Identity
-	log  *slog.Logger
-	told func(uplink.Rejects)
+	url *url.URL
+	id  uplink.Identity
+	log *slog.Logger
+	in  uplink.Inbox
 
 	mu   sync.Mutex
 	conn *connection // nil while down
@@ -47,10 +47,10 @@ type connection struct {
 // Schemes are the schemes of the URLs that New takes.
 func Schemes() []string { return []string{"mqtt", "mqtts", "ws", "wss"} }
 
-// New returns a link to an address such as mqtts://hub.example:8883. It calls
-// told, from any goroutine, with what the hub tells of rejects.
-func New(address *url.URL, id uplink.Identity, log *slog.Logger, told func(uplink.Rejects)) *Link {
-	return &Link{url: address, id: id, log: log, told: told}
+// New returns a link to an address such as mqtts://hub.example:8883. in takes
+// what the hub says.
+func New(address *url.URL, id uplink.Identity, log *slog.Logger, in uplink.Inbox) *Link {
+	return &Link{url: address, id: id, log: log, in: in}
 }
 
 // Run keeps the link connected until the context ends.
@@ -103,7 +103,7 @@ func (l *Link) options(c *connection) (*paho.ClientOptions, error) {
 	opts := paho.NewClientOptions().AddBroker(address.String())
 	opts.SetClientID(l.id.Device).SetUsername(l.id.Device).SetPassword(l.id.Secret)
 	opts.SetProtocolVersion(4).SetCleanSession(true).SetAutoReconnect(false).SetConnectRetry(false)
-	opts.SetOrderMatters(false).SetKeepAlive(keepAlive).SetPingTimeout(keepAlive / 2)
+	opts.SetOrderMatters(false).SetAutoAckDisabled(true).SetKeepAlive(keepAlive).SetPingTimeout(keepAlive / 2)
 	opts.SetConnectTimeout(connectTimeout).SetWriteTimeout(writeTimeout)
 	opts.SetConnectionLostHandler(func(_ paho.Client, err error) { c.drop(err) })
 	if address.Scheme == "ssl" || address.Scheme == "wss" {
@@ -116,29 +116,56 @@ func (l *Link) options(c *connection) (*paho.ClientOptions, error) {
 	return opts, nil
 }
 
-// listen asks for the rejects, before anything is sent that could have some. A
-// broker may not allow it; the samples go their way all the same.
+// listen asks for what the hub says, before anything is sent that could have
+// rejects. A broker may not allow it; the samples go their way all the same.
 func (l *Link) listen(ctx context.Context, c *connection) {
-	token := c.client.Subscribe("devices/"+l.id.Device+"/rejects", 1, func(_ paho.Client, m paho.Message) {
-		r, err := uplink.ParseRejects(m.Payload(), 0)
-		if err != nil {
-			l.log.Warn("rejects_unreadable", "error", err)
+	heard := map[string]func(payload []byte) error{"rejects": l.rejects}
+	if l.in.Wanted != nil {
+		heard[uplink.Config] = func(payload []byte) error { l.in.Wanted(payload); return nil }
+	}
+	if l.in.Command != nil {
+		heard[uplink.Commands] = l.in.Command
+	}
+	for topic, take := range heard {
+		l.subscribe(ctx, c, topic, take)
+	}
+}
+
+// subscribe waits for the SUBACK. What take has an error for is not
+// acknowledged: it comes again over the next connection.
+func (l *Link) subscribe(ctx context.Context, c *connection, topic string, take func(payload []byte) error) {
+	failed := func(err error) { l.log.Warn("hub_not_heard", "topic", topic, "error", err) }
+	token := c.client.Subscribe("devices/"+l.id.Device+"/"+topic, 1, func(_ paho.Client, m paho.Message) {
+		if err := take(m.Payload()); err != nil {
+			failed(err)
 			return
 		}
-		l.told(r)
+		m.Ack()
 	})
 	late := time.NewTimer(ackTimeout)
 	defer late.Stop()
 	select {
 	case <-token.Done():
 		if err := token.Error(); err != nil {
-			l.log.Warn("rejects_not_told", "error", err)
+			failed(err)
 		}
 	case <-c.lost:
 	case <-ctx.Done():
 	case <-late.C:
-		l.log.Warn("rejects_not_told", "error", fmt.Sprintf("no SUBACK within %s", ackTimeout))
+		failed(fmt.Errorf("no SUBACK within %s", ackTimeout))
 	}
+}
+
+// rejects hands them on; what cannot be read would not be mended by another
+// delivery.
+func (l *Link) rejects(payload []byte) error {
+	r, err := uplink.ParseRejects(payload, 0)
+	if err != nil {
+		l.log.Warn("rejects_unreadable", "error", err)
+		return nil
+	}
+	l.in.Rejects(r)
+	return nil
 }
 
 // drop ends the connection's use; the first cause is kept.

@@ -1,0 +1,208 @@
+package hub
+
+import (
+	"cmp"
+	"encoding/json"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/songhua-io/hub/internal/access"
+	"github.com/songhua-io/hub/internal/config"
+	"github.com/songhua-io/hub/internal/enrolment"
+	"github.com/songhua-io/hub/internal/registry"
+)
+
+// Who is let in at routes that name no action of the table of rights: everybody,
+// or whoever shows what only a device or a gateway has. A route that is neither
+// here nor asks for an action fails the test.
+const (
+	everybody = "everybody"
+	senders   = "senders"
+	console   = "console" // who may read devices; all others are asked to sign in
+	issuers   = "issuers" // who has been there; a hub without an issuer lets in nobody
+	record    = "record"  // who may read the record of changes
+)
+
+var byOtherMeans = map[string]string{
+	"GET /healthz": everybody, "GET /readyz": everybody, "GET /openapi.json": everybody, "GET /docs": everybody,
+	"GET /static/": everybody, "GET /": console, "GET /audit": record, "GET /signin": everybody, "GET /signin/oidc": issuers, "GET /signin/callback": issuers, "POST /signout": everybody,
+	"GET /ping": everybody, "GET /health": everybody, "GET /mqtt": everybody, // as far as CONNECT, which shows who it is
+	"GET /metrics":        everybody, // on loopback alone; see TestMetricsAreOpenOnLoopbackAlone
+	"POST /api/v1/enroll": senders, "POST /api/v1/renew": senders,
+	"POST /api/v1/devices/{id}/telemetry": senders, "POST /api/v1/devices/{id}/telemetry/senml": senders, "POST /api/v1/devices/{id}/telemetry/senml-cbor": senders,
+	"POST /api/v1/devices/{id}/telemetry/json": senders, "POST /api/v1/devices/{id}/telemetry/influx": senders, "POST /api/v1/devices/{id}/telemetry/{format}": senders,
+	"POST /api/v1/devices/{id}/v2x": senders, "POST /api/v2/write": senders, "POST /prometheus/api/v1/write": senders, "POST /prometheus/api/v1/otlp/v1/metrics": senders,
+	"GET /api/v1/devices/{id}/commands": senders, "POST /api/v1/devices/{id}/commands/{cid}/reply": senders,
+	"GET /api/v1/devices/{id}/config": senders, "POST /api/v1/devices/{id}/config/reported": senders,
+}
+
+// bodies are of routes that read what they got before they ask who sent it.
+var bodies = map[string]string{
+	"POST /api/v1/enroll": `{"token": "x", "device": "walker-none", "csr": "x"}`, "POST /api/v1/renew": `{"csr": "x"}`,
+}
+
+// served is one route of the running hub.
+type served struct {
+	name, method, path string
+	action             access.Action
+}
+
+// routes are those of the whole public surface, as the hub itself describes it.
+func (h *hub) routes(t *testing.T) (all []served) {
+	t.Helper()
+	code, text := h.ask(t, "", http.MethodGet, "/openapi.json", nil)
+	var spec struct {
+		Paths map[string]map[string]json.RawMessage
+	}
+	if err := json.Unmarshal([]byte(text), &spec); err != nil || code != 200 {
+		t.Fatalf("%d %v", code, err)
+	}
+	for path, methods := range spec.Paths {
+		for method, op := range methods {
+			var o struct {
+				Action access.Action `json:"x-action"`
+			}
+			method = strings.ToUpper(method)
+			if err := json.Unmarshal(op, &o); err != nil || !slices.Contains([]string{"GET", "POST", "PUT", "PATCH", "DELETE"}, method) {
+				continue // not an operation
+			}
+			all = append(all, served{method + " " + path, method, path, o.Action})
+		}
+	}
+	if len(all) < 60 {
+		t.Fatalf("only %d routes are described", len(all))
+	}
+	slices.SortFunc(all, func(a, b served) int { return strings.Compare(a.name, b.name) })
+	return all
+}
+
+// at fills the path's parameters.
+func (s served) at(id string) string {
+	return strings.NewReplacer("{id}", id, "{name}", id, "{cid}", id, "{format}", "json", "{$}", "").Replace(s.path)
+}
+
+// TestEveryRouteAsksWhoComes walks all routes of the running hub, those of other
+// packages too, with every role, with a device's secret and with nothing.
+func TestEveryRouteAsksWhoComes(t *testing.T) {
+	h := everyDoor(t, t.TempDir(), func(c *config.Config) { c.Quotas.Address.FailuresPerMinute = 1_000_000 }) // it shows many that are wrong
+	callers := map[string]string{"a stranger": "", "a wrong token": "sh_wrong", "device": h.register(t, registry.Spec{ID: "walker"})}
+	for _, role := range access.Roles() {
+		if role != access.Device {
+			callers[string(role)] = h.token(t, access.Token{Name: "of-" + string(role), Role: role})
+		}
+	}
+	known := map[string]bool{}
+	for _, r := range h.routes(t) {
+		means := byOtherMeans[r.name]
+		known[r.name] = true
+		if r.action == "" && means == "" {
+			t.Errorf("%s asks for no right; give it an action of internal/access, or say here who may take it and why", r.name)
+		}
+		if r.action != "" && means != "" {
+			t.Errorf("%s asks for %s and stands here as open to %s", r.name, r.action, means)
+		}
+		for who, token := range callers {
+			code, text := h.ask(t, token, r.method, r.at("none-"+strings.ReplaceAll(who, " ", "-")), []byte(cmp.Or(bodies[r.name], "{}")))
+			in := code != 401 && code != 403
+			want := means == everybody || means == console && access.May(access.Role(who), access.ReadDevices) || means == record && access.May(access.Role(who), access.ReadAudit) || r.action != "" && token != "" && access.May(access.Role(who), r.action)
+			if means == senders {
+				want = false // nobody speaks for walker-none
+			}
+			if in != want && !(means == senders && !strings.Contains(r.path, "{") && (who == "device" || who == string(access.Gateway))) {
+				t.Errorf("%s as %s: %d, let in should be %v: %.200s", r.name, who, code, want, text)
+			}
+			if (who == "a stranger" || who == "a wrong token") && !in && code != 401 {
+				t.Errorf("%s as %s: %d", r.name, who, code)
+			}
+		}
+	}
+	for name := range byOtherMeans {
+		if !known[name] && name != "GET /signin" {
+			t.Errorf("%s is not served; take it out of the list", name)
+		}
+	}
+	for _, path := range []string{"/api/v1/query", "/debug/pprof/", "/api", "/prometheus/metrics", "/admin"} {
+		if code, text := h.ask(t, callers["admin"], http.MethodGet, path, nil); code != 404 {
+			t.Errorf("%s is served: %d %.200s", path, code, text)
+		}
+	}
+}
+
+// TestNoRouteCrossesTheRegion walks all routes as an admin of another region, with
+// objects that are there.
+func TestNoRouteCrossesTheRegion(t *testing.T) {
+	h := everyDoor(t, t.TempDir(), func(*config.Config) {})
+	secret := h.register(t, registry.Spec{ID: "zq-here", Region: "220100", Site: "zq-here"})
+	if answer := h.post(t, "zq-here", secret, `{"zq_level": 1}`); !strings.Contains(answer, `"accepted":1`) {
+		t.Fatal(answer)
+	}
+	h.post(t, "zq-here", secret, `{"zq_level": `)
+	home := h.token(t, access.Token{Name: "home", Role: access.Admin, Region: "22"})
+	h.token(t, access.Token{Name: "zq-here", Role: access.Reader, Region: "2201"})
+	if _, _, err := h.enrolment.Create(t.Context(), enrolment.Token{Name: "zq-here", Region: "220100", Uses: 1}); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range [][3]string{
+		{"PUT", "/api/v1/sites/zq-here", `{"names": {"zh": "甲", "en": "zq-here"}, "region": "220100"}`},
+		{"POST", "/api/v1/devices/zq-here/commands", `{"name": "zq-reboot"}`},
+		{"PUT", "/api/v1/devices/zq-here/twin/wanted", `{"zq": 1}`},
+		{"POST", "/api/v1/rollouts", `{"name": "zq-all", "devices": ["zq-here"]}`},
+	} {
+		if code, text := h.ask(t, home, c[0], c[1], []byte(c[2])); code/100 != 2 {
+			t.Fatalf("%v: %d %s", c, code, text)
+		}
+	}
+	ids := map[string]string{"commands": h.first(t, home, "/api/v1/commands"), "rollouts": h.first(t, home, "/api/v1/rollouts"), "rejects": ""}
+	soon(t, "the reject is listed", func() bool { ids["rejects"] = h.first(t, home, "/api/v1/rejects"); return ids["rejects"] != "" })
+	foreign := h.token(t, access.Token{Name: "foreign", Role: access.Admin, Region: "11"})
+	program := h.token(t, access.Token{Name: "program", Role: access.Gateway, Region: "11"})
+	for _, r := range h.routes(t) {
+		id := "zq-here"
+		if parts := strings.Split(r.path, "/"); len(parts) > 3 && ids[parts[3]] != "" {
+			id = ids[parts[3]]
+		}
+		for who, token := range map[string]string{"admin": foreign, "gateway": program} {
+			code, text := h.ask(t, token, r.method, r.at(id), []byte(`{"all": true}`))
+			if strings.Contains(r.path, "{id}") && code/100 == 2 || strings.Contains(r.path, "{name}") && code/100 == 2 {
+				t.Errorf("%s as %s of another region: %d %.200s", r.name, who, code, text)
+			}
+			if r.path != "/metrics" && strings.Contains(strings.ReplaceAll(text, r.at(id), ""), "zq_") || strings.Contains(text, `"zq-`) && code/100 == 2 {
+				t.Errorf("%s tells %s of another region: %d %.300s", r.name, who, code, text)
+			}
+		}
+	}
+	if d := h.registry.Device("zq-here"); d == nil || d.Disabled {
+		t.Errorf("the device is %+v", d)
+	}
+	if h.first(t, home, "/api/v1/rejects") == "" || h.first(t, home, "/api/v1/sites") == "" {
+		t.Error("what another region owns is gone")
+	}
+}
+
+// first is the id of the first thing of a list; empty when there is none.
+func (h *hub) first(t *testing.T, token, path string) string {
+	t.Helper()
+	code, text := h.ask(t, token, http.MethodGet, path, nil)
+	var page struct{ Items []struct{ ID string } }
+	if err := json.Unmarshal([]byte(text), &page); err != nil || code != 200 {
+		t.Fatalf("%s: %d %s", path, code, text)
+	}
+	if len(page.Items) == 0 {
+		return ""
+	}
+	return page.Items[0].ID
+}
+
+func TestMetricsAreOpenOnLoopbackAlone(t *testing.T) {
+	for listen, open := range map[[2]string]bool{
+		{"127.0.0.1:8080", "off"}: true, {"[::1]:8080", "localhost:8443"}: true, {"127.0.0.1:8080", ":8443"}: false, {"0.0.0.0:8080", "off"}: false, {"10.0.0.1:80", "off"}: false,
+	} {
+		h := &hub{}
+		h.cfg.Listen.HTTP, h.cfg.Listen.HTTPS = listen[0], listen[1]
+		if r := h.metricsRoute(); r.Own != open || (r.Action == access.ReadHub) == open {
+			t.Errorf("%v: %+v", listen, r)
+		}
+	}
+}
