@@ -201,7 +201,7 @@ var libraries = []struct {
 	{"golang.org/x/oauth2", []string{"internal/login"}},
 	{"golang.org/x/sys", []string{"internal/edge/spool", "internal/edge/source/udp", "internal/ingest/coap", "internal/store/local", "internal/store/volume"}},
 	{"golang.org/x/text", []string{"internal/model"}}, // jsonschema prints in a language
-	{"golang.org/x/time", []string{"internal/simulate"}},
+	{"golang.org/x/time", []string{"internal/authority", "internal/simulate"}},
 	{"google.golang.org/protobuf", []string{"internal/codec", "internal/ingest/http"}},
 	{"modernc.org/sqlite", []string{"internal/records"}},
 }
