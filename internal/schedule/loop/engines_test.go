@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -284,5 +285,32 @@ func TestAPoolWithoutAnEngineIsItsOwners(t *testing.T) {
 	r.reaches(a.ID, schedule.Succeeded)
 	if n := m.Began("w"); n != 0 {
 		t.Errorf("%d runs, want none", n)
+	}
+}
+
+func TestEnginesThatCannotBeReachedAreFaults(t *testing.T) {
+	good := Engine{Facility: "changchun", Kind: "slurm", URL: "unix:///run/slurmrestd", Directory: "/home/hub"}
+	for want, alter := range map[string]func(*Engine){
+		"":           func(*Engine) {},
+		"facility":   func(e *Engine) { e.Facility = "../changchun" },
+		"kind":       func(e *Engine) { e.Kind = "pbs" },
+		"url":        func(e *Engine) { e.URL = "slurm.example" },
+		"token_file": func(e *Engine) { e.URL, e.User = "https://slurm.example:6820", "hub" },
+		"directory":  func(e *Engine) { e.Directory = "work" },
+		"poll":       func(e *Engine) { e.Poll = -time.Second },
+	} {
+		e := good
+		alter(&e)
+		errs := e.Check("schedule.engines[0]")
+		switch {
+		case want == "" && len(errs) > 0:
+			t.Errorf("a good one: %v", errs)
+		case want != "" && (len(errs) != 1 || !strings.Contains(errs[0].Error(), "schedule.engines[0]."+want)):
+			t.Errorf("%s: %v", want, errs)
+		}
+	}
+	c := DefaultConfig()
+	if c.Engines = []Engine{good, good}; len(c.Check("schedule")) != 1 {
+		t.Errorf("two of one facility: %v", c.Check("schedule"))
 	}
 }

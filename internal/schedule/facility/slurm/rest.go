@@ -37,7 +37,9 @@ func newRest(c Config) (*rest, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &rest{base: strings.TrimSuffix(c.URL, "/"), user: c.User, token: c.TokenFile, http: &http.Client{Timeout: time.Minute}, version: make(chan string, 1)}
+	r := &rest{base: strings.TrimSuffix(c.URL, "/"), user: c.User, token: c.TokenFile, version: make(chan string, 1)}
+	// Elsewhere nobody is to see the token.
+	r.http = &http.Client{Timeout: time.Minute, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	if u.Scheme == "unix" {
 		r.base = "http://slurmrestd"
 		r.http.Transport = &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
