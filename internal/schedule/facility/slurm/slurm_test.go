@@ -152,6 +152,10 @@ func environment(t *testing.T, c *cluster) {
 		said, _ := os.ReadFile(out)
 		return string(said) == "w-9 train 3 mine\n"
 	})
+	// A step that cannot tell Slurm of its end any more would outlive the test.
+	if err := e.Stop(t.Context(), w); err != nil {
+		t.Error(err)
+	}
 }
 
 // TestVersionsAndTokens speaks to a slurmrestd that is none: which versions it
