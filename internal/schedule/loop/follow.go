@@ -27,11 +27,11 @@ func (s *Scheduler) follow(changes []ledger.Change) {
 			if err := s.cluster.SetPool(&p); err != nil {
 				s.deps.Log.Error("pool_not_planned_with", "pool", p.ID, "error", err)
 			}
-			s.shares.measure(s.cluster.Capacities(s.deps.Clock()))
+			s.resized = true
 			s.changed()
 		case c.Removed != "":
 			s.cluster.RemovePool(c.Removed)
-			s.shares.measure(s.cluster.Capacities(s.deps.Clock()))
+			s.resized = true
 		case c.Lease != nil && c.Lease.State == schedule.Released:
 			s.give(c.Lease.Tenant, c.Lease.Parts)
 			delete(s.leases, c.Lease.Token)

@@ -159,6 +159,7 @@ type Scheduler struct {
 	demand   demand
 	held     *hold // capacity that is kept for who waits longest
 	dirty    bool  // something changed since all that waits was tried
+	resized  bool  // what there is changed since the shares were measured
 	starts   rate
 }
 
@@ -205,7 +206,7 @@ func (s *Scheduler) load(ctx context.Context) error {
 		s.signals.Put(&x)
 	}
 	s.shares.declare(all.Tenants, all.Queues)
-	s.shares.measure(s.cluster.Capacities(s.deps.Clock()))
+	s.resized = true
 	for i := range all.Records {
 		r := &all.Records[i]
 		for _, l := range r.Leases {
