@@ -130,6 +130,7 @@ var table = []rule{
 		reason: "a GPU may be read from an exporter, which is a scrape"},
 	{of: "internal/edge/source/...", own: []string{"internal/edge/source", "internal/edge/source/pattern", "internal/edge/source/program", "internal/edge/trust", "internal/codec", "internal/telemetry"}, never: noSQL,
 		reason: "a source reads one thing and knows of no other source, spool or uplink"},
+	{of: "internal/edge/work", never: slices.Concat(everybodys, []string{"net", "database"}), reason: "programs are run without knowing who asked, or how"},
 	{of: "internal/edge", own: []string{"internal/edge/...", "internal/codec", "internal/mergepatch", "internal/telemetry"}, never: noSQL,
 		reason: "the agent is a client of the hub and shares only the nouns, the formats and the reader of configs"},
 
@@ -199,7 +200,7 @@ var libraries = []struct {
 	{"golang.org/x/mod/sumdb", []string{"internal/audit"}},
 	{"golang.org/x/net", []string{"internal/ingest/coap"}},
 	{"golang.org/x/oauth2", []string{"internal/login"}},
-	{"golang.org/x/sys", []string{"internal/edge/spool", "internal/edge/source/udp", "internal/ingest/coap", "internal/store/local", "internal/store/volume"}},
+	{"golang.org/x/sys", []string{"internal/edge/spool", "internal/edge/source/udp", "internal/edge/work", "internal/ingest/coap", "internal/store/local", "internal/store/volume"}},
 	{"golang.org/x/text", []string{"internal/model"}}, // jsonschema prints in a language
 	{"golang.org/x/time", []string{"internal/simulate"}},
 	{"google.golang.org/protobuf", []string{"internal/codec", "internal/ingest/http"}},
