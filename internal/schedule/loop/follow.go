@@ -5,6 +5,12 @@ import (
 	"github.com/songhua-io/hub/internal/schedule/ledger"
 )
 
+// applied takes what the ledger has applied.
+func (s *Scheduler) applied(changes []ledger.Change) {
+	s.follow(changes)
+	s.driver.Follow(changes)
+}
+
 // follow keeps the cluster and what waits in step with the ledger, which calls
 // it under its lock. What a lease takes was taken when it was decided.
 func (s *Scheduler) follow(changes []ledger.Change) {
