@@ -95,6 +95,13 @@ var table = []rule{
 		reason: "the loop asks the planner and tells the ledger"},
 	{of: "internal/schedule/facility", own: []string{"internal/schedule"}, never: slices.Concat(noSQL, noWeb),
 		reason: "the contract of engines knows of none"},
+	{of: "internal/schedule/facility/fence", own: []string{"internal/schedule", "internal/schedule/facility"}, never: slices.Concat(noSQL, noWeb),
+		reason: "tokens are kept without knowing of what"},
+	{of: "internal/schedule/drive", own: []string{"internal/edge/backoff", "internal/schedule", "internal/schedule/facility", "internal/schedule/ledger"}, never: slices.Concat(noSQL, noWeb),
+		reason: "engines are driven without knowing which there are"},
+	{of: "internal/schedule/scheduletest", own: []string{"internal/schedule", "internal/schedule/facility"}, reason: "what every engine promises is tested without a hub"},
+	{of: "internal/schedule/facility/agent", own: []string{"internal/schedule", "internal/schedule/facility"}, never: slices.Concat(noSQL, noWeb),
+		reason: "an engine knows of no other, and how its orders reach devices is told to it"},
 	{of: "internal/schedule/queue", own: []string{"internal/schedule"}, never: slices.Concat(noIO, everybodys), pure: true,
 		reason: "an order is made of what is known of those who wait"},
 
@@ -114,7 +121,7 @@ var table = []rule{
 			"internal/ingest/desk", "internal/query", "internal/quota", "internal/schedule/loop", "internal/store/local", "internal/telemetry"}},
 	{of: "internal/hub", never: noSQL, reason: "the assembly knows the parts of the hub, and none of its clients",
 		own: []string{"internal/access", "internal/api", "internal/audit", "internal/authority", "internal/command", "internal/config", "internal/enrolment", "internal/ingest", "internal/ingest/mqtt",
-			"internal/ingest/coap", "internal/ingest/http", "internal/ingest/desk", "internal/login", "internal/model", "internal/query", "internal/quota", "internal/records", "internal/registry", "internal/schedule/loop",
+			"internal/ingest/coap", "internal/ingest/http", "internal/ingest/desk", "internal/login", "internal/model", "internal/query", "internal/quota", "internal/records", "internal/registry", "internal/schedule", "internal/schedule/facility", "internal/schedule/facility/agent", "internal/schedule/loop",
 			"internal/store", "internal/store/local", "internal/store/volume", "internal/telemetry", "internal/twin", "internal/web"}},
 
 	{of: "internal/edge/spool", never: slices.Concat(everybodys, []string{"net", "database"}), reason: "the spool keeps opaque blocks on disk"},
