@@ -371,3 +371,23 @@ func TestTheBookIsBounded(t *testing.T) {
 		t.Error(why)
 	}
 }
+
+func TestAGroupHasTheLimitsOfItsMember(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "work-1") // files instead of a kernel's
+	g, err := newGroup(order{Cgroup: dir, Member: Member{CPUMilli: 1500, MemoryMiB: 64}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.remove()
+	for name, want := range map[string]string{"cpu.max": "150000 100000", "memory.max": "67108864", "pids.max": "4096"} {
+		if text, err := os.ReadFile(filepath.Join(dir, name)); err != nil || string(text) != want {
+			t.Errorf("%s is %q, %v", name, text, err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "memory.events"), []byte("oom 1\noom_kill 2\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if why := g.verdict(); !strings.Contains(why, "ended 2 of its processes") {
+		t.Error(why)
+	}
+}
