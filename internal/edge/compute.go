@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"cmp"
 	"log/slog"
 	"path/filepath"
 	"time"
@@ -13,7 +14,7 @@ import (
 // hub keeps the newest.
 func newWork(cfg Config, wants *remote, log *slog.Logger, now func() time.Time) (*work.Runner, error) {
 	jobs, err := work.Open(cfg.Compute, work.Deps{
-		Dir: filepath.Join(cfg.Data, "work"), Save: replaceFile,
+		Dir: cmp.Or(cfg.Compute.Directory, filepath.Join(cfg.Data, "work")), Save: replaceFile,
 		// The program that runs, also when its file was replaced meanwhile.
 		Supervisor: []string{"/proc/self/exe", "member"},
 		Changed:    func() { signal(wants.tell) }, Log: log, Now: now,

@@ -2,6 +2,7 @@ package work
 
 import (
 	"fmt"
+	"os"
 	"os/user"
 	"path/filepath"
 	"regexp"
@@ -27,6 +28,9 @@ type Config struct {
 	// User runs the programs; empty is the agent's own, which may not be root
 	// then. Another than the agent's own needs an agent that runs as root.
 	User string `yaml:"user"`
+	// Directory is where work lies; empty: work in the data directory of the
+	// agent. Another user must be able to pass the directories above it.
+	Directory string `yaml:"directory"`
 	// MaxMembers bounds the processes under way, each with what it starts itself.
 	MaxMembers int `yaml:"max_members"`
 	// MaxCPU bounds the CPUs of all of them together; 0 means no bound.
@@ -76,6 +80,9 @@ func (c Config) Check(path string) (errs []strict.Error) {
 	}
 	if c.MaxOutput < 64<<10 {
 		fault("max_output", "%s is less than 64KiB; raise it", c.MaxOutput)
+	}
+	if c.Directory != "" && !filepath.IsAbs(c.Directory) {
+		fault("directory", "%q is no whole path, such as /var/lib/songhua-work", c.Directory)
 	}
 	if c.Cgroup != "" && !filepath.IsAbs(c.Cgroup) {
 		fault("cgroup", "%q is no whole path, such as /sys/fs/cgroup/system.slice/songhua-edge-agent.service", c.Cgroup)
@@ -141,4 +148,20 @@ func (c Config) account(uid int) (*user.User, error) {
 		return nil, fmt.Errorf("compute.user is %s and the agent is not root; run it as %s, or leave the key out", c.User, c.User)
 	}
 	return u, nil
+}
+
+// passable is an error when others may not pass dir or one above it.
+func passable(dir string) error {
+	for at := dir; ; at = filepath.Dir(at) {
+		st, err := os.Stat(at)
+		if err != nil {
+			return err
+		}
+		if st.Mode().Perm()&0o001 == 0 {
+			return fmt.Errorf("compute.user cannot pass %s; let others pass it (chmod o+x), or name another compute.directory", at)
+		}
+		if at == filepath.Dir(at) {
+			return nil
+		}
+	}
 }

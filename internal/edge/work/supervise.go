@@ -33,7 +33,8 @@ const (
 func Supervise(dir string, save func(string, []byte) error) error {
 	unix.CloseOnExec(lockFD)
 	// Its agent may go, and its terminal; only TERM ends it.
-	signal.Ignore(syscall.SIGHUP, syscall.SIGINT, syscall.SIGPIPE)
+	// They are caught, since what is ignored would be by the program as well.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP, syscall.SIGINT)
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM)
 	write := func(name string, v any) error {

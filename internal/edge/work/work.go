@@ -58,6 +58,11 @@ func Open(cfg Config, deps Deps) (*Runner, error) {
 		if err := os.MkdirAll(deps.Dir, 0o711); err != nil {
 			return nil, err
 		}
+		if r.account != nil {
+			if err := passable(deps.Dir); err != nil {
+				return nil, err
+			}
+		}
 	}
 	return r, r.book.load(deps.Dir)
 }

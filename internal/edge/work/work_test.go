@@ -372,6 +372,40 @@ func TestTheBookIsBounded(t *testing.T) {
 	}
 }
 
+// TestProgramsRunAsTheirUser and with nothing that the agent's own has.
+func TestProgramsRunAsTheirUser(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	nobody, err := user.Lookup("nobody")
+	if err != nil {
+		t.Skip(err)
+	}
+	t.Setenv("SECRET", "of the agent")
+	m := newMachine(t, nil)
+	m.stop()
+	m.cfg.User = "nobody"
+	parent := filepath.Dir(m.dir)
+	if err := os.Chmod(parent, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(m.cfg, Deps{Dir: m.dir}); err == nil || !strings.Contains(err.Error(), "cannot pass "+parent) {
+		t.Errorf("a directory that its user cannot pass: %v", err)
+	}
+	if err := os.Chmod(parent, 0o711); err != nil {
+		t.Fatal(err)
+	}
+	m.open()
+	m.start(shell(1, `id -u > "$HOME/id"; env; grep SigIgn /proc/self/status`), Taken)
+	s := m.becomes(1, Succeeded)
+	if id := m.child(1, "id"); strconv.Itoa(id) != nobody.Uid {
+		t.Errorf("it runs as %d", id)
+	}
+	if strings.Contains(s.Message, "SECRET") || !strings.Contains(s.Message, "SONGHUA_LEASE=l-1\n") || !strings.HasSuffix(s.Message, "0000000000000000") {
+		t.Error(s.Message)
+	}
+}
+
 func TestAGroupHasTheLimitsOfItsMember(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "work-1") // files instead of a kernel's
 	g, err := newGroup(order{Cgroup: dir, Member: Member{CPUMilli: 1500, MemoryMiB: 64}})
