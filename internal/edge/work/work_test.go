@@ -172,6 +172,9 @@ func TestAProgramRunsOnceAndItsEndIsTold(t *testing.T) {
 	m.again()
 	m.start(o, Taken)
 	m.becomes(7, Failed)
+	if n := len(m.Report()); n != 1 {
+		t.Errorf("it is known %d times", n)
+	}
 	if text, err := os.ReadFile(m.file(7, "runs")); err != nil || string(text) != "run\n" {
 		t.Errorf("runs: %q, %v", text, err)
 	}
@@ -255,7 +258,8 @@ func TestALostSupervisorTakesAllWithIt(t *testing.T) {
 
 func TestStopEndsWhatProgramsStarted(t *testing.T) {
 	m := newMachine(t, nil)
-	o := shell(1, "setsid sleep 600 & echo $! > child; echo $$ > pid; wait")
+	// Its parent has gone, and it has a session of its own.
+	o := shell(1, "(setsid sleep 600 & echo $! > child); echo $$ > pid; sleep 600")
 	m.start(o, Taken)
 	pid, child := m.child(1, "pid"), m.child(1, "child")
 	if a, err := m.Stop(o.Which()); err != nil || a.Running != 1 {
