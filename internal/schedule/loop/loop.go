@@ -86,25 +86,22 @@ type Engine struct {
 	// URL is that of slurmrestd: http://host:port, https://host:port, or
 	// unix:///path of its socket.
 	URL string `yaml:"url"`
-	// User is who work runs as at the engine; empty: as the hub's own user, which
-	// a socket allows only.
+	// User is who work runs as there; empty: who runs slurmrestd, by a socket
+	// only.
 	User string `yaml:"user"`
 	// TokenFile holds the token (JWT) of the user; it is read for each request, so
-	// that it may be renewed. Empty for none, which a socket allows only.
+	// that it may be renewed. Empty for none, by a socket only.
 	TokenFile string `yaml:"token_file"`
-	// Directory is where work runs, and where its output goes.
+	// Directory is where work runs there, and where its output goes.
 	Directory string `yaml:"directory"`
-	// Poll is how often the engine is asked what became of work.
+	// Poll is how often the engine is asked what became of work; 0s: every 5s.
 	Poll time.Duration `yaml:"poll"`
 }
 
 // Check implements strict.Checker.
 func (e Engine) Check(path string) []strict.Error {
-	var errs []strict.Error
+	errs := schedule.CheckID(path, "facility", e.Facility)
 	fault := func(key, format string, args ...any) { errs = append(errs, strict.Fault(path, key, format, args...)) }
-	if e.Facility == "" {
-		fault("facility", "is empty; give the id of the facility")
-	}
 	if e.Kind != string(schedule.EngineSlurm) {
 		fault("kind", "%q is not slurm", e.Kind)
 	}

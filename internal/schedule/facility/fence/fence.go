@@ -25,6 +25,7 @@ type mark struct {
 	Of      string // a workload, or a lease of which nothing else is known
 	Token   uint64
 	Stopped bool // nothing may begin under the token any more
+	Taken   bool // the engine has it for sure
 	At      time.Time
 }
 
@@ -107,17 +108,49 @@ func (f *Fence) append(m mark) error {
 // Close ends the writing.
 func (f *Fence) Close() error { return f.file.Close() }
 
+// Stage is how far the beginning of work had come before.
+type Stage int
+
+// The stages.
+const (
+	Fresh Stage = iota // nothing was asked of the engine
+	Asked              // it is not known whether the engine has it
+	Taken              // the engine has it, or had it
+)
+
 // Begin allows work to begin, and remembers its token. It is ErrFenced under a
 // token below the highest, or one that was stopped.
-func (f *Fence) Begin(w facility.Work) error {
+func (f *Fence) Begin(w facility.Work) (Stage, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, of := range []string{w.Workload, w.Lease} {
 		if m := f.marks[of]; m.Token > w.Token || m.Token == w.Token && m.Stopped {
-			return fmt.Errorf("token %d of %s: %w: %d", w.Token, of, facility.ErrFenced, m.Token)
+			return Fresh, fmt.Errorf("token %d of %s: %w: %d", w.Token, of, facility.ErrFenced, m.Token)
 		}
 	}
-	return f.raise(mark{Of: w.Workload, Token: w.Token})
+	switch m := f.marks[w.Workload]; {
+	case m.Token != w.Token:
+		return Fresh, f.raise(mark{Of: w.Workload, Token: w.Token})
+	case m.Taken:
+		return Taken, nil
+	}
+	return Asked, nil
+}
+
+// Took remembers that the engine has work whose Begin was allowed.
+func (f *Fence) Took(w facility.Work) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.raise(mark{Of: w.Workload, Token: w.Token, Taken: true})
+}
+
+// Open reports whether the beginning of a lease is under way, or was broken off:
+// not everything of it is there.
+func (f *Fence) Open(workload string, token uint64) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	m := f.marks[workload]
+	return m.Token == token && !m.Taken && !m.Stopped
 }
 
 // End remembers that nothing begins under a token any more, nor under a lower
@@ -132,12 +165,12 @@ func (f *Fence) End(w facility.Work) error {
 	if of == "" {
 		of = w.Lease
 	}
-	return f.raise(mark{Of: of, Token: w.Token, Stopped: true})
+	return f.raise(mark{Of: of, Token: w.Token, Stopped: true, Taken: f.marks[of].Taken && f.marks[of].Token == w.Token})
 }
 
 func (f *Fence) raise(m mark) error {
 	was := f.marks[m.Of]
-	if was.Token == m.Token && was.Stopped == m.Stopped {
+	if was.Token == m.Token && was.Stopped == m.Stopped && was.Taken == m.Taken {
 		return nil
 	}
 	m.At = time.Now().UTC()

@@ -20,15 +20,6 @@ const scheduler = "schedule"
 // again.
 const orderTTL = 45 * time.Second
 
-// engines are those that the hub itself drives; the owners of other pools run
-// the work.
-func (h *hub) engines(id string, kind schedule.Engine) facility.Engine {
-	if kind == schedule.EngineAgent {
-		return h.fleet.Engine(id)
-	}
-	return nil
-}
-
 // order has a device do a command. When ctx ends it is taken back, so that it does
 // not come late.
 func (h *hub) order(ctx context.Context, device, name string, params json.RawMessage) (json.RawMessage, error) {
