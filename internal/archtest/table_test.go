@@ -95,6 +95,8 @@ var table = []rule{
 		reason: "the loop asks the planner and tells the ledger"},
 	{of: "internal/schedule/facility", own: []string{"internal/schedule"}, never: slices.Concat(noSQL, noWeb),
 		reason: "the contract of engines knows of none"},
+	{of: "internal/schedule/facility/agent", own: []string{"internal/schedule", "internal/schedule/facility"}, never: slices.Concat(noSQL, noWeb),
+		reason: "an engine knows of no other, and how its orders reach devices is told to it"},
 	{of: "internal/schedule/facility/fence", own: []string{"internal/schedule/facility"}, never: slices.Concat(noSQL, noWeb),
 		reason: "what an engine was asked is remembered without knowing which engine it is"},
 	{of: "internal/schedule/facility/slurm", own: []string{"internal/schedule", "internal/schedule/facility", "internal/schedule/facility/fence"}, never: noSQL,
@@ -123,7 +125,7 @@ var table = []rule{
 	{of: "internal/hub", never: noSQL, reason: "the assembly knows the parts of the hub, and none of its clients",
 		own: []string{"internal/access", "internal/api", "internal/audit", "internal/authority", "internal/command", "internal/config", "internal/enrolment", "internal/ingest", "internal/ingest/mqtt",
 			"internal/ingest/coap", "internal/ingest/http", "internal/ingest/desk", "internal/login", "internal/model", "internal/query", "internal/quota", "internal/records", "internal/registry",
-			"internal/schedule", "internal/schedule/facility", "internal/schedule/facility/slurm", "internal/schedule/loop", "internal/store", "internal/store/local", "internal/store/volume", "internal/telemetry", "internal/twin", "internal/web"}},
+			"internal/schedule", "internal/schedule/facility", "internal/schedule/facility/agent", "internal/schedule/facility/slurm", "internal/schedule/loop", "internal/store", "internal/store/local", "internal/store/volume", "internal/telemetry", "internal/twin", "internal/web"}},
 
 	{of: "internal/edge/spool", never: slices.Concat(everybodys, []string{"net", "database"}), reason: "the spool keeps opaque blocks on disk"},
 	{of: "internal/edge/backoff", never: []string{"net", "database"}, reason: "a pause before the next try knows nothing of what is tried"},
@@ -138,6 +140,7 @@ var table = []rule{
 		reason: "a GPU may be read from an exporter, which is a scrape"},
 	{of: "internal/edge/source/...", own: []string{"internal/edge/source", "internal/edge/source/pattern", "internal/edge/source/program", "internal/edge/trust", "internal/codec", "internal/telemetry"}, never: noSQL,
 		reason: "a source reads one thing and knows of no other source, spool or uplink"},
+	{of: "internal/edge/work", never: slices.Concat(everybodys, []string{"net", "database"}), reason: "programs are run without knowing who asked, or how"},
 	{of: "internal/edge", own: []string{"internal/edge/...", "internal/codec", "internal/mergepatch", "internal/telemetry"}, never: noSQL,
 		reason: "the agent is a client of the hub and shares only the nouns, the formats and the reader of configs"},
 
@@ -207,7 +210,7 @@ var libraries = []struct {
 	{"golang.org/x/mod/sumdb", []string{"internal/audit"}},
 	{"golang.org/x/net", []string{"internal/ingest/coap"}},
 	{"golang.org/x/oauth2", []string{"internal/login"}},
-	{"golang.org/x/sys", []string{"internal/edge/spool", "internal/edge/source/udp", "internal/ingest/coap", "internal/store/local", "internal/store/volume"}},
+	{"golang.org/x/sys", []string{"internal/edge/spool", "internal/edge/source/udp", "internal/edge/work", "internal/ingest/coap", "internal/store/local", "internal/store/volume"}},
 	{"golang.org/x/text", []string{"internal/model"}}, // jsonschema prints in a language
 	{"golang.org/x/time", []string{"internal/authority", "internal/simulate"}},
 	{"google.golang.org/protobuf", []string{"internal/codec", "internal/ingest/http"}},

@@ -49,6 +49,7 @@ import (
 	"github.com/songhua-io/hub/internal/quota"
 	"github.com/songhua-io/hub/internal/records"
 	"github.com/songhua-io/hub/internal/registry"
+	"github.com/songhua-io/hub/internal/schedule/facility/agent"
 	"github.com/songhua-io/hub/internal/schedule/loop"
 	"github.com/songhua-io/hub/internal/store/local"
 	"github.com/songhua-io/hub/internal/store/volume"
@@ -119,6 +120,7 @@ type hub struct {
 	presence  *registry.Presence
 	commands  *command.Ledger
 	twins     *twin.Twins
+	fleet     *agent.Fleet
 	mqtt      *mqtt.Server
 	hurry     func() // ends the waiting of HTTP requests
 	authority *authority.Authority
@@ -260,5 +262,6 @@ func (h *hub) runMail(ctx context.Context) error {
 		return err
 	}
 	h.stack.start("commands", h.commands.Run)
+	h.fleet = agent.New(agent.Deps{Ask: h.order, Reported: h.reported, Online: h.online, Nodes: h.nodes})
 	return nil
 }

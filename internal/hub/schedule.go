@@ -21,7 +21,10 @@ func (h *hub) runSchedule(ctx context.Context) (err error) {
 	}
 	h.scheduler, err = loop.Open(ctx, h.cfg.Schedule, loop.Deps{Records: h.records, Log: h.log, Clock: h.clock, Metrics: h.metrics,
 		Engines: func(id string, kind schedule.Engine) facility.Engine {
-			if kind == schedule.EngineSlurm && engines[id] != nil {
+			switch {
+			case kind == schedule.EngineAgent:
+				return h.fleet.Engine(id)
+			case kind == schedule.EngineSlurm && engines[id] != nil:
 				return engines[id]
 			}
 			return nil
