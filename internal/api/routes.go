@@ -92,14 +92,14 @@ func (a *API) list() {
 	on(a, get, "/api/v1/workloads/{id}/explanation", access.ReadCompute, "任务为何在此运行，或为何等待、怎样才能运行", "Say why a workload runs where it does, or why it waits and what would help", a.explainWorkload)
 	on(a, post, "/api/v1/workloads/{id}/progress", access.SubmitWorkloads, "自行运行任务者上报进展", "Who runs a workload without an engine of the hub says how far it is", a.reportProgress)
 	on(a, post, "/api/v1/reservations", access.SubmitWorkloads, "为自带队列的调度器预留资源", "Reserve capacity for a scheduler that keeps its own queue", a.reserve, status(http.StatusCreated), keyed)
-	on(a, post, "/api/v1/reservations:renew", access.SubmitWorkloads, "续租", "Let a lease end later", a.onLease(a.Scheduler.Renew))
-	on(a, post, "/api/v1/reservations:commit", access.SubmitWorkloads, "确认使用预留的资源", "Say that a reservation is used", a.onLease(a.Scheduler.Commit))
-	on(a, post, "/api/v1/reservations:release", access.SubmitWorkloads, "归还预留的资源", "Give a reservation back", a.onLease(func(ctx context.Context, token uint64, _ time.Duration) error { return a.Scheduler.Release(ctx, token) }))
+	on(a, post, "/api/v1/reservations:renew", access.SubmitWorkloads, "续租", "Let a lease end later", a.onLease(minTTL, a.Scheduler.Renew))
+	on(a, post, "/api/v1/reservations:commit", access.SubmitWorkloads, "确认使用预留的资源", "Say that a reservation is used", a.onLease(0, a.Scheduler.Commit))
+	on(a, post, "/api/v1/reservations:release", access.SubmitWorkloads, "归还预留的资源", "Give a reservation back", a.onLease(0, func(ctx context.Context, token uint64, _ time.Duration) error { return a.Scheduler.Release(ctx, token) }))
 
 	on(a, get, "/api/v1/queues", access.ReadCompute, "列出队列及其份额", "List queues and their shares", a.listQueues)
 	on(a, get, "/api/v1/queues/{id}", access.ReadCompute, "查看队列", "Show a queue", a.getQueue)
 	on(a, put, "/api/v1/queues/{id}", access.WriteFacilities, "新建或替换队列", "Create or replace a queue", a.putQueue)
-	on(a, del, "/api/v1/queues/{id}", access.WriteFacilities, "删除队列", "Remove a queue", a.removeQueue, status(http.StatusNoContent))
+	on(a, del, "/api/v1/queues/{id}", access.WriteFacilities, "删除队列", "Remove a queue", a.removeQueue, status(http.StatusNoContent), status(http.StatusNoContent))
 	a.beside(Beside{Pattern: "GET /api/v1/watch", ZH: "算力变化的事件流（SSE），可续传", EN: "Events of compute as they happen (server-sent events), resumable", Action: access.ReadCompute, Handler: http.HandlerFunc(a.watch)})
 
 	on(a, get, "/api/v1/rejects", access.ReadRejects, "列出未入库的消息及原因", "List what was not stored, and why", a.listRejects)
