@@ -25,7 +25,7 @@ type ReservationIn struct {
 }
 
 type anyPool struct {
-	affinityIn
+	AffinityIn
 	Latency  *latencyIn  `json:"latency,omitempty"`
 	Security *securityIn `json:"security,omitempty"`
 }
@@ -55,6 +55,9 @@ func ttlOf(s string, least time.Duration) (time.Duration, error) {
 }
 
 func (in ReservationIn) reservation() (loop.Reservation, error) {
+	if in.Pool != "" && in.Any != nil {
+		return loop.Reservation{}, fault("body.any", in.Pool, "pool "+in.Pool+" is named, and any has filters; give one of the two")
+	}
 	ttl, err := ttlOf(in.TTL, minTTL)
 	if err != nil {
 		return loop.Reservation{}, err
@@ -65,14 +68,11 @@ func (in ReservationIn) reservation() (loop.Reservation, error) {
 		Tasks: []taskIn{{Name: "main", Count: q.Count, CPUMilli: q.CPUMilli, MemoryMiB: q.MemoryMiB, DiskGiB: q.DiskGiB, PowerW: q.PowerW, Accelerators: q.Accelerators, Duration: ttl.String()}},
 	}
 	if in.Any != nil {
-		w.Affinity, w.Latency, w.Security = &in.Any.affinityIn, in.Any.Latency, in.Any.Security
+		w.Affinity, w.Latency, w.Security = &in.Any.AffinityIn, in.Any.Latency, in.Any.Security
 	}
 	wanted, err := w.workload("")
 	if err != nil {
 		return loop.Reservation{}, ofResources(err)
-	}
-	if in.Pool != "" && in.Any != nil {
-		return loop.Reservation{}, fault("body.any", in.Pool, "pool "+in.Pool+" is named, and any has filters; give one of the two")
 	}
 	if in.Pool != "" {
 		wanted.Affinity.Pools = []string{in.Pool}

@@ -335,6 +335,9 @@ func (a *API) cancelWorkload(ctx context.Context, in *WorkloadID) (*nothing, err
 	if err != nil {
 		return nil, err
 	}
+	if r.State.Ended() {
+		return nil, newProblem(http.StatusConflict, "workload "+r.ID+" has ended: it is "+string(r.State)+"; there is nothing to cancel")
+	}
 	was := map[string]any{"tenant": r.Workload.Tenant, "name": r.Workload.Name, "state": r.State}
 	return nil, a.Scheduler.Cancel(a.noted(ctx, access.SubmitWorkloads, "workload "+r.ID, region(ctx), was, nil), r.ID)
 }
