@@ -21,6 +21,7 @@ var onTheEventLog = map[string]string{
 	"POST /api/v1/reservations":            "every transition of its lease is an event, with the tenant",
 	"POST /api/v1/reservations:renew":      "the lease has its expiry",
 	"POST /api/v1/reservations:commit":     "every transition of its lease is an event",
+	"POST /api/v1/simulate":                "nothing is kept",
 	"POST /api/v1/reservations:release":    "every transition of its lease is an event",
 }
 

@@ -558,3 +558,36 @@ func TestDescriptionsComeBack(t *testing.T) {
 	}
 	var _ schedule.Pool = same
 }
+
+func TestASimulationKeepsNothing(t *testing.T) {
+	h := centre(t)
+	h.want(202, h.do("POST", "/api/v1/workloads", one("large", 70, "")))
+	r := h.want(200, h.do("POST", "/api/v1/simulate", `{
+		"facilities": {"baicheng-1": {"names": {"zh": "白城", "en": "Baicheng"}, "region": "220800"}},
+		"pools": {"bc1": {"facility": "baicheng-1", "classes": [{"count": 2, "cpu_milli": 128000, "memory_mib": 1000}]}},
+		"states": {"changchun-1": "cordoned"}, "workloads": [`+one("more", 64, "")+`]}`))
+	for path, want := range map[string]float64{"before placed": 1, "before waiting": 1, "after placed": 2, "after waiting": 0} {
+		side, key, _ := strings.Cut(path, " ")
+		if got := at(r.body, side, key); got != want {
+			t.Errorf("%s is %v, want %v: %s", path, got, want, r.text)
+		}
+	}
+	if at(r.body, "before", "facilities", 0, "used", "cpu_milli") != 1.0 || at(r.body, "after", "facilities", 0, "used", "cpu_milli") != 134.0/256 {
+		t.Errorf("%s", r.text)
+	}
+	for body, at := range map[string]string{
+		`{"pools": {"x": {"facility": "nowhere", "classes": [{"count": 1, "cpu_milli": 1, "memory_mib": 1}]}}}`: "body.pools.x.facility",
+		`{"states": {"changchun-1": "gone"}}`: "body.states.changchun-1",
+		`{"signals": [{"kind": "carbon", "zone": "z", "issued_at": "2026-11-26T00:00:00Z", "unit": "t", "points": []}]}`: "body.signals[0].unit",
+		`{"facilities": {"f": {"names": {"zh": "", "en": ""}, "region": "x"}}}`:                                          "body.facilities.f.region",
+	} {
+		if r := h.want(422, h.do("POST", "/api/v1/simulate", body)); !strings.Contains(r.text, `"location":"`+at) {
+			t.Errorf("%s: %s", body, r.text)
+		}
+	}
+	if r := h.want(200, h.do("GET", "/api/v1/pools", "")); len(r.body["items"].([]any)) != 1 {
+		t.Errorf("%s", r.text)
+	}
+	jilin := h.as(h.roleToken("jl", access.Scheduler, "22"))
+	jilin.want(403, jilin.do("POST", "/api/v1/simulate", `{}`))
+}

@@ -96,6 +96,7 @@ func (a *API) list() {
 	on(a, post, "/api/v1/reservations:commit", access.SubmitWorkloads, "确认使用预留的资源", "Say that a reservation is used", a.onLease(0, a.Scheduler.Commit))
 	on(a, post, "/api/v1/reservations:release", access.SubmitWorkloads, "归还预留的资源", "Give a reservation back", a.onLease(0, func(ctx context.Context, token uint64, _ time.Duration) error { return a.Scheduler.Release(ctx, token) }))
 
+	on(a, post, "/api/v1/simulate", access.SubmitWorkloads, "推演：增减资源、换一条碳或电价曲线、更多任务会怎样", "What would become of what waits with other capacity, other curves or more work", a.simulate, large)
 	on(a, get, "/api/v1/queues", access.ReadCompute, "列出队列及其份额", "List queues and their shares", a.listQueues)
 	on(a, get, "/api/v1/queues/{id}", access.ReadCompute, "查看队列", "Show a queue", a.getQueue)
 	on(a, put, "/api/v1/queues/{id}", access.WriteFacilities, "新建或替换队列", "Create or replace a queue", a.putQueue)
