@@ -103,6 +103,12 @@ func (a *API) list() {
 	on(a, del, "/api/v1/queues/{id}", access.WriteFacilities, "删除队列", "Remove a queue", a.removeQueue, status(http.StatusNoContent), status(http.StatusNoContent))
 	a.beside(Beside{Pattern: "GET /api/v1/watch", ZH: "算力变化的事件流（SSE），可续传", EN: "Events of compute as they happen (server-sent events), resumable", Action: access.ReadCompute, Handler: http.HandlerFunc(a.watch)})
 
+	on(a, get, "/emissions/bylocation", access.ReadCompute, "某电网区的碳强度（与 Carbon Aware SDK 兼容）", "Carbon of a grid zone, as the Carbon Aware SDK answers it", a.emissions)
+	on(a, get, "/emissions/bylocations/best", access.ReadCompute, "各电网区中碳强度最低的时段", "The hours of least carbon among grid zones", a.bestEmissions)
+	on(a, get, "/emissions/forecasts/current", access.ReadCompute, "碳强度预测及最佳时段", "Forecasts of carbon with their best window", a.emissionForecasts)
+	a.beside(Beside{Pattern: "POST /k8s/extender/filter", ZH: "kube-scheduler 扩展：哪些节点尚有未租出的资源", EN: "kube-scheduler extender: which nodes have what a pod asks for, besides what is leased", Action: access.ReadCompute, Handler: http.HandlerFunc(a.extenderFilter)})
+	a.beside(Beside{Pattern: "POST /k8s/extender/prioritize", ZH: "kube-scheduler 扩展：节点打分", EN: "kube-scheduler extender: how well a pod fits each node", Action: access.ReadCompute, Handler: http.HandlerFunc(a.extenderPrioritize)})
+
 	on(a, get, "/api/v1/rejects", access.ReadRejects, "列出未入库的消息及原因", "List what was not stored, and why", a.listRejects)
 	on(a, get, "/api/v1/rejects/{id}", access.ReadRejects, "查看一条未入库的消息及其内容", "Show a rejected message with what it holds", a.getReject)
 	on(a, post, "/api/v1/rejects:replay", access.WriteRejects, "重新处理未入库的消息", "Try rejected messages again", a.replayRejects)

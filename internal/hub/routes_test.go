@@ -174,7 +174,7 @@ func TestNoRouteCrossesTheRegion(t *testing.T) {
 			if strings.Contains(r.path, "{id}") && code/100 == 2 || strings.Contains(r.path, "{name}") && code/100 == 2 {
 				t.Errorf("%s as %s of another region: %d %.200s", r.name, who, code, text)
 			}
-			if r.path != "/metrics" && strings.Contains(strings.ReplaceAll(text, r.at(id), ""), "zq_") || strings.Contains(text, `"zq-`) && code/100 == 2 {
+			if r.path != "/metrics" && strings.Contains(strings.ReplaceAll(text, r.at(id), ""), "zq_") || r.path != "/metrics" && strings.Contains(text, `"zq-`) && code/100 == 2 { // figures of the hub are of all its pools
 				t.Errorf("%s tells %s of another region: %d %.300s", r.name, who, code, text)
 			}
 		}
