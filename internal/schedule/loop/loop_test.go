@@ -238,8 +238,6 @@ func TestALargeGangIsNotStarved(t *testing.T) {
 		t.Fatalf("%s: %v", a.State, a.Decision.Reasons)
 	}
 	r.advance(11 * time.Minute)
-	r.mu.Lock()
-	r.mu.Unlock()
 	deadline := time.Now().Add(30 * time.Second)
 	for { // the next pass keeps capacity for the gang
 		r.Scheduler.mu.Lock()
