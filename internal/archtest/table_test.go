@@ -95,6 +95,14 @@ var table = []rule{
 		reason: "the loop asks the planner and tells the ledger"},
 	{of: "internal/schedule/facility", own: []string{"internal/schedule"}, never: slices.Concat(noSQL, noWeb),
 		reason: "the contract of engines knows of none"},
+	{of: "internal/schedule/facility/fence", own: []string{"internal/schedule/facility"}, never: slices.Concat(noSQL, noWeb),
+		reason: "what an engine was asked is remembered without knowing which engine it is"},
+	{of: "internal/schedule/facility/slurm", own: []string{"internal/schedule", "internal/schedule/facility", "internal/schedule/facility/fence"}, never: noSQL,
+		reason: "an engine runs what it is handed and knows of nobody who promised it"},
+	{of: "internal/schedule/drive", own: []string{"internal/schedule", "internal/schedule/ledger", "internal/schedule/facility", "internal/edge/backoff"}, never: slices.Concat(noWeb, noSQL),
+		reason: "the driver asks engines by their contract and tells the ledger"},
+	{of: "internal/schedule/scheduletest", own: []string{"internal/schedule", "internal/schedule/facility"}, never: slices.Concat(noWeb, noSQL),
+		reason: "what every engine promises is tested without a scheduler"},
 	{of: "internal/schedule/queue", own: []string{"internal/schedule"}, never: slices.Concat(noIO, everybodys), pure: true,
 		reason: "an order is made of what is known of those who wait"},
 
@@ -114,8 +122,8 @@ var table = []rule{
 			"internal/ingest/desk", "internal/query", "internal/quota", "internal/schedule/loop", "internal/store/local", "internal/telemetry"}},
 	{of: "internal/hub", never: noSQL, reason: "the assembly knows the parts of the hub, and none of its clients",
 		own: []string{"internal/access", "internal/api", "internal/audit", "internal/authority", "internal/command", "internal/config", "internal/enrolment", "internal/ingest", "internal/ingest/mqtt",
-			"internal/ingest/coap", "internal/ingest/http", "internal/ingest/desk", "internal/login", "internal/model", "internal/query", "internal/quota", "internal/records", "internal/registry", "internal/schedule/loop",
-			"internal/store", "internal/store/local", "internal/store/volume", "internal/telemetry", "internal/twin", "internal/web"}},
+			"internal/ingest/coap", "internal/ingest/http", "internal/ingest/desk", "internal/login", "internal/model", "internal/query", "internal/quota", "internal/records", "internal/registry",
+			"internal/schedule", "internal/schedule/facility", "internal/schedule/facility/slurm", "internal/schedule/loop", "internal/store", "internal/store/local", "internal/store/volume", "internal/telemetry", "internal/twin", "internal/web"}},
 
 	{of: "internal/edge/spool", never: slices.Concat(everybodys, []string{"net", "database"}), reason: "the spool keeps opaque blocks on disk"},
 	{of: "internal/edge/backoff", never: []string{"net", "database"}, reason: "a pause before the next try knows nothing of what is tried"},
@@ -202,7 +210,7 @@ var libraries = []struct {
 	{"golang.org/x/oauth2", []string{"internal/login"}},
 	{"golang.org/x/sys", []string{"internal/edge/spool", "internal/edge/source/udp", "internal/ingest/coap", "internal/store/local", "internal/store/volume"}},
 	{"golang.org/x/text", []string{"internal/model"}}, // jsonschema prints in a language
-	{"golang.org/x/time", []string{"internal/simulate"}},
+	{"golang.org/x/time", []string{"internal/authority", "internal/simulate"}},
 	{"google.golang.org/protobuf", []string{"internal/codec", "internal/ingest/http"}},
 	{"modernc.org/sqlite", []string{"internal/records"}},
 }

@@ -13,12 +13,14 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/time/rate"
 )
 
 // Options are what an authority works with. All are required but Names and
@@ -38,6 +40,7 @@ type Options struct {
 type Authority struct {
 	o       Options
 	metrics *metrics
+	pace    *rate.Limiter // of handshakes
 
 	reading sync.Mutex // held while the files are read and written
 	current atomic.Pointer[holding]
@@ -54,7 +57,7 @@ func Open(o Options) (*Authority, error) {
 	o.Names = slices.Concat(o.Names, o.Config.Names, []string{"localhost", "127.0.0.1", "::1"})
 	slices.Sort(o.Names)
 	o.Names = slices.Compact(o.Names)
-	a := &Authority{o: o}
+	a := &Authority{o: o, pace: newPace()}
 	h, err := load(o.Dir, o.Files, o.Names, o.Clock())
 	if err != nil {
 		return nil, fmt.Errorf("authority: %w", err)
@@ -103,11 +106,41 @@ func (a *Authority) reload() {
 	a.metrics.reloaded(a.o.Log, next.listed)
 }
 
+// Handshakes cost half a millisecond of a processor each, whoever comes. So many
+// a second may begin for each processor, and as many at once; others wait for
+// their turn, and are sent away when it would not come in time. A flood of them
+// leaves the larger part of the machine to those who are in.
+const (
+	handshakesPerProcessor = 200
+	handshakeTurn          = 5 * time.Second
+)
+
+func newPace() *rate.Limiter {
+	n := handshakesPerProcessor * runtime.GOMAXPROCS(0)
+	return rate.NewLimiter(rate.Limit(n), n)
+}
+
+// turn waits until a handshake may begin.
+func (a *Authority) turn(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, handshakeTurn)
+	defer cancel()
+	if err := a.pace.Wait(ctx); err != nil {
+		a.metrics.refused.Inc()
+		return fmt.Errorf("handshake refused: more than %v a second: %w", a.pace.Limit(), err)
+	}
+	return nil
+}
+
 // Server is the TLS of doors. Every handshake takes what the files held last.
 func (a *Authority) Server() *tls.Config {
 	return &tls.Config{
-		MinVersion:         tls.VersionTLS12,
-		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return a.current.Load().server, nil },
+		MinVersion: tls.VersionTLS12,
+		GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+			if err := a.turn(hello.Context()); err != nil {
+				return nil, err
+			}
+			return a.current.Load().server, nil
+		},
 	}
 }
 

@@ -26,6 +26,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	"golang.org/x/time/rate"
 )
 
 // house is an authority in a directory whose clock stands still until moved.
@@ -490,5 +491,28 @@ func TestNamesAndLifetimesThatCannotBeAreNamed(t *testing.T) {
 	good.Names = []string{"hub.example", "hub", "*.example.com", "10.0.0.1", "fe80::1"}
 	if errs := good.Check("authority"); len(errs) > 0 {
 		t.Error(errs)
+	}
+}
+
+// TestHandshakesTakeTurns lets as many begin at once as the pace allows, and
+// sends away who would wait too long.
+func TestHandshakesTakeTurns(t *testing.T) {
+	a := open(t, t.TempDir(), Files{})
+	a.pace = rate.NewLimiter(0.001, 3)
+	for i := range 5 {
+		near, far := net.Pipe()
+		ended := make(chan error, 1)
+		go func() {
+			ended <- tls.Server(far, a.Server()).HandshakeContext(t.Context())
+			far.Close()
+		}()
+		_ = tls.Client(near, &tls.Config{InsecureSkipVerify: true}).HandshakeContext(t.Context()) //nolint:gosec // who it is does not matter
+		near.Close()
+		if err := <-ended; i >= 3 && (err == nil || !strings.Contains(err.Error(), "handshake refused")) || i < 3 && err != nil && strings.Contains(err.Error(), "refused") {
+			t.Errorf("handshake %d: %v", i, err)
+		}
+	}
+	if n := testutil.ToFloat64(a.Authority.metrics.refused); n != 2 {
+		t.Errorf("%v are counted", n)
 	}
 }

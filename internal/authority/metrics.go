@@ -11,6 +11,7 @@ type metrics struct {
 	authority *Authority
 	expiry    *prometheus.Desc
 	issued    prometheus.Counter
+	refused   prometheus.Counter // handshakes
 	reloads   *prometheus.CounterVec
 	last      string // the failure that was told last
 }
@@ -23,13 +24,16 @@ func newMetrics(reg prometheus.Registerer, a *Authority) *metrics {
 		issued: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "hub_authority_certificates_issued_total", Help: "Certificates issued to devices.",
 		}),
+		refused: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "hub_authority_handshakes_refused_total", Help: "TLS handshakes sent away because too many had begun.",
+		}),
 		reloads: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "hub_authority_reloads_total", Help: "Changed files of certificates, keys and authorities, by whether they were taken.",
 		}, []string{"result"}),
 	}
 	m.reloads.WithLabelValues(resultTaken)
 	m.reloads.WithLabelValues(resultRefused)
-	reg.MustRegister(m, m.issued, m.reloads)
+	reg.MustRegister(m, m.issued, m.refused, m.reloads)
 	return m
 }
 

@@ -109,6 +109,7 @@ func (d *DB) run(group []*share) error {
 	if err := tx.Commit(); err != nil {
 		return fmt.Errorf("commit: %w", err)
 	}
+	d.checkpoints.committed()
 	return nil
 }
 

@@ -185,7 +185,8 @@ const MaxNodes = 10_000
 
 var idPattern = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,62}$`)
 
-func checkID(path, key, id string) []strict.Error {
+// CheckID faults what is no id: of a facility, a pool, a tenant, a queue, a task.
+func CheckID(path, key, id string) []strict.Error {
 	if idPattern.MatchString(id) {
 		return nil
 	}
@@ -196,7 +197,7 @@ var regionPattern = regexp.MustCompile(`^[1-9][0-9]{5}$`)
 
 // Check implements strict.Checker.
 func (f Facility) Check(path string) []strict.Error {
-	errs := checkID(path, "id", f.ID)
+	errs := CheckID(path, "id", f.ID)
 	fault := func(key, format string, args ...any) { errs = append(errs, strict.Fault(path, key, format, args...)) }
 	if !regionPattern.MatchString(f.Region) {
 		fault("region", "%q is no division code of six digits (GB/T 2260), such as 220100", f.Region)
@@ -242,7 +243,7 @@ func (p PUE) check(path string) []strict.Error {
 
 // Check implements strict.Checker.
 func (p Pool) Check(path string) []strict.Error {
-	errs := append(checkID(path, "id", p.ID), checkID(path, "facility", p.Facility)...)
+	errs := append(CheckID(path, "id", p.ID), CheckID(path, "facility", p.Facility)...)
 	fault := func(key, format string, args ...any) { errs = append(errs, strict.Fault(path, key, format, args...)) }
 	if !slices.Contains(Engines, p.Engine) {
 		fault("engine", "%q is not one of %v", p.Engine, Engines)
@@ -254,7 +255,7 @@ func (p Pool) Check(path string) []strict.Error {
 	seen := map[string]bool{}
 	for i, n := range p.Nodes {
 		at := element("nodes", i)
-		errs = append(errs, checkID(path, at+".id", n.ID)...)
+		errs = append(errs, CheckID(path, at+".id", n.ID)...)
 		if seen[n.ID] {
 			fault(at+".id", "%q is there twice", n.ID)
 		}

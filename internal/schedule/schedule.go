@@ -5,6 +5,7 @@
 //
 //	plan      state, queue and time in; decisions with their reasons out (pure)
 //	ledger    capacity, leases, workloads and events, with one writer, on disk
+//	drive     engines of facilities run what is promised, and say how far it is
 package schedule
 
 import "fmt"

@@ -28,7 +28,7 @@ type Queue struct {
 
 // Check implements strict.Checker.
 func (t Tenant) Check(path string) []strict.Error {
-	errs := checkID(path, "id", t.ID)
+	errs := CheckID(path, "id", t.ID)
 	if !(t.Budget.Money >= 0) || !(t.Budget.CarbonKg >= 0) {
 		errs = append(errs, strict.Fault(path, "budget", "a value is negative"))
 	}
@@ -37,9 +37,9 @@ func (t Tenant) Check(path string) []strict.Error {
 
 // Check implements strict.Checker.
 func (q Queue) Check(path string) []strict.Error {
-	errs := append(checkID(path, "id", q.ID), checkWeight(path, q.Weight)...)
+	errs := append(CheckID(path, "id", q.ID), checkWeight(path, q.Weight)...)
 	for i, t := range q.Tenants {
-		errs = append(errs, checkID(path, element("tenants", i), t)...)
+		errs = append(errs, CheckID(path, element("tenants", i), t)...)
 	}
 	if i := q.Nominal.Negative(); i < Dimensions {
 		errs = append(errs, strict.Fault(path, "nominal."+DimensionNames[i], "%d is negative", q.Nominal[i]))

@@ -218,7 +218,7 @@ func (w *Workload) Members() int {
 
 // Check implements strict.Checker.
 func (w Workload) Check(path string) []strict.Error {
-	errs := checkID(path, "tenant", w.Tenant)
+	errs := CheckID(path, "tenant", w.Tenant)
 	fault := func(key, format string, args ...any) { errs = append(errs, strict.Fault(path, key, format, args...)) }
 	if w.Name == "" || len(w.Name) > 253 {
 		fault("name", "has %d bytes, not 1 to 253", len(w.Name))
@@ -276,7 +276,7 @@ func (w Workload) Check(path string) []strict.Error {
 }
 
 func (t *Task) check(path, at string) []strict.Error {
-	errs := checkID(path, at+".name", t.Name)
+	errs := CheckID(path, at+".name", t.Name)
 	fault := func(key, format string, args ...any) {
 		errs = append(errs, strict.Fault(path, at+"."+key, format, args...))
 	}

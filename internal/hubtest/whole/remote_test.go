@@ -129,7 +129,7 @@ func (m *managed) ended(t *testing.T, id string) (state, answer string) {
 			return c.State, c.Error + string(c.Result)
 		}
 	}
-	t.Fatalf("command %s has no end: %+v", id, c)
+	t.Fatalf("%s: command %s has no end: %+v", m.name, id, c)
 	return "", ""
 }
 

@@ -26,10 +26,12 @@ type Engine interface {
 	// it is not known whether the engine has the work.
 	Start(ctx context.Context, w Work) error
 	// Stop ends the members of a lease, and returns when none of them runs or
-	// will ever run under this token. Work that is not known is stopped.
+	// will ever run under this token. Work that is not known is stopped. Of what
+	// the ledger does not know, only Lease and Token are there.
 	Stop(ctx context.Context, w Work) error
 	// Watch reports how far work is: first everything that the engine knows
-	// of, then Report{Complete: true}, then every change, until ctx ends. It
+	// of, also what has ended as long as it remembers it, then
+	// Report{Complete: true}, then every change, until ctx ends. It
 	// returns an error when it cannot see the engine any more; what happened
 	// until it is called again is in the next beginning.
 	Watch(ctx context.Context, report func(Report)) error

@@ -215,7 +215,7 @@ func fillAndWork(b *testing.B, path string) {
 		h.last.at = h.now()
 		batch.last = h.last
 		h.mu.Unlock()
-		if err := h.db.Tx(b.Context(), func(tx *sql.Tx) error { return batch.save(b.Context(), tx) }); err != nil {
+		if err := h.db.Tx(b.Context(), func(tx *sql.Tx) error { return batch.save(b.Context(), tx, h.statements) }); err != nil {
 			b.Fatal(err)
 		}
 	}

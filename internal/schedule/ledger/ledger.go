@@ -149,6 +149,8 @@ type Ledger struct {
 	metrics *metrics
 	wake    chan struct{} // holds one token while Run has something to do
 
+	statements *statements
+
 	mu      sync.RWMutex // what follows; the writer is who holds it for writing
 	book    *book
 	extras  map[thing]any // tenants and queues
@@ -209,7 +211,7 @@ type row struct {
 
 	mu      sync.Mutex // what follows
 	version int64
-	doc     []byte
+	doc     *[]byte // of documents, and goes back there
 }
 
 // newBatch expects about as many events as the batch before had.

@@ -268,7 +268,8 @@ func (l *Ledger) Uses(ctx context.Context) ([]Use, error) {
 // on from there.
 func (l *Ledger) Events(ctx context.Context, since int64, limit int) ([]schedule.Event, <-chan struct{}, error) {
 	l.mu.RLock()
-	oldest, last, more, recent, ended := l.events.oldest, l.events.last, l.events.more, l.events.recent, l.events.ended
+	oldest, last, more, ended := l.events.oldest, l.events.last, l.events.more, l.events.ended
+	recent, ok := l.events.after(since, limit)
 	l.mu.RUnlock()
 	switch {
 	case since < oldest-1 || since > last:
@@ -278,9 +279,8 @@ func (l *Ledger) Events(ctx context.Context, since int64, limit int) ([]schedule
 	case since == last:
 		return nil, more, nil
 	}
-	if len(recent) > 0 && recent[0].Seq <= since+1 {
-		from := recent[since+1-recent[0].Seq:]
-		return from[:min(len(from), limit)], more, nil
+	if ok {
+		return recent, more, nil
 	}
 	all, err := l.older(ctx, since, limit)
 	if err == nil && (len(all) == 0 || all[0].Seq != since+1) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -47,17 +48,24 @@ func encodeThing(v any) []byte {
 // order of the calls.
 func (b *batch) encode(all []written) {
 	for _, w := range all {
-		doc := encodeRecord(w.record)
+		doc := documents.Get().(*[]byte)
+		*doc = appendRecord((*doc)[:0], w.record)
 		w.to.mu.Lock()
 		if w.Version > w.to.version {
-			w.to.version, w.to.doc = w.Version, doc
+			w.to.version, w.to.doc, doc = w.Version, doc, w.to.doc
 		}
 		w.to.mu.Unlock()
+		if doc != nil {
+			documents.Put(doc)
+		}
 	}
 }
 
-// encodeRecord leaves out what follows from the rest.
-func encodeRecord(r *record) []byte {
+// documents is memory for those of records until they are on disk.
+var documents = sync.Pool{New: func() any { return new([]byte) }}
+
+// appendRecord leaves out what follows from the rest.
+func appendRecord(b []byte, r *record) []byte {
 	k := kept{Record: r.Record, Decision: r.explained}
 	k.Record.ID, k.Record.First.ID = "", ""
 	k.Record.Leases, k.Record.First.Grants = slices.Clone(r.Leases), slices.Clone(r.First.Grants)
@@ -68,7 +76,7 @@ func encodeRecord(r *record) []byte {
 	for i := range k.Record.First.Grants {
 		k.Record.First.Grants[i].Lease = ""
 	}
-	return appendDoc(recordForm, make([]byte, 0, 512+len(k.Decision)), &k)
+	return appendDoc(recordForm, b, &k)
 }
 
 func parseRecord(num uint64, doc []byte) (*record, error) {
@@ -96,24 +104,25 @@ func parseRecord(num uint64, doc []byte) (*record, error) {
 }
 
 // save writes a batch.
-func (b *batch) save(ctx context.Context, tx *sql.Tx) error {
+func (b *batch) save(ctx context.Context, tx *sql.Tx, all *statements) error {
 	if err := b.saveThings(ctx, tx); err != nil {
 		return err
 	}
-	if err := b.saveRecords(ctx, tx); err != nil {
+	s := all.within(ctx, tx)
+	if err := b.saveRecords(ctx, &s); err != nil {
 		return err
 	}
 	at := records.Millis(b.last.at)
 	if len(b.keys) > 0 {
-		if _, err := tx.ExecContext(ctx, "INSERT INTO schedule_keys (seq, at, keys) VALUES (?, ?, ?)", b.last.seq, at, b.keys); err != nil {
+		if _, err := s.keys.ExecContext(ctx, b.last.seq, at, b.keys); err != nil {
 			return err
 		}
 	}
 	if len(b.events) == 0 {
 		return nil
 	}
-	_, err := tx.ExecContext(ctx, "INSERT INTO schedule_commits (seq, first, at, num, token, events) VALUES (?, ?, ?, ?, ?, ?)",
-		b.last.seq, b.events[0].Seq, at, int64(b.last.num), int64(b.last.token), encodeEvents(b.events))
+	all.events = appendEvents(all.events[:0], b.events)
+	_, err := s.commits.ExecContext(ctx, b.last.seq, b.events[0].Seq, at, int64(b.last.num), int64(b.last.token), all.events)
 	return err
 }
 
@@ -130,36 +139,18 @@ func (b *batch) saveThings(ctx context.Context, tx *sql.Tx) error {
 	return nil
 }
 
-func (b *batch) saveRecords(ctx context.Context, tx *sql.Tx) error {
-	if len(b.records) == 0 {
-		return nil
-	}
-	live, err := tx.PrepareContext(ctx, "INSERT INTO schedule_live (num, doc) VALUES (?, ?) ON CONFLICT (num) DO UPDATE SET doc = excluded.doc")
-	if err != nil {
-		return err
-	}
-	defer live.Close()
-	gone, err := tx.PrepareContext(ctx, "DELETE FROM schedule_live WHERE num = ?")
-	if err != nil {
-		return err
-	}
-	defer gone.Close()
-	ended, err := tx.PrepareContext(ctx, "INSERT INTO schedule_ended (num, tenant, state, ended, doc) VALUES (?, ?, ?, ?, ?)")
-	if err != nil {
-		return err
-	}
-	defer ended.Close()
+func (b *batch) saveRecords(ctx context.Context, s *statements) error {
 	for _, r := range b.order() {
 		if r.lives() {
-			if _, err := live.ExecContext(ctx, int64(r.num), r.doc); err != nil {
+			if _, err := s.live.ExecContext(ctx, int64(r.num), *r.doc); err != nil {
 				return err
 			}
 			continue
 		}
-		if _, err := gone.ExecContext(ctx, int64(r.num)); err != nil {
+		if _, err := s.gone.ExecContext(ctx, int64(r.num)); err != nil {
 			return err
 		}
-		if _, err := ended.ExecContext(ctx, int64(r.num), r.Tenant, string(r.State), records.Millis(b.last.at), r.doc); err != nil {
+		if _, err := s.ended.ExecContext(ctx, int64(r.num), r.Tenant, string(r.State), records.Millis(b.last.at), *r.doc); err != nil {
 			return err
 		}
 	}
@@ -181,17 +172,18 @@ func (b *batch) order() []*row {
 	return all
 }
 
-// encodeEvents leaves out what follows from the rest: the number of all but the
+// appendEvents leaves out what follows from the rest: the number of all but the
 // first, and names of leases.
-func encodeEvents(all []schedule.Event) []byte {
-	b := make([]byte, 0, 48*len(all))
+func appendEvents(b []byte, all []schedule.Event) []byte {
+	var e schedule.Event
+	v := valueOf(&e)
 	for i := range all {
-		e := all[i]
+		e = all[i]
 		e.Seq = 0
 		if e.Kind == schedule.OfLease {
 			e.Object, e.Lease = "", ""
 		}
-		b = eventForm.one(b, valueOf(&e))
+		b = eventForm.one(b, v)
 	}
 	return b
 }
@@ -213,7 +205,10 @@ func parseEvents(first int64, doc []byte) (all []schedule.Event, err error) {
 }
 
 // load reads what lives.
-func (l *Ledger) load(ctx context.Context) error {
+func (l *Ledger) load(ctx context.Context) (err error) {
+	if l.statements, err = compile(ctx, l.deps.Records); err != nil {
+		return err
+	}
 	if err := l.loadCounters(ctx); err != nil {
 		return err
 	}

@@ -1,10 +1,13 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
+	"runtime"
+	"slices"
 	"time"
 
 	"github.com/songhua-io/hub/internal/records"
@@ -62,6 +65,7 @@ func (l *Ledger) tick() {
 
 // commit writes the next batch, if it has anything.
 func (l *Ledger) commit(ctx context.Context) error {
+	l.gather()
 	l.mu.Lock()
 	b := l.next
 	l.next, l.writing = newBatch(len(b.events)), b
@@ -72,7 +76,7 @@ func (l *Ledger) commit(ctx context.Context) error {
 		for _, rider := range b.riders {
 			ctx = records.Also(ctx, rider)
 		}
-		b.err = l.deps.Records.Tx(ctx, func(tx *sql.Tx) error { return b.save(ctx, tx) })
+		b.err = l.deps.Records.Tx(ctx, func(tx *sql.Tx) error { return b.save(ctx, tx, l.statements) })
 		l.metrics.commits.Observe(time.Since(start).Seconds())
 	}
 	if b.err != nil {
@@ -83,6 +87,24 @@ func (l *Ledger) commit(ctx context.Context) error {
 	close(b.done)
 	return nil
 }
+
+// gather lets callers that are on their way here share the commit: as long as
+// more come, and not longer than gatherAtMost.
+func (l *Ledger) gather() {
+	for begin, had := time.Now(), int64(-1); time.Since(begin) < gatherAtMost; {
+		l.mu.RLock()
+		has := l.last.seq
+		l.mu.RUnlock()
+		if has == had {
+			return
+		}
+		had = has
+		runtime.Gosched()
+	}
+}
+
+// gatherAtMost bounds what gathering adds to the time of an answer.
+const gatherAtMost = 2 * time.Millisecond
 
 func (b *batch) empty() bool {
 	return len(b.records) == 0 && len(b.events) == 0 && len(b.things) == 0
@@ -98,6 +120,9 @@ func (l *Ledger) settle(b *batch) {
 		}
 	}
 	l.events.add(b.events)
+	for _, r := range b.records {
+		documents.Put(r.doc)
+	}
 	b.records, b.things, b.events, b.keys, b.completed = nil, nil, nil, nil, nil
 }
 
@@ -135,8 +160,9 @@ const eventsInMemory = 1 << 14
 type tail struct {
 	oldest int64 // on disk
 	last   int64
-	recent []schedule.Event
-	more   chan struct{} // closes when there are more
+	recent [][]schedule.Event // of commits, the oldest first; readers may have them
+	held   int                // events of recent
+	more   chan struct{}      // closes when there are more
 	ended  bool
 }
 
@@ -147,13 +173,29 @@ func (t *tail) add(events []schedule.Event) {
 		return
 	}
 	t.last = events[len(events)-1].Seq
-	if n := len(t.recent) + len(events); n > cap(t.recent) { // readers may have the old one
-		keep := t.recent[max(0, len(t.recent)-eventsInMemory):]
-		t.recent = append(make([]schedule.Event, 0, 2*eventsInMemory+len(events)), keep...)
+	t.recent, t.held = append(t.recent, events), t.held+len(events)
+	for t.held-len(t.recent[0]) >= eventsInMemory {
+		t.held -= len(t.recent[0])
+		t.recent[0] = nil
+		t.recent = t.recent[1:]
 	}
-	t.recent = append(t.recent, events...)
 	close(t.more)
 	t.more = make(chan struct{})
+}
+
+// after returns events after a sequence number, at most limit; false when they
+// are not at hand.
+func (t *tail) after(since int64, limit int) (some []schedule.Event, ok bool) {
+	if len(t.recent) == 0 || t.recent[0][0].Seq > since+1 {
+		return nil, false
+	}
+	at, _ := slices.BinarySearchFunc(t.recent, since+1, func(all []schedule.Event, seq int64) int { return cmp.Compare(all[len(all)-1].Seq, seq) })
+	for ; at < len(t.recent) && len(some) < limit; at++ {
+		all := t.recent[at]
+		all = all[max(0, since+1-all[0].Seq):]
+		some = append(some, all[:min(len(all), limit-len(some))]...)
+	}
+	return some, true
 }
 
 func (t *tail) end() {

@@ -5,6 +5,12 @@ import (
 	"github.com/songhua-io/hub/internal/schedule/ledger"
 )
 
+// applied takes what the ledger has applied.
+func (s *Scheduler) applied(changes []ledger.Change) {
+	s.follow(changes)
+	s.driver.Follow(changes)
+}
+
 // follow keeps the cluster and what waits in step with the ledger, which calls
 // it under its lock. What a lease takes was taken when it was decided.
 func (s *Scheduler) follow(changes []ledger.Change) {
@@ -21,11 +27,11 @@ func (s *Scheduler) follow(changes []ledger.Change) {
 			if err := s.cluster.SetPool(&p); err != nil {
 				s.deps.Log.Error("pool_not_planned_with", "pool", p.ID, "error", err)
 			}
-			s.shares.measure(s.cluster.Capacities(s.deps.Clock()))
+			s.resized = true
 			s.changed()
 		case c.Removed != "":
 			s.cluster.RemovePool(c.Removed)
-			s.shares.measure(s.cluster.Capacities(s.deps.Clock()))
+			s.resized = true
 		case c.Lease != nil && c.Lease.State == schedule.Released:
 			s.give(c.Lease.Tenant, c.Lease.Parts)
 			delete(s.leases, c.Lease.Token)

@@ -8,6 +8,8 @@
 //	   │
 //	   └─► pass: Walk ─► plan.Place ─► ledger.Submit
 //
+//	what is promised ─► drive ─► engines of facilities ─► ledger.Report
+//
 // The cluster is in step with the ledger: what is decided is taken there before
 // the ledger is asked, and given back when the ledger refuses or a lease ends.
 package loop
@@ -17,6 +19,9 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/url"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -26,6 +31,8 @@ import (
 	"github.com/songhua-io/hub/internal/config/strict"
 	"github.com/songhua-io/hub/internal/records"
 	"github.com/songhua-io/hub/internal/schedule"
+	"github.com/songhua-io/hub/internal/schedule/drive"
+	"github.com/songhua-io/hub/internal/schedule/facility"
 	"github.com/songhua-io/hub/internal/schedule/ledger"
 	"github.com/songhua-io/hub/internal/schedule/plan"
 	"github.com/songhua-io/hub/internal/schedule/queue"
@@ -39,26 +46,93 @@ type Config struct {
 	// Patience is how long a gang, or anything large, lets smaller work pass
 	// before capacity is kept for it.
 	Patience time.Duration `yaml:"patience"`
+	// LostAfter is how long a facility may not be seen before what runs there is
+	// fenced and planned anew elsewhere.
+	LostAfter time.Duration `yaml:"lost_after"`
+	// Engines are those of facilities that the hub itself speaks to.
+	Engines []Engine `yaml:"engines"`
 	// Ledger bounds what is kept.
 	Ledger ledger.Config `yaml:"ledger"`
 }
 
 // DefaultConfig returns the settings of a hub without a config file.
 func DefaultConfig() Config {
-	return Config{Hold: 10 * time.Minute, Patience: 10 * time.Minute, Ledger: ledger.DefaultConfig()}
+	return Config{Hold: 10 * time.Minute, Patience: 10 * time.Minute, LostAfter: 5 * time.Minute, Ledger: ledger.DefaultConfig()}
 }
 
 // Check implements strict.Checker.
 func (c Config) Check(path string) []strict.Error {
-	return append(strict.AtLeast(path, "hold", c.Hold, time.Second), strict.AtLeast(path, "patience", c.Patience, 0)...)
+	errs := slices.Concat(
+		strict.AtLeast(path, "hold", c.Hold, time.Second),
+		strict.AtLeast(path, "patience", c.Patience, 0),
+		strict.AtLeast(path, "lost_after", c.LostAfter, time.Second),
+	)
+	seen := map[string]bool{}
+	for i, e := range c.Engines {
+		if seen[e.Facility+" "+e.Kind] {
+			errs = append(errs, strict.Fault(path, fmt.Sprintf("engines[%d]", i), "facility %q has an engine of kind %q already", e.Facility, e.Kind))
+		}
+		seen[e.Facility+" "+e.Kind] = true
+	}
+	return errs
 }
 
-// Deps are what a scheduler works with. All are required but Network.
+// Engine says how the engine of a facility is reached.
+type Engine struct {
+	// Facility is the id of the facility.
+	Facility string `yaml:"facility"`
+	// Kind is slurm.
+	Kind string `yaml:"kind"`
+	// URL is that of slurmrestd: http://host:port, https://host:port, or
+	// unix:///path of its socket.
+	URL string `yaml:"url"`
+	// User is who work runs as there; empty: who runs slurmrestd, by a socket
+	// only.
+	User string `yaml:"user"`
+	// TokenFile holds the token (JWT) of the user; it is read for each request, so
+	// that it may be renewed. Empty for none, by a socket only.
+	TokenFile string `yaml:"token_file"`
+	// Directory is where work runs there, and where its output goes.
+	Directory string `yaml:"directory"`
+	// Poll is how often the engine is asked what became of work; 0s: every 5s.
+	Poll time.Duration `yaml:"poll"`
+}
+
+// Check implements strict.Checker.
+func (e Engine) Check(path string) []strict.Error {
+	errs := schedule.CheckID(path, "facility", e.Facility)
+	fault := func(key, format string, args ...any) { errs = append(errs, strict.Fault(path, key, format, args...)) }
+	if e.Kind != string(schedule.EngineSlurm) {
+		fault("kind", "%q is not slurm", e.Kind)
+	}
+	u, err := url.Parse(e.URL)
+	switch {
+	case err == nil && u.Scheme == "unix" && u.Host == "" && strings.HasPrefix(u.Path, "/"):
+	case err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && u.User == nil:
+		if e.User == "" || e.TokenFile == "" {
+			fault("token_file", "and user must be there for %q: only a socket knows who asks", e.URL)
+		}
+	default:
+		fault("url", "%q is not http://host:port, https://host:port or unix:///path", e.URL)
+	}
+	if !strings.HasPrefix(e.Directory, "/") {
+		fault("directory", "%q is not an absolute path at the facility, such as /home/hub", e.Directory)
+	}
+	if e.Poll != 0 {
+		errs = append(errs, strict.AtLeast(path, "poll", e.Poll, 100*time.Millisecond)...)
+	}
+	return errs
+}
+
+// Deps are what a scheduler works with. All are required but Network and
+// Engines.
 type Deps struct {
 	Records *records.DB
 	// Network says how far places lie from one another; nil: by their division
 	// codes, with schedule.DefaultTiers.
 	Network *schedule.Network
+	// Engines run what is promised; nil: the owners of pools do.
+	Engines drive.Engines
 	Log     *slog.Logger
 	Clock   func() time.Time
 	Metrics prometheus.Registerer
@@ -70,6 +144,7 @@ type Scheduler struct {
 	cfg     Config
 	deps    Deps
 	ledger  *ledger.Ledger
+	driver  *drive.Driver
 	metrics *metrics
 	wake    chan struct{} // holds one token while Run has something to try
 
@@ -84,6 +159,7 @@ type Scheduler struct {
 	demand   demand
 	held     *hold // capacity that is kept for who waits longest
 	dirty    bool  // something changed since all that waits was tried
+	resized  bool  // what there is changed since the shares were measured
 	starts   rate
 }
 
@@ -97,8 +173,12 @@ func Open(ctx context.Context, cfg Config, deps Deps) (*Scheduler, error) {
 		cluster: plan.NewCluster(deps.Network), signals: signal.Set{}, queue: queue.New(), waits: map[string]*deferral{},
 		leases: map[uint64]schedule.Lease{}, shares: newShares(), demand: demand{}, dirty: true,
 	}
+	if deps.Engines == nil {
+		s.deps.Engines = func(string, schedule.Engine) facility.Engine { return nil }
+	}
+	s.driver = drive.New(drive.Deps{Ledger: func() *ledger.Ledger { return s.ledger }, Engines: s.deps.Engines, Dark: cfg.LostAfter, Patience: cfg.Hold, Log: deps.Log, Metrics: deps.Metrics})
 	var err error
-	s.ledger, err = ledger.Open(ctx, cfg.Ledger, ledger.Deps{Records: deps.Records, Log: deps.Log, Clock: deps.Clock, Metrics: deps.Metrics, Applied: s.follow})
+	s.ledger, err = ledger.Open(ctx, cfg.Ledger, ledger.Deps{Records: deps.Records, Log: deps.Log, Clock: deps.Clock, Metrics: deps.Metrics, Applied: s.applied})
 	if err != nil {
 		return nil, err
 	}
@@ -126,7 +206,7 @@ func (s *Scheduler) load(ctx context.Context) error {
 		s.signals.Put(&x)
 	}
 	s.shares.declare(all.Tenants, all.Queues)
-	s.shares.measure(s.cluster.Capacities(s.deps.Clock()))
+	s.resized = true
 	for i := range all.Records {
 		r := &all.Records[i]
 		for _, l := range r.Leases {
@@ -140,17 +220,37 @@ func (s *Scheduler) load(ctx context.Context) error {
 		}
 		s.place(r)
 	}
+	s.driver.Follow(asChanges(&all))
 	return nil
 }
 
-// Run tries what waits and writes what is promised until ctx ends.
+// asChanges is what lives as if all of it had just happened.
+func asChanges(all *ledger.Snapshot) (changes []ledger.Change) {
+	for i := range all.Facilities {
+		changes = append(changes, ledger.Change{Facility: &all.Facilities[i]})
+	}
+	for i := range all.Pools {
+		changes = append(changes, ledger.Change{Pool: &all.Pools[i]})
+	}
+	for i := range all.Records {
+		for j := range all.Records[i].Leases {
+			changes = append(changes, ledger.Change{Lease: &all.Records[i].Leases[j]})
+		}
+	}
+	return changes
+}
+
+// Run tries what waits, writes what is promised and has it run until ctx ends.
 func (s *Scheduler) Run(ctx context.Context) error {
 	group, both := errgroup.WithContext(ctx)
 	// The ledger goes last: what a pass has promised is written.
 	written, stop := context.WithCancel(context.WithoutCancel(ctx))
+	asking, _ := errgroup.WithContext(both)
+	asking.Go(func() error { return s.passes(both) })
+	asking.Go(func() error { return s.driver.Run(both) })
 	group.Go(func() error {
 		defer stop()
-		return s.passes(both)
+		return asking.Wait()
 	})
 	group.Go(func() error { return s.ledger.Run(written) })
 	return group.Wait()

@@ -15,6 +15,7 @@ import (
 
 	"github.com/songhua-io/hub/internal/records"
 	"github.com/songhua-io/hub/internal/schedule"
+	"github.com/songhua-io/hub/internal/schedule/drive"
 	"github.com/songhua-io/hub/internal/schedule/ledger"
 	"github.com/songhua-io/hub/internal/schedule/signal"
 	"github.com/songhua-io/hub/internal/telemetry"
@@ -49,6 +50,11 @@ func (r *running) advance(d time.Duration) {
 
 func open(t testing.TB, path string, alter ...func(*Config)) *running {
 	t.Helper()
+	return openWith(t, path, nil, alter...)
+}
+
+func openWith(t testing.TB, path string, engines drive.Engines, alter ...func(*Config)) *running {
+	t.Helper()
 	db, err := records.Open(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
@@ -58,7 +64,7 @@ func open(t testing.TB, path string, alter ...func(*Config)) *running {
 		f(&cfg)
 	}
 	r := &running{t: t, db: db, ended: make(chan error, 1), now: noon}
-	r.Scheduler, err = Open(t.Context(), cfg, Deps{Records: db, Log: slog.New(slog.DiscardHandler), Clock: r.clock, Metrics: prometheus.NewRegistry()})
+	r.Scheduler, err = Open(t.Context(), cfg, Deps{Records: db, Log: slog.New(slog.DiscardHandler), Clock: r.clock, Metrics: prometheus.NewRegistry(), Engines: engines})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,13 +90,14 @@ func (r *running) close() {
 }
 
 // declare makes a facility with one pool of nodes with 10 CPUs each.
-func (r *running) declare(id string, nodes int) {
+func (r *running) declare(id string, nodes int, engine ...schedule.Engine) {
 	r.t.Helper()
+	engine = append(engine, schedule.EngineNone)
 	f := schedule.Facility{ID: id, Region: "220100", SecurityGrade: 2, MaxDataGrade: telemetry.General, GridZone: id, PUE: schedule.PUE{Constant: 1.2}, State: schedule.Ready}
 	if _, err := r.PutFacility(r.t.Context(), f); err != nil {
 		r.t.Fatal(err)
 	}
-	p := schedule.Pool{ID: id + "-cpu", Facility: id, Arch: "amd64", Engine: schedule.EngineNone, Classes: []schedule.Class{{Count: nodes, Node: schedule.Node{CPUMilli: 10_000, MemoryMiB: 64_000}}}}
+	p := schedule.Pool{ID: id + "-cpu", Facility: id, Arch: "amd64", Engine: engine[0], Classes: []schedule.Class{{Count: nodes, Node: schedule.Node{CPUMilli: 10_000, MemoryMiB: 64_000}}}}
 	if _, err := r.PutPool(r.t.Context(), p); err != nil {
 		r.t.Fatal(err)
 	}

@@ -105,7 +105,8 @@ func (l *Link) session(ctx context.Context, up func(bool)) error {
 	if err := ping(ctx, conn); err != nil {
 		return fmt.Errorf("the hub does not answer: %w", err)
 	}
-	if err := l.listen(ctx, conn); err != nil {
+	heard, err := l.listen(ctx, conn, nil)
+	if err != nil {
 		return err
 	}
 	l.set(conn)
@@ -124,6 +125,11 @@ func (l *Link) session(ctx context.Context, up func(bool)) error {
 		case <-tick.C:
 			if err := ping(ctx, conn); err != nil {
 				return fmt.Errorf("the hub does not answer any more: %w", err)
+			}
+			// A hub that was started anew answers too, and knows nothing of those
+			// who observed it (RFC 7641 section 3.3.1).
+			if heard, err = l.listen(ctx, conn, heard); err != nil {
+				return err
 			}
 		}
 	}

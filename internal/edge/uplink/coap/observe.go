@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/plgd-dev/go-coap/v3/message"
 	"github.com/plgd-dev/go-coap/v3/message/pool"
 	"github.com/plgd-dev/go-coap/v3/udp/client"
 
@@ -12,8 +13,14 @@ import (
 )
 
 // listen observes what the hub says (RFC 7641). A hub that does not allow it
-// takes the samples all the same; one that does not answer is none.
-func (l *Link) listen(ctx context.Context, conn *client.Conn) error {
+// takes the samples all the same; one that does not answer is none. before are
+// the registrations that these take the place of.
+func (l *Link) listen(ctx context.Context, conn *client.Conn, before []registration) (now []registration, err error) {
+	for _, r := range before {
+		if err := l.forget(ctx, r); err != nil {
+			return nil, err
+		}
+	}
 	heard := map[string]func([]byte) error{}
 	if l.in.Wanted != nil {
 		heard[uplink.Config] = func(payload []byte) error { l.in.Wanted(payload); return nil }
@@ -22,23 +29,41 @@ func (l *Link) listen(ctx context.Context, conn *client.Conn) error {
 		heard[uplink.Commands] = l.in.Command
 	}
 	for resource, take := range heard {
-		if err := l.observe(ctx, conn, resource, take); err != nil {
-			if ctx.Err() != nil || conn.Context().Err() != nil {
-				return err
-			}
+		r, err := l.observe(ctx, conn, resource, take)
+		switch {
+		case err == nil:
+			now = append(now, r)
+		case ctx.Err() != nil || conn.Context().Err() != nil:
+			return now, err
+		default:
 			l.log.Warn("hub_not_heard", "topic", resource, "error", err)
 		}
 	}
-	return nil
+	return now, nil
+}
+
+// registration is what the hub is observed by.
+type registration interface {
+	Cancel(ctx context.Context, opts ...message.Option) error
+}
+
+// forget takes a registration back. A hub that was started anew does not know it.
+func (l *Link) forget(ctx context.Context, r registration) error {
+	within, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	if err := r.Cancel(within, l.query()...); err != nil {
+		l.log.Debug("registration_not_taken_back", "error", err)
+	}
+	return ctx.Err()
 }
 
 // observe registers for a resource. The library confirms a notification when
 // take has returned; a command that could not be kept is confirmed too, and
 // ends at its expiry.
-func (l *Link) observe(ctx context.Context, conn *client.Conn, resource string, take func([]byte) error) error {
+func (l *Link) observe(ctx context.Context, conn *client.Conn, resource string, take func([]byte) error) (registration, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	_, err := conn.Observe(ctx, l.path(resource), func(m *pool.Message) {
+	return conn.Observe(ctx, l.path(resource), func(m *pool.Message) {
 		payload, err := body(m)
 		if err == nil && len(payload) > 0 {
 			err = take(payload)
@@ -47,7 +72,6 @@ func (l *Link) observe(ctx context.Context, conn *client.Conn, resource string, 
 			l.log.Warn("hub_not_heard", "topic", resource, "error", err)
 		}
 	}, l.query()...)
-	return err
 }
 
 // body reads what a notification shows; nothing is no error.
