@@ -11,7 +11,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/songhua-io/hub/internal/client"
 	"github.com/songhua-io/hub/internal/config/strict"
 )
 
@@ -89,15 +88,7 @@ func (k kept) list(r *remote) *cobra.Command {
 		Example: "  hub " + k.noun + " list",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			hub, err := r.client()
-			if err != nil {
-				return err
-			}
-			all, err := client.Pages[map[string]any](cmd.Context(), hub, k.path, nil, 0)
-			if err != nil {
-				return err
-			}
-			return r.list(cmd, all, fmt.Sprintf("there is no %s; add one with `hub %s add FILE`", k.noun, k.noun), k.columns, k.flat)
+			return r.all(cmd, k.path, fmt.Sprintf("there is no %s; add one with `hub %s add FILE`", k.noun, k.noun), k.columns, k.flat)
 		},
 	}
 }
@@ -109,15 +100,7 @@ func (k kept) show(r *remote, example string) *cobra.Command {
 		Example: "  hub " + k.noun + " show " + example,
 		Args:    exactArgs("ID"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			hub, err := r.client()
-			if err != nil {
-				return err
-			}
-			var object map[string]any
-			if err := hub.Call(cmd.Context(), http.MethodGet, k.of(args[0]), nil, nil, &object); err != nil {
-				return err
-			}
-			return printJSON(cmd.OutOrStdout(), object)
+			return r.show(cmd, k.of(args[0]))
 		},
 	}
 }

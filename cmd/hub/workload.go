@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -110,15 +111,7 @@ func workloadShow(r *remote) *cobra.Command {
 		Example: "  hub workload show w-06h19f7r4z8xf",
 		Args:    exactArgs("ID"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			hub, err := r.client()
-			if err != nil {
-				return err
-			}
-			var w map[string]any
-			if err := hub.Call(cmd.Context(), http.MethodGet, workloadPath(args[0]), nil, nil, &w); err != nil {
-				return err
-			}
-			return printJSON(cmd.OutOrStdout(), w)
+			return r.show(cmd, workloadPath(args[0]))
 		},
 	}
 }
@@ -195,7 +188,24 @@ func (w *workload) UnmarshalJSON(b []byte) error {
 
 type reason struct {
 	Code string `json:"code"`
-	Text struct{ ZH, EN string }
+	Text said   `json:"text"`
+}
+
+// said is a text in both languages, of which a person reads the one of their
+// locale.
+type said struct{ ZH, EN string }
+
+// String returns the Chinese text where LC_ALL, LC_MESSAGES or LANG says zh.
+func (s said) String() string {
+	for _, name := range []string{"LC_ALL", "LC_MESSAGES", "LANG"} {
+		if v := os.Getenv(name); v != "" {
+			if strings.HasPrefix(v, "zh") && s.ZH != "" {
+				return s.ZH
+			}
+			break
+		}
+	}
+	return s.EN
 }
 
 type assignment struct {
@@ -233,17 +243,21 @@ func (r *remote) explain(cmd *cobra.Command, w workload) error {
 	out := cmd.OutOrStdout()
 	fmt.Fprintf(out, "%s  %s\n", orDash(w.ID), w.State)
 	for _, x := range w.Reasons {
-		fmt.Fprintf(out, "  %s\n  %s\n", x.Text.EN, x.Text.ZH)
+		fmt.Fprintf(out, "  %s\n", x.Text)
 	}
 	if w.Queue != nil {
-		fmt.Fprintf(out, "  rank %d in the queue\n", w.Queue.Rank)
+		fmt.Fprintf(out, "  %d ahead in the queue", w.Queue.Rank)
+		if w.Queue.Start != "" {
+			fmt.Fprintf(out, "; expected to start at %s", cell(w.Queue.Start))
+		}
+		fmt.Fprintln(out)
 	}
 	d := w.Decision
 	if d == nil {
 		return nil
 	}
 	if d.Until != "" {
-		fmt.Fprintf(out, "  deferred until %s\n", d.Until)
+		fmt.Fprintf(out, "  deferred until %s\n", cell(d.Until))
 	}
 	if len(d.Assignments) > 0 {
 		fmt.Fprintf(out, "  %.2f kWh, %.2f kg CO2, %.2f yuan\n", d.EnergyKWh, d.CarbonKg, d.Cost)
@@ -277,7 +291,7 @@ func assignments(out io.Writer, all []assignment) error {
 			fmt.Fprintf(out, "  (the first %d of %d members; --json has all)\n", shownRows, len(all))
 			break
 		}
-		rows = append(rows, []string{a.Task, fmt.Sprint(a.Index), a.Facility, a.Pool, orDash(a.Node), strings.Trim(fmt.Sprint(a.Devices), "[]"), a.Start, a.End})
+		rows = append(rows, []string{a.Task, fmt.Sprint(a.Index), a.Facility, a.Pool, orDash(a.Node), orDash(strings.Trim(fmt.Sprint(a.Devices), "[]")), cell(a.Start), cell(a.End)})
 	}
 	fmt.Fprintln(out)
 	return table(out, rows)
@@ -299,7 +313,7 @@ func refusals(out io.Writer, all []refusal) error {
 	if len(all) == 0 {
 		return nil
 	}
-	fmt.Fprintf(out, "\n%d pools cannot take it\n", len(all))
+	fmt.Fprintf(out, "\n%d of the pools cannot take it\n", len(all))
 	rows := [][]string{{"facility", "pool", "why", "would fit with"}}
 	for i, x := range all {
 		if i == shownRows {
@@ -310,7 +324,7 @@ func refusals(out io.Writer, all []refusal) error {
 		for _, c := range x.Change {
 			change = append(change, c.Key+": "+c.From+" → "+c.To)
 		}
-		rows = append(rows, []string{x.Facility, x.Pool, x.Reason.Text.EN, orDash(strings.Join(change, ", "))})
+		rows = append(rows, []string{x.Facility, x.Pool, x.Reason.Text.String(), orDash(strings.Join(change, ", "))})
 	}
 	return table(out, rows)
 }

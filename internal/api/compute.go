@@ -223,6 +223,9 @@ func (a *API) removeFacility(ctx context.Context, in *ComputeID) (*nothing, erro
 	if err := may(ctx, access.WriteFacilities, f.Region); err != nil {
 		return nil, err
 	}
+	if err := in.still(f.Version); err != nil {
+		return nil, err
+	}
 	return nil, a.Scheduler.RemoveFacility(a.noted(ctx, access.WriteFacilities, "facility "+f.ID, f.Region, describeFacility(f), nil), f.ID)
 }
 
@@ -319,6 +322,9 @@ func (a *API) removePool(ctx context.Context, in *ComputeID) (*nothing, error) {
 	}
 	f := i.facilities[p.Facility]
 	if err := may(ctx, access.WriteFacilities, f.Region); err != nil {
+		return nil, err
+	}
+	if err := in.still(p.Version); err != nil {
 		return nil, err
 	}
 	return nil, a.Scheduler.RemovePool(a.noted(ctx, access.WriteFacilities, "pool "+p.ID, f.Region, describePool(p), nil), p.ID)

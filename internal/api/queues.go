@@ -131,5 +131,8 @@ func (a *API) removeQueue(ctx context.Context, in *ComputeID) (*nothing, error) 
 	if err := may(ctx, access.WriteFacilities, ""); err != nil {
 		return nil, err
 	}
+	if err := in.still(q.Version); err != nil {
+		return nil, err
+	}
 	return nil, a.Scheduler.RemoveQueue(a.noted(ctx, access.WriteFacilities, "queue "+q.ID, "", showQueue(q).QueueIn, nil), q.ID)
 }

@@ -4,8 +4,10 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/songhua-io/hub/internal/schedule"
@@ -23,7 +25,7 @@ type ReservationIn struct {
 }
 
 type anyPool struct {
-	affinityIn
+	AffinityIn
 	Latency  *latencyIn  `json:"latency,omitempty"`
 	Security *securityIn `json:"security,omitempty"`
 }
@@ -39,19 +41,24 @@ type resourcesIn struct {
 
 const (
 	defaultTTL = 10 * time.Minute
+	minTTL     = time.Second
 	maxTTL     = 30 * 24 * time.Hour
 )
 
-func ttlOf(s string) (time.Duration, error) {
+// ttlOf reads a time to live. Where the least is zero, zero is for ever.
+func ttlOf(s string, least time.Duration) (time.Duration, error) {
 	d, err := length("body.ttl", s, defaultTTL)
-	if err == nil && (d < time.Second || d > maxTTL) {
-		err = fault("body.ttl", s, fmt.Sprintf("ttl %v is not between 1s and %v", d, maxTTL))
+	if err == nil && (d < least || d > maxTTL || d > 0 && d < minTTL) {
+		err = fault("body.ttl", s, fmt.Sprintf("ttl %v is not between %v and %v", d, minTTL, maxTTL))
 	}
 	return d, err
 }
 
 func (in ReservationIn) reservation() (loop.Reservation, error) {
-	ttl, err := ttlOf(in.TTL)
+	if in.Pool != "" && in.Any != nil {
+		return loop.Reservation{}, fault("body.any", in.Pool, "pool "+in.Pool+" is named, and any has filters; give one of the two")
+	}
+	ttl, err := ttlOf(in.TTL, minTTL)
 	if err != nil {
 		return loop.Reservation{}, err
 	}
@@ -61,16 +68,31 @@ func (in ReservationIn) reservation() (loop.Reservation, error) {
 		Tasks: []taskIn{{Name: "main", Count: q.Count, CPUMilli: q.CPUMilli, MemoryMiB: q.MemoryMiB, DiskGiB: q.DiskGiB, PowerW: q.PowerW, Accelerators: q.Accelerators, Duration: ttl.String()}},
 	}
 	if in.Any != nil {
-		w.Affinity, w.Latency, w.Security = &in.Any.affinityIn, in.Any.Latency, in.Any.Security
+		w.Affinity, w.Latency, w.Security = &in.Any.AffinityIn, in.Any.Latency, in.Any.Security
 	}
 	wanted, err := w.workload("")
 	if err != nil {
-		return loop.Reservation{}, err
+		return loop.Reservation{}, ofResources(err)
 	}
 	if in.Pool != "" {
 		wanted.Affinity.Pools = []string{in.Pool}
 	}
 	return loop.Reservation{Wanted: wanted, TTL: ttl}, nil
+}
+
+// ofResources names the keys of a reservation where the fault is one of the
+// workload that is made of it.
+func ofResources(err error) error {
+	var p *problem
+	if !errors.As(err, &p) {
+		return err
+	}
+	name := strings.NewReplacer("tasks[0].", "resources.", "affinity.", "any.", "latency.", "any.latency.", "security.", "any.security.")
+	p.Detail = name.Replace(p.Detail)
+	for _, d := range p.Errors {
+		d.Location = name.Replace(d.Location)
+	}
+	return p
 }
 
 type reservationPost struct {
@@ -104,7 +126,7 @@ func (a *API) reserve(ctx context.Context, in *reservationPost) (*oneReservation
 	case err != nil:
 		return nil, err
 	case len(got.Grants) == 0:
-		return nil, refused(&d)
+		return nil, a.refused(ctx, &d)
 	}
 	r, err := a.Scheduler.Get(ctx, got.ID)
 	if err != nil {
@@ -114,21 +136,24 @@ func (a *API) reserve(ctx context.Context, in *reservationPost) (*oneReservation
 	for i := range r.Leases {
 		out.Body.Leases = append(out.Body.Leases, showLease(&r.Leases[i]))
 	}
+	if len(out.Body.Leases) == 0 {
+		return nil, newProblem(http.StatusConflict, "the reservation under this Idempotency-Key has ended; take a new key")
+	}
 	out.Body.Lease = out.Body.Leases[0]
 	if !got.Repeated {
-		out.Body.Decision = showDecision(&d)
+		out.Body.Decision = a.decision(ctx, &d)
 	}
 	return out, nil
 }
 
 // refused is 409 with the reasons of every pool.
-func refused(d *schedule.Decision) *problem {
+func (a *API) refused(ctx context.Context, d *schedule.Decision) *problem {
 	p := newProblem(http.StatusConflict, "nothing can be promised now")
 	if len(d.Reasons) > 0 {
 		t := d.Reasons[0].Text()
 		p.Detail, p.Text = t.EN, &text{t.ZH, t.EN}
 	}
-	shown := showDecision(d)
+	shown := a.decision(ctx, d)
 	p.Reasons, p.Refused = shown.Reasons, shown.Refused
 	return p
 }
@@ -140,41 +165,39 @@ type leasePost struct {
 	}
 }
 
-// lease returns the token of a reservation that the caller may change.
-func (a *API) lease(ctx context.Context, id string) (uint64, error) {
-	token := ledger.Token(id)
-	r, err := a.Scheduler.Lease(ctx, token)
-	if err != nil || token == 0 {
-		return 0, fault("body.lease", id, fmt.Sprintf("lease %q is not known, or has ended", id))
+// lease returns a lease of a reservation that the caller may change.
+func (a *API) lease(ctx context.Context, id string) (schedule.Lease, error) {
+	l, err := a.Scheduler.Lease(ctx, ledger.Token(id))
+	switch {
+	case err != nil && !errors.Is(err, ledger.ErrUnknown):
+		return l, err
+	case err != nil || l.ID != id || !strings.HasPrefix(a.Scheduler.Region(l.Facility), region(ctx)):
+		p := fault("body.lease", id, fmt.Sprintf("lease %q is not known, or has ended; reserve again", id))
+		p.Status, p.Title = http.StatusNotFound, http.StatusText(http.StatusNotFound)
+		return l, p
+	case l.Workload != "":
+		return l, fault("body.lease", id, fmt.Sprintf("lease %q is of workload %s; report its progress, or cancel it", id, l.Workload))
 	}
-	own := region(ctx)
-	if f, _, err := a.facility(ctx, r.Facility); own != "" && (err != nil || f == nil) {
-		return 0, fault("body.lease", id, fmt.Sprintf("lease %q is not known, or has ended", id))
-	}
-	return token, nil
+	return l, nil
 }
 
 type leaseAnswer struct{ Body leaseOut }
 
 // onLease is a handler that changes a lease.
-func (a *API) onLease(change func(ctx context.Context, token uint64, ttl time.Duration) error) func(context.Context, *leasePost) (*leaseAnswer, error) {
+func (a *API) onLease(least time.Duration, change func(ctx context.Context, token uint64, ttl time.Duration) error) func(context.Context, *leasePost) (*leaseAnswer, error) {
 	return func(ctx context.Context, in *leasePost) (*leaseAnswer, error) {
-		token, err := a.lease(ctx, in.Body.Lease)
+		before, err := a.lease(ctx, in.Body.Lease)
 		if err != nil {
 			return nil, err
 		}
-		ttl, err := length("body.ttl", in.Body.TTL, defaultTTL)
+		ttl, err := ttlOf(in.Body.TTL, least)
 		if err != nil {
 			return nil, err
 		}
-		before, err := a.Scheduler.Lease(ctx, token)
-		if err != nil {
+		if err := change(ctx, before.Token, ttl); err != nil {
 			return nil, err
 		}
-		if err := change(ctx, token, ttl); err != nil {
-			return nil, err
-		}
-		after, err := a.Scheduler.Lease(ctx, token)
+		after, err := a.Scheduler.Lease(ctx, before.Token)
 		if err != nil { // it is released
 			before.State = schedule.Released
 			after = before

@@ -24,7 +24,7 @@ type WorkloadIn struct {
 	Latency   *latencyIn      `json:"latency,omitempty"`
 	Data      []datasetIn     `json:"data,omitempty" maxItems:"100"`
 	Security  *securityIn     `json:"security,omitempty"`
-	Affinity  *affinityIn     `json:"affinity,omitempty"`
+	Affinity  *AffinityIn     `json:"affinity,omitempty"`
 	Budget    *budgetIn       `json:"budget,omitempty"`
 	Payload   json.RawMessage `json:"payload,omitempty" doc:"for the engine, as it is"`
 }
@@ -76,7 +76,8 @@ type securityIn struct {
 	DataGrade string `json:"data_grade,omitempty" doc:"general, important or core"`
 }
 
-type affinityIn struct {
+// AffinityIn is where work may run.
+type AffinityIn struct {
 	Facilities    []string          `json:"facilities,omitempty"`
 	NotFacilities []string          `json:"not_facilities,omitempty"`
 	Pools         []string          `json:"pools,omitempty"`
@@ -240,7 +241,7 @@ func describeWorkload(w *schedule.Workload) WorkloadIn {
 		out.Security = &securityIn{MinGrade: w.Security.MinGrade, DataGrade: w.Security.DataGrade.String()}
 	}
 	if a := w.Affinity; a.Facilities != nil || a.NotFacilities != nil || a.Pools != nil || a.Regions != nil || a.Archs != nil || a.Labels != nil {
-		in := affinityIn(a)
+		in := AffinityIn(a)
 		out.Affinity = &in
 	}
 	if w.Budget != (schedule.Budget{}) {

@@ -56,7 +56,7 @@ func (a *API) turn(id string) *queueTurn {
 }
 
 // showWorkload shows a record; d is its decision, or a newer one.
-func (a *API) showWorkload(r *ledger.Record, d *schedule.Decision) WorkloadOut {
+func (a *API) showWorkload(ctx context.Context, r *ledger.Record, d *schedule.Decision) WorkloadOut {
 	in := describeWorkload(r.Workload)
 	out := WorkloadOut{ID: r.ID, State: string(r.State), Since: moment(r.Since), Workload: &in, By: r.Workload.By, Created: moment(r.Workload.Submitted), Version: r.Version, Queue: a.turn(r.ID)}
 	if r.Reason != nil {
@@ -79,12 +79,26 @@ func (a *API) showWorkload(r *ledger.Record, d *schedule.Decision) WorkloadOut {
 		if len(is.Assignments) == 0 {
 			is.Assignments = parts
 		}
-		out.Decision = showDecision(&is)
+		out.Decision = a.decision(ctx, &is)
 		if len(is.Assignments) == 0 && len(is.Reasons) > 0 {
 			out.Reasons = out.Decision.Reasons
 		}
 	}
 	return out
+}
+
+// decision shows a decision; of pools that a caller narrowed to a region may not
+// see, it says nothing.
+func (a *API) decision(ctx context.Context, d *schedule.Decision) *decisionOut {
+	own := region(ctx)
+	if own == "" {
+		return showDecision(d)
+	}
+	is := *d
+	foreign := func(facility string) bool { return !strings.HasPrefix(a.Scheduler.Region(facility), own) }
+	is.Refused = slices.DeleteFunc(slices.Clone(d.Refused), func(r schedule.Refusal) bool { return foreign(r.Facility) })
+	is.RunnersUp = slices.DeleteFunc(slices.Clone(d.RunnersUp), func(r schedule.RunnerUp) bool { return foreign(r.Facility) })
+	return showDecision(&is)
 }
 
 // within keeps a caller who is narrowed to a region from having work done
@@ -136,7 +150,7 @@ func (a *API) submitWorkload(ctx context.Context, in *workloadPost) (*oneWorkloa
 		return nil, err
 	}
 	if in.DryRun != "" {
-		return a.dryRun(s.Workload, in.DryRun), nil
+		return a.dryRun(ctx, s.Workload, in.DryRun), nil
 	}
 	answer := a.Scheduler.Submit(ctx, s)[0]
 	return a.answered(ctx, &s, &answer)
@@ -157,10 +171,10 @@ func (a *API) answered(ctx context.Context, s *loop.Submission, answer *loop.Ans
 		if err != nil {
 			return nil, err
 		}
-		body := a.showWorkload(&r, r.Decision)
+		body := a.showWorkload(ctx, &r, r.Decision)
 		out.Body.Decision, out.Body.Reasons = body.Decision, body.Reasons
 	} else {
-		out.Body.Decision = showDecision(d)
+		out.Body.Decision = a.decision(ctx, d)
 		if len(d.Assignments) == 0 {
 			out.Body.Reasons = out.Body.Decision.Reasons
 		}
@@ -175,9 +189,9 @@ func (a *API) answered(ctx context.Context, s *loop.Submission, answer *loop.Ans
 	return out, nil
 }
 
-func (a *API) dryRun(w *schedule.Workload, how string) *oneWorkload {
+func (a *API) dryRun(ctx context.Context, w *schedule.Workload, how string) *oneWorkload {
 	d := a.Scheduler.Try(w)
-	out := &oneWorkload{Status: http.StatusOK, Body: WorkloadOut{State: string(schedule.Reserved), Decision: showDecision(&d)}}
+	out := &oneWorkload{Status: http.StatusOK, Body: WorkloadOut{State: string(schedule.Reserved), Decision: a.decision(ctx, &d)}}
 	switch {
 	case len(d.Assignments) > 0:
 	case !d.Until.IsZero():
@@ -271,7 +285,7 @@ func (a *API) listWorkloads(ctx context.Context, in *workloadQuery) (*pageOut[Wo
 			if all[i].Workload == nil || !runsWithin(ctx, all[i].Workload) {
 				continue
 			}
-			out.Body.Items = append(out.Body.Items, a.showWorkload(&all[i], all[i].Decision))
+			out.Body.Items = append(out.Body.Items, a.showWorkload(ctx, &all[i], all[i].Decision))
 			if len(out.Body.Items) == in.Limit {
 				out.Body.Next = cursor(before)
 				return out, nil
@@ -302,7 +316,7 @@ func (a *API) getWorkload(ctx context.Context, in *WorkloadID) (*oneWorkload, er
 	if err != nil {
 		return nil, err
 	}
-	return &oneWorkload{http.StatusOK, etag(r.Version), a.showWorkload(&r, r.Decision)}, nil
+	return &oneWorkload{http.StatusOK, etag(r.Version), a.showWorkload(ctx, &r, r.Decision)}, nil
 }
 
 func (a *API) explainWorkload(ctx context.Context, in *WorkloadID) (*oneWorkload, error) {
@@ -313,7 +327,7 @@ func (a *API) explainWorkload(ctx context.Context, in *WorkloadID) (*oneWorkload
 	if err != nil {
 		return nil, err
 	}
-	return &oneWorkload{http.StatusOK, etag(r.Version), a.showWorkload(&r, &d)}, nil
+	return &oneWorkload{http.StatusOK, etag(r.Version), a.showWorkload(ctx, &r, &d)}, nil
 }
 
 func (a *API) cancelWorkload(ctx context.Context, in *WorkloadID) (*nothing, error) {
@@ -321,7 +335,11 @@ func (a *API) cancelWorkload(ctx context.Context, in *WorkloadID) (*nothing, err
 	if err != nil {
 		return nil, err
 	}
-	return nil, a.Scheduler.Cancel(a.noted(ctx, access.SubmitWorkloads, "workload "+r.ID, region(ctx), nil, nil), r.ID)
+	if r.State.Ended() {
+		return nil, newProblem(http.StatusConflict, "workload "+r.ID+" has ended: it is "+string(r.State)+"; there is nothing to cancel")
+	}
+	was := map[string]any{"tenant": r.Workload.Tenant, "name": r.Workload.Name, "state": r.State}
+	return nil, a.Scheduler.Cancel(a.noted(ctx, access.SubmitWorkloads, "workload "+r.ID, region(ctx), was, nil), r.ID)
 }
 
 type progressPost struct {

@@ -20,7 +20,7 @@ type Facility struct {
 	// SecurityGrade is that of the classified protection of information
 	// systems (GB/T 22239, 等保), 1 to 4.
 	SecurityGrade int
-	// MaxDataGrade is the highest grade of data that it may hold. Art. 74
+	// MaxDataGrade is the highest grade of data that it may hold. Art. 74(3)
 	MaxDataGrade telemetry.Grade
 	// GridZone is the zone of its carbon and price signals.
 	GridZone string

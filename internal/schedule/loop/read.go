@@ -45,8 +45,22 @@ func (s *Scheduler) Capacities() []plan.Capacity {
 	return s.cluster.Capacities(s.deps.Clock())
 }
 
+// NodesOf are the named nodes of an engine, with what they have free.
+func (s *Scheduler) NodesOf(e schedule.Engine) map[string]plan.NodeFree {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cluster.NodesOf(e, s.deps.Clock())
+}
+
 // Uses is what is taken of every pool; see ledger.Uses.
 func (s *Scheduler) Uses(ctx context.Context) ([]ledger.Use, error) { return s.ledger.Uses(ctx) }
+
+// Region returns the division code of a facility; empty when there is no such.
+func (s *Scheduler) Region(facility string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cluster.Region(facility)
+}
 
 // Ahead is how many wait at a priority or above.
 func (s *Scheduler) Ahead(priority int) int {

@@ -159,6 +159,14 @@ func (c *Cluster) RemovePool(id string) {
 	c.tally(p.facility)
 }
 
+// Region returns the division code of a facility; empty when there is no such.
+func (c *Cluster) Region(id string) string {
+	if i, ok := c.facilityOf[id]; ok {
+		return c.facilities[i].def.Region
+	}
+	return ""
+}
+
 // SetState changes the state of a facility and nothing else of it.
 func (c *Cluster) SetState(id string, s schedule.FacilityState) {
 	if i, ok := c.facilityOf[id]; ok {

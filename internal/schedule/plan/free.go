@@ -63,3 +63,29 @@ func (c *Cluster) Draw(facility string) (int64, bool) {
 	}
 	return c.facilities[i].watts, true
 }
+
+// NodeFree is what a node that has a name may give to new members.
+type NodeFree struct {
+	Facility, Pool string
+	Ready          bool // its facility takes new work
+	Accelerator    *schedule.Accelerator
+	Capacity, Free schedule.Vector
+	WholeDevices   int
+}
+
+// NodesOf returns the named nodes of all pools of an engine.
+func (c *Cluster) NodesOf(e schedule.Engine, now time.Time) map[string]NodeFree {
+	c.forget(now)
+	all := map[string]NodeFree{}
+	for _, p := range c.pools {
+		if p.def.Engine != e {
+			continue
+		}
+		f := c.facilities[p.facility].def
+		for id, slot := range p.slots {
+			n := &p.nodes[slot]
+			all[id] = NodeFree{f.ID, p.def.ID, f.State == schedule.Ready, p.def.Accelerator, n.cap, n.free, int(n.whole)}
+		}
+	}
+	return all
+}
