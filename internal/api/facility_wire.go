@@ -136,7 +136,7 @@ type PoolIn struct {
 	Arch        string            `json:"arch,omitempty" doc:"amd64 when absent"`
 	Engine      string            `json:"engine,omitempty" doc:"agent, kubernetes, slurm, or none where the owner runs the work and asks for reservations; agent when absent"`
 	Accelerator *acceleratorIn    `json:"accelerator,omitempty"`
-	Nodes       []nodeIn          `json:"nodes,omitempty" maxItems:"10000"`
+	Nodes       []NodeIn          `json:"nodes,omitempty" maxItems:"10000"`
 	Classes     []classIn         `json:"classes,omitempty" doc:"instead of nodes: how many there are of each size" maxItems:"1000"`
 	Labels      map[string]string `json:"labels,omitempty"`
 	Power       *powerIn          `json:"power,omitempty" doc:"what a node draws; 100 W idle, 4 W a CPU and 300 W an accelerator when absent"`
@@ -150,7 +150,8 @@ type acceleratorIn struct {
 	Shareable bool   `json:"shareable,omitempty" doc:"a device may be used in thousandths"`
 }
 
-type nodeIn struct {
+// NodeIn is a machine as people describe it.
+type NodeIn struct {
 	ID           string `json:"id,omitempty"`
 	CPUMilli     int64  `json:"cpu_milli"`
 	MemoryMiB    int64  `json:"memory_mib"`
@@ -159,11 +160,11 @@ type nodeIn struct {
 	PowerW       int64  `json:"power_w,omitempty"`
 }
 
-func (n nodeIn) node() schedule.Node { return schedule.Node(n) }
+func (n NodeIn) node() schedule.Node { return schedule.Node(n) }
 
 type classIn struct {
 	Count int `json:"count"`
-	nodeIn
+	NodeIn
 }
 
 type powerIn struct {
@@ -209,10 +210,10 @@ func describePool(p schedule.Pool) PoolIn {
 		out.Accelerator = &a
 	}
 	for _, n := range p.Nodes {
-		out.Nodes = append(out.Nodes, nodeIn(n))
+		out.Nodes = append(out.Nodes, NodeIn(n))
 	}
 	for _, c := range p.Classes {
-		out.Classes = append(out.Classes, classIn{Count: c.Count, nodeIn: nodeIn(c.Node)})
+		out.Classes = append(out.Classes, classIn{Count: c.Count, NodeIn: NodeIn(c.Node)})
 	}
 	return out
 }
