@@ -22,7 +22,7 @@ const (
 	shownWaiting  = 50  // in the queue, and as many deferred
 	explainedOnes = 10  // of the queue, with what would help
 	readEvents    = 200
-	shownEvents   = 20
+	shownEvents   = 16
 )
 
 // compute is what the page of compute shows to who is narrowed to a region.
@@ -179,15 +179,17 @@ func (h *hub) waiting(ctx context.Context, state schedule.State, keep func(*ledg
 	return out, nil
 }
 
-// computeEvents are the last ones, the newest first. Of a ledger that has
-// forgotten them there are none.
+// computeEvents are the last ones of workloads and facilities, the newest first,
+// without the steps that others follow at once. Of a ledger that has forgotten
+// them there are none.
 func (h *hub) computeEvents(ctx context.Context, last int64, region string, names map[string]string) (out []web.Event, err error) {
 	found, _, err := h.scheduler.Events(ctx, max(0, last-readEvents), readEvents)
 	if errors.Is(err, ledger.ErrCompacted) {
 		return nil, nil
 	}
 	for _, e := range slices.Backward(found) {
-		if len(out) < shownEvents && strings.HasPrefix(e.Region, region) && (e.Kind == schedule.OfWorkload || e.Kind == schedule.OfFacility) {
+		told := e.Kind == schedule.OfFacility || e.Kind == schedule.OfWorkload && e.To != string(schedule.Submitted) && e.To != string(schedule.Bound)
+		if told && strings.HasPrefix(e.Region, region) && len(out) < shownEvents {
 			out = append(out, web.Event{Event: e, Name: names[e.Object]})
 		}
 	}

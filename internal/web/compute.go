@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/songhua-io/hub/internal/access"
@@ -231,8 +232,10 @@ func figure(v float64) string {
 		digits = 0
 	case a >= 10:
 		digits = 1
+	case a < .0001:
+		return "<0.0001"
 	case a < .1:
-		digits = 4
+		digits = 1 - int(math.Floor(math.Log10(a)))
 	}
 	return strconv.FormatFloat(v, 'f', digits, 64)
 }
@@ -245,7 +248,7 @@ func percent(p float64) string { return strconv.FormatFloat(min(max(p, 0), 100),
 const (
 	before   = 30 * time.Minute
 	after    = 3 * time.Hour
-	maxLanes = 6 // of a pool; what does not fit is counted
+	maxLanes = 8 // of a pool; what does not fit is counted
 	laneHigh = 14
 )
 
@@ -274,7 +277,8 @@ type block struct {
 	X, Width, TextX string
 	Y               int
 	Title           string
-	Label           bool // there is room for its name
+	Beside          bool // the name stands to the right of the bar, where it finds no room in it
+	Label           bool // there is room for its name at all
 }
 
 func chartOf(c *Compute) gantt {
@@ -282,7 +286,11 @@ func chartOf(c *Compute) gantt {
 	at := func(t time.Time) float64 { return 100 * float64(t.Sub(from)) / float64(to.Sub(from)) }
 	g := gantt{Now: percent(at(c.At))}
 	for t := from.Truncate(30 * time.Minute).Add(30 * time.Minute); t.Before(to); t = t.Add(30 * time.Minute) {
-		g.Ticks = append(g.Ticks, tick{percent(at(t)), t.Local().Format("15:04")})
+		one := tick{At: percent(at(t))}
+		if x := at(t); x > 3 && x < 97 { // nearer to the edge it would be cut
+			one.Label = t.Local().Format("15:04")
+		}
+		g.Ticks = append(g.Ticks, one)
 	}
 	bars := map[string][]Bar{}
 	for _, b := range c.Bars {
@@ -311,14 +319,27 @@ func chartOf(c *Compute) gantt {
 	return g
 }
 
-// pack gives every bar a lane in which it overlaps no other: what runs now
-// first, so that it is never among those that are only counted.
+// letter is how wide a letter of a name is, in percent of the timeline.
+const letter = .66
+
+// pack gives every bar a lane in which it and its name cover no other: what ends
+// last first, so that what runs is never among those that are only counted.
 func (r *ganttRow) pack(bars []Bar, at func(time.Time) float64) {
 	slices.SortStableFunc(bars, func(a, b Bar) int { return b.End.Compare(a.End) })
-	var lanes [][]Bar
+	type span struct{ from, to float64 }
+	var lanes [][]span
 	for _, b := range bars {
-		lane := slices.IndexFunc(lanes, func(have []Bar) bool {
-			return !slices.ContainsFunc(have, func(o Bar) bool { return b.Start.Before(o.End) && o.Start.Before(b.End) })
+		left, right := max(at(b.Start), 0), min(at(b.End), 100)
+		wide := max(right-left, .4)
+		name := letter*float64(len(b.Name)) + 1
+		one := block{Bar: b, X: percent(left), Width: percent(wide), TextX: percent(left + .4), Title: titleOf(b), Beside: wide < name}
+		one.Label = !one.Beside || left+wide+name <= 100
+		taken := span{left, left + wide}
+		if one.Beside && one.Label {
+			one.TextX, taken.to = percent(left+wide+.4), left+wide+name
+		}
+		lane := slices.IndexFunc(lanes, func(have []span) bool {
+			return !slices.ContainsFunc(have, func(o span) bool { return taken.from < o.to && o.from < taken.to })
 		})
 		switch {
 		case lane < 0 && len(lanes) == maxLanes:
@@ -328,16 +349,19 @@ func (r *ganttRow) pack(bars []Bar, at func(time.Time) float64) {
 			lane = len(lanes)
 			lanes = append(lanes, nil)
 		}
-		lanes[lane] = append(lanes[lane], b)
-		left, right := max(at(b.Start), 0), min(at(b.End), 100)
-		wide := max(right-left, .4)
-		title := fmt.Sprintf("%s · %s–%s", b.Name, b.Start.Local().Format("15:04"), b.End.Local().Format("15:04"))
-		if b.Members > 1 {
-			title += fmt.Sprintf(" · ×%d", b.Members)
-		}
-		r.Bars = append(r.Bars, block{Bar: b, X: percent(left), Width: percent(wide), TextX: percent(left + .4), Y: lane*laneHigh + 3, Title: title, Label: wide > 1.1*float64(len(b.Name))})
+		lanes[lane] = append(lanes[lane], taken)
+		one.Y = lane*laneHigh + 3
+		r.Bars = append(r.Bars, one)
 	}
-	r.High = max(len(lanes), 1)*laneHigh + 4
+	r.High = max(len(lanes), 2)*laneHigh + 4
+}
+
+func titleOf(b Bar) string {
+	t := fmt.Sprintf("%s · %s–%s", b.Name, b.Start.Local().Format("15:04"), b.End.Local().Format("15:04"))
+	if b.Members > 1 {
+		t += fmt.Sprintf(" · ×%d", b.Members)
+	}
+	return t
 }
 
 // workloadView is what the page of a workload is rendered from besides view.
@@ -402,6 +426,18 @@ func because(tag string, r schedule.Reason) string {
 		}
 	}
 	return say(tag, here.Text())
+}
+
+// length is a duration without the parts that are zero.
+func length(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
 }
 
 // unitName is how people write a unit of UCUM.

@@ -90,8 +90,8 @@ func (p *pages) functions() template.FuncMap {
 		"clock":  func(t time.Time) string { return t.Local().Format(time.TimeOnly) },
 		"minute": func(t time.Time) string { return t.Local().Format("01-02 15:04") },
 		"say":    say, "figure": figure, "amount": showAmount,
-		"passed":  func(from, to time.Time) time.Duration { return to.Sub(from).Round(time.Second) },
-		"because": because, "unit": unitName,
+		"passed":  func(from, to time.Time) string { return length(to.Sub(from).Round(time.Second)) },
+		"because": because, "length": length, "unit": unitName,
 		"add":     func(a, b int) int { return a + b },
 		"percent": func(share float64) string { return figure(math.Round(100*share)) + "%" },
 		"changes": func(t map[string]string, r schedule.Refusal) any {
