@@ -139,11 +139,13 @@ func poolBars(r *ledger.Record, parts []schedule.Assignment, state string) (out 
 	return out
 }
 
-func (h *hub) waiting(ctx context.Context, state schedule.State, keep func(*ledger.Record) bool) (out []web.Waiting, err error) {
+func (h *hub) waiting(ctx context.Context, state schedule.State, keep func(*ledger.Record) bool) (waits web.Waits, err error) {
 	found, err := h.scheduler.Waiting(ctx, state, shownRecords)
 	if err != nil {
-		return nil, err
+		return waits, err
 	}
+	waits.More = len(found) == shownRecords
+	var out []web.Waiting
 	for i := range found {
 		r := &found[i]
 		if !keep(r) {
@@ -167,16 +169,16 @@ func (h *hub) waiting(ctx context.Context, state schedule.State, keep func(*ledg
 	slices.SortStableFunc(out, func(a, b web.Waiting) int {
 		return cmp.Or(cmp.Compare(a.Rank, b.Rank), a.Until.Compare(b.Until))
 	})
-	out = out[:min(len(out), shownWaiting)]
+	waits.All, waits.First = len(out), out[:min(len(out), shownWaiting)]
 	if state != schedule.Queued {
-		return out, nil
+		return waits, nil
 	}
 	for i := range out[:min(len(out), explainedOnes)] {
 		if _, d, err := h.scheduler.Explain(ctx, out[i].ID); err == nil { // it may have gone meanwhile
 			out[i].Help = d.Nearest()
 		}
 	}
-	return out, nil
+	return waits, nil
 }
 
 // computeEvents are the last ones of workloads and facilities, the newest first,

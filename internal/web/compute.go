@@ -20,7 +20,7 @@ type Compute struct {
 	At              time.Time
 	Facilities      []Facility
 	Bars            []Bar // leases, also those that ended lately
-	Queue, Deferred []Waiting
+	Queue, Deferred Waits
 	Events          []Event // the newest first
 }
 
@@ -51,6 +51,13 @@ type Bar struct {
 	State                string
 	Start, End           time.Time
 	Members              int
+}
+
+// Waits are those of one state: the first, and how many there are.
+type Waits struct {
+	First []Waiting
+	All   int
+	More  bool // than All, which is how many were counted
 }
 
 // Waiting is a workload in the queue, or one that waits for its time.
@@ -299,7 +306,7 @@ func chartOf(c *Compute) gantt {
 		}
 	}
 	later := map[string][]Bar{}
-	for _, w := range c.Deferred {
+	for _, w := range c.Deferred.First {
 		for _, b := range w.Planned {
 			if b.Start.Before(to) {
 				bars[b.Pool] = append(bars[b.Pool], b)

@@ -49,11 +49,11 @@ func compute(_ context.Context, region string) (Compute, error) {
 	for i := range maxLanes + 3 {
 		out.Bars = append(out.Bars, bar(fmt.Sprintf("w-x%d", i), "reserved", 100*time.Minute, 110*time.Minute))
 	}
-	out.Queue = []Waiting{{ID: "w-3", Name: "giant", Tenant: "university", Priority: 10, Since: noon.Add(-time.Minute), Rank: 0,
+	out.Queue = Waits{All: 301, More: true, First: []Waiting{{ID: "w-3", Name: "giant", Tenant: "university", Priority: 10, Since: noon.Add(-time.Minute), Rank: 0,
 		Reasons: []schedule.Reason{schedule.Because(schedule.GangIncomplete, 4, 9)},
-		Help:    schedule.Refusal{Pool: "bc-ascend", Change: []schedule.Change{{Key: "tasks[0].accelerators.models", From: "A100", To: "A100,910B"}}}}}
-	out.Deferred = []Waiting{{ID: "w-4", Name: "reanalysis", Tenant: "meteorology", Until: noon.Add(12 * time.Hour), Planned: []Bar{bar("w-4", "deferred", 12*time.Hour, 13*time.Hour)},
-		Reasons: []schedule.Reason{schedule.Because(schedule.WaitsForCarbon, "2026-11-26T16:00:00Z", "0.055")}}}
+		Help:    schedule.Refusal{Pool: "bc-ascend", Change: []schedule.Change{{Key: "tasks[0].accelerators.models", From: "A100", To: "A100,910B"}}}}}}
+	out.Deferred = Waits{All: 1, First: []Waiting{{ID: "w-4", Name: "reanalysis", Tenant: "meteorology", Until: noon.Add(12 * time.Hour), Planned: []Bar{bar("w-4", "deferred", 12*time.Hour, 13*time.Hour)},
+		Reasons: []schedule.Reason{schedule.Because(schedule.WaitsForCarbon, "2026-11-26T16:00:00Z", "0.055")}}}}
 	lost := schedule.Because(schedule.FacilityLost, "yb-1")
 	out.Events = []Event{
 		{schedule.Event{Seq: 2, At: noon, Kind: schedule.OfWorkload, Object: "w-1", From: "reserved", To: "running"}, "train-w-1"},
@@ -91,7 +91,7 @@ func TestComputeIsReadWithoutAScript(t *testing.T) {
 	for _, want := range []string{
 		"Changchun AI centre", "&lt;b&gt;Yanbian&lt;/b&gt;", `class="state offline">lost`, `class="state online">ready`, "16 / 64", "1 / 4 TiB", "630 <small>g/kWh", "¥0.42", "560 <small>g/kWh *",
 		`class="leased" width="25.00%"`, `class="busy" x="25.00%" width="25.00%"`, "4 members find a place, and 9 is the least", `</span>A100</del>`, "A100,910B", "saves 0.055 kg of CO2", "facility yb-1 is lost",
-		`href="/compute/workloads/w-1"`, "+3 more", `aria-current="page">Compute`,
+		`href="/compute/workloads/w-1"`, "+3 more", "301+", "The first of them are shown", `aria-current="page">Compute`,
 	} {
 		if !strings.Contains(body, want) {
 			t.Errorf("the page lacks %s", want)
