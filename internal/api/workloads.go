@@ -111,18 +111,10 @@ func within(ctx context.Context, w *schedule.Workload) error {
 	if len(w.Affinity.Regions) == 0 {
 		w.Affinity.Regions = []string{own}
 	}
-	if !runsWithin(ctx, w) {
+	if !w.Within(own) {
 		return newProblem(http.StatusForbidden, fmt.Sprintf("affinity.regions %v lie outside of %s*, to which the token is narrowed", w.Affinity.Regions, own))
 	}
 	return nil
-}
-
-// runsWithin reports whether a caller may see a workload: all of where it may run
-// lies within the caller's region.
-func runsWithin(ctx context.Context, w *schedule.Workload) bool {
-	own := region(ctx)
-	return own == "" || len(w.Affinity.Regions) > 0 &&
-		!slices.ContainsFunc(w.Affinity.Regions, func(r string) bool { return !strings.HasPrefix(r, own) })
 }
 
 func (a *API) submission(ctx context.Context, in WorkloadIn, at, key string) (loop.Submission, error) {
@@ -282,7 +274,7 @@ func (a *API) listWorkloads(ctx context.Context, in *workloadQuery) (*pageOut[Wo
 		}
 		for i := range all {
 			before = all[i].ID
-			if all[i].Workload == nil || !runsWithin(ctx, all[i].Workload) {
+			if all[i].Workload == nil || !all[i].Workload.Within(region(ctx)) {
 				continue
 			}
 			out.Body.Items = append(out.Body.Items, a.showWorkload(ctx, &all[i], all[i].Decision))
@@ -305,7 +297,7 @@ type WorkloadID struct {
 // workload returns one that the caller may see.
 func (a *API) workload(ctx context.Context, id string) (ledger.Record, error) {
 	r, err := a.Scheduler.Get(ctx, id)
-	if err == nil && (r.Workload == nil || !runsWithin(ctx, r.Workload)) {
+	if err == nil && (r.Workload == nil || !r.Workload.Within(region(ctx))) {
 		err = fmt.Errorf("workload %q %w", id, ledger.ErrUnknown)
 	}
 	return r, err

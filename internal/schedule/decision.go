@@ -86,3 +86,14 @@ type Change struct {
 	Key      string // key path in the workload, such as tasks[0].memory_mib
 	From, To string
 }
+
+// Nearest is the refusal that the fewest changes of the request would lift;
+// without a pool where none would.
+func (d Decision) Nearest() (nearest Refusal) {
+	for _, r := range d.Refused {
+		if n := len(r.Change); n > 0 && (nearest.Pool == "" || n < len(nearest.Change)) {
+			nearest = r
+		}
+	}
+	return nearest
+}

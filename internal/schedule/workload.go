@@ -3,6 +3,7 @@ package schedule
 import (
 	"encoding/json"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/songhua-io/hub/internal/config/strict"
@@ -30,6 +31,13 @@ type Workload struct {
 	Payload   json.RawMessage
 	Submitted time.Time
 	By        string // who submitted it; says nothing to the planner
+}
+
+// Within reports whether who is narrowed to a region (a prefix of division
+// codes; empty for all) may see a workload: all of where it may run lies there.
+func (w *Workload) Within(region string) bool {
+	return region == "" || len(w.Affinity.Regions) > 0 &&
+		!slices.ContainsFunc(w.Affinity.Regions, func(r string) bool { return !strings.HasPrefix(r, region) })
 }
 
 // Task is one part of a workload: Max equal members, of which at least Min

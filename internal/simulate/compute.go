@@ -16,7 +16,7 @@ import (
 // Compute plays the owners of four facilities of Jilin and those who want work
 // done there, until ctx ends: it declares what there is, sends forecasts of
 // carbon and price each hour, submits workloads, runs what it is promised (its
-// pools have no engine of the hub), and loses one facility for two minutes now
+// pools have no engine of the hub), and loses one facility for 45 seconds now
 // and then. The same seed submits the same work. Art. 13
 func Compute(ctx context.Context, seed uint64, doors Doors, log *slog.Logger) error {
 	hub, err := client.New(doors.HTTP, doors.Admin)
@@ -187,13 +187,20 @@ func bumpAt(hour, peak int) float64 {
 	return math.Exp(-d * d / 8)
 }
 
-// outage loses the edge room after five minutes, and each half hour, for two.
+// The edge room is lost after outageAfter, and again each outageEvery, for
+// outageFor: somebody who looks for two minutes sees it.
+const (
+	outageAfter = 90 * time.Second
+	outageFor   = 45 * time.Second
+	outageEvery = 30 * time.Minute
+)
+
 func (c *computing) outage(ctx context.Context, now time.Time) error {
 	verb := ""
 	switch since := now.Sub(c.began); {
-	case !c.lost && since >= 5*time.Minute && now.Sub(c.lastLost) >= 30*time.Minute:
+	case !c.lost && since >= outageAfter && now.Sub(c.lastLost) >= outageEvery:
 		verb = "lose"
-	case c.lost && now.Sub(c.lastLost) >= 2*time.Minute:
+	case c.lost && now.Sub(c.lastLost) >= outageFor:
 		verb = "ready"
 	default:
 		return nil

@@ -774,7 +774,7 @@ func TestListsPageOverWhatLivesAndWhatEnded(t *testing.T) {
 	if a, b, c := count(Filter{Tenant: "a"}), count(Filter{State: schedule.Cancelled}), count(Filter{Tenant: "b", State: schedule.Queued}); a != 15 || b != 6 || c != 12 {
 		t.Errorf("%d of tenant a, %d cancelled, %d of b queued", a, b, c)
 	}
-	queue, err := h.Queue(t.Context())
+	queue, err := h.Waiting(t.Context(), "", 100_000)
 	if err != nil || len(queue) != 24 || !slices.IsSortedFunc(queue, func(a, b Record) int { return b.Workload.Priority - a.Workload.Priority }) {
 		t.Errorf("%d wait, %v", len(queue), err)
 	}
@@ -826,7 +826,7 @@ func TestManyWorkloadsInOneTransaction(t *testing.T) {
 	if err := h.Fence(t.Context(), "f"); err != nil {
 		t.Fatal(err)
 	}
-	queue, err := h.Queue(t.Context())
+	queue, err := h.Waiting(t.Context(), "", 100_000)
 	if err != nil || len(queue) != 200 {
 		t.Errorf("%d wait, %v", len(queue), err)
 	}

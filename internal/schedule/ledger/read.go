@@ -218,13 +218,14 @@ func (l *Ledger) Snapshot(ctx context.Context) (Snapshot, error) {
 	return s, l.await(ctx, b)
 }
 
-// Queue returns the workloads that wait, in the order in which they are served:
-// by priority, and those of one priority as they came.
-func (l *Ledger) Queue(ctx context.Context) ([]Record, error) {
+// Waiting returns up to limit workloads that wait in a state, or in any when it
+// is empty, in the order in which they are served: by priority, and those of one
+// priority as they came.
+func (l *Ledger) Waiting(ctx context.Context, state schedule.State, limit int) ([]Record, error) {
 	var found []*record
 	l.mu.RLock()
 	for _, r := range l.live {
-		if r.Workload != nil && !r.State.Ended() && !hasLeases(r.State) {
+		if r.Workload != nil && !r.State.Ended() && !hasLeases(r.State) && (state == "" || r.State == state) {
 			found = append(found, r)
 		}
 	}
@@ -232,7 +233,7 @@ func (l *Ledger) Queue(ctx context.Context) ([]Record, error) {
 	slices.SortFunc(found, func(a, b *record) int {
 		return cmp.Or(cmp.Compare(b.Workload.Priority, a.Workload.Priority), cmp.Compare(a.num, b.num))
 	})
-	return l.page(ctx, found)
+	return l.page(ctx, found[:min(len(found), limit)])
 }
 
 // Use is what is taken of a pool.

@@ -27,6 +27,12 @@ func (s *Scheduler) List(ctx context.Context, f ledger.Filter, before string, li
 	return s.ledger.List(ctx, f, before, limit)
 }
 
+// Waiting returns up to limit workloads that are queued or deferred; see
+// ledger.Waiting.
+func (s *Scheduler) Waiting(ctx context.Context, state schedule.State, limit int) ([]ledger.Record, error) {
+	return s.ledger.Waiting(ctx, state, limit)
+}
+
 // Declared returns what there is.
 func (s *Scheduler) Declared(ctx context.Context) (ledger.Snapshot, error) {
 	return s.ledger.Inventory(ctx)
