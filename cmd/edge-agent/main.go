@@ -54,7 +54,7 @@ func newRoot() *cobra.Command {
 		SilenceUsage:  true,
 	}
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usageError{fmt.Errorf("%s: %w", c.CommandPath(), err)} })
-	root.AddCommand(newRun(), newEnroll(), newCheck(), newConfig(), newSimulate(), newSpool(), newVersion())
+	root.AddCommand(newRun(), newEnroll(), newCheck(), newConfig(), newSimulate(), newSpool(), newMember(), newVersion())
 	cli.Complete(root, func(err error) error { return usageError{err} })
 	return root
 }

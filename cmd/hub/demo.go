@@ -17,20 +17,28 @@ import (
 	"github.com/songhua-io/hub/internal/simulate"
 )
 
-// demo is a hub with a fleet that reports to it.
+// demo is a hub with a fleet that reports to it, and with facilities whose
+// compute it schedules.
 type demo struct {
 	serve serveFlags
-	fleet simulate.Config
+	fleet
+}
+
+// fleet is what is simulated.
+type fleet struct {
+	simulate.Config
+	compute bool
 }
 
 func demoCommand() *cobra.Command {
-	d := demo{fleet: simulate.Config{Seed: 1}}
+	d := demo{fleet: fleet{Config: simulate.Config{Seed: 1}}}
 	c := &cobra.Command{
 		Use:   "demo",
 		Short: "Show everything: the hub, this machine as a node, and a simulated fleet",
-		Long: "demo runs the hub in a fresh directory (or --data), an edge agent that reports this machine, and a simulated fleet that reports through the real doors.\n" +
+		Long: "demo runs the hub in a fresh directory (or --data), an edge agent that reports this machine, a simulated fleet that reports through the real doors,\n" +
+			"and four simulated facilities of Jilin whose compute the hub schedules (page /compute; --compute=false leaves them out).\n" +
 			"The fresh directory is removed at the end, unless the demo failed; what --data names is kept.\n" +
-			"演示：在新目录中运行枢纽，本机作为节点上报，并有一支模拟设备群经真实入口上报。新目录在结束时删除（失败时保留）；--data 指定的目录总是保留。",
+			"演示：在新目录中运行枢纽，本机作为节点上报，并有一支模拟设备群经真实入口上报，另有吉林四处模拟算力设施由枢纽调度（页面 /compute；--compute=false 可省去）。新目录在结束时删除（失败时保留）；--data 指定的目录总是保留。",
 		Example: "  hub demo\n  hub demo --sensors 1000 --http 127.0.0.1:9090\n  hub demo --data ./demo-data",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -39,16 +47,17 @@ func demoCommand() *cobra.Command {
 	}
 	d.serve.register(c)
 	f := c.Flags()
-	f.IntVar(&d.fleet.Sensors, "sensors", 200, "simulated sensors")
-	f.IntVar(&d.fleet.RSUs, "rsus", 20, "simulated roadside units")
-	f.IntVar(&d.fleet.Nodes, "nodes", 10, "simulated compute nodes")
-	f.Uint64Var(&d.fleet.Seed, "seed", d.fleet.Seed, "the same seed gives the same fleet")
+	f.IntVar(&d.Sensors, "sensors", 200, "simulated sensors")
+	f.IntVar(&d.RSUs, "rsus", 20, "simulated roadside units")
+	f.IntVar(&d.Nodes, "nodes", 10, "simulated compute nodes")
+	f.Uint64Var(&d.Seed, "seed", d.Seed, "the same seed gives the same fleet")
+	f.BoolVar(&d.compute, "compute", true, "simulated facilities, and workloads for them")
 	return c
 }
 
 // run removes the directory that it made itself, unless something failed.
 func (d *demo) run(ctx context.Context, out, errs io.Writer) (err error) {
-	if d.fleet.Sensors < 0 || d.fleet.RSUs < 0 || d.fleet.Nodes < 0 {
+	if d.Sensors < 0 || d.RSUs < 0 || d.Nodes < 0 {
 		return usageError{errors.New("--sensors, --rsus and --nodes are 0 or more")}
 	}
 	fresh := d.serve.data == ""
@@ -69,7 +78,7 @@ func (d *demo) run(ctx context.Context, out, errs io.Writer) (err error) {
 		defer func() { err = removeUnless(err, cfg.Data) }()
 	}
 	log := logger(cfg.Log, errs)
-	d.fleet.Start = time.Now()
+	d.Start = time.Now()
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	var failed error // of the fleet; the hub waits for Ready before Run returns
@@ -96,7 +105,7 @@ func removeUnless(err error, dir string) error {
 
 // report reports this machine and the fleet until ctx ends, which is no error,
 // or one of them fails.
-func report(ctx context.Context, at hub.Addresses, fleet simulate.Config, out io.Writer, log *slog.Logger) error {
+func report(ctx context.Context, at hub.Addresses, fleet fleet, out io.Writer, log *slog.Logger) error {
 	token, err := os.ReadFile(at.TokenFile)
 	if err != nil {
 		return fmt.Errorf("read the admin token: %w", err)
@@ -107,12 +116,15 @@ func report(ctx context.Context, at hub.Addresses, fleet simulate.Config, out io
 	fmt.Fprintf(out, "ask    hub query 'host_cpu_percent' --data %s\n", at.Data)
 	fmt.Fprintf(out, "stop   Ctrl-C\n\n")
 
+	doors := simulate.Doors{MQTT: at.MQTT, CoAP: at.CoAP, HTTP: at.HTTP, Admin: admin}
 	group, both := errgroup.WithContext(ctx)
 	group.Go(func() error { return reportThisMachine(both, at, admin, log) })
 	group.Go(func() error {
-		doors := simulate.Doors{MQTT: at.MQTT, CoAP: at.CoAP, HTTP: at.HTTP, Admin: admin}
-		return simulate.Run(both, fleet, doors, simulate.SecretsOf(admin), log)
+		return simulate.Run(both, fleet.Config, doors, simulate.SecretsOf(admin), log)
 	})
+	if fleet.compute {
+		group.Go(func() error { return simulate.Compute(both, fleet.Seed, doors, log) })
+	}
 	if err := group.Wait(); ctx.Err() == nil {
 		return err
 	}

@@ -46,6 +46,8 @@ func TestTheDemoIsThereSoon(t *testing.T) {
 		"200 sensors": heard("sensor") + ` == 200`,
 		"20 RSUs":     heard("rsu") + ` == 20`,
 		"10 nodes":    heard("node") + ` == 11`, // this machine is one more
+		"promises":    `hub_schedule_decisions_total{to="reserved"} > 0`,
+		"deferrals":   `hub_schedule_waiting_workloads{state="deferred"} > 0`,
 		"CPU":         `host_cpu_percent`,
 		"memory":      `host_memory_used_bytes > 0`,
 		"disk":        `host_disk_used_bytes > 0`,

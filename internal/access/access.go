@@ -34,26 +34,30 @@ type Action string
 
 // The actions.
 const (
-	ReadDevices   Action = "devices.read"
-	WriteDevices  Action = "devices.write"
-	ReadCommands  Action = "commands.read"
-	SendCommands  Action = "commands.send"
-	ReadTwins     Action = "twins.read"
-	WriteTwins    Action = "twins.write"
-	ReadSites     Action = "sites.read"
-	WriteSites    Action = "sites.write"
-	ReadModels    Action = "models.read"
-	WriteModels   Action = "models.write"
-	ReadTelemetry Action = "telemetry.read"
-	SendTelemetry Action = "telemetry.send"
-	ReadRejects   Action = "rejects.read"
-	WriteRejects  Action = "rejects.write"
-	ReadHub       Action = "hub.read"
-	ReadTokens    Action = "tokens.read"
-	WriteTokens   Action = "tokens.write"
-	ReadSessions  Action = "sessions.read"
-	EndSessions   Action = "sessions.end"
-	ReadAudit     Action = "audit.read"
+	ReadDevices     Action = "devices.read"
+	WriteDevices    Action = "devices.write"
+	ReadCommands    Action = "commands.read"
+	SendCommands    Action = "commands.send"
+	ReadTwins       Action = "twins.read"
+	WriteTwins      Action = "twins.write"
+	ReadSites       Action = "sites.read"
+	WriteSites      Action = "sites.write"
+	ReadModels      Action = "models.read"
+	WriteModels     Action = "models.write"
+	ReadCompute     Action = "compute.read"
+	WriteFacilities Action = "facilities.write"
+	WriteSignals    Action = "signals.write"
+	SubmitWorkloads Action = "workloads.submit"
+	ReadTelemetry   Action = "telemetry.read"
+	SendTelemetry   Action = "telemetry.send"
+	ReadRejects     Action = "rejects.read"
+	WriteRejects    Action = "rejects.write"
+	ReadHub         Action = "hub.read"
+	ReadTokens      Action = "tokens.read"
+	WriteTokens     Action = "tokens.write"
+	ReadSessions    Action = "sessions.read"
+	EndSessions     Action = "sessions.end"
+	ReadAudit       Action = "audit.read"
 )
 
 // What the record of changes calls people's coming and going. They are no
@@ -80,6 +84,10 @@ var rights = [...]struct {
 	{WriteSites, "   yes    yes       no         no       no      no       no"},
 	{ReadModels, "   yes    yes       yes        yes      yes     no       no"},
 	{WriteModels, "  yes    yes       no         no       no      no       no"},
+	{ReadCompute, "  yes    yes       yes        yes      yes     no       no"},
+	{WriteFacilities, "yes  yes       no         no       no      no       no"},
+	{WriteSignals, " yes    yes       yes        no       no      no       no"},
+	{SubmitWorkloads, "yes  yes       yes        no       no      no       no"},
 	{ReadTelemetry, "yes    yes       yes        yes      yes     no       no"},
 	{SendTelemetry, "no     no        no         no       no      yes      yes"},
 	{ReadRejects, "  yes    yes       no         no       no      no       no"},

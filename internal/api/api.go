@@ -23,6 +23,7 @@ import (
 	"github.com/songhua-io/hub/internal/model"
 	"github.com/songhua-io/hub/internal/quota"
 	"github.com/songhua-io/hub/internal/registry"
+	"github.com/songhua-io/hub/internal/schedule/loop"
 	"github.com/songhua-io/hub/internal/twin"
 )
 
@@ -37,6 +38,7 @@ type Deps struct {
 	Sessions  *access.Sessions
 	Audit     *audit.Log
 	Models    *model.Models
+	Scheduler *loop.Scheduler
 	Desk      Desk
 	Authority *authority.Authority
 	Enrolment *enrolment.Registrar
@@ -135,6 +137,9 @@ type option func(*huma.Operation)
 
 func status(code int) option { return func(op *huma.Operation) { op.DefaultStatus = code } }
 
+// keyed says that the owner of what is written takes care of idempotency keys.
+func keyed(op *huma.Operation) { op.Metadata = map[string]any{"keyed": true} }
+
 // large lets a body be as long as a batch of devices can be.
 func large(op *huma.Operation) { op.MaxBodyBytes = 32 << 20 }
 
@@ -152,6 +157,9 @@ func on[I, O any](a *API, method, path string, action access.Action, zh, en stri
 		o(&op)
 	}
 	op.Middlewares = huma.Middlewares{a.identify, a.admit(action), a.once(op.MaxBodyBytes)}
+	if op.Metadata["keyed"] != nil {
+		op.Middlewares = op.Middlewares[:2]
+	}
 	if action == "" {
 		op.Middlewares = huma.Middlewares{a.stranger}
 	}

@@ -12,6 +12,19 @@ import (
 	"github.com/songhua-io/hub/internal/audit"
 )
 
+// onTheEventLog is what changes nothing that people declared, comes by the
+// thousand a second, and is in the ledger's own log of events.
+var onTheEventLog = map[string]string{
+	"POST /api/v1/workloads":               "the workload says who submitted it",
+	"POST /api/v1/workloads:batch":         "each workload says who submitted it",
+	"POST /api/v1/workloads/{id}/progress": "every transition is an event, with the token of its lease",
+	"POST /api/v1/reservations":            "every transition of its lease is an event, with the tenant",
+	"POST /api/v1/reservations:renew":      "the lease has its expiry",
+	"POST /api/v1/reservations:commit":     "every transition of its lease is an event",
+	"POST /api/v1/simulate":                "nothing is kept",
+	"POST /api/v1/reservations:release":    "every transition of its lease is an event",
+}
+
 // Every route that changes something is asked here, and must leave an entry that
 // says who, from where, and what was before and after. A new route needs a line.
 func TestEveryChangeIsOnRecord(t *testing.T) {
@@ -25,6 +38,7 @@ func TestEveryChangeIsOnRecord(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	workload := h.want(202, h.do("POST", "/api/v1/workloads", `{"name": "waits", "tasks": [{"name": "main", "cpu_milli": 1000, "duration": "1h"}]}`)).body["id"].(string)
 	id := func(to *string, field string) func(reply) {
 		return func(r reply) { *to, _ = r.body[field].(string) }
 	}
@@ -61,6 +75,18 @@ func TestEveryChangeIsOnRecord(t *testing.T) {
 		{"DELETE", "/api/v1/sites/plant-a", ``, "/api/v1/sites/{id}", "site plant-a", "before", nil},
 		{"PUT", probePath, probe, "/api/v1/models/{id}", "model songhua/soil-probe@1", "after", nil},
 		{"DELETE", probePath, ``, "/api/v1/models/{id}", "model songhua/soil-probe@1", "before", nil},
+		{"PUT", "/api/v1/facilities/f1", `{"names": {"zh": "甲", "en": "A"}, "region": "220100"}`, "/api/v1/facilities/{id}", "facility f1", "after", nil},
+		{"POST", "/api/v1/facilities/f1/cordon", ``, "/api/v1/facilities/{id}/cordon", "facility f1", "before after", nil},
+		{"POST", "/api/v1/facilities/f1/drain", ``, "/api/v1/facilities/{id}/drain", "facility f1", "before after", nil},
+		{"POST", "/api/v1/facilities/f1/lose", ``, "/api/v1/facilities/{id}/lose", "facility f1", "before after", nil},
+		{"PUT", "/api/v1/pools/p1", `{"facility": "f1", "classes": [{"count": 2, "cpu_milli": 1000, "memory_mib": 1000}]}`, "/api/v1/pools/{id}", "pool p1", "after", nil},
+		{"POST", "/api/v1/facilities/f1/ready", ``, "/api/v1/facilities/{id}/ready", "facility f1", "before after", nil},
+		{"DELETE", "/api/v1/workloads/" + workload, ``, "/api/v1/workloads/{id}", "workload " + workload, "before", nil},
+		{"DELETE", "/api/v1/pools/p1", ``, "/api/v1/pools/{id}", "pool p1", "before", nil},
+		{"DELETE", "/api/v1/facilities/f1", ``, "/api/v1/facilities/{id}", "facility f1", "before", nil},
+		{"PUT", "/api/v1/queues/q1", `{"tenants": ["a"]}`, "/api/v1/queues/{id}", "queue q1", "after", nil},
+		{"DELETE", "/api/v1/queues/q1", ``, "/api/v1/queues/{id}", "queue q1", "before", nil},
+		{"PUT", "/api/v1/signals/carbon/CN-JL", `{"issued_at": "2026-11-26T00:00:00Z", "unit": "g/kWh", "points": [{"start": "2026-11-26T00:00:00Z", "end": "2026-11-26T01:00:00Z", "value": 400}]}`, "/api/v1/signals/{kind}/{zone}", "signal carbon/CN-JL", "after", nil},
 		{"POST", "/api/v1/rejects:replay", `{"device": "t1"}`, "", "rejects: replay", "after", nil},
 		{"POST", "/api/v1/rejects:drop", `{"all": true}`, "", "rejects: drop", "after", nil},
 		{"POST", "/api/v1/tokens", `{"name": "x", "role": "reader"}`, "", "token x", "after", nil},
@@ -116,7 +142,7 @@ func TestEveryChangeIsOnRecord(t *testing.T) {
 		}
 	}
 	for _, r := range h.api.Routes() {
-		if r.Method != http.MethodGet && strings.HasPrefix(r.Path, "/api/") && !asked[r.Method+" "+r.Path] {
+		if r.Method != http.MethodGet && strings.HasPrefix(r.Path, "/api/") && !asked[r.Method+" "+r.Path] && onTheEventLog[r.Method+" "+r.Path] == "" {
 			t.Errorf("%s %s may change something, and this test does not ask it", r.Method, r.Path)
 		}
 	}

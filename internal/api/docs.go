@@ -61,6 +61,7 @@ func (a *API) describeBeside(r Route) {
 	}
 	if r.Action != "" {
 		op.Security = []map[string][]string{{"token": {}}}
+		op.Extensions["x-action"] = string(r.Action)
 	}
 	a.huma.OpenAPI().AddOperation(op)
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/songhua-io/hub/internal/model"
 	"github.com/songhua-io/hub/internal/quota"
 	"github.com/songhua-io/hub/internal/registry"
+	"github.com/songhua-io/hub/internal/schedule/ledger"
 	"github.com/songhua-io/hub/internal/twin"
 )
 
@@ -27,6 +28,9 @@ type problem struct {
 	Text *text `json:"text,omitempty"`
 	// Count is how many were done before the problem, where that is known.
 	Count *int `json:"count,omitempty"`
+	// Reasons and Refused say why capacity was not promised.
+	Reasons []reasonOut  `json:"reasons,omitempty"`
+	Refused []refusalOut `json:"refused,omitempty"`
 	// Violated are the quotas that are used up.
 	Violated []string `json:"violated-policies,omitempty"`
 }
@@ -94,6 +98,15 @@ var statusOf = [...]struct {
 	{enrolment.ErrToken, http.StatusUnauthorized},
 	{enrolment.ErrScope, http.StatusForbidden},
 	{authority.ErrRequest, http.StatusUnprocessableEntity},
+	{ledger.ErrUnknown, http.StatusNotFound},
+	{ledger.ErrInvalid, http.StatusUnprocessableEntity},
+	{ledger.ErrConflict, http.StatusConflict},
+	{ledger.ErrStale, http.StatusPreconditionFailed},
+	{ledger.ErrState, http.StatusConflict},
+	{ledger.ErrFenced, http.StatusConflict},
+	{ledger.ErrInUse, http.StatusConflict},
+	{ledger.ErrFull, http.StatusTooManyRequests},
+	{ledger.ErrCompacted, http.StatusGone},
 	{audit.ErrDamaged, http.StatusConflict},
 	{access.ErrInvalid, http.StatusUnprocessableEntity},
 	{access.ErrRevoked, http.StatusUnauthorized},

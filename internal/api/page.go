@@ -68,6 +68,15 @@ func (c Conditional) version() (int64, error) {
 	return n, nil
 }
 
+// still reports an object that is not the one that If-Match asks for.
+func (c Conditional) still(version int64) error {
+	want, err := c.version()
+	if err == nil && want != 0 && want != version {
+		err = newProblem(412, "it was changed meanwhile: its ETag is "+etag(version)+"; read it again")
+	}
+	return err
+}
+
 func etag(version int64) string { return `"` + strconv.FormatInt(version, 10) + `"` }
 
 // moment returns t for JSON: nil for the zero time.

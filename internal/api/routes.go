@@ -1,11 +1,14 @@
 package api
 
 import (
+	"context"
 	"net/http"
 	"reflect"
+	"time"
 
 	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/model"
+	"github.com/songhua-io/hub/internal/schedule"
 )
 
 // list is the whole HTTP surface: what is not here is not served. Paths of
@@ -64,6 +67,47 @@ func (a *API) list() {
 	on(a, get, "/api/v1/models/{id}", access.ReadModels, "查看设备型号（编号中的 / 写作 %2F）", "Show a device model (a / of its id is written %2F)", a.getModel)
 	on(a, put, "/api/v1/models/{id}", access.WriteModels, "新建或替换设备型号", "Create or replace a device model", a.putModel, a.described(reflect.TypeFor[model.Document]()))
 	on(a, del, "/api/v1/models/{id}", access.WriteModels, "删除没有设备使用的型号", "Remove a model that no device names", a.removeModel, status(http.StatusNoContent))
+
+	on(a, get, "/api/v1/facilities", access.ReadCompute, "列出算力设施", "List facilities with compute", a.listFacilities)
+	on(a, get, "/api/v1/facilities/{id}", access.ReadCompute, "查看设施", "Show a facility", a.getFacility)
+	on(a, put, "/api/v1/facilities/{id}", access.WriteFacilities, "申报或更新设施", "Declare a facility, or declare it anew", a.putFacility)
+	on(a, del, "/api/v1/facilities/{id}", access.WriteFacilities, "删除没有资源池的设施", "Forget a facility without pools", a.removeFacility, status(http.StatusNoContent))
+	on(a, post, "/api/v1/facilities/{id}/ready", access.WriteFacilities, "设施恢复接收新任务", "Let new work go to a facility again", a.become(schedule.Ready))
+	on(a, post, "/api/v1/facilities/{id}/cordon", access.WriteFacilities, "设施不再接收新任务，已运行的继续", "Let no new work go to a facility; what runs goes on", a.become(schedule.Cordoned))
+	on(a, post, "/api/v1/facilities/{id}/drain", access.WriteFacilities, "设施不再接收新任务，可迁移的迁走", "Let no new work go to a facility, and move what can be moved", a.become(schedule.Draining))
+	on(a, post, "/api/v1/facilities/{id}/lose", access.WriteFacilities, "设施失联：租约被隔离，任务重新安排", "Say that a facility is lost: its leases are fenced, its work is planned anew", a.become(schedule.Lost))
+	on(a, get, "/api/v1/pools", access.ReadCompute, "列出资源池及其占用", "List pools and what is taken of them", a.listPools)
+	on(a, get, "/api/v1/pools/{id}", access.ReadCompute, "查看资源池", "Show a pool", a.getPool)
+	on(a, put, "/api/v1/pools/{id}", access.WriteFacilities, "申报或更新资源池；已租出的不变", "Declare a pool, or declare it anew; what is leased stays", a.putPool, large)
+	on(a, del, "/api/v1/pools/{id}", access.WriteFacilities, "删除没有租约的资源池", "Forget a pool of which nothing is leased", a.removePool, status(http.StatusNoContent))
+	on(a, get, "/api/v1/capacity", access.ReadCompute, "各资源池的总量、已租与空闲", "What pools have, what is leased and what is free", a.listCapacity)
+	on(a, get, "/api/v1/signals", access.ReadCompute, "列出碳强度、电价与 PUE 的预测", "List forecasts of carbon, price and PUE", a.listSignals)
+	on(a, get, "/api/v1/signals/{kind}/{zone}", access.ReadCompute, "查看预测", "Show a forecast", a.getSignal)
+	on(a, put, "/api/v1/signals/{kind}/{zone}", access.WriteSignals, "提交预测；按旧预测推迟的任务重新决定", "Send a forecast; what was deferred by an older one is decided anew", a.putSignal, large)
+	on(a, post, "/api/v1/workloads", access.SubmitWorkloads, "提交任务：立即承诺资源，或说明为何等待", "Submit a workload: capacity is promised at once, or the answer says why it waits", a.submitWorkload, status(http.StatusCreated), keyed)
+	on(a, post, "/api/v1/workloads:batch", access.SubmitWorkloads, "一次提交至多一千个任务，逐个决定", "Submit up to 1,000 workloads, each decided by itself", a.submitWorkloads, large, keyed)
+	on(a, get, "/api/v1/workloads", access.ReadCompute, "列出任务，新的在前", "List workloads, the newest first", a.listWorkloads)
+	on(a, get, "/api/v1/workloads/{id}", access.ReadCompute, "查看任务", "Show a workload", a.getWorkload)
+	on(a, del, "/api/v1/workloads/{id}", access.SubmitWorkloads, "取消任务", "Cancel a workload", a.cancelWorkload, status(http.StatusNoContent))
+	on(a, get, "/api/v1/workloads/{id}/explanation", access.ReadCompute, "任务为何在此运行，或为何等待、怎样才能运行", "Say why a workload runs where it does, or why it waits and what would help", a.explainWorkload)
+	on(a, post, "/api/v1/workloads/{id}/progress", access.SubmitWorkloads, "自行运行任务者上报进展", "Who runs a workload without an engine of the hub says how far it is", a.reportProgress)
+	on(a, post, "/api/v1/reservations", access.SubmitWorkloads, "为自带队列的调度器预留资源", "Reserve capacity for a scheduler that keeps its own queue", a.reserve, status(http.StatusCreated), keyed)
+	on(a, post, "/api/v1/reservations:renew", access.SubmitWorkloads, "续租", "Let a lease end later", a.onLease(minTTL, a.Scheduler.Renew))
+	on(a, post, "/api/v1/reservations:commit", access.SubmitWorkloads, "确认使用预留的资源", "Say that a reservation is used", a.onLease(0, a.Scheduler.Commit))
+	on(a, post, "/api/v1/reservations:release", access.SubmitWorkloads, "归还预留的资源", "Give a reservation back", a.onLease(0, func(ctx context.Context, token uint64, _ time.Duration) error { return a.Scheduler.Release(ctx, token) }))
+
+	on(a, post, "/api/v1/simulate", access.SubmitWorkloads, "推演：增减资源、换一条碳或电价曲线、更多任务会怎样", "What would become of what waits with other capacity, other curves or more work", a.simulate, large)
+	on(a, get, "/api/v1/queues", access.ReadCompute, "列出队列及其份额", "List queues and their shares", a.listQueues)
+	on(a, get, "/api/v1/queues/{id}", access.ReadCompute, "查看队列", "Show a queue", a.getQueue)
+	on(a, put, "/api/v1/queues/{id}", access.WriteFacilities, "新建或替换队列", "Create or replace a queue", a.putQueue)
+	on(a, del, "/api/v1/queues/{id}", access.WriteFacilities, "删除队列", "Remove a queue", a.removeQueue, status(http.StatusNoContent), status(http.StatusNoContent))
+	a.beside(Beside{Pattern: "GET /api/v1/watch", ZH: "算力变化的事件流（SSE），可续传", EN: "Events of compute as they happen (server-sent events), resumable", Action: access.ReadCompute, Handler: http.HandlerFunc(a.watch)})
+
+	on(a, get, "/emissions/bylocation", access.ReadCompute, "某电网区的碳强度（与 Carbon Aware SDK 兼容）", "Carbon of a grid zone, as the Carbon Aware SDK answers it", a.emissions)
+	on(a, get, "/emissions/bylocations/best", access.ReadCompute, "各电网区中碳强度最低的时段", "The hours of least carbon among grid zones", a.bestEmissions)
+	on(a, get, "/emissions/forecasts/current", access.ReadCompute, "碳强度预测及最佳时段", "Forecasts of carbon with their best window", a.emissionForecasts)
+	a.beside(Beside{Pattern: "POST /k8s/extender/filter", ZH: "kube-scheduler 扩展：哪些节点尚有未租出的资源", EN: "kube-scheduler extender: which nodes have what a pod asks for, besides what is leased", Action: access.ReadCompute, Handler: http.HandlerFunc(a.extenderFilter)})
+	a.beside(Beside{Pattern: "POST /k8s/extender/prioritize", ZH: "kube-scheduler 扩展：节点打分", EN: "kube-scheduler extender: how well a pod fits each node", Action: access.ReadCompute, Handler: http.HandlerFunc(a.extenderPrioritize)})
 
 	on(a, get, "/api/v1/rejects", access.ReadRejects, "列出未入库的消息及原因", "List what was not stored, and why", a.listRejects)
 	on(a, get, "/api/v1/rejects/{id}", access.ReadRejects, "查看一条未入库的消息及其内容", "Show a rejected message with what it holds", a.getReject)

@@ -16,7 +16,7 @@ func TestTheRegulationAndTheCodeNameEachOther(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	article, path := regexp.MustCompile(`Art\. \d+\(\d+\)`), regexp.MustCompile("`(internal/[^`]+)`")
+	article, path := regexp.MustCompile(`Art\. \d+(?:\(\d+\))?`), regexp.MustCompile("`(internal/[^`]+)`")
 	rows := map[[2]string]bool{} // article, file
 	for line := range strings.Lines(string(page)) {
 		if name := article.FindString(line); strings.HasPrefix(line, "| Art.") {

@@ -30,6 +30,7 @@ type Client struct {
 	token string
 	http  *http.Client
 	dir   string // data directory that the hub or the token was taken from
+	key   string // Idempotency-Key of what is written; empty for none
 }
 
 // Where says which hub is meant, in the order in which the parts count: URL
@@ -69,6 +70,14 @@ func New(base, token string) (*Client, error) {
 		return nil, fmt.Errorf("hub %q is no URL; write it like %s", base, DefaultURL)
 	}
 	return &Client{base: strings.TrimRight(base, "/"), token: token, http: &http.Client{Timeout: 2 * time.Minute}}, nil
+}
+
+// Once returns a client whose writes carry an Idempotency-Key: sent again, they
+// change nothing and are answered as before. An empty key makes none.
+func (c *Client) Once(key string) *Client {
+	d := *c
+	d.key = key
+	return &d
 }
 
 // address returns the URL and the data directory that belongs to it.
@@ -187,6 +196,9 @@ func (c *Client) request(ctx context.Context, method, path string, query url.Val
 		return nil, err
 	}
 	req.Header.Set("Authorization", "Bearer "+c.token)
+	if c.key != "" {
+		req.Header.Set("Idempotency-Key", c.key)
+	}
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}

@@ -24,10 +24,11 @@ import (
 	"github.com/songhua-io/hub/internal/login"
 	"github.com/songhua-io/hub/internal/query"
 	"github.com/songhua-io/hub/internal/quota"
+	"github.com/songhua-io/hub/internal/schedule/loop"
 	"github.com/songhua-io/hub/internal/store/local"
 )
 
-//go:generate go run ./gen -root ../.. -o docs.go -package config -func docs internal/config internal/access internal/audit internal/login internal/authority internal/quota internal/ingest internal/ingest/mqtt internal/ingest/coap internal/ingest/http internal/ingest/desk internal/command internal/query internal/store/local
+//go:generate go run ./gen -root ../.. -o docs.go -package config -func docs internal/config internal/access internal/audit internal/login internal/authority internal/quota internal/ingest internal/ingest/mqtt internal/ingest/coap internal/ingest/http internal/ingest/desk internal/command internal/schedule/loop internal/schedule/ledger internal/query internal/store/local
 
 // Config is everything that can be set of a hub.
 type Config struct {
@@ -63,6 +64,8 @@ type Config struct {
 	Desk desk.Config `yaml:"desk"`
 	// Commands bounds what devices are asked to do.
 	Commands command.Config `yaml:"commands"`
+	// Schedule is how compute is promised over facilities.
+	Schedule loop.Config `yaml:"schedule"`
 	// Models are what kinds of devices measure and can be asked for.
 	Models Models `yaml:"models"`
 	// Store is the embedded time-series store, in the folder series of the data directory.
@@ -145,6 +148,7 @@ func Default() Config {
 		HTTP:      http.DefaultConfig(),
 		Desk:      desk.DefaultConfig(),
 		Commands:  command.DefaultConfig(),
+		Schedule:  loop.DefaultConfig(),
 		Store:     Store{Config: local.DefaultConfig()},
 		Query:     query.DefaultConfig(),
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/songhua-io/hub/internal/edge/source"
+	"github.com/songhua-io/hub/internal/edge/work"
 )
 
 // action is something that the hub may ask for.
@@ -24,7 +25,7 @@ type action struct {
 type none struct{}
 
 // actions is all that the hub may ask for: it is closed, and nothing in it runs
-// a program or reads a file that the agent's config does not name.
+// a program or reads a file that the agent's own file does not name.
 func (a *agent) actions() map[string]action {
 	return map[string]action{
 		"ping":     typed(func(context.Context, none) (any, error) { return a.ping(), nil }),
@@ -40,7 +41,20 @@ func (a *agent) actions() map[string]action {
 			signal(a.remote.again)
 			return none{}, nil
 		}),
+		"work.start": typed(func(_ context.Context, o work.Order) (any, error) { return a.work.Start(o) }),
+		"work.stop":  typed(func(_ context.Context, w work.Which) (any, error) { return a.work.Stop(w) }),
+		"work.list": typed(func(_ context.Context, p listParams) (any, error) {
+			return listed{a.work.List(p.Lease)}, nil
+		}),
 	}
+}
+
+type listParams struct {
+	Lease string `json:"lease,omitempty"`
+}
+
+type listed struct {
+	Work []work.Status `json:"work"`
 }
 
 type restartParams struct {

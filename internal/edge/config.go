@@ -16,6 +16,7 @@ import (
 	"github.com/songhua-io/hub/internal/edge/uplink/coap"
 	"github.com/songhua-io/hub/internal/edge/uplink/http"
 	"github.com/songhua-io/hub/internal/edge/uplink/mqtt"
+	"github.com/songhua-io/hub/internal/edge/work"
 	"github.com/songhua-io/hub/internal/telemetry"
 )
 
@@ -40,6 +41,8 @@ type Config struct {
 	Spool SpoolConfig `yaml:"spool"`
 	// Remote is what the hub may change of this.
 	Remote RemoteConfig `yaml:"remote"`
+	// Compute is what the hub may run here (docs/formats/agent-work.md): nothing by default.
+	Compute work.Config `yaml:"compute"`
 	// Sources are what the agent reads.
 	Sources Sources `yaml:"sources"`
 }
@@ -112,6 +115,7 @@ func DefaultConfig() Config {
 		Uplink:         UplinkConfig{URL: "mqtt://127.0.0.1:1883", Window: 16, MaxMessage: 128 << 10, Compress: true, BackfillRate: 1 << 20},
 		Spool:          SpoolConfig{MaxSize: 256 << 20, MaxAge: 30 * 24 * time.Hour},
 		Remote:         RemoteConfig{Enabled: true, Allow: []Right{Connect}},
+		Compute:        work.DefaultConfig(),
 		Sources:        defaultSources(),
 	}
 }

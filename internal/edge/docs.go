@@ -5,6 +5,7 @@ package edge
 // configDocs maps the fields of the config structs to their comments.
 func configDocs() map[string]string {
 	return map[string]string{
+		"github.com/songhua-io/hub/internal/edge.Config.Compute":                      "compute is what the hub may run here (docs/formats/agent-work.md): nothing by default.",
 		"github.com/songhua-io/hub/internal/edge.Config.Data":                         "data is the directory of the spool; it is made when absent. One agent uses\nit. The default is the StateDirectory of the systemd unit.",
 		"github.com/songhua-io/hub/internal/edge.Config.Device":                       "device is the id under which the hub knows this agent.",
 		"github.com/songhua-io/hub/internal/edge.Config.Log":                          "log says what is written to standard error.",
@@ -115,5 +116,15 @@ func configDocs() map[string]string {
 		"github.com/songhua-io/hub/internal/edge/trust.TLS.Certificate":               "certificate is a PEM file of the agent's certificate, whose common name a\nhub takes for the device id.",
 		"github.com/songhua-io/hub/internal/edge/trust.TLS.Key":                       "key is a PEM file of the certificate's key.",
 		"github.com/songhua-io/hub/internal/edge/trust.TLS.ServerName":                "server_name is the name that the server's certificate must have; empty\nmeans the host of the URL.",
+		"github.com/songhua-io/hub/internal/edge/work.Config.Allow":                   "allow names the programs that may be started: whole paths, or directories\nwith a slash at the end of which every program may be. Whoever has the\nhub runs what stands here, with any arguments: a shell or an interpreter is\neverything.",
+		"github.com/songhua-io/hub/internal/edge/work.Config.Cgroup":                  "cgroup is a directory of cgroup v2 that was delegated to the agent, with\ncpu, memory and pids in its cgroup.subtree_control; members are limited\nin groups beneath it. Empty: by rlimits, by nice, and by looking at what\nthey use.",
+		"github.com/songhua-io/hub/internal/edge/work.Config.Directory":               "directory is where work lies; empty: work in the data directory of the\nagent. Another user must be able to pass the directories above it.",
+		"github.com/songhua-io/hub/internal/edge/work.Config.Enabled":                 "enabled lets the hub start work here; without it none is ever started.",
+		"github.com/songhua-io/hub/internal/edge/work.Config.Env":                     "env names the variables that the hub may set for programs; OMP_* stands\nfor all that begin so. None by default: LD_PRELOAD is code as well.",
+		"github.com/songhua-io/hub/internal/edge/work.Config.MaxCPU":                  "max_cpu bounds the CPUs of all of them together; 0 means no bound.",
+		"github.com/songhua-io/hub/internal/edge/work.Config.MaxMembers":              "max_members bounds the processes under way, each with what it starts itself.",
+		"github.com/songhua-io/hub/internal/edge/work.Config.MaxMemory":               "max_memory bounds the memory of all of them together; 0 means no bound.",
+		"github.com/songhua-io/hub/internal/edge/work.Config.MaxOutput":               "max_output bounds what is kept of each of the two outputs of a member: the newest.",
+		"github.com/songhua-io/hub/internal/edge/work.Config.User":                    "user runs the programs; empty is the agent's own, which may not be root\nthen. Another than the agent's own needs an agent that runs as root.",
 	}
 }

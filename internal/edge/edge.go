@@ -9,7 +9,7 @@
 //	roster ◄── remote (config that the hub wants) ◄──────────── HTTP) ◄───┘
 //	           commands (a closed list)
 //
-//go:generate go run ../config/gen -root ../.. -o docs.go -package edge internal/edge internal/edge/source internal/edge/source/host internal/edge/source/gpu internal/edge/source/scrape internal/edge/source/snmp internal/edge/source/modbus internal/edge/source/command internal/edge/source/file internal/edge/source/mqtt internal/edge/source/udp internal/edge/source/push internal/edge/trust
+//go:generate go run ../config/gen -root ../.. -o docs.go -package edge internal/edge internal/edge/work internal/edge/source internal/edge/source/host internal/edge/source/gpu internal/edge/source/scrape internal/edge/source/snmp internal/edge/source/modbus internal/edge/source/command internal/edge/source/file internal/edge/source/mqtt internal/edge/source/udp internal/edge/source/push internal/edge/trust
 package edge
 
 import (
@@ -30,6 +30,7 @@ import (
 	"github.com/songhua-io/hub/internal/edge/uplink/coap"
 	"github.com/songhua-io/hub/internal/edge/uplink/http"
 	"github.com/songhua-io/hub/internal/edge/uplink/mqtt"
+	"github.com/songhua-io/hub/internal/edge/work"
 	"github.com/songhua-io/hub/internal/progress"
 )
 
@@ -46,6 +47,7 @@ type agent struct {
 	roster   *roster
 	remote   *remote
 	commands *commands
+	work     *work.Runner
 }
 
 // Run runs an agent until the context ends, which is no error. cfg must have
@@ -61,6 +63,10 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger, now func() time.Time
 		return err
 	}
 	wants := newRemote(cfg, log)
+	jobs, err := newWork(cfg, wants, log, now)
+	if err != nil {
+		return err
+	}
 	var in uplink.Inbox
 	if cfg.Remote.Enabled {
 		in = uplink.Inbox{Wanted: wants.take, Command: down.take}
@@ -69,7 +75,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger, now func() time.Time
 	if err != nil {
 		return err
 	}
-	a.version, a.started, a.remote, a.commands = cfg.Version, now(), wants, down
+	a.version, a.started, a.remote, a.commands, a.work = cfg.Version, now(), wants, down, jobs
 	a.roster = newRoster(a.batcher.put, int(cfg.Uplink.MaxMessage), log, now)
 	wants.use, wants.send = a.use(&self{agent: a}), a.outbox.link.Send
 	down.do, down.send = a.act, a.outbox.link.Send
@@ -96,6 +102,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger, now func() time.Time
 	if cfg.Remote.Enabled {
 		g.Go(func() error { return wants.run(ctx) })
 		g.Go(func() error { return down.run(ctx) })
+		g.Go(func() error { return jobs.Run(ctx) })
 	}
 	log.Info("agent_started", "device", cfg.Device, "hub", cfg.Uplink.URL, "sources", len(a.roster.statuses()))
 	return errors.Join(g.Wait(), a.spool.Close())

@@ -360,7 +360,7 @@ func TestTheSecretIsReadFromTheCredentialsOfTheService(t *testing.T) {
 }
 
 func TestTheCommentsOfTheConfigAreGenerated(t *testing.T) {
-	dirs := []string{"internal/edge", "internal/edge/source"}
+	dirs := []string{"internal/edge", "internal/edge/work", "internal/edge/source"}
 	for _, d := range []string{"host", "gpu", "scrape", "snmp", "modbus", "command", "file", "mqtt", "udp", "push"} {
 		dirs = append(dirs, "internal/edge/source/"+d)
 	}

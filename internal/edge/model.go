@@ -3,6 +3,7 @@ package edge
 import (
 	"encoding/json"
 	"reflect"
+	"strings"
 	"time"
 )
 
@@ -71,13 +72,31 @@ func valueSchema(v any) schema {
 	return schema{"type": []string{"object", "null"}}
 }
 
-// paramsSchema describes parameters: texts that are required.
+// paramsSchema describes parameters by their JSON.
 func paramsSchema(t reflect.Type) schema {
 	properties, required := map[string]any{}, []string{}
 	for i := range t.NumField() {
-		name := t.Field(i).Tag.Get("json")
-		properties[name] = schema{"type": "string"}
-		required = append(required, name)
+		name, options, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
+		properties[name] = typeSchema(t.Field(i).Type)
+		if options == "" {
+			required = append(required, name)
+		}
 	}
 	return schema{"type": "object", "properties": properties, "required": required, "additionalProperties": false}
+}
+
+func typeSchema(t reflect.Type) schema {
+	switch t.Kind() {
+	case reflect.String:
+		return schema{"type": "string"}
+	case reflect.Struct:
+		return paramsSchema(t)
+	case reflect.Map:
+		return schema{"type": "object", "additionalProperties": typeSchema(t.Elem())}
+	case reflect.Slice:
+		return schema{"type": "array", "items": typeSchema(t.Elem())}
+	case reflect.Float64:
+		return schema{"type": "number"}
+	}
+	return schema{"type": "integer"}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/songhua-io/hub/internal/config/strict"
 	"github.com/songhua-io/hub/internal/edge/backoff"
 	"github.com/songhua-io/hub/internal/edge/uplink"
+	"github.com/songhua-io/hub/internal/edge/work"
 )
 
 const (
@@ -45,7 +46,9 @@ type remote struct {
 	own  Config
 	file string
 	// use makes the agent one of the config, and returns what it started.
-	use   func(context.Context, Config) []*running
+	use func(context.Context, Config) []*running
+	// work is what runs here for the hub; nil where it may run nothing.
+	work  func() []work.Status
 	send  func(context.Context, uplink.Message) error
 	trial time.Duration
 	log   *slog.Logger
@@ -270,6 +273,9 @@ type fault struct {
 func (r *remote) report(ctx context.Context) (time.Duration, error) {
 	config := shown(r.own, r.good.Config)
 	about := map[string]any{"version": r.own.Version, "applied": r.good.Version}
+	if r.work != nil {
+		about["work"] = r.work()
+	}
 	config["agent"] = about
 	if len(config.text()) > maxReported { // the hub would not keep it: only what it knows
 		config = document{"agent": about}

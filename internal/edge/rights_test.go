@@ -92,6 +92,7 @@ func TestWhatAHubMayChange(t *testing.T) {
 		{"the log", all, `{"log": {"level": "error"}}`, "log.level"},
 		{"its own rights", all, `{"remote": {"allow": ["exec"]}}`, "remote.allow"},
 		{"its own rights, none before", "", `{"remote": {"allow": ["exec"]}, "sources": {"exec": [{"command": ["sh"]}]}}`, "remote.allow sources.exec[0].command"},
+		{"what may be run", all, `{"compute": {"enabled": true, "allow": ["/opt/"], "user": "root"}}`, "compute.allow compute.enabled compute.user"},
 		{"everything cleared", all, `{"uplink": null, "remote": null}`, "remote.allow uplink.secret uplink.secret_file uplink.url"},
 		{"nonsense", all, `{"sources": {"host": {"interval": "1ms", "intervall": "5s"}, "hots": {}}}`, "sources.host.interval sources.host.intervall sources.hots"},
 		{"no object", all, `{"sources": 7}`, "sources"},

@@ -49,6 +49,8 @@ import (
 	"github.com/songhua-io/hub/internal/quota"
 	"github.com/songhua-io/hub/internal/records"
 	"github.com/songhua-io/hub/internal/registry"
+	"github.com/songhua-io/hub/internal/schedule/facility/agent"
+	"github.com/songhua-io/hub/internal/schedule/loop"
 	"github.com/songhua-io/hub/internal/store/local"
 	"github.com/songhua-io/hub/internal/store/volume"
 	"github.com/songhua-io/hub/internal/telemetry"
@@ -118,10 +120,12 @@ type hub struct {
 	presence  *registry.Presence
 	commands  *command.Ledger
 	twins     *twin.Twins
+	fleet     *agent.Fleet
 	mqtt      *mqtt.Server
 	hurry     func() // ends the waiting of HTTP requests
 	authority *authority.Authority
 	enrolment *enrolment.Registrar
+	scheduler *loop.Scheduler
 
 	at Addresses
 }
@@ -142,7 +146,7 @@ func Run(ctx context.Context, cfg config.Config, o Options) error {
 func (h *hub) build(ctx context.Context) error {
 	h.quotas = quota.New(h.cfg.Quotas, h.started, h.metrics)
 	for _, step := range []func(context.Context) error{
-		h.openRecords, h.openAuthority, h.followModels, h.openStore, h.runIngest, h.runPresence, h.runMail, h.openDoors, h.announce,
+		h.openRecords, h.openAuthority, h.followModels, h.openStore, h.runIngest, h.runPresence, h.runMail, h.runSchedule, h.openDoors, h.announce,
 	} {
 		if err := step(ctx); err != nil {
 			return err
@@ -258,5 +262,6 @@ func (h *hub) runMail(ctx context.Context) error {
 		return err
 	}
 	h.stack.start("commands", h.commands.Run)
+	h.fleet = agent.New(agent.Deps{Ask: h.order, Reported: h.reported, Online: h.online, Nodes: h.nodes})
 	return nil
 }

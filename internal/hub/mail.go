@@ -2,11 +2,13 @@ package hub
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 
 	"github.com/songhua-io/hub/internal/command"
 	"github.com/songhua-io/hub/internal/ingest"
+	"github.com/songhua-io/hub/internal/schedule/facility/agent"
 	"github.com/songhua-io/hub/internal/twin"
 )
 
@@ -14,9 +16,10 @@ import (
 type mail struct {
 	commands *command.Ledger
 	twins    *twin.Twins
+	fleet    *agent.Fleet
 }
 
-func (h *hub) mail() mail { return mail{h.commands, h.twins} }
+func (h *hub) mail() mail { return mail{h.commands, h.twins, h.fleet} }
 
 // Listen implements ingest.Mail.
 func (m mail) Listen(device string, deliver func(ingest.Command) bool) (stop func()) {
@@ -50,6 +53,12 @@ func (m mail) Reported(ctx context.Context, device string, payload []byte) error
 	err := m.twins.Report(ctx, device, payload)
 	if errors.Is(err, twin.ErrInvalid) {
 		return fmt.Errorf("%w: %v", ingest.ErrRefusedMail, err)
+	}
+	var in struct {
+		Config json.RawMessage `json:"config"`
+	}
+	if err == nil && json.Unmarshal(payload, &in) == nil {
+		m.fleet.Heard(device, in.Config)
 	}
 	return err
 }

@@ -38,7 +38,7 @@ func (h *hub) surface() (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	pages, err := web.New(web.Deps{Desk: h.login, Sessions: h.sessions, Changes: h.changes, Version: h.options.Version, Log: h.log})
+	pages, err := web.New(web.Deps{Desk: h.login, Sessions: h.sessions, Changes: h.changes, Compute: h.compute, Workload: h.workload, Version: h.options.Version, Log: h.log})
 	if err != nil {
 		return nil, err
 	}
@@ -51,6 +51,8 @@ func (h *hub) surface() (http.Handler, error) {
 		h.metricsRoute(),
 		{Pattern: "GET /{$}", ZH: "控制台页面", EN: "The console", Handler: pages},
 		{Pattern: "GET /audit", ZH: "变更记录页面", EN: "The page of the record of changes", Handler: pages},
+		{Pattern: "GET /compute", ZH: "算力页面", EN: "The page of compute", Handler: pages},
+		{Pattern: "GET /compute/workloads/{id}", ZH: "任务页面：为何在此运行，或为何等待", EN: "The page of a workload: why it runs where it does, or why it waits", Handler: pages},
 		{Pattern: "/signin", ZH: "登录页面", EN: "Sign in to the pages", Handler: pages},
 		{Pattern: "GET /signin/oidc", ZH: "前往登录服务（OpenID Connect）", EN: "Go to the OpenID Connect issuer to sign in", Handler: pages},
 		{Pattern: "GET " + login.CallbackPath, ZH: "从登录服务返回", EN: "Come back from the issuer", Handler: pages},
@@ -63,7 +65,7 @@ func (h *hub) surface() (http.Handler, error) {
 		beside = append(beside, api.Beside{Pattern: r.Pattern, ZH: r.ZH, EN: r.EN, Own: true, Handler: r.Handler})
 	}
 	return api.New(api.Deps{
-		Quotas: h.quotas, Registry: h.registry, Authority: h.authority, Enrolment: h.enrolment, Doors: h.doors, Presence: h.presence, Commands: h.commands, Twins: h.twins, Tokens: h.tokens, Sessions: h.sessions, Audit: h.audit, Models: h.models, Desk: h.rejects(),
+		Quotas: h.quotas, Registry: h.registry, Authority: h.authority, Enrolment: h.enrolment, Doors: h.doors, Presence: h.presence, Commands: h.commands, Twins: h.twins, Tokens: h.tokens, Sessions: h.sessions, Audit: h.audit, Models: h.models, Scheduler: h.scheduler, Desk: h.rejects(),
 		Answers: records.Answers{DB: h.records, Now: h.clock}, Sealer: h.sealer, Rates: rates.now, Ready: h.ready,
 		Version: h.options.Version, Log: h.log, Now: h.clock, Metrics: h.metrics, Beside: beside,
 	})

@@ -31,6 +31,7 @@ type DB struct {
 	write, read *sql.DB
 	path        string
 	shared      together
+	checkpoints *checkpointer
 	scratch     string // a file that is removed at the end; empty for none
 }
 
@@ -43,7 +44,7 @@ func Open(ctx context.Context, path string) (*DB, error) {
 		return nil, fmt.Errorf("database %s: %w", path, err)
 	}
 	d := &DB{path: abs}
-	if d.write, err = sql.Open("sqlite", dataSource(abs, "_txlock=immediate", "_pragma=journal_mode(WAL)")); err != nil {
+	if d.write, err = sql.Open("sqlite", dataSource(abs, "_txlock=immediate", "_pragma=journal_mode(WAL)", fmt.Sprintf("_pragma=wal_autocheckpoint(%d)", maxLog))); err != nil {
 		return nil, fmt.Errorf("database %s: %w", path, err)
 	}
 	d.write.SetMaxOpenConns(1)
@@ -54,6 +55,9 @@ func Open(ctx context.Context, path string) (*DB, error) {
 		return nil, errors.Join(fmt.Errorf("database %s: %w", path, err), d.write.Close())
 	}
 	d.read.SetMaxOpenConns(readers)
+	if d.checkpoints, err = newCheckpointer(abs); err != nil {
+		return nil, errors.Join(fmt.Errorf("database %s: %w", path, err), d.read.Close(), d.write.Close())
+	}
 	return d, nil
 }
 
@@ -124,7 +128,7 @@ func (d *DB) Tx(ctx context.Context, f func(tx *sql.Tx) error) error {
 	if err := f(tx); err != nil {
 		return err
 	}
-	for _, also := range riders(ctx) {
+	for _, also := range Riders(ctx) {
 		if err := also(tx); err != nil {
 			return err
 		}
@@ -132,7 +136,18 @@ func (d *DB) Tx(ctx context.Context, f func(tx *sql.Tx) error) error {
 	if err := tx.Commit(); err != nil {
 		return fmt.Errorf("commit: %w", err)
 	}
+	d.checkpoints.committed()
 	return nil
+}
+
+// Prepare compiles a statement for transactions, which take it by
+// tx.StmtContext; it lives as long as the database is open.
+func (d *DB) Prepare(ctx context.Context, query string) (*sql.Stmt, error) {
+	s, err := d.write.PrepareContext(ctx, query)
+	if err != nil {
+		return nil, fmt.Errorf("prepare %q: %w", query, err)
+	}
+	return s, nil
 }
 
 type riderKey struct{}
@@ -141,10 +156,11 @@ type riderKey struct{}
 // commit: f's rows and the transaction's own are durable together or not at
 // all.
 func Also(ctx context.Context, f func(tx *sql.Tx) error) context.Context {
-	return context.WithValue(ctx, riderKey{}, append(riders(ctx), f))
+	return context.WithValue(ctx, riderKey{}, append(Riders(ctx), f))
 }
 
-func riders(ctx context.Context) []func(*sql.Tx) error {
+// Riders are what Also gave a context.
+func Riders(ctx context.Context) []func(*sql.Tx) error {
 	r, _ := ctx.Value(riderKey{}).([]func(*sql.Tx) error)
 	return r[:len(r):len(r)]
 }
@@ -196,7 +212,7 @@ func (d *DB) Check(ctx context.Context) error {
 
 // Close waits for the running transaction and closes the file.
 func (d *DB) Close() error {
-	err := errors.Join(d.read.Close(), d.write.Close())
+	err := errors.Join(d.checkpoints.close(), d.read.Close(), d.write.Close())
 	if d.scratch != "" {
 		_ = os.Remove(d.scratch) // the index of a log, made by a reader
 	}

@@ -109,6 +109,7 @@ func (d *DB) run(group []*share) error {
 	if err := tx.Commit(); err != nil {
 		return fmt.Errorf("commit: %w", err)
 	}
+	d.checkpoints.committed()
 	return nil
 }
 
@@ -116,7 +117,7 @@ func (s *share) within(tx *sql.Tx) error {
 	if err := s.f(tx); err != nil {
 		return err
 	}
-	for _, also := range riders(s.ctx) {
+	for _, also := range Riders(s.ctx) {
 		if err := also(tx); err != nil {
 			return err
 		}

@@ -8,11 +8,13 @@ import (
 	"fmt"
 	"html/template"
 	"log/slog"
+	"math"
 	"net/http"
 	"time"
 
 	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/login"
+	"github.com/songhua-io/hub/internal/schedule"
 )
 
 //go:embed static pages
@@ -22,6 +24,10 @@ var files embed.FS
 type Deps struct {
 	// Changes returns entries of the record of changes.
 	Changes func(context.Context, ChangeQuery) (Changes, error)
+	// Compute returns what somebody who is narrowed to a region may see of
+	// compute, and Workload one workload: ErrNoWorkload when there is none.
+	Compute  func(ctx context.Context, region string) (Compute, error)
+	Workload func(ctx context.Context, region, id string) (Workload, error)
 	// Desk lets people in and out.
 	Desk     *login.Desk
 	Sessions *access.Sessions
@@ -32,11 +38,12 @@ type Deps struct {
 
 type pages struct {
 	Deps
-	console, signin, changes *template.Template
-	assets                   *assets
+	console, signin, changes, compute, workload *template.Template
+
+	assets *assets
 }
 
-// New returns the handler of the pages: /, /audit, all of /signin, /signout and
+// New returns the handler of the pages: /, /audit, all of /compute, of /signin, /signout and
 // /static/. It expects the caller of a request in its context
 // (Sessions.Identify); the data
 // come from the API, which the browser asks with the same cookie.
@@ -46,18 +53,18 @@ func New(d Deps) (http.Handler, error) {
 	if p.assets, err = newAssets(files); err != nil {
 		return nil, err
 	}
-	if p.console, err = p.page("console.html"); err != nil {
-		return nil, err
-	}
-	if p.signin, err = p.page("signin.html"); err != nil {
-		return nil, err
-	}
-	if p.changes, err = p.page("changes.html"); err != nil {
-		return nil, err
+	for name, t := range map[string]**template.Template{
+		"console": &p.console, "signin": &p.signin, "changes": &p.changes, "compute": &p.compute, "workload": &p.workload,
+	} {
+		if *t, err = p.page(name + ".html"); err != nil {
+			return nil, err
+		}
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", p.showConsole)
 	mux.HandleFunc("GET /audit", p.showChanges)
+	mux.HandleFunc("GET /compute", p.showCompute)
+	mux.HandleFunc("GET /compute/workloads/{id}", p.showWorkload)
 	mux.HandleFunc("GET /signin", p.showSignin)
 	mux.HandleFunc("POST /signin", p.takeToken)
 	mux.HandleFunc("GET /signin/oidc", p.beginAtIssuer)
@@ -77,9 +84,22 @@ func (p *pages) page(name string) (*template.Template, error) {
 
 func (p *pages) functions() template.FuncMap {
 	return template.FuncMap{
-		"asset": p.assets.url,
-		"iso":   func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
-		"shown": shown,
+		"asset":  p.assets.url,
+		"iso":    func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+		"shown":  shown,
+		"clock":  func(t time.Time) string { return t.Local().Format(time.TimeOnly) },
+		"minute": func(t time.Time) string { return t.Local().Format("01-02 15:04") },
+		"say":    say, "figure": figure, "amount": showAmount,
+		"passed":  func(from, to time.Time) string { return length(to.Sub(from).Round(time.Second)) },
+		"because": because, "length": length, "unit": unitName,
+		"add":     func(a, b int) int { return a + b },
+		"percent": func(share float64) string { return figure(math.Round(100*share)) + "%" },
+		"changes": func(t map[string]string, r schedule.Refusal) any {
+			return struct {
+				T       map[string]string
+				Refusal schedule.Refusal
+			}{t, r}
+		},
 		"pair": func(t map[string]string, d delta) any {
 			return struct {
 				T     map[string]string
@@ -109,8 +129,11 @@ type view struct {
 	Data    any // for the script, as JSON
 	Version string
 	Page    any // what a page shows besides; nil on those of the script
-	// MayAudit says that the caller may read the record of changes.
-	MayAudit  bool
+	Path    string
+	// MayAudit says that the caller may read the record of changes, MayCompute
+	// that of compute.
+	MayAudit, MayCompute bool
+
 	OtherLang string // address of this page in the other language
 	Who       who
 	Place     string // what people call the region of who is signed in
@@ -126,7 +149,8 @@ type who struct{ Name, Role, Region string }
 func (p *pages) render(w http.ResponseWriter, r *http.Request, t *template.Template, code int, v view) {
 	l := p.language(w, r)
 	v.Lang, v.T, v.Version = l.tag(), l.table(), p.Version
-	v.MayAudit = access.May(access.CallerOf(r.Context()).Role, access.ReadAudit)
+	role := access.CallerOf(r.Context()).Role
+	v.Path, v.MayAudit, v.MayCompute = r.URL.Path, access.May(role, access.ReadAudit), access.May(role, access.ReadCompute)
 	v.OtherLang = otherLanguage(r, l)
 	if t == p.console {
 		v.Data = scriptData(l)

@@ -3,6 +3,23 @@
 (() => {
 'use strict';
 
+// A page of the server is read again while somebody looks at it and does nothing
+// in it.
+const served = document.querySelector('main[data-refresh]');
+if (served) {
+  setInterval(async () => {
+    const main = document.querySelector('main');
+    if (document.hidden || main.contains(document.activeElement) || String(getSelection())) return;
+    const r = await fetch(location.href, { headers: { Accept: 'text/html' } }).catch(() => null);
+    if (!r?.ok) return; // what is shown says of when it is
+    const next = new DOMParser().parseFromString(await r.text(), 'text/html').querySelector('main');
+    const aside = main.querySelector('.scroll')?.scrollLeft;
+    main.replaceWith(next);
+    if (aside) next.querySelector('.scroll').scrollLeft = aside;
+  }, 1000 * served.dataset.refresh);
+  return;
+}
+
 const page = JSON.parse(document.getElementById('data').textContent);
 const T = page.t, LANG = page.lang, ZH = LANG.startsWith('zh');
 const $ = (id) => document.getElementById(id);

@@ -1,0 +1,206 @@
+package ledger
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"time"
+
+	"github.com/songhua-io/hub/internal/records"
+	"github.com/songhua-io/hub/internal/schedule"
+)
+
+const (
+	expireEvery = time.Second
+	pruneEvery  = time.Minute
+)
+
+var errClosed = errors.New("the hub is shutting down")
+
+// Run writes what changes, one batch after the other, and ends leases whose
+// time is over, until ctx ends. What callers change while a batch is written is
+// the next one. An error means that nothing can be written any more, and that
+// nobody whose changes are lost was answered.
+func (l *Ledger) Run(ctx context.Context) error {
+	whole := context.WithoutCancel(ctx) // what has begun is finished
+	tick := time.NewTicker(expireEvery)
+	defer tick.Stop()
+	looked, more := l.deps.Clock(), false
+	for {
+		select {
+		case <-ctx.Done():
+			return l.finish(whole)
+		case <-l.wake:
+		case <-tick.C:
+			l.tick()
+		}
+		if err := l.commit(whole); err != nil {
+			return l.fail(err)
+		}
+		if now := l.deps.Clock(); more || now.Sub(looked) > pruneEvery {
+			looked = now
+			var err error
+			if more, err = l.prune(whole, now); err != nil {
+				return l.fail(err)
+			}
+			if more { // after what callers wait for
+				l.nudge()
+			}
+		}
+	}
+}
+
+// tick ends leases; what ends is of the next batch.
+func (l *Ledger) tick() {
+	l.mu.Lock()
+	b, s := l.next, session{l: l, now: l.now()}
+	l.expire(s.begin, l.deps.Clock())
+	l.mu.Unlock()
+	b.encode(s.wrote)
+}
+
+// commit writes the next batch, if it has anything.
+func (l *Ledger) commit(ctx context.Context) error {
+	l.gather()
+	l.mu.Lock()
+	b := l.next
+	l.next, l.writing = newBatch(len(b.events)), b
+	l.mu.Unlock()
+	b.encoding.Wait()
+	if !b.empty() {
+		start := time.Now()
+		for _, rider := range b.riders {
+			ctx = records.Also(ctx, rider)
+		}
+		b.err = l.deps.Records.Tx(ctx, func(tx *sql.Tx) error { return b.save(ctx, tx, l.statements) })
+		l.metrics.commits.Observe(time.Since(start).Seconds())
+	}
+	if b.err != nil {
+		b.err = fmt.Errorf("write %d workloads and %d events: %w", len(b.records), len(b.events), b.err)
+		return b.err
+	}
+	l.settle(b)
+	close(b.done)
+	return nil
+}
+
+// gather lets callers that are on their way here share the commit: as long as
+// more come, and not longer than gatherAtMost.
+func (l *Ledger) gather() {
+	for begin, had := time.Now(), int64(-1); time.Since(begin) < gatherAtMost; {
+		l.mu.RLock()
+		has := l.last.seq
+		l.mu.RUnlock()
+		if has == had {
+			return
+		}
+		had = has
+		runtime.Gosched()
+	}
+}
+
+// gatherAtMost bounds what gathering adds to the time of an answer.
+const gatherAtMost = 2 * time.Millisecond
+
+func (b *batch) empty() bool {
+	return len(b.records) == 0 && len(b.events) == 0 && len(b.things) == 0
+}
+
+// settle lets a batch go that is on disk.
+func (l *Ledger) settle(b *batch) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, r := range b.completed {
+		if l.live[r.num] == r {
+			delete(l.live, r.num)
+		}
+	}
+	l.events.add(b.events)
+	for _, r := range b.records {
+		documents.Put(r.doc)
+	}
+	b.records, b.things, b.events, b.keys, b.completed = nil, nil, nil, nil, nil
+}
+
+// fail ends everybody who waits with an error.
+func (l *Ledger) fail(err error) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.failed = err
+	for _, b := range []*batch{l.writing, l.next} {
+		select {
+		case <-b.done:
+		default:
+			b.err = err
+			close(b.done)
+		}
+	}
+	l.events.end()
+	return err
+}
+
+// finish writes what has changed and refuses what comes from here on.
+func (l *Ledger) finish(ctx context.Context) error {
+	l.mu.Lock()
+	l.failed = errClosed
+	l.mu.Unlock()
+	err := l.commit(ctx)
+	l.fail(errors.Join(err, errClosed)) //nolint:errcheck // it is what it was given
+	return err
+}
+
+// eventsInMemory is how many events are at hand for those who watch.
+const eventsInMemory = 1 << 14
+
+// tail is the newest events that are on disk.
+type tail struct {
+	oldest int64 // on disk
+	last   int64
+	recent [][]schedule.Event // of commits, the oldest first; readers may have them
+	held   int                // events of recent
+	more   chan struct{}      // closes when there are more
+	ended  bool
+}
+
+func newTail(last int64) tail { return tail{oldest: last + 1, last: last, more: make(chan struct{})} }
+
+func (t *tail) add(events []schedule.Event) {
+	if len(events) == 0 {
+		return
+	}
+	t.last = events[len(events)-1].Seq
+	t.recent, t.held = append(t.recent, events), t.held+len(events)
+	for t.held-len(t.recent[0]) >= eventsInMemory {
+		t.held -= len(t.recent[0])
+		t.recent[0] = nil
+		t.recent = t.recent[1:]
+	}
+	close(t.more)
+	t.more = make(chan struct{})
+}
+
+// after returns events after a sequence number, at most limit; false when they
+// are not at hand.
+func (t *tail) after(since int64, limit int) (some []schedule.Event, ok bool) {
+	if len(t.recent) == 0 || t.recent[0][0].Seq > since+1 {
+		return nil, false
+	}
+	at, _ := slices.BinarySearchFunc(t.recent, since+1, func(all []schedule.Event, seq int64) int { return cmp.Compare(all[len(all)-1].Seq, seq) })
+	for ; at < len(t.recent) && len(some) < limit; at++ {
+		all := t.recent[at]
+		all = all[max(0, since+1-all[0].Seq):]
+		some = append(some, all[:min(len(all), limit-len(some))]...)
+	}
+	return some, true
+}
+
+func (t *tail) end() {
+	if !t.ended {
+		t.ended = true
+		close(t.more)
+	}
+}

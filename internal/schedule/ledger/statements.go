@@ -1,0 +1,45 @@
+package ledger
+
+import (
+	"context"
+	"database/sql"
+
+	"github.com/songhua-io/hub/internal/records"
+)
+
+// statements write the rows of commits, one each: SQLite keeps a second journal
+// for a statement that writes several, which costs more than it saves. They are
+// compiled once, and Run's alone.
+type statements struct {
+	live, gone, ended, keys, commits *sql.Stmt
+
+	events []byte // memory for the document of a commit
+}
+
+func compile(ctx context.Context, db *records.DB) (*statements, error) {
+	s := &statements{}
+	for _, one := range []struct {
+		to    **sql.Stmt
+		query string
+	}{
+		{&s.live, "INSERT INTO schedule_live (num, doc) VALUES (?, ?) ON CONFLICT (num) DO UPDATE SET doc = excluded.doc"},
+		{&s.gone, "DELETE FROM schedule_live WHERE num = ?"},
+		{&s.ended, "INSERT INTO schedule_ended (num, tenant, state, ended, doc) VALUES (?, ?, ?, ?, ?)"},
+		{&s.keys, "INSERT INTO schedule_keys (seq, at, keys) VALUES (?, ?, ?)"},
+		{&s.commits, "INSERT INTO schedule_commits (seq, first, at, num, token, events) VALUES (?, ?, ?, ?, ?, ?)"},
+	} {
+		var err error
+		if *one.to, err = db.Prepare(ctx, one.query); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// within returns the statements as a transaction takes them.
+func (s *statements) within(ctx context.Context, tx *sql.Tx) statements {
+	return statements{
+		live: tx.StmtContext(ctx, s.live), gone: tx.StmtContext(ctx, s.gone), ended: tx.StmtContext(ctx, s.ended),
+		keys: tx.StmtContext(ctx, s.keys), commits: tx.StmtContext(ctx, s.commits),
+	}
+}

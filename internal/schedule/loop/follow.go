@@ -1,0 +1,97 @@
+package loop
+
+import (
+	"github.com/songhua-io/hub/internal/schedule"
+	"github.com/songhua-io/hub/internal/schedule/ledger"
+)
+
+// applied takes what the ledger has applied.
+func (s *Scheduler) applied(changes []ledger.Change) {
+	s.follow(changes)
+	s.driver.Follow(changes)
+}
+
+// follow keeps the cluster and what waits in step with the ledger, which calls
+// it under its lock. What a lease takes was taken when it was decided.
+func (s *Scheduler) follow(changes []ledger.Change) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range changes {
+		switch {
+		case c.Facility != nil:
+			f := *c.Facility
+			s.cluster.SetFacility(&f)
+			s.changed()
+		case c.Pool != nil:
+			p := *c.Pool
+			if err := s.cluster.SetPool(&p); err != nil {
+				s.deps.Log.Error("pool_not_planned_with", "pool", p.ID, "error", err)
+			}
+			s.resized = true
+			s.changed()
+		case c.Removed != "":
+			s.cluster.RemovePool(c.Removed)
+			s.resized = true
+		case c.Lease != nil && c.Lease.State == schedule.Released:
+			s.give(c.Lease.Tenant, c.Lease.Parts)
+			delete(s.leases, c.Lease.Token)
+			s.changed()
+		case c.Lease != nil:
+			s.leases[c.Lease.Token] = *c.Lease
+		case c.Record != nil:
+			s.place(c.Record)
+		}
+	}
+}
+
+// changed says that what waits may fit now. The caller holds mu.
+func (s *Scheduler) changed() {
+	s.dirty = true
+	s.nudge()
+}
+
+// give frees parts in the cluster. The caller holds mu.
+func (s *Scheduler) give(tenant string, parts []schedule.Assignment) {
+	if len(parts) == 0 {
+		return
+	}
+	s.shares.give(tenant, parts)
+	if err := s.cluster.Give(parts); err != nil {
+		// The ledger never frees what it has not promised, and everything that
+		// it promises was taken here first.
+		s.deps.Log.Error("cluster_out_of_step", "error", err)
+	}
+}
+
+// take takes what was decided, so that the next decision knows of it. The
+// caller holds mu.
+func (s *Scheduler) take(tenant string, parts []schedule.Assignment) error {
+	if err := s.cluster.Take(parts); err != nil {
+		return err
+	}
+	s.shares.take(tenant, parts)
+	return nil
+}
+
+// place puts a workload where its state says: among those that wait for
+// capacity or for a time, or nowhere. The caller holds mu.
+func (s *Scheduler) place(r *ledger.Record) {
+	if r.Workload == nil {
+		return
+	}
+	switch r.State {
+	case schedule.Queued, schedule.Preempted:
+		s.undefer(r.ID)
+		s.queue.Add(r.Workload)
+		s.changed()
+	case schedule.Deferred:
+		s.queue.Remove(r.ID)
+		if !r.Until.IsZero() {
+			s.deferUntil(r.Workload, r.Until)
+		}
+		s.nudge()
+	default:
+		s.queue.Remove(r.ID)
+		s.undefer(r.ID)
+	}
+}

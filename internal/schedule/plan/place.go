@@ -1,0 +1,183 @@
+package plan
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/songhua-io/hub/internal/schedule"
+	"github.com/songhua-io/hub/internal/schedule/signal"
+)
+
+// Place decides about a workload and takes nothing: the caller takes the
+// assignments, or asks again. Without assignments the decision says why it waits
+// and, when it is deferred, until when. Neither the workload nor the set of
+// signals may be changed afterwards; new signals come in a new set.
+func (c *Cluster) Place(w *schedule.Workload, now time.Time, signals signal.Set) schedule.Decision {
+	c.turn(now, signals)
+	d, deferred, stale := c.postpone(w, now)
+	if deferred {
+		return d
+	}
+	d = c.placeNow(w, now)
+	if stale != nil {
+		d.Reasons = append(d.Reasons, *stale)
+	}
+	return d
+}
+
+func (c *Cluster) placeNow(w *schedule.Workload, now time.Time) schedule.Decision {
+	if len(w.Tasks) == 1 && w.Tasks[0].Max == 1 {
+		return c.placeOne(w, now)
+	}
+	return c.placeMany(w, now)
+}
+
+// scratch is memory for one decision at a time.
+type scratch struct {
+	candidates [1 + schedule.MaxRunnersUp]candidate
+}
+
+// candidate is a place for one member, scored in full.
+type candidate struct {
+	pool     int32
+	slot     int
+	device   int
+	terms    terms
+	cost     float64
+	end      time.Time
+	hours    float64
+	energy   float64
+	gib      float64
+	wait     time.Duration
+	age      time.Duration
+	overdue  bool
+	overdraw schedule.Code // BudgetExceeded or passed
+}
+
+// weigh scores the best node of a pool in full.
+func (c *Cluster) weigh(k *class, w *schedule.Workload, t *schedule.Task, i int32, now time.Time, to *candidate) {
+	p := c.pools[i]
+	slot := c.packed.first(int(2*c.base[i]), len(p.nodes), k.col)
+	packed := c.pack(p, &k.need, slot)
+	b := c.bill(k, w, t, p, now)
+	rate := speed(t, p.def)
+	b.hours = over(t.P50, rate).Hours()
+	_, _, outdoor, age := p.lives(now)
+	f := &c.facilities[p.facility]
+	begin := now.Add(b.wait + b.r.copyTime)
+	b.g = c.gridOver(p.facility, begin, b.hours, f.load(), outdoor)
+	*to = candidate{
+		pool: i, slot: slot, device: packed.device, hours: b.hours,
+		end:    begin.Add(over(t.P95, rate)),
+		energy: b.energy()*b.g.kWh + b.r.kWh*b.once,
+		gib:    b.r.gib * b.once,
+		wait:   b.wait + b.r.copyTime,
+		age:    age,
+	}
+	if !p.nodes[slot].seen.IsZero() {
+		to.age = max(to.age, now.Sub(time.Unix(0, p.seenAt[slot])))
+	}
+	b.add(&to.terms)
+	to.terms.addPacked(p, &packed, b.hours)
+	to.cost = to.terms.sum()
+	to.overdue = !w.Window.Deadline.IsZero() && to.end.After(w.Window.Deadline)
+	if (w.Budget.Money > 0 && to.money() > w.Budget.Money) || (w.Budget.CarbonKg > 0 && to.terms[carbon].value > w.Budget.CarbonKg) {
+		to.overdraw = schedule.BudgetExceeded
+	}
+}
+
+// money is what a placement costs in fact.
+func (k *candidate) money() float64 { return k.terms[price].cost + k.terms[transfer].cost }
+
+// answer is the memory of a decision about one member.
+type answer struct {
+	assignments [1]schedule.Assignment
+	devices     [8]uint8
+	scores      [scorers]schedule.Score
+	runners     [schedule.MaxRunnersUp]schedule.RunnerUp
+	reasons     [1]schedule.Reason
+	args        [1]string
+}
+
+func (c *Cluster) placeOne(w *schedule.Workload, now time.Time) schedule.Decision {
+	t := &w.Tasks[0]
+	k := c.classOf(w, t, 1)
+	cs := c.candidates(k, w, t, now)
+	if len(cs) == 0 {
+		return schedule.Decision{At: now, Reasons: []schedule.Reason{c.why(k, w, t, 0, now)}}
+	}
+	best := &cs[0]
+	p := c.pools[best.pool]
+	a := new(answer)
+	d := schedule.Decision{
+		At: now, Assignments: a.assignments[:], EnergyKWh: best.energy, CarbonKg: best.terms[carbon].value,
+		Cost: best.money(), TransferGiB: best.gib, ExpectedWait: best.wait, DataAge: best.age,
+	}
+	a.assignments[0] = schedule.Assignment{
+		Task: t.Name, Facility: p.def.Facility, Pool: p.def.ID, Node: p.name(best.slot), Slot: best.slot,
+		Devices: p.appendDevices(a.devices[:0], &k.need, best.slot, best.device), Use: k.need.use, Start: now, End: best.end,
+	}
+	d.Scores = appendScores(a.scores[:0], &best.terms)
+	d.RunnersUp = c.appendRunners(a.runners[:0], cs)
+	a.args[0] = strconv.FormatFloat(best.cost, 'f', 2, 64)
+	a.reasons[0] = schedule.Reason{Code: schedule.Chosen, Args: a.args[:]}
+	d.Reasons = a.reasons[:]
+	return d
+}
+
+// candidates are the best pools that pass all filters, the cheapest first.
+func (c *Cluster) candidates(k *class, w *schedule.Workload, t *schedule.Task, now time.Time) []candidate {
+	cs := c.scratch.candidates[:0]
+	c.walk.start(&c.sums, len(c.pools), k.col)
+	for len(cs) < cap(cs) {
+		i := c.walk.next()
+		if i < 0 {
+			break
+		}
+		n := len(cs)
+		cs = cs[:n+1]
+		c.weigh(k, w, t, int32(i), now, &cs[n])
+		if cs[n].overdue || cs[n].overdraw != passed {
+			cs = cs[:n]
+			continue
+		}
+		for ; n > 0 && cs[n].cost < cs[n-1].cost; n-- {
+			cs[n], cs[n-1] = cs[n-1], cs[n]
+		}
+	}
+	return cs
+}
+
+// name is the id of a node, empty where nodes have none.
+func (p *pool) name(slot int) string {
+	if slot < len(p.def.Nodes) {
+		return p.def.Nodes[slot].ID
+	}
+	return ""
+}
+
+func appendScores(to []schedule.Score, t *terms) []schedule.Score {
+	for i := range t {
+		if t[i].value != 0 || t[i].cost != 0 {
+			to = append(to, schedule.Score{Scorer: Scorers[i].Name, Unit: Scorers[i].Unit, Value: t[i].value, Cost: t[i].cost})
+		}
+	}
+	return to
+}
+
+func (c *Cluster) appendRunners(to []schedule.RunnerUp, cs []candidate) []schedule.RunnerUp {
+	for i := 1; i < len(cs); i++ {
+		p := c.pools[cs[i].pool]
+		r := schedule.RunnerUp{Facility: p.def.Facility, Pool: p.def.ID, Cost: cs[i].cost}
+		more := 0.0
+		for j := range cs[i].terms {
+			s := &cs[i].terms[j]
+			if d := s.cost - cs[0].terms[j].cost; d > more {
+				more = d
+				r.Worse = schedule.Score{Scorer: Scorers[j].Name, Unit: Scorers[j].Unit, Value: s.value, Cost: s.cost}
+			}
+		}
+		to = append(to, r)
+	}
+	return to
+}
