@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"io"
+	"math"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -71,6 +73,10 @@ func cell(v any) string {
 			}
 			return r
 		}, v)
+	case float64:
+		if v == math.Trunc(v) && math.Abs(v) < 1e15 {
+			return strconv.FormatFloat(v, 'f', 0, 64) // a count, not 1.536e+06
+		}
 	case map[string]any:
 		return strings.Join(labelled(v), " ")
 	}
