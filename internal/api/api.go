@@ -6,6 +6,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -165,6 +166,9 @@ func on[I, O any](a *API, method, path string, action access.Action, zh, en stri
 	}
 	huma.Register(a.huma, op, func(ctx context.Context, in *I) (*O, error) {
 		out, err := h(ctx, in)
+		if err != nil && errors.Is(context.Cause(ctx), access.ErrRevoked) {
+			err = access.ErrRevoked // and whatever broke off for it
+		}
 		return out, a.problemOf(err)
 	})
 	a.routes = append(a.routes, Route{Method: method, Path: path, Action: action, ZH: zh, EN: en, op: a.operation(method, path)})
