@@ -111,7 +111,7 @@ func (a *Authority) reload() {
 // their turn, and are sent away when it would not come in time. A flood of them
 // leaves the larger part of the machine to those who are in.
 const (
-	handshakesPerProcessor = 200
+	handshakesPerProcessor = 125
 	handshakeTurn          = 5 * time.Second
 )
 
