@@ -12,7 +12,7 @@ func newMember() *cobra.Command {
 	return &cobra.Command{
 		Use:     "member DIR",
 		Short:   "Look after one member of a lease; the agent starts it",
-		Example: "  edge-agent member /var/lib/songhua-edge-agent/work/7-train-0",
+		Example: "  edge-agent member 7-train-0",
 		Hidden:  true,
 		Args:    exactly(1),
 		RunE:    func(_ *cobra.Command, args []string) error { return edge.Member(args[0]) },

@@ -268,6 +268,10 @@ func TestALargeGangIsNotStarved(t *testing.T) {
 	}
 	short := r.submit(work("ends before", 1))
 	r.reaches(short.ID, schedule.Reserved)
+	// It is older than the short one, and was tried before it.
+	if got, _ := r.Get(t.Context(), long.ID); got.State != schedule.Queued {
+		t.Fatalf("what would delay the gang is %s", got.State)
+	}
 	for _, a := range small {
 		r.finish(a)
 	}
