@@ -295,3 +295,23 @@ func TestRestartInventsNothingAndForgetsNothing(t *testing.T) {
 		}
 	}
 }
+
+// TestEveryDoorComesAndGoes: a device that reports by CoAP, and a child whose
+// gateway speaks for it, are there by what is stored of them and go when that
+// stops.
+func TestEveryDoorComesAndGoes(t *testing.T) {
+	h := everyDoor(t, t.TempDir(), func(*config.Config) {})
+	const period = 100 * time.Millisecond
+	secret := h.register(t, registry.Spec{ID: "by-coap", Period: period})
+	if got := postCoAP(t, h, "by-coap")(secret); !got.ok {
+		t.Fatalf("%+v", got)
+	}
+	gateway := h.register(t, registry.Spec{ID: "gate", Kind: "gateway"})
+	h.register(t, registry.Spec{ID: "child", Gateway: "gate", Period: period})
+	h.connect(t, "gate", gateway, 0).publish("devices/child/telemetry", []byte(`{"level": 1}`))
+	for _, id := range []string{"by-coap", "child"} {
+		until(t, id+" has come and gone", func() bool {
+			return strings.ReplaceAll(strings.Join(h.history(t, id), ", "), "late silent_period, ", "") == "online telemetry, offline silent_period"
+		})
+	}
+}
