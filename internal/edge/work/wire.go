@@ -19,6 +19,8 @@ type Order struct {
 	// Programs are what the members run, by task.
 	Programs map[string]Program `json:"programs"`
 	Members  []Member           `json:"members"`
+	// Hold has the work taken, and not begun until it is ordered without.
+	Hold bool `json:"hold,omitempty"`
 }
 
 // Program is what the members of a task run. No shell reads it.

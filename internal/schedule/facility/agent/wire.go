@@ -18,6 +18,7 @@ type order struct {
 	Total    int                `json:"total"`
 	Programs map[string]program `json:"programs"`
 	Members  []member           `json:"members"`
+	Hold     bool               `json:"hold,omitempty"`
 }
 
 type which struct {
