@@ -422,7 +422,10 @@ func (t *txn) put(kind, id string, v any) {
 
 func (t *txn) remove(kind, id string) {
 	t.put(kind, id, nil)
-	if kind == kindFacility || kind == kindPool {
+	switch kind {
+	case kindFacility:
+		t.changes = append(t.changes, Change{Gone: id})
+	case kindPool:
 		t.changes = append(t.changes, Change{Removed: id})
 	}
 }

@@ -89,7 +89,8 @@ type Deps struct {
 type Change struct {
 	Facility *schedule.Facility // declared
 	Pool     *schedule.Pool     // declared; what is taken there stays taken, by the ids of nodes
-	Removed  string             // a pool or a facility that is gone
+	Removed  string             // a pool that is gone
+	Gone     string             // a facility that is gone
 	// Lease came to its state from From. Its parts are taken when From is empty,
 	// and free when its state is Released.
 	Lease *schedule.Lease

@@ -236,6 +236,7 @@ func asChanges(all *ledger.Snapshot) (changes []ledger.Change) {
 		for j := range all.Records[i].Leases {
 			changes = append(changes, ledger.Change{Lease: &all.Records[i].Leases[j]})
 		}
+		changes = append(changes, ledger.Change{Record: &all.Records[i]})
 	}
 	return changes
 }
