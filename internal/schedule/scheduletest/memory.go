@@ -87,11 +87,16 @@ func (m *Memory) Began(mark string) int {
 }
 
 // Alive is that of a Fixture.
-func (m *Memory) Alive(mark string) (n int) {
+func (m *Memory) Alive(mark string) int { return m.count(mark, facility.Running) }
+
+// Held counts members that were taken and have not begun.
+func (m *Memory) Held(mark string) int { return m.count(mark, facility.Waiting) }
+
+func (m *Memory) count(mark string, state facility.Progress) (n int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, r := range m.works {
-		if r.script.Mark == mark && r.State == facility.Running {
+		if r.script.Mark == mark && r.State == state {
 			n += len(r.members)
 		}
 	}
