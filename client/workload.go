@@ -37,6 +37,7 @@ type Task struct {
 	Accelerators  *Accelerators `json:"accelerators,omitempty"`
 	Duration      string        `json:"duration"`
 	DurationP95   string        `json:"duration_p95,omitempty"`
+	Limit         string        `json:"limit,omitempty"` // a member that runs longer is ended; empty: none
 	Interruptible bool          `json:"interruptible,omitempty"`
 	Checkpoint    string        `json:"checkpoint,omitempty"`
 }

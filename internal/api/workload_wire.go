@@ -40,6 +40,7 @@ type taskIn struct {
 	Accelerators *acceleratorsIn `json:"accelerators,omitempty"`
 	Duration     string          `json:"duration" doc:"how long a member runs, in half of all cases: 90s, 1h30m"`
 	DurationP95  string          `json:"duration_p95,omitempty" doc:"in 19 of 20 cases; duration when absent"`
+	Limit        string          `json:"limit,omitempty" doc:"a member that runs longer is ended by its engine; no limit when absent"`
 
 	Interruptible bool   `json:"interruptible,omitempty"`
 	Checkpoint    string `json:"checkpoint,omitempty" doc:"most work that is lost when it is interrupted"`
@@ -214,6 +215,9 @@ func (t taskIn) task(at string) (schedule.Task, error) {
 	if task.P95, err = length(at+"duration_p95", t.DurationP95, task.P50); err != nil {
 		return task, err
 	}
+	if task.Limit, err = length(at+"limit", t.Limit, 0); err != nil {
+		return task, err
+	}
 	task.Checkpoint, err = length(at+"checkpoint", t.Checkpoint, 0)
 	return task, err
 }
@@ -255,6 +259,9 @@ func describeTask(t *schedule.Task) taskIn {
 	out := taskIn{
 		Name: t.Name, Count: t.Max, MinCount: t.Min, CPUMilli: t.Use[schedule.CPUMilli], MemoryMiB: t.Use[schedule.MemoryMiB],
 		DiskGiB: t.Use[schedule.DiskGiB], PowerW: t.Use[schedule.PowerW], Duration: t.P50.String(), DurationP95: t.P95.String(), Interruptible: t.Interruptible,
+	}
+	if t.Limit > 0 {
+		out.Limit = t.Limit.String()
 	}
 	if t.Checkpoint > 0 {
 		out.Checkpoint = t.Checkpoint.String()

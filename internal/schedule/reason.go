@@ -63,6 +63,7 @@ const (
 	PreemptedBy       Code = "preempted_by"
 	CancelledByCaller Code = "cancelled_by_caller"
 	ExitCode          Code = "exit_code"
+	TimeLimit         Code = "time_limit"
 	CapacityReduced   Code = "capacity_reduced"
 )
 
@@ -105,6 +106,7 @@ var texts = map[Code]Text{
 	EngineRefused:     {"引擎拒绝：{0}", "the engine refused: {0}"},
 	PreemptedBy:       {"被优先级更高的 {0} 抢占", "{0} has a higher priority and took its place"},
 	CancelledByCaller: {"由提交方取消", "its owner cancelled it"},
+	TimeLimit:         {"运行超过时限 {0}，已被终止", "it ran longer than its limit of {0} and was ended"},
 	ExitCode:          {"退出码 {0}", "it ended with exit code {0}"},
 	CapacityReduced:   {"资源池 {0} 的容量减少", "the capacity of pool {0} was reduced"},
 }

@@ -52,6 +52,9 @@ type Task struct {
 	// P50 and P95 of how long a member runs. P95 counts for what is planned
 	// after it, P50 for energy.
 	P50, P95 time.Duration
+	// Limit is how long a member may run before its engine ends it; zero: as long
+	// as it likes.
+	Limit time.Duration
 	// Interruptible members may stop and go on later, and lose at most
 	// Checkpoint of work.
 	Interruptible bool
@@ -301,6 +304,9 @@ func (t *Task) check(path, at string) []strict.Error {
 	}
 	if t.P50 <= 0 || t.P95 < t.P50 || t.P95 > 366*24*time.Hour {
 		fault("duration", "p50 %v and p95 %v must be above 0, rise, and be at most 8784h", t.P50, t.P95)
+	}
+	if t.Limit < 0 || t.Limit > 366*24*time.Hour {
+		fault("limit", "%v is not between 0 (none) and 8784h", t.Limit)
 	}
 	if t.Checkpoint < 0 {
 		fault("checkpoint", "%v is negative", t.Checkpoint)

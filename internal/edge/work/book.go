@@ -60,6 +60,7 @@ type progress struct {
 	State    State  `json:"state"`
 	ExitCode int    `json:"exit_code,omitempty"`
 	Message  string `json:"message,omitempty"`
+	TimedOut bool   `json:"timed_out,omitempty"`
 }
 
 func file(dir string) string { return filepath.Join(dir, "work.json") }
@@ -217,6 +218,7 @@ func (w record) status() Status {
 	s := Status{Which: w.Which, State: Succeeded, Members: len(w.Members), Total: w.Total, At: w.At}
 	waiting, under := 0, 0
 	for _, m := range w.Members {
+		s.TimedOut = s.TimedOut || m.TimedOut
 		switch {
 		case m.State == Waiting:
 			waiting++

@@ -279,7 +279,7 @@ func (r *Runner) move(b book, w *record, m *member) {
 	case !w.Hold && !b.older(w):
 		m.State = Running
 		if err := r.spawn(w, m, dir); err != nil {
-			m.progress = progress{Failed, notRun, fmt.Sprintf("it could not be started: %v", err)}
+			m.progress = progress{State: Failed, ExitCode: notRun, Message: fmt.Sprintf("it could not be started: %v", err)}
 			r.deps.Log.Warn("work_not_started", "lease", w.Lease, "task", m.Task, "error", err)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/songhua-io/hub/internal/edge/backoff"
@@ -37,6 +38,7 @@ type half struct {
 	said    facility.Progress
 	code    int
 	message string
+	late    bool // it ran longer than its limit
 }
 
 // wish is what is next for a lease.
@@ -124,7 +126,7 @@ func (i *item) saw(e *watched, r facility.Report) {
 		if h.kind != e.kind || h.said.Over() {
 			continue
 		}
-		h.asked, h.round, h.said, h.code, h.message = true, e.round, r.State, r.ExitCode, r.Message
+		h.asked, h.round, h.said, h.code, h.message, h.late = true, e.round, r.State, r.ExitCode, r.Message, r.TimedOut
 		if r.State != facility.Waiting {
 			h.taken, h.begun = true, true
 		}
@@ -199,7 +201,7 @@ const patient = time.Minute
 // each asks the engines of an item, those of its halves that which wants, and
 // does done for those that did as they were asked.
 func (s *site) each(ctx context.Context, i *item, l schedule.Lease, request string, which func(*half) bool, ask func(context.Context, facility.Engine, facility.Work) error, done func(*half, *watched)) error {
-	w, err := s.work(ctx, i, l)
+	w, limits, err := s.work(ctx, i, l)
 	if err != nil {
 		return err
 	}
@@ -214,7 +216,7 @@ func (s *site) each(ctx context.Context, i *item, l schedule.Lease, request stri
 		}
 		e := s.engine(h.kind)
 		part := w
-		part.Members = s.members(l, h.kind)
+		part.Members = s.members(l, h.kind, limits)
 		bounded, cancel := context.WithTimeout(ctx, patient)
 		err := ask(bounded, e.Engine, part)
 		cancel()
@@ -248,26 +250,31 @@ func (s *site) engine(kind schedule.Engine) *watched {
 	return s.engines[kind]
 }
 
-// work is what the engines of an item are told of it, without its members.
-func (s *site) work(ctx context.Context, i *item, l schedule.Lease) (facility.Work, error) {
-	w := facility.Work{Workload: l.Workload, Lease: l.ID, Token: l.Token}
+// work is what the engines of an item are told of it, without its members, and
+// the limits of those by task.
+func (s *site) work(ctx context.Context, i *item, l schedule.Lease) (w facility.Work, limits map[string]time.Duration, err error) {
+	w = facility.Work{Workload: l.Workload, Lease: l.ID, Token: l.Token}
 	if i.stray {
-		return w, nil
+		return w, nil, nil
 	}
 	r, err := s.d.deps.Ledger().Get(ctx, w.Workload)
 	if err != nil {
-		return w, err
+		return w, nil, err
 	}
 	w.Name, w.Payload = r.Workload.Name, r.Workload.Payload
-	return w, nil
+	limits = map[string]time.Duration{}
+	for n := range r.Workload.Tasks {
+		limits[r.Workload.Tasks[n].Name] = r.Workload.Tasks[n].Limit
+	}
+	return w, limits, nil
 }
 
-func (s *site) members(l schedule.Lease, kind schedule.Engine) (all []facility.Member) {
+func (s *site) members(l schedule.Lease, kind schedule.Engine, limits map[string]time.Duration) (all []facility.Member) {
 	s.d.mu.Lock()
 	defer s.d.mu.Unlock()
 	for _, p := range l.Parts {
 		if s.d.kinds[p.Pool] == kind {
-			all = append(all, facility.Member{Assignment: p})
+			all = append(all, facility.Member{Assignment: p, Limit: limits[p.Task]})
 		}
 	}
 	return all
@@ -333,13 +340,7 @@ func (d *Driver) refuse(workload string) time.Duration {
 // tell tells the ledger how far an item is.
 func (s *site) tell(ctx context.Context, i *item, l schedule.Lease) error {
 	s.d.mu.Lock()
-	p := i.progress()
-	code, message := 0, ""
-	for _, h := range i.halves {
-		if h.said == facility.Failed || h.said == facility.Stopped {
-			code, message = h.code, h.message
-		}
-	}
+	p, worst := i.progress(), i.worst()
 	s.d.mu.Unlock()
 	running := ledger.Report{Token: l.Token, To: schedule.Running}
 	switch p {
@@ -350,8 +351,11 @@ func (s *site) tell(ctx context.Context, i *item, l schedule.Lease) error {
 	case facility.Succeeded:
 		return s.report(ctx, running, ledger.Report{Token: l.Token, To: schedule.Succeeded})
 	case facility.Failed:
-		why := schedule.Because(schedule.ExitCode, code)
-		s.d.deps.Log.Info("work_failed", "facility", s.id, "lease", l.ID, "workload", l.Workload, "exit_code", code, "message", message)
+		why, err := s.why(ctx, l, worst)
+		if err != nil {
+			return err
+		}
+		s.d.deps.Log.Info("work_failed", "facility", s.id, "lease", l.ID, "workload", l.Workload, "reason", why.Code, "exit_code", worst.code, "message", worst.message)
 		s.d.mu.Lock()
 		i.end = &ledger.Report{Token: l.Token, To: schedule.Failed, Reason: &why}
 		s.d.mu.Unlock()
@@ -361,6 +365,36 @@ func (s *site) tell(ctx context.Context, i *item, l schedule.Lease) error {
 	i.told = p
 	s.d.mu.Unlock()
 	return nil
+}
+
+// worst is the half that failed; of several, that with the highest exit code.
+// The caller holds mu.
+func (i *item) worst() (worst half) {
+	for _, h := range i.halves {
+		if (h.said == facility.Failed || h.said == facility.Stopped) && (worst.said == "" || h.code > worst.code) {
+			worst = h
+		}
+	}
+	return worst
+}
+
+// why is why work has failed.
+func (s *site) why(ctx context.Context, l schedule.Lease, worst half) (schedule.Reason, error) {
+	if !worst.late {
+		return schedule.Because(schedule.ExitCode, worst.code), nil
+	}
+	r, err := s.d.deps.Ledger().Get(ctx, l.Workload)
+	if err != nil {
+		return schedule.Reason{}, err
+	}
+	least := time.Duration(0) // that the work has run for longer than
+	for n := range r.Workload.Tasks {
+		t := &r.Workload.Tasks[n]
+		if t.Limit > 0 && (least == 0 || t.Limit < least) && slices.ContainsFunc(l.Parts, func(p schedule.Assignment) bool { return p.Task == t.Name }) {
+			least = t.Limit
+		}
+	}
+	return schedule.Because(schedule.TimeLimit, least), nil
 }
 
 // stop ends an item at its engines, and then for the ledger.

@@ -72,6 +72,8 @@ type Report struct {
 	// engine says of it, without secrets.
 	ExitCode int
 	Message  string
+	// TimedOut says that the engine ended it because it ran longer than its limit.
+	TimedOut bool
 	At       time.Time
 	// Complete marks that all that the engine knew at the beginning was
 	// reported; the other fields are empty.

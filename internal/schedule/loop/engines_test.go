@@ -346,3 +346,16 @@ func TestAGangOfWhichOneFacilityRefusesIsStopped(t *testing.T) {
 		t.Errorf("%d runs where it was refused before, want 1", n)
 	}
 }
+
+func TestWhatRunsLongerThanItsLimitIsEndedAndSaysSo(t *testing.T) {
+	m := scheduletest.NewMemory(scheduletest.Faults{})
+	r := openWith(t, file(t), agents(map[string]facility.Engine{"here": m}))
+	r.declare("here", 2, schedule.EngineAgent)
+	long := r.submit(work("long", 1, script(scheduletest.Script{Mark: "long", Hold: true}), func(w *schedule.Workload) { w.Tasks[0].Limit = 50 * time.Millisecond }))
+	free := r.submit(work("free", 1, script(scheduletest.Script{Mark: "free", Hold: true})))
+	got := r.reaches(long.ID, schedule.Failed)
+	if got.Reason == nil || got.Reason.Code != schedule.TimeLimit || got.Reason.Text().ZH != "运行超过时限 50ms，已被终止" {
+		t.Errorf("reason %+v, want its limit", got.Reason)
+	}
+	r.reaches(free.ID, schedule.Running)
+}

@@ -190,7 +190,7 @@ func (m *Memory) late(r *run) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if !r.State.Over() {
-		r.ExitCode, r.Message = 137, "it ran longer than its limit"
+		r.ExitCode, r.Message, r.TimedOut = 137, "it ran longer than its limit", true
 		m.turn(r, facility.Failed)
 	}
 }

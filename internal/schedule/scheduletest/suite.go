@@ -411,7 +411,9 @@ func limit(b *bench) {
 	w := b.work("w-limit", 171, Script{Mark: "limit", Hold: true}, 1)
 	w.Members[0].Limit = time.Second
 	b.start(w)
-	b.reaches(w, facility.Failed)
+	if r := b.reaches(w, facility.Failed); !r.TimedOut {
+		b.Errorf("%+v does not say that it ran longer than its limit", r)
+	}
 	if n := b.Alive("limit"); n != 0 {
 		b.Errorf("%d members run after their limit", n)
 	}

@@ -69,6 +69,7 @@ type status struct {
 	Total    int               `json:"total"`
 	ExitCode int               `json:"exit_code"`
 	Message  string            `json:"message"`
+	TimedOut bool              `json:"timed_out"`
 	At       time.Time         `json:"at"`
 }
 
@@ -152,6 +153,7 @@ func reports(nodes map[string][]status) map[uint64]facility.Report {
 				sums[s.Token] = r
 			}
 			r.members, r.total = r.members+s.Members, max(r.total, s.Total)
+			r.TimedOut = r.TimedOut || s.TimedOut
 			if s.At.After(r.At) {
 				r.At = s.At
 			}

@@ -442,6 +442,7 @@ func (f *found) report(ended map[int]job) (r facility.Report, there bool) {
 		ended[n] = j
 		running = true
 		stopped = stopped || j.State == cancelled
+		r.TimedOut = r.TimedOut || j.State == "TIMEOUT"
 		if c := j.code(); c > r.ExitCode {
 			r.ExitCode, r.Message = c, fmt.Sprintf("job %d: %s, %s", j.ID, j.State, j.Reason)
 		}
