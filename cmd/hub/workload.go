@@ -24,7 +24,7 @@ func workloadCommand() *cobra.Command {
 		Use:     "workload",
 		Short:   "What is to run: submit it, see where it runs or why it waits",
 		Example: "  hub workload submit train.yaml\n  hub workload explain w-06h19f7r4z8xf",
-	}, workloadSubmit(r), workloadList(r), workloadShow(r), workloadExplain(r), workloadCancel(r)))
+	}, workloadSubmit(r), workloadList(r), workloadShow(r), workloadExplain(r), workloadEvents(r), workloadCancel(r)))
 }
 
 func workloadSubmit(r *remote) *cobra.Command {

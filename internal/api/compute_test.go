@@ -377,7 +377,7 @@ func TestNobodyPlacesOrSeesBeyondTheRegion(t *testing.T) {
 	jilin.want(403, jilin.do("POST", "/api/v1/workloads", one("there", 1, `, "affinity": {"regions": ["2"]}`)))
 	lease := at(r.body, "lease", "id")
 	beijing.want(404, beijing.do("POST", "/api/v1/reservations:release", fmt.Sprintf(`{"lease": %q}`, lease)))
-	for _, path := range []string{"facilities/changchun-1", "pools/cc1-a100", "workloads/" + id, "workloads/" + id + "/explanation"} {
+	for _, path := range []string{"facilities/changchun-1", "pools/cc1-a100", "workloads/" + id, "workloads/" + id + "/explanation", "workloads/" + id + "/events"} {
 		beijing.want(404, beijing.do("GET", "/api/v1/"+path, ""))
 	}
 	beijing.want(404, beijing.do("DELETE", "/api/v1/workloads/"+id, ""))

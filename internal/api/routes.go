@@ -90,6 +90,7 @@ func (a *API) list() {
 	on(a, get, "/api/v1/workloads/{id}", access.ReadCompute, "查看任务", "Show a workload", a.getWorkload)
 	on(a, del, "/api/v1/workloads/{id}", access.SubmitWorkloads, "取消任务", "Cancel a workload", a.cancelWorkload, status(http.StatusNoContent))
 	on(a, get, "/api/v1/workloads/{id}/explanation", access.ReadCompute, "任务为何在此运行，或为何等待、怎样才能运行", "Say why a workload runs where it does, or why it waits and what would help", a.explainWorkload)
+	on(a, get, "/api/v1/workloads/{id}/events", access.ReadCompute, "任务及其租约的全部变化，按序号", "List all that happened to a workload and its leases, by sequence number", a.listWorkloadEvents)
 	on(a, post, "/api/v1/workloads/{id}/progress", access.SubmitWorkloads, "自行运行任务者上报进展", "Who runs a workload without an engine of the hub says how far it is", a.reportProgress)
 	on(a, post, "/api/v1/reservations", access.SubmitWorkloads, "为自带队列的调度器预留资源", "Reserve capacity for a scheduler that keeps its own queue", a.reserve, status(http.StatusCreated), keyed)
 	on(a, post, "/api/v1/reservations:renew", access.SubmitWorkloads, "续租", "Let a lease end later", a.onLease(minTTL, a.Scheduler.Renew))

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -320,6 +321,34 @@ func (a *API) explainWorkload(ctx context.Context, in *WorkloadID) (*oneWorkload
 		return nil, err
 	}
 	return &oneWorkload{http.StatusOK, etag(r.Version), a.showWorkload(ctx, &r, &d)}, nil
+}
+
+type workloadEvents struct {
+	WorkloadID
+	Paging
+	Since int64 `query:"since" minimum:"0" doc:"only those after this sequence number"`
+}
+
+func (a *API) listWorkloadEvents(ctx context.Context, in *workloadEvents) (*pageOut[eventOut], error) {
+	if _, err := a.workload(ctx, in.ID); err != nil {
+		return nil, err
+	}
+	after, err := in.before()
+	if err != nil {
+		return nil, err
+	}
+	all, more, err := a.Scheduler.EventsOf(ctx, in.ID, max(in.Since, after), in.Limit)
+	if err != nil {
+		return nil, err
+	}
+	out := newPage[eventOut](len(all))
+	for i := range all {
+		out.Body.Items = append(out.Body.Items, showEvent(&all[i]))
+	}
+	if more && len(all) > 0 {
+		out.Body.Next = cursor(strconv.FormatInt(all[len(all)-1].Seq, 10))
+	}
+	return out, nil
 }
 
 func (a *API) cancelWorkload(ctx context.Context, in *WorkloadID) (*nothing, error) {

@@ -175,12 +175,14 @@ type record struct {
 	in  *batch // that writes it; nil: none, it was read
 	// explained is the document of the decision, which nobody but people reads.
 	explained []byte
+	trail     trail
 }
 
 // kept is a record on disk.
 type kept struct {
 	Record   Record // without what follows from the rest
 	Decision []byte
+	Trail    []byte
 }
 
 // counters are the last numbers given; none is given twice.

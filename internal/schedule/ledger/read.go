@@ -25,9 +25,17 @@ func (l *Ledger) newest() *batch {
 // Get returns a workload or a reservation, also one that has ended, as it is on
 // disk.
 func (l *Ledger) Get(ctx context.Context, id string) (Record, error) {
-	num, err := number(id)
+	r, err := l.find(ctx, id)
 	if err != nil {
 		return Record{}, err
+	}
+	return r.whole()
+}
+
+func (l *Ledger) find(ctx context.Context, id string) (*record, error) {
+	num, err := number(id)
+	if err != nil {
+		return nil, err
 	}
 	l.mu.RLock()
 	r := l.live[num]
@@ -38,16 +46,16 @@ func (l *Ledger) Get(ctx context.Context, id string) (Record, error) {
 			err = fmt.Errorf("workload %q %w", id, ErrUnknown)
 		}
 		if err != nil {
-			return Record{}, err
+			return nil, err
 		}
 		r = ended[0]
 	} else if err := l.await(ctx, r.in); err != nil {
-		return Record{}, err
+		return nil, err
 	}
 	if r.ID != id {
-		return Record{}, fmt.Errorf("workload %q %w", id, ErrUnknown)
+		return nil, fmt.Errorf("workload %q %w", id, ErrUnknown)
 	}
-	return r.whole()
+	return r, nil
 }
 
 // whole returns the record with its decision.

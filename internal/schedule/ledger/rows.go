@@ -66,7 +66,7 @@ var documents = sync.Pool{New: func() any { return new([]byte) }}
 
 // appendRecord leaves out what follows from the rest.
 func appendRecord(b []byte, r *record) []byte {
-	k := kept{Record: r.Record, Decision: r.explained}
+	k := kept{Record: r.Record, Decision: r.explained, Trail: r.trail}
 	k.Record.ID, k.Record.First.ID = "", ""
 	k.Record.Leases, k.Record.First.Grants = slices.Clone(r.Leases), slices.Clone(r.First.Grants)
 	for i := range k.Record.Leases {
@@ -84,7 +84,7 @@ func parseRecord(num uint64, doc []byte) (*record, error) {
 	if err := parseDoc(recordForm, doc, &k); err != nil {
 		return nil, fmt.Errorf("record %d: %w", num, err)
 	}
-	r := &record{num: num, Record: k.Record, explained: k.Decision}
+	r := &record{num: num, Record: k.Record, explained: k.Decision, trail: k.Trail}
 	r.ID = reservationID(num)
 	if r.Workload != nil {
 		r.ID = r.Workload.ID

@@ -143,7 +143,7 @@ func (t *txn) find(num uint64) (*record, error) {
 	if old == nil {
 		return nil, fmt.Errorf("workload %q %w, or has ended", workloadID(num), ErrUnknown)
 	}
-	r := &record{Record: old.Record, num: num, explained: old.explained}
+	r := &record{Record: old.Record, num: num, explained: old.explained, trail: old.trail}
 	r.Leases, r.Done = slices.Clone(r.Leases), slices.Clone(r.Done)
 	r.Version++
 	t.stage(r)
@@ -187,10 +187,11 @@ func (t *txn) add() *record {
 	return r
 }
 
-func (t *txn) event(e schedule.Event) {
+func (t *txn) event(e schedule.Event) (seq int64) {
 	t.last.seq++
 	e.Seq, e.At = t.last.seq, t.now
 	t.events = append(t.events, e)
+	return e.Seq
 }
 
 // advance takes a workload to a state, if the state before allows it.
@@ -198,7 +199,7 @@ func (t *txn) advance(r *record, to schedule.State, why *schedule.Reason) error 
 	if !r.State.MayBecome(to) {
 		return fmt.Errorf("workload %q is %s, which %w: it cannot become %s", r.ID, r.State, ErrState, to)
 	}
-	t.event(schedule.Event{Kind: schedule.OfWorkload, Object: r.ID, Tenant: r.Tenant, From: string(r.State), To: string(to), Reason: why})
+	r.trail = r.trail.add(t.event(schedule.Event{Kind: schedule.OfWorkload, Object: r.ID, Tenant: r.Tenant, From: string(r.State), To: string(to), Reason: why}))
 	r.State, r.Since, r.Reason = to, t.now, why
 	return nil
 }
@@ -229,7 +230,7 @@ func (t *txn) turn(r *record, i int, to schedule.LeaseState, why *schedule.Reaso
 	if f := t.l.book.facilities[l.Facility]; f != nil {
 		region = f.Region
 	}
-	t.event(schedule.Event{Kind: schedule.OfLease, Object: l.ID, Tenant: l.Tenant, Region: region, From: string(from), To: string(to), Reason: why, Lease: l.ID, Token: l.Token})
+	r.trail = r.trail.add(t.event(schedule.Event{Kind: schedule.OfLease, Object: l.ID, Tenant: l.Tenant, Region: region, From: string(from), To: string(to), Reason: why, Lease: l.ID, Token: l.Token}))
 	is := *l
 	t.changes = append(t.changes, Change{Lease: &is, From: from, num: r.num})
 	return nil

@@ -44,6 +44,12 @@ func (s *Scheduler) Events(ctx context.Context, since int64, limit int) ([]sched
 	return s.ledger.Events(ctx, since, limit)
 }
 
+// EventsOf returns events of a workload and its leases after a sequence number;
+// see ledger.EventsOf.
+func (s *Scheduler) EventsOf(ctx context.Context, id string, since int64, limit int) (events []schedule.Event, more bool, err error) {
+	return s.ledger.EventsOf(ctx, id, since, limit)
+}
+
 // Capacities are what all pools have and what of it is in use.
 func (s *Scheduler) Capacities() []plan.Capacity {
 	s.mu.Lock()
