@@ -404,6 +404,7 @@ type leaseOut struct {
 	Parts     []assignmentOut `json:"parts,omitempty"`
 	Created   time.Time       `json:"created"`
 	ExpiresAt *time.Time      `json:"expires_at" doc:"null: when it is released"`
+	Output    string          `json:"output,omitempty" doc:"where its members write at the facility; * counts them from 0"`
 }
 
 func showLease(l *schedule.Lease) leaseOut {

@@ -67,6 +67,7 @@ func (a *API) showWorkload(ctx context.Context, r *ledger.Record, d *schedule.De
 	for i := range r.Leases {
 		l := showLease(&r.Leases[i])
 		l.Parts = nil // they are the decision's
+		l.Output = a.Scheduler.Output(&r.Leases[i])
 		if r.Leases[i].State.Live() || r.State.Ended() {
 			parts = append(parts, r.Leases[i].Parts...)
 		}

@@ -145,7 +145,7 @@ func docs() map[string]string {
 		"github.com/songhua-io/hub/internal/schedule/loop.Config.Ledger":               "ledger bounds what is kept.",
 		"github.com/songhua-io/hub/internal/schedule/loop.Config.LostAfter":            "lost_after is how long a facility may not be seen before what runs there is\nfenced and planned anew elsewhere.",
 		"github.com/songhua-io/hub/internal/schedule/loop.Config.Patience":             "patience is how long a gang, or anything large, lets smaller work pass\nbefore capacity is kept for it.",
-		"github.com/songhua-io/hub/internal/schedule/loop.Engine.Directory":            "directory is where work runs there, and where its output goes.",
+		"github.com/songhua-io/hub/internal/schedule/loop.Engine.Directory":            "directory is where work runs there, and where its output goes: LEASE-N.out\nof member N of a lease, counted from 0.",
 		"github.com/songhua-io/hub/internal/schedule/loop.Engine.Facility":             "facility is the id of the facility.",
 		"github.com/songhua-io/hub/internal/schedule/loop.Engine.Kind":                 "kind is slurm.",
 		"github.com/songhua-io/hub/internal/schedule/loop.Engine.Poll":                 "poll is how often the engine is asked what became of work; 0s: every 5s.",

@@ -63,6 +63,13 @@ type Member struct {
 	Limit time.Duration
 }
 
+// Output names the file that a member of a lease writes to, in a directory of the
+// facility, where the engine keeps outputs in files: members are counted from 0,
+// and * stands for all of them.
+func Output(directory, lease, member string) string {
+	return directory + "/" + lease + "-" + member + ".out"
+}
+
 // Report says how far the work of a lease is.
 type Report struct {
 	Lease string

@@ -92,7 +92,8 @@ type Engine struct {
 	// TokenFile holds the token (JWT) of the user; it is read for each request, so
 	// that it may be renewed. Empty for none, by a socket only.
 	TokenFile string `yaml:"token_file"`
-	// Directory is where work runs there, and where its output goes.
+	// Directory is where work runs there, and where its output goes: LEASE-N.out
+	// of member N of a lease, counted from 0.
 	Directory string `yaml:"directory"`
 	// Poll is how often the engine is asked what became of work; 0s: every 5s.
 	Poll time.Duration `yaml:"poll"`

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/songhua-io/hub/internal/schedule"
+	"github.com/songhua-io/hub/internal/schedule/facility"
 	"github.com/songhua-io/hub/internal/schedule/ledger"
 	"github.com/songhua-io/hub/internal/schedule/plan"
 	"github.com/songhua-io/hub/internal/schedule/signal"
@@ -84,6 +85,17 @@ func (s *Scheduler) Ahead(priority int) int {
 // Lease returns a lease that takes capacity, by its token.
 func (s *Scheduler) Lease(ctx context.Context, token uint64) (schedule.Lease, error) {
 	return s.ledger.Lease(ctx, token)
+}
+
+// Output is where the members of a lease write at its facility; empty where that
+// is not known.
+func (s *Scheduler) Output(l *schedule.Lease) string {
+	for _, e := range s.cfg.Engines {
+		if e.Facility == l.Facility && l.Workload != "" {
+			return facility.Output(e.Directory, l.ID, "*")
+		}
+	}
+	return ""
 }
 
 // Try decides about a workload and keeps nothing: where it would go now.

@@ -19,7 +19,7 @@ type Cluster struct {
 	URL string // of slurmrestd, a socket
 
 	t       *testing.T
-	running map[string]func() // ends a program, by its name
+	running map[string]func() // end a program, by its name
 }
 
 // nobody is who jobs run as: slurmrestd refuses to be root.
@@ -76,7 +76,7 @@ func NewCluster(t *testing.T) *Cluster {
 	return c
 }
 
-// Start starts slurmctld, slurmd or slurmrestd, until Kill or the end of the
+// Start starts slurmctld, slurmd or slurmrestd, until Stop or the end of the
 // test. What they knew, they know again.
 func (c *Cluster) Start(name string) {
 	c.t.Helper()
@@ -89,8 +89,9 @@ func (c *Cluster) Start(name string) {
 	}
 }
 
-// Kill ends one as a fault does.
-func (c *Cluster) Kill(name string) {
+// Stop ends one. slurmctld saves what it knows of jobs; killed, it would lose
+// what is younger than some seconds, and with it that a job runs.
+func (c *Cluster) Stop(name string) {
 	c.t.Helper()
 	c.running[name]()
 }
@@ -168,12 +169,15 @@ func (c *Cluster) run(uid uint32, name string, args ...string) {
 	}
 	ended := make(chan struct{})
 	go func() { defer close(ended); _ = cmd.Wait() }()
-	c.running[name] = func() { _ = cmd.Process.Kill(); <-ended }
-	c.t.Cleanup(func() {
+	c.running[name] = func() {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
 		kill := time.AfterFunc(10*time.Second, func() { _ = cmd.Process.Kill() })
 		<-ended
 		kill.Stop()
+	}
+	end := c.running[name]
+	c.t.Cleanup(func() {
+		end()
 		_ = log.Close()
 		if c.t.Failed() {
 			said, _ := os.ReadFile(log.Name())

@@ -7,7 +7,8 @@
 //
 // Slurm forgets jobs MinJobAge after their end. What ended while the hub was
 // down for longer is taken for lost, and runs again; raise MinJobAge above the
-// longest outage. Art. 13
+// longest outage. A slurmctld that is killed forgets jobs that it had not saved,
+// of its last seconds, though they run: they are taken for lost, too. Art. 13
 package slurm
 
 import (
@@ -262,7 +263,7 @@ func (e *Engine) wanted(w facility.Work) ([]submission, error) {
 		env["SONGHUA_WORKLOAD"], env["SONGHUA_TASK"], env["SONGHUA_INDEX"] = w.Workload, m.Task, strconv.Itoa(m.Index)
 		r := request{
 			Name: e.name(tag{w.Lease, w.Token, n, len(w.Members)}), Comment: w.Workload, Partition: p.Partition,
-			Directory: e.cfg.Directory, Output: e.cfg.Directory + "/" + w.Lease + "-" + strconv.Itoa(n) + ".out", Environment: env, Hold: true, Tasks: 1,
+			Directory: e.cfg.Directory, Output: facility.Output(e.cfg.Directory, w.Lease, strconv.Itoa(n)), Environment: env, Hold: true, Tasks: 1,
 			CPUs: up(m.Use[schedule.CPUMilli], 1000), MemoryMiB: m.Use[schedule.MemoryMiB],
 		}
 		if n := len(m.Devices); n > 0 {
