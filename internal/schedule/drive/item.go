@@ -220,6 +220,9 @@ func (s *site) each(ctx context.Context, i *item, l schedule.Lease, request stri
 		bounded, cancel := context.WithTimeout(ctx, patient)
 		err := ask(bounded, e.Engine, part)
 		cancel()
+		if ctx.Err() != nil { // the hub ends, and the engine has not failed
+			return ctx.Err()
+		}
 		s.d.calls.WithLabelValues(request, outcome(err)).Inc()
 		if err != nil {
 			errs = append(errs, err)

@@ -230,7 +230,10 @@ func (s *site) judge(ctx context.Context) time.Duration {
 
 // lose fences the facility. One that is not declared any more has no leases.
 func (s *site) lose(ctx context.Context, f schedule.Facility, dark time.Duration) error {
-	if err := s.d.deps.Ledger().Fence(ctx, s.id); err != nil && !errors.Is(err, ledger.ErrUnknown) {
+	if err := s.d.deps.Ledger().Fence(ctx, s.id); err != nil {
+		if errors.Is(err, ledger.ErrUnknown) {
+			return nil
+		}
 		return err
 	}
 	s.d.mu.Lock()
