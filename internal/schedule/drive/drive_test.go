@@ -31,6 +31,14 @@ type world struct {
 	begun  time.Time
 }
 
+// deaf is an engine that never answers who asks it to start.
+type deaf struct{ *scheduletest.Memory }
+
+func (deaf) Start(ctx context.Context, _ facility.Work) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
 const dark, patience = 5 * time.Minute, 10 * time.Minute
 
 // run makes a world of facilities with one node of four CPUs each.
@@ -47,10 +55,14 @@ func run(t *testing.T, ids []string, test func(*world)) {
 		w.Driver = New(Deps{
 			Ledger: func() *ledger.Ledger { return w.ledger }, Dark: dark, Patience: patience, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(),
 			Engines: func(id string, _ schedule.Engine) facility.Engine {
-				if m := w.rooms[id]; m != nil {
+				switch m := w.rooms[id]; {
+				case m == nil:
+					return nil
+				case id == "deaf":
+					return deaf{m}
+				default:
 					return m
 				}
-				return nil
 			},
 		})
 		w.ledger, err = ledger.Open(t.Context(), ledger.DefaultConfig(), ledger.Deps{Records: db, Log: slog.New(slog.DiscardHandler), Clock: time.Now, Metrics: prometheus.NewRegistry(), Applied: w.Follow})
@@ -277,13 +289,14 @@ func TestAFacilityThatIsNotDeclaredAnyMoreIsNotWatched(t *testing.T) {
 // failed.
 func TestWhatWasAskedIsCountedByHowItEnded(t *testing.T) {
 	var calls *prometheus.CounterVec
-	run(t, []string{"a", "b", "c"}, func(w *world) {
+	run(t, []string{"a", "b", "c", "deaf"}, func(w *world) {
 		calls = w.calls
+		w.submit("unheard", schedule.GangNone, "deaf")
 		w.submit("one", schedule.GangNone, "a")
 		w.submit("gang", schedule.GangAll, "a", "b")
 		w.rooms["c"].Refuse(fmt.Errorf("no: %w", facility.ErrRefused))
 		w.submit("no", schedule.GangNone, "c")
-		w.pass(time.Minute)
+		w.pass(patient / 2)
 	})
 	for labels, want := range map[[2]string]float64{{"start", "done"}: 3, {"hold", "done"}: 2, {"start", "refused"}: 1, {"stop", "done"}: 1, {"start", "failed"}: 0, {"hold", "failed"}: 0} {
 		if got := testutil.ToFloat64(calls.WithLabelValues(labels[0], labels[1])); got != want {
