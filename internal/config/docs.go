@@ -143,7 +143,7 @@ func docs() map[string]string {
 		"github.com/songhua-io/hub/internal/schedule/loop.Config.Engines":              "engines are those of facilities that the hub itself speaks to.",
 		"github.com/songhua-io/hub/internal/schedule/loop.Config.Hold":                 "hold is how long a promise waits for the work to begin.",
 		"github.com/songhua-io/hub/internal/schedule/loop.Config.Ledger":               "ledger bounds what is kept.",
-		"github.com/songhua-io/hub/internal/schedule/loop.Config.LostAfter":            "lost_after is how long a facility may not be seen before what runs there is\nfenced and planned anew elsewhere.",
+		"github.com/songhua-io/hub/internal/schedule/loop.Config.LostAfter":            "lost_after is how long a facility may not be seen before what runs there is\nfenced and planned anew elsewhere. It is below hold.",
 		"github.com/songhua-io/hub/internal/schedule/loop.Config.Patience":             "patience is how long a gang, or anything large, lets smaller work pass\nbefore capacity is kept for it.",
 		"github.com/songhua-io/hub/internal/schedule/loop.Engine.Directory":            "directory is where work runs there, and where its output goes: LEASE-N.out\nof member N of a lease, counted from 0.",
 		"github.com/songhua-io/hub/internal/schedule/loop.Engine.Facility":             "facility is the id of the facility.",

@@ -313,6 +313,11 @@ func TestEnginesThatCannotBeReachedAreFaults(t *testing.T) {
 	if c.Engines = []Engine{good, good}; len(c.Check("schedule")) != 1 {
 		t.Errorf("two of one facility: %v", c.Check("schedule"))
 	}
+	c = DefaultConfig()
+	c.Hold = c.LostAfter
+	if errs := c.Check("schedule"); len(errs) != 1 || !strings.Contains(errs[0].Error(), "schedule.lost_after") {
+		t.Errorf("promises that expire before their facility is lost: %v", errs)
+	}
 }
 
 func TestAGangOfWhichOneFacilityRefusesIsStopped(t *testing.T) {

@@ -47,7 +47,7 @@ type Config struct {
 	// before capacity is kept for it.
 	Patience time.Duration `yaml:"patience"`
 	// LostAfter is how long a facility may not be seen before what runs there is
-	// fenced and planned anew elsewhere.
+	// fenced and planned anew elsewhere. It is below hold.
 	LostAfter time.Duration `yaml:"lost_after"`
 	// Engines are those of facilities that the hub itself speaks to.
 	Engines []Engine `yaml:"engines"`
@@ -67,6 +67,9 @@ func (c Config) Check(path string) []strict.Error {
 		strict.AtLeast(path, "patience", c.Patience, 0),
 		strict.AtLeast(path, "lost_after", c.LostAfter, time.Second),
 	)
+	if c.Hold >= time.Second && c.LostAfter >= c.Hold {
+		errs = append(errs, strict.Fault(path, "lost_after", "%v is not below hold, %v: what is promised at a facility that is dark would expire before it is planned anew", c.LostAfter, c.Hold))
+	}
 	seen := map[string]bool{}
 	for i, e := range c.Engines {
 		if seen[e.Facility+" "+e.Kind] {
