@@ -41,6 +41,13 @@ var table = []rule{
 		reason: "frames are bits in, values out; both programs and the road view use it"},
 	{of: "internal/codec/v2x/gen", reason: "a generator is a program of its own"},
 
+	{of: "internal/personal", never: slices.Concat(noIO, everybodys), pure: true,
+		reason: "text in, what names a person out; every door to people's eyes may ask it"},
+	{of: "internal/road", never: slices.Concat(noIO, everybodys), pure: true,
+		reason: "the nouns of the road depend on no form that they come in"},
+	{of: "internal/road/dialect", own: []string{"internal/codec/v2x", "internal/config/strict", "internal/personal", "internal/road"}, never: slices.Concat(noSQL, noWeb, everybodys),
+		reason: "what units send becomes nouns without knowing who asks"},
+
 	{of: "internal/quota", never: slices.Concat(noSQL, noWeb, []string{"os", "log"}), pure: true,
 		reason: "quotas decide and keep count; whose they are, and when, they are told"},
 
@@ -215,7 +222,7 @@ var libraries = []struct {
 	{"golang.org/x/net", []string{"internal/ingest/coap"}},
 	{"golang.org/x/oauth2", []string{"internal/login"}},
 	{"golang.org/x/sys", []string{"internal/edge/spool", "internal/edge/source/udp", "internal/edge/work", "internal/ingest/coap", "internal/store/local", "internal/store/volume"}},
-	{"golang.org/x/text", []string{"internal/model"}}, // jsonschema prints in a language
+	{"golang.org/x/text", []string{"internal/model", "internal/road/dialect"}}, // jsonschema prints in a language; GBK
 	{"golang.org/x/time", []string{"internal/authority", "internal/simulate"}},
 	{"google.golang.org/protobuf", []string{"internal/codec", "internal/ingest/http"}},
 	{"modernc.org/sqlite", []string{"internal/records"}},
