@@ -155,6 +155,7 @@ var table = []rule{
 		reason: "the agent is a client of the hub and shares only the nouns, the formats and the reader of configs"},
 
 	{of: "internal/simulate", own: []string{"internal/client"}, never: noSQL, reason: "the simulator is a client like any other"},
+	{of: "internal/simulate/roads", own: []string{"internal/codec/v2x"}, never: slices.Concat(noSQL, noWeb), reason: "a play of the road sends frames, and knows of nobody who reads them"},
 	{of: "internal/simulate/load", never: noSQL, reason: "the load generator writes what it sends itself, so that it shares no fault with the hub"},
 	{of: "internal/progress", never: noWeb, reason: "a line at a terminal"},
 	{of: "internal/cli", reason: "help and completion of any program"},
