@@ -320,38 +320,6 @@ func TestEnginesThatCannotBeReachedAreFaults(t *testing.T) {
 	}
 }
 
-func TestAGangOfWhichOneFacilityRefusesIsStopped(t *testing.T) {
-	near, far := scheduletest.NewMemory(scheduletest.Faults{}), scheduletest.NewMemory(scheduletest.Faults{})
-	far.Refuse(fmt.Errorf("closed: %w", facility.ErrRefused))
-	r := openWith(t, file(t), agents(map[string]facility.Engine{"near": near, "far": far}))
-	r.declare("near", 1, schedule.EngineAgent)
-	r.declare("far", 1, schedule.EngineAgent)
-	a := r.submit(work("gang", 1, script(scheduletest.Script{Mark: "gang", Hold: true}), func(w *schedule.Workload) {
-		w.Gang, w.Shape = schedule.GangAll, schedule.OnePerFacility
-		w.Tasks[0].Min, w.Tasks[0].Max = 2, 2
-	}))
-	if len(a.Grants) != 2 {
-		t.Fatalf("%d leases, want 2", len(a.Grants))
-	}
-	first := map[uint64]bool{a.Grants[0].Token: true, a.Grants[1].Token: true}
-	r.until("other leases", func() bool {
-		got, err := r.Get(t.Context(), a.ID)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return len(got.Leases) > 0 && !first[got.Leases[len(got.Leases)-1].Token]
-	})
-	far.Refuse(nil)
-	r.until("both members", func() bool { return near.Alive("gang") == 1 && far.Alive("gang") == 1 })
-	near.Release("gang")
-	far.Release("gang")
-	r.reaches(a.ID, schedule.Succeeded)
-	r.free()
-	if n := far.Began("gang"); n != 1 {
-		t.Errorf("%d runs where it was refused before, want 1", n)
-	}
-}
-
 func TestWhatRunsLongerThanItsLimitIsEndedAndSaysSo(t *testing.T) {
 	m := scheduletest.NewMemory(scheduletest.Faults{})
 	r := openWith(t, file(t), agents(map[string]facility.Engine{"here": m}))
