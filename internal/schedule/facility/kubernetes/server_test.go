@@ -173,12 +173,20 @@ func (s *server) create(w http.ResponseWriter, list string, o object) {
 	case s.objects[path] != nil:
 		failure(w, http.StatusConflict, "AlreadyExists")
 		return
-	case len(containers) > 0 && text(containers[0].(object), "image") == "invalid":
+	case len(containers) > 0 && !valid(containers[0].(object)):
 		failure(w, http.StatusUnprocessableEntity, "Invalid")
 		return
 	}
 	meta["uid"], meta["creationTimestamp"] = fmt.Sprintf("uid-%d", s.version+1), time.Now().UTC().Format(time.RFC3339)
 	answer(w, http.StatusCreated, s.put(path, o))
+}
+
+// valid is one rule of many: variables have names of ASCII.
+func valid(container object) bool {
+	env, _ := container["env"].([]any)
+	return !slices.ContainsFunc(env, func(e any) bool {
+		return strings.ContainsFunc(text(e.(object), "name"), func(r rune) bool { return r > 126 })
+	})
 }
 
 func (s *server) update(w http.ResponseWriter, path string, status bool, was, o object) {
