@@ -100,6 +100,10 @@ func (n *node) pod(ctx context.Context, p *core.Pod) error {
 		return n.api.pods.Delete(ctx, p.Name, meta.DeleteOptions{GracePeriodSeconds: new(int64(0)), Preconditions: &meta.Preconditions{UID: &p.UID}})
 	case ended:
 		return nil
+	case p.Spec.NodeName == "":
+		// A pod of no node is deleted without waiting for anybody.
+		return n.api.pods.GetClient().Post().Namespace(p.Namespace).Resource("pods").Name(p.Name).SubResource("binding").
+			Body(&core.Binding{ObjectMeta: meta.ObjectMeta{Name: p.Name, Namespace: p.Namespace}, Target: core.ObjectReference{Kind: "Node", Name: "n1"}}).Do(ctx).Error()
 	case run == nil:
 		run, err := begin(&p.Spec.Containers[0])
 		if err != nil {
@@ -214,7 +218,7 @@ func conclude(j *batch.Job, how batch.JobConditionType, why string) {
 
 func (c controller) create(ctx context.Context, j *batch.Job) error {
 	p := &core.Pod{ObjectMeta: *j.Spec.Template.ObjectMeta.DeepCopy(), Spec: j.Spec.Template.Spec}
-	p.Name = j.Name + "-x"
+	p.Name, p.Spec.NodeName = j.Name+"-x", "n1"
 	p.Labels[batch.JobNameLabel] = j.Name
 	_, err := c.api.pods.Create(ctx, p, meta.CreateOptions{})
 	return err

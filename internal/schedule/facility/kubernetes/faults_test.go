@@ -6,6 +6,8 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -20,6 +22,8 @@ import (
 	core "k8s.io/api/core/v1"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"go.yaml.in/yaml/v3"
 
 	"github.com/songhua-io/hub/internal/schedule"
 	"github.com/songhua-io/hub/internal/schedule/facility"
@@ -248,6 +252,11 @@ func TestAStartThatWasBrokenOffIsFinished(t *testing.T) {
 			}
 			return
 		}
+		// When this one has ended, what there is to say of the other was said.
+		if err := e.Start(t.Context(), work(uint64(200+n), shell(t, "true"), m)); err != nil {
+			t.Fatal(err)
+		}
+		reaches(t, said, uint64(200+n), facility.Succeeded)
 		if r := last(said(), w.Token); r.State != "" {
 			t.Errorf("%d: %+v is said of a start that was broken off", n, r)
 		}
@@ -421,13 +430,16 @@ func TestWhatIsOldIsTakenAway(t *testing.T) {
 	said := watched(t, e)
 	m := scheduletest.Anywhere("here", "main")
 	ended, runs := work(1, shell(t, "true"), m), work(2, shell(t, "sleep 600"), m)
-	for _, w := range []facility.Work{ended, runs} {
+	for _, w := range []facility.Work{ended, runs, work(3, shell(t, "sleep 600"), m)} {
 		if err := e.Start(t.Context(), w); err != nil {
 			t.Fatal(err)
 		}
 	}
 	reaches(t, said, 1, facility.Succeeded)
 	reaches(t, said, 2, facility.Running)
+	if err := e.Stop(t.Context(), facility.Work{Workload: "w-3", Lease: "l-3", Token: 3}); err != nil {
+		t.Fatal(err)
+	}
 	sweep := func(later time.Duration) (jobs, marks int) {
 		t.Helper()
 		v := newView(func(facility.Report) {})
@@ -449,14 +461,48 @@ func TestWhatIsOldIsTakenAway(t *testing.T) {
 		}
 		return jobs, marks
 	}
-	if jobs, marks := sweep(KeepJobs - time.Minute); jobs != 2 || marks != 2 {
+	if jobs, marks := sweep(KeepJobs - time.Minute); jobs != 2 || marks != 3 {
 		t.Errorf("%d jobs, %d marks, want all", jobs, marks)
 	}
-	if jobs, marks := sweep(KeepJobs + time.Minute); jobs != 1 || marks != 2 {
+	if jobs, marks := sweep(KeepJobs + time.Minute); jobs != 1 || marks != 3 {
 		t.Errorf("%d jobs, %d marks, want the one that runs, and all marks", jobs, marks)
 	}
 	if jobs, marks := sweep(KeepMarks + time.Minute); jobs != 1 || marks != 0 {
 		t.Errorf("%d jobs, %d marks, want the one that runs, and no mark", jobs, marks)
+	}
+	// By now everything was asked that is ever asked.
+	s.mu.Lock()
+	asked := slices.Sorted(maps.Keys(s.asked))
+	s.mu.Unlock()
+	if allowed := rights(t); !slices.Equal(asked, allowed) {
+		t.Errorf("asked was %q, and deploy/kubernetes/engine.yaml allows %q", asked, allowed)
+	}
+}
+
+// rights are the verbs and resources of the role in deploy/kubernetes.
+func rights(t *testing.T) (all []string) {
+	t.Helper()
+	file, err := os.Open("../../../../deploy/kubernetes/engine.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close() //nolint:errcheck // it is read only
+	for d := yaml.NewDecoder(file); ; {
+		var o struct {
+			Kind  string
+			Rules []struct{ Resources, Verbs []string }
+		}
+		if err := d.Decode(&o); errors.Is(err, io.EOF) {
+			slices.Sort(all)
+			return all
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range o.Rules {
+			for _, v := range r.Verbs {
+				all = append(all, v+" "+strings.Join(r.Resources, ","))
+			}
+		}
 	}
 }
 

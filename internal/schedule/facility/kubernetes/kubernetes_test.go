@@ -57,7 +57,9 @@ func small(t *testing.T) (*server, Config) {
 	t.Helper()
 	s := newServer(t)
 	c := Config{Facility: "here", URL: s.URL, Namespace: "songhua"}
-	a, err := newAPI(c)
+	theirs := c
+	theirs.URL += played
+	a, err := newAPI(theirs)
 	if err != nil {
 		t.Fatal(err)
 	}

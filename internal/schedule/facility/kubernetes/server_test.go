@@ -31,7 +31,7 @@ type server struct {
 	first   int           // changes before this version are not kept
 	more    chan struct{} // closes when something changes
 	deny    func(r *http.Request) (status int, reason string)
-	asked   []string // methods and paths
+	asked   map[string]bool // verbs and resources, but for those who play the cluster
 }
 
 type object = map[string]any
@@ -45,7 +45,7 @@ type change struct {
 
 func newServer(t *testing.T) *server {
 	t.Helper()
-	s := &server{objects: map[string]object{}, more: make(chan struct{}), deny: func(*http.Request) (int, string) { return 0, "" }}
+	s := &server{objects: map[string]object{}, asked: map[string]bool{}, more: make(chan struct{}), deny: func(*http.Request) (int, string) { return 0, "" }}
 	s.Server = httptest.NewServer(s)
 	t.Cleanup(func() {
 		s.CloseClientConnections()
@@ -104,9 +104,25 @@ func failure(w http.ResponseWriter, status int, reason string) {
 	answer(w, status, object{"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": reason, "code": status, "message": reason + " by the test's server"})
 }
 
+// played is the prefix of paths for those who play the cluster.
+const played = "/played"
+
+// verb is what a request does, in the words of RBAC.
+func verb(r *http.Request, list, path string) string {
+	verbs := map[string]string{http.MethodPost: "create", http.MethodPut: "update", http.MethodPatch: "patch", http.MethodDelete: "delete", http.MethodGet: "list"}
+	resource := list[strings.LastIndex(list, "/")+1:]
+	switch {
+	case r.URL.Query().Get("watch") != "":
+		return "watch " + resource
+	case r.Method == http.MethodGet && path != "":
+		return "get " + resource
+	}
+	return verbs[r.Method] + " " + resource
+}
+
 // split takes a path apart: of the list, and of the object in it.
 func split(r *http.Request) (list, path string, status bool) {
-	p := strings.TrimPrefix(r.URL.Path, "/")
+	p := strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, played), "/")
 	path, status = strings.CutSuffix(p, "/status")
 	parts := strings.Split(path, "/")
 	i := slices.Index(parts, "namespaces")
@@ -120,7 +136,9 @@ func split(r *http.Request) (list, path string, status bool) {
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	list, path, status := split(r)
 	s.mu.Lock()
-	s.asked = append(s.asked, r.Method+" "+r.URL.Path)
+	if !strings.HasPrefix(r.URL.Path, played) {
+		s.asked[verb(r, list, path)] = true
+	}
 	code, reason := s.deny(r)
 	s.mu.Unlock()
 	if code != 0 {
@@ -260,6 +278,7 @@ func (s *server) list(w http.ResponseWriter, r *http.Request, list string) {
 // forget lets no watch begin, or go on, from a version before this one.
 func (s *server) forget() {
 	s.mu.Lock()
+	s.version++
 	s.changes, s.first = nil, s.version+1
 	close(s.more)
 	s.more = make(chan struct{})
