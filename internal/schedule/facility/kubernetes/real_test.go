@@ -36,7 +36,7 @@ type real struct {
 	dir, url, etcd string
 }
 
-var versionLine = regexp.MustCompile(`(?m)^require k8s\.io/kubernetes (v\S+)$`)
+var versionLine = regexp.MustCompile(`(?m)^\tk8s\.io/kubernetes (v\S+)`)
 
 // programs are where scripts/install-kubernetes puts them. They take too long to
 // build for every run of the tests: this is the one that skips with CI=true.
@@ -48,7 +48,7 @@ func programs(t *testing.T) string {
 	}
 	version := versionLine.FindSubmatch(mod)
 	if version == nil {
-		t.Fatal("tools/kubernetes/go.mod requires no k8s.io/kubernetes on a line of its own")
+		t.Fatal("tools/kubernetes/go.mod requires no k8s.io/kubernetes")
 	}
 	missing := ""
 	cache, err := os.UserCacheDir()
