@@ -37,6 +37,9 @@ var table = []rule{
 		reason: "the nouns depend on the standard library only, so that everything may depend on them"},
 	{of: "internal/codec", own: []string{"internal/telemetry"}, never: slices.Concat(noIO, everybodys), pure: true,
 		reason: "a codec is bytes in, samples out, and knows of no device but the one it is told"},
+	{of: "internal/codec/v2x", never: slices.Concat(noIO, everybodys), pure: true,
+		reason: "frames are bits in, values out; both programs and the road view use it"},
+	{of: "internal/codec/v2x/gen", reason: "a generator is a program of its own"},
 
 	{of: "internal/quota", never: slices.Concat(noSQL, noWeb, []string{"os", "log"}), pure: true,
 		reason: "quotas decide and keep count; whose they are, and when, they are told"},
@@ -156,7 +159,7 @@ var table = []rule{
 	{of: "internal/archtest", reason: "reads source text"},
 
 	{of: "client", never: slices.Concat(noSQL, everybodys, []string{"github.com", "golang.org"}), reason: "programs of others import it, and nothing of ours with it"},
-	{of: "cmd/hub", own: []string{"internal/audit", "internal/cli", "internal/client", "internal/config", "internal/edge", "internal/hub", "internal/model", "internal/simulate", "internal/simulate/load", "internal/telemetry"}, never: noSQL,
+	{of: "cmd/hub", own: []string{"internal/audit", "internal/cli", "internal/client", "internal/codec/v2x", "internal/config", "internal/edge", "internal/hub", "internal/model", "internal/simulate", "internal/simulate/load", "internal/telemetry"}, never: noSQL,
 		reason: "a command speaks to a hub by its API, or runs one"},
 	{of: "cmd/edge-agent", own: []string{"internal/cli", "internal/edge", "internal/edge/spool", "internal/simulate"}, never: noSQL,
 		reason: "the agent stays small"},
