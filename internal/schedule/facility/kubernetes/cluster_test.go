@@ -24,7 +24,6 @@ type node struct {
 type process struct {
 	cmd  *exec.Cmd
 	done chan struct{}
-	told core.PodPhase
 }
 
 // loop does something until the test ends. What failed is tried again, as what

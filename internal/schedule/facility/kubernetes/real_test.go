@@ -67,7 +67,7 @@ func programs(t *testing.T) string {
 	case *required:
 		t.Fatalf("missing:%s; run scripts/install-kubernetes and scripts/install-test-tools", missing)
 	}
-	t.Skipf("NOT TESTED against a real Kubernetes; missing:%s. `make test-kubernetes` builds it once, in about ten minutes, and then every `make test` runs this", missing)
+	t.Skipf("NOT TESTED against a real Kubernetes; missing:%s. `make test-kubernetes` builds it once, in about half an hour, and then every `make test` runs this", missing)
 	return ""
 }
 
