@@ -34,6 +34,7 @@ var required = flag.Bool("kubernetes.required", false, "fail where the programs 
 // needs a container runtime and root.
 type real struct {
 	dir, url, etcd string
+	running        []chan struct{} // each closes when a program has ended
 }
 
 var versionLine = regexp.MustCompile(`(?m)^\tk8s\.io/kubernetes (v\S+)`)
@@ -86,29 +87,68 @@ func port(t *testing.T) string {
 // of deploy/kubernetes/engine.yaml.
 const admin, hub = "token-of-admin", "token-of-hub"
 
+// tries are how often servers are started: between choosing a port and using it
+// somebody else may.
+const tries = 4
+
 func newReal(t *testing.T) *real {
 	t.Helper()
 	bin := programs(t)
+	for range tries {
+		r := startReal(t, bin)
+		if r.serves(t) {
+			r.finish(t, bin)
+			return r
+		}
+	}
+	t.Fatalf("the servers have ended %d times before they served", tries)
+	return nil
+}
+
+func startReal(t *testing.T, bin string) *real {
+	t.Helper()
 	r := &real{dir: t.TempDir(), url: "https://127.0.0.1:" + port(t), etcd: "http://127.0.0.1:" + port(t)}
 	r.write(t, "tokens", admin+",admin,1,system:masters\n"+hub+",system:serviceaccount:songhua:songhua-hub,2,\n")
 	r.write(t, admin, admin)
 	r.write(t, hub, hub)
 	r.write(t, "key", key(t))
-	r.run(t, "etcd", "--data-dir", r.dir+"/etcd", "--listen-client-urls", r.etcd, "--advertise-client-urls", r.etcd, "--listen-peer-urls", "http://127.0.0.1:"+port(t), "--log-level", "warn")
+	r.run(t, "etcd", "--data-dir", r.dir+"/etcd", "--listen-client-urls", r.etcd, "--advertise-client-urls", r.etcd, "--listen-peer-urls", "http://127.0.0.1:0", "--log-level", "warn")
 	r.run(t, bin+"/kube-apiserver", "--bind-address=127.0.0.1", "--secure-port="+r.url[strings.LastIndex(r.url, ":")+1:], "--cert-dir="+r.dir, "--etcd-servers="+r.etcd,
 		"--endpoint-reconciler-type=none", "--authorization-mode=RBAC", "--token-auth-file="+r.dir+"/tokens", "--anonymous-auth=false",
 		// Nobody makes the service accounts of namespaces here.
 		"--disable-admission-plugins=ServiceAccount",
 		"--service-account-issuer=https://test", "--service-account-key-file="+r.dir+"/key", "--service-account-signing-key-file="+r.dir+"/key")
+	return r
+}
+
+// serves waits for the API server; false when one of the programs has ended.
+func (r *real) serves(t *testing.T) (ok bool) {
+	t.Helper()
 	r.until(t, "the API server", func() bool {
+		for _, p := range r.running {
+			select {
+			case <-p:
+				return true
+			default:
+			}
+		}
+		if _, err := os.Stat(r.dir + "/apiserver.key"); err != nil {
+			return false // which is written after the certificate
+		}
 		_, err := r.client(t, admin).podsOf(t.Context(), "")
-		return err == nil
+		ok = err == nil
+		return ok
 	})
+	return ok
+}
+
+// finish starts what needs an API server, and makes the namespace.
+func (r *real) finish(t *testing.T, bin string) {
+	t.Helper()
 	r.write(t, "config", fmt.Sprintf(`{"apiVersion":"v1","kind":"Config","current-context":"c","contexts":[{"name":"c","context":{"cluster":"c","user":"u"}}],
 "clusters":[{"name":"c","cluster":{"server":%q,"certificate-authority":%q}}],"users":[{"name":"u","user":{"token":%q}}]}`, r.url, r.dir+"/apiserver.crt", admin))
 	r.run(t, bin+"/kube-controller-manager", "--kubeconfig="+r.dir+"/config", "--controllers=job-controller,garbage-collector-controller", "--leader-elect=false", "--secure-port=0")
 	r.apply(t, "../../../../deploy/kubernetes/engine.yaml")
-	return r
 }
 
 func key(t *testing.T) string {
@@ -136,10 +176,8 @@ func (r *real) config(token string) Config {
 	return Config{Facility: "here", URL: r.url, TokenFile: filepath.Join(r.dir, token), CAFile: r.dir + "/apiserver.crt", Namespace: "songhua"}
 }
 
-// client is nil until the API server has made its certificate.
 func (r *real) client(t *testing.T, token string) *api {
 	t.Helper()
-	r.until(t, "the certificate", func() bool { _, err := os.Stat(r.dir + "/apiserver.crt"); return err == nil })
 	a, err := newAPI(r.config(token))
 	if err != nil {
 		t.Fatal(err)
@@ -160,10 +198,16 @@ func (r *real) run(t *testing.T, path string, args ...string) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	ended := make(chan struct{})
+	r.running = append(r.running, ended)
+	go func() {
+		_ = cmd.Wait()
+		close(ended)
+	}()
 	t.Cleanup(func() {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
 		kill := time.AfterFunc(5*time.Second, func() { _ = cmd.Process.Kill() })
-		_ = cmd.Wait()
+		<-ended
 		kill.Stop()
 		_ = log.Close()
 		if t.Failed() {
@@ -175,7 +219,7 @@ func (r *real) run(t *testing.T, path string, args ...string) {
 
 func (r *real) until(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	for !is() {
 		select {
