@@ -3,7 +3,7 @@
 GO ?= go
 ROUNDS ?= 30
 
-.PHONY: build demo test test-tools short race fuzz lint generate cross bench crash vuln
+.PHONY: build demo test test-tools test-kubernetes short race fuzz lint generate cross bench crash vuln
 
 build: ## both programs, static, in bin/
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w" -o bin/ ./cmd/...
@@ -20,6 +20,10 @@ short: ## the tests that need nothing but Go
 
 test-tools: ## Debian packages that the tests talk to
 	scripts/install-test-tools
+
+test-kubernetes: test-tools ## the engine with a real kube-apiserver, which is built once: nightly
+	scripts/install-kubernetes
+	$(GO) test ./internal/schedule/facility/kubernetes -count 1 -v -timeout 20m -run TestRealKubernetes -kubernetes.required
 
 race: ## the race detector over everything that is concurrent
 	$(GO) test -short -race -timeout 20m ./internal/... ./cmd/...

@@ -109,6 +109,8 @@ var table = []rule{
 		reason: "an engine knows of no other, and how its orders reach devices is told to it"},
 	{of: "internal/schedule/facility/fence", own: []string{"internal/schedule/facility"}, never: slices.Concat(noSQL, noWeb),
 		reason: "what an engine was asked is remembered without knowing which engine it is"},
+	{of: "internal/schedule/facility/kubernetes", own: []string{"internal/schedule", "internal/schedule/facility"}, never: noSQL,
+		reason: "an engine runs what it is handed and knows of nobody who promised it"},
 	{of: "internal/schedule/facility/slurm", own: []string{"internal/schedule", "internal/schedule/facility", "internal/schedule/facility/fence"}, never: noSQL,
 		reason: "an engine runs what it is handed and knows of nobody who promised it"},
 	{of: "internal/schedule/drive", own: []string{"internal/schedule", "internal/schedule/ledger", "internal/schedule/facility", "internal/edge/backoff"}, never: slices.Concat(noWeb, noSQL),
@@ -135,7 +137,7 @@ var table = []rule{
 	{of: "internal/hub", never: noSQL, reason: "the assembly knows the parts of the hub, and none of its clients",
 		own: []string{"internal/access", "internal/api", "internal/audit", "internal/authority", "internal/command", "internal/config", "internal/enrolment", "internal/ingest", "internal/ingest/mqtt",
 			"internal/ingest/coap", "internal/ingest/http", "internal/ingest/desk", "internal/login", "internal/model", "internal/query", "internal/quota", "internal/records", "internal/registry",
-			"internal/schedule", "internal/schedule/facility", "internal/schedule/facility/agent", "internal/schedule/facility/slurm", "internal/schedule/ledger", "internal/schedule/loop", "internal/schedule/plan", "internal/schedule/signal", "internal/store", "internal/store/local", "internal/store/volume", "internal/telemetry", "internal/twin", "internal/web"}},
+			"internal/schedule", "internal/schedule/facility", "internal/schedule/facility/agent", "internal/schedule/facility/kubernetes", "internal/schedule/facility/slurm", "internal/schedule/ledger", "internal/schedule/loop", "internal/schedule/plan", "internal/schedule/signal", "internal/store", "internal/store/local", "internal/store/volume", "internal/telemetry", "internal/twin", "internal/web"}},
 
 	{of: "internal/edge/spool", never: slices.Concat(everybodys, []string{"net", "database"}), reason: "the spool keeps opaque blocks on disk"},
 	{of: "internal/edge/backoff", never: []string{"net", "database"}, reason: "a pause before the next try knows nothing of what is tried"},
@@ -226,5 +228,7 @@ var libraries = []struct {
 	{"golang.org/x/text", []string{"internal/model", "internal/road/dialect"}}, // jsonschema prints in a language; GBK
 	{"golang.org/x/time", []string{"internal/authority", "internal/simulate"}},
 	{"google.golang.org/protobuf", []string{"internal/codec", "internal/ingest/http"}},
+	{"k8s.io", []string{"internal/schedule/facility/kubernetes"}},
+	{"k8s.io/client-go/kubernetes", []string{"nowhere: every group of the API, for the two that are used"}},
 	{"modernc.org/sqlite", []string{"internal/records"}},
 }

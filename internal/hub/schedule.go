@@ -3,11 +3,13 @@ package hub
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 
 	"github.com/songhua-io/hub/internal/schedule"
 	"github.com/songhua-io/hub/internal/schedule/facility"
+	"github.com/songhua-io/hub/internal/schedule/facility/kubernetes"
 	"github.com/songhua-io/hub/internal/schedule/facility/slurm"
 	"github.com/songhua-io/hub/internal/schedule/loop"
 )
@@ -24,8 +26,8 @@ func (h *hub) runSchedule(ctx context.Context) (err error) {
 			switch {
 			case kind == schedule.EngineAgent:
 				return h.fleet.Engine(id)
-			case kind == schedule.EngineSlurm && engines[id] != nil:
-				return engines[id]
+			case engines[engineAt{id, kind}] != nil:
+				return engines[engineAt{id, kind}]
 			}
 			return nil
 		}})
@@ -39,23 +41,41 @@ func (h *hub) runSchedule(ctx context.Context) (err error) {
 // enginesDir holds what engines remember, in the data directory.
 const enginesDir = "engines"
 
-// openEngines makes the engines that the hub itself speaks to, by facility.
-func (h *hub) openEngines() (map[string]*slurm.Engine, error) {
-	all := map[string]*slurm.Engine{}
-	dir := filepath.Join(h.at.Data, enginesDir)
+// engineAt is where an engine is: a facility may have one of each kind.
+type engineAt struct {
+	facility string
+	kind     schedule.Engine
+}
+
+// openEngines makes the engines that the hub itself speaks to.
+func (h *hub) openEngines() (map[engineAt]facility.Engine, error) {
+	all := map[engineAt]facility.Engine{}
 	for _, c := range h.cfg.Schedule.Engines {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return nil, err
-		}
-		e, err := slurm.Open(slurm.Config{
-			Facility: c.Facility, URL: c.URL, User: c.User, TokenFile: c.TokenFile, Directory: c.Directory, Poll: c.Poll,
-			State: filepath.Join(dir, c.Facility+".slurm"),
-		})
+		e, err := h.openEngine(c)
 		if err != nil {
 			return nil, fmt.Errorf("engine of facility %q: %w", c.Facility, err)
 		}
 		h.stack.onStop("engine "+c.Facility, e.Close)
-		all[c.Facility] = e
+		all[engineAt{c.Facility, schedule.Engine(c.Kind)}] = e
 	}
 	return all, nil
+}
+
+func (h *hub) openEngine(c loop.Engine) (interface {
+	facility.Engine
+	io.Closer
+}, error) {
+	if schedule.Engine(c.Kind) == schedule.EngineKubernetes {
+		return kubernetes.Open(kubernetes.Config{
+			Facility: c.Facility, URL: c.URL, TokenFile: c.TokenFile, CAFile: c.CAFile, Namespace: c.Namespace, Accelerator: c.AcceleratorResource,
+		})
+	}
+	dir := filepath.Join(h.at.Data, enginesDir)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	return slurm.Open(slurm.Config{
+		Facility: c.Facility, URL: c.URL, User: c.User, TokenFile: c.TokenFile, Directory: c.Directory, Poll: c.Poll,
+		State: filepath.Join(dir, c.Facility+".slurm"),
+	})
 }

@@ -19,9 +19,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net/url"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -76,54 +74,6 @@ func (c Config) Check(path string) []strict.Error {
 			errs = append(errs, strict.Fault(path, fmt.Sprintf("engines[%d]", i), "facility %q has an engine of kind %q already", e.Facility, e.Kind))
 		}
 		seen[e.Facility+" "+e.Kind] = true
-	}
-	return errs
-}
-
-// Engine says how the engine of a facility is reached.
-type Engine struct {
-	// Facility is the id of the facility.
-	Facility string `yaml:"facility"`
-	// Kind is slurm.
-	Kind string `yaml:"kind"`
-	// URL is that of slurmrestd: http://host:port, https://host:port, or
-	// unix:///path of its socket.
-	URL string `yaml:"url"`
-	// User is who work runs as there; empty: who runs slurmrestd, by a socket
-	// only.
-	User string `yaml:"user"`
-	// TokenFile holds the token (JWT) of the user; it is read for each request, so
-	// that it may be renewed. Empty for none, by a socket only.
-	TokenFile string `yaml:"token_file"`
-	// Directory is where work runs there, and where its output goes: LEASE-N.out
-	// of member N of a lease, counted from 0.
-	Directory string `yaml:"directory"`
-	// Poll is how often the engine is asked what became of work; 0s: every 5s.
-	Poll time.Duration `yaml:"poll"`
-}
-
-// Check implements strict.Checker.
-func (e Engine) Check(path string) []strict.Error {
-	errs := schedule.CheckID(path, "facility", e.Facility)
-	fault := func(key, format string, args ...any) { errs = append(errs, strict.Fault(path, key, format, args...)) }
-	if e.Kind != string(schedule.EngineSlurm) {
-		fault("kind", "%q is not slurm", e.Kind)
-	}
-	u, err := url.Parse(e.URL)
-	switch {
-	case err == nil && u.Scheme == "unix" && u.Host == "" && strings.HasPrefix(u.Path, "/"):
-	case err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && u.User == nil:
-		if e.User == "" || e.TokenFile == "" {
-			fault("token_file", "and user must be there for %q: only a socket knows who asks", e.URL)
-		}
-	default:
-		fault("url", "%q is not http://host:port, https://host:port or unix:///path", e.URL)
-	}
-	if !strings.HasPrefix(e.Directory, "/") {
-		fault("directory", "%q is not an absolute path at the facility, such as /home/hub", e.Directory)
-	}
-	if e.Poll != 0 {
-		errs = append(errs, strict.AtLeast(path, "poll", e.Poll, 100*time.Millisecond)...)
 	}
 	return errs
 }
