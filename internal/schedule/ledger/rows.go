@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sync/errgroup"
 
@@ -176,14 +177,13 @@ func (b *batch) order() []*row {
 // first, and names of leases.
 func appendEvents(b []byte, all []schedule.Event) []byte {
 	var e schedule.Event
-	v := valueOf(&e)
 	for i := range all {
 		e = all[i]
 		e.Seq = 0
 		if e.Kind == schedule.OfLease {
 			e.Object, e.Lease = "", ""
 		}
-		b = eventForm.one(b, v)
+		b = eventForm.one(b, unsafe.Pointer(&e))
 	}
 	return b
 }
@@ -191,7 +191,7 @@ func appendEvents(b []byte, all []schedule.Event) []byte {
 func parseEvents(first int64, doc []byte) (all []schedule.Event, err error) {
 	for len(doc) > 0 {
 		e := schedule.Event{}
-		if doc, err = eventForm.next(doc, valueOf(&e)); err != nil {
+		if doc, err = eventForm.next(doc, unsafe.Pointer(&e)); err != nil {
 			return nil, fmt.Errorf("event %d: %w", first+int64(len(all)), err)
 		}
 		e.Seq = first + int64(len(all))
