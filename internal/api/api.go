@@ -161,6 +161,9 @@ func on[I, O any](a *API, method, path string, action access.Action, zh, en stri
 	if op.Metadata["keyed"] != nil {
 		op.Middlewares = op.Middlewares[:2]
 	}
+	if first, ok := op.Metadata["direct"].(directly); ok {
+		op.Middlewares = append(op.Middlewares, a.direct(first))
+	}
 	if action == "" {
 		op.Middlewares = huma.Middlewares{a.stranger}
 	}

@@ -135,6 +135,7 @@ func docs() map[string]string {
 		"github.com/songhua-io/hub/internal/quota.TokenConfig.BytesPerSecond":          "bytes_per_second is how many bytes these may have; 0 is no bound.",
 		"github.com/songhua-io/hub/internal/quota.TokenConfig.CallsPerSecond":          "calls_per_second is how often a token may call the API, queries and pages included; on average over two seconds.",
 		"github.com/songhua-io/hub/internal/quota.TokenConfig.MessagesPerSecond":       "messages_per_second is how many messages a token of role gateway may send, besides what their devices may; 0 is no bound.",
+		"github.com/songhua-io/hub/internal/quota.TokenConfig.PlacementCallsPerSecond": "placement_calls_per_second is how often a token of role scheduler may submit workloads, report their progress, and ask for, renew, commit or release reservations, besides its other calls; on average over two seconds.",
 		"github.com/songhua-io/hub/internal/schedule/ledger.Config.Grace":              "grace is how long leases live at least after the hub was down.",
 		"github.com/songhua-io/hub/internal/schedule/ledger.Config.Keep":               "keep is how long workloads that ended are kept, at least seven days.",
 		"github.com/songhua-io/hub/internal/schedule/ledger.Config.MaxEvents":          "max_events is how many events are kept for those who watch.",

@@ -152,7 +152,7 @@ func reopened(t *testing.T, path string, said map[string]answer) uint64 {
 
 // writes are all statements of a commit, as triggers see them.
 var writes = []string{"INSERT ON schedule_inventory", "UPDATE ON schedule_inventory", "DELETE ON schedule_inventory", "INSERT ON schedule_live", "UPDATE ON schedule_live",
-	"DELETE ON schedule_live", "INSERT ON schedule_ended", "INSERT ON schedule_commits", "INSERT ON schedule_keys"}
+	"DELETE ON schedule_live", "INSERT ON schedule_journal", "DELETE ON schedule_journal", "INSERT ON schedule_packs", "INSERT ON schedule_pack_tenants", "INSERT ON schedule_commits", "INSERT ON schedule_keys"}
 
 // A fault at any write of a commit, and at the commit itself: nobody is
 // answered, Run ends with the error, and what is there afterwards is what was
@@ -161,14 +161,21 @@ func TestAFaultAtEveryWrite(t *testing.T) {
 	for _, write := range append(writes, "commit") {
 		t.Run(write, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "r.db")
-			h := prepare(t, path).run()
-			h.declare(t, "f", "p", 4)
+			h := carrying(prepare(t, path)).run()
+			h.declare(t, "f", "p", 5)
 			h.declare(t, "g", "q", 1)
-			stays, ends := h.submit(t, at("f", "p", 0, 0, 1)), h.submit(t, at("f", "p", 1, 0, 1))
+			stays, ends, past := h.submit(t, at("f", "p", 0, 0, 1)), h.submit(t, at("f", "p", 1, 0, 1)), h.submit(t, at("f", "p", 3, 0, 1))
+			h.close(t)
+			h = prepare(t, path).run()
+			// In the journal: one that has a row changed, one ended, one is new.
+			if errs := h.Report(t.Context(), Report{Token: stays.Grants[0].Token, To: schedule.Bound}, Report{Token: past.Grants[0].Token, To: schedule.Succeeded}); errors.Join(errs...) != nil {
+				t.Fatal(errs)
+			}
+			h.submit(t, at("f", "p", 4, 0, 1))
 			before := h.everything(t)
 			h.close(t)
 
-			h = prepare(t, path)
+			h = carrying(prepare(t, path))
 			ctx := context.Background()
 			if write == "commit" {
 				ctx = records.Also(ctx, func(*sql.Tx) error { return errors.New("a fault") })
@@ -231,6 +238,12 @@ func TestAFaultAtEveryWrite(t *testing.T) {
 			}
 		})
 	}
+}
+
+// carrying lets each commit carry on what the one before left in the journal.
+func carrying(h *hub) *hub {
+	h.journal.reach = -1
+	return h
 }
 
 func (h *hub) exec(t *testing.T, query string) {

@@ -151,12 +151,14 @@ type Ledger struct {
 	wake    chan struct{} // holds one token while Run has something to do
 
 	statements *statements
+	journal    journal
 
 	mu      sync.RWMutex // what follows; the writer is who holds it for writing
 	book    *book
 	extras  map[thing]any // tenants and queues
 	live    map[uint64]*record
-	leases  map[uint64]uint64 // records by the tokens of leases that take capacity
+	past    map[uint64]*record // ended, and in no pack yet
+	leases  map[uint64]uint64  // records by the tokens of leases that take capacity
 	keys    keys
 	expiry  expiries
 	expired time.Time // when Expire looked last
@@ -176,13 +178,15 @@ type record struct {
 	// explained is the document of the decision, which nobody but people reads.
 	explained []byte
 	trail     trail
+	decided   bool // by this version
 }
 
-// kept is a record on disk.
+// kept is a record on disk, or what of it changed.
 type kept struct {
-	Record   Record // without what follows from the rest
+	Record   Record
 	Decision []byte
 	Trail    []byte
+	Lacks    int
 }
 
 // counters are the last numbers given; none is given twice.
@@ -205,12 +209,14 @@ type batch struct {
 	done      chan struct{}
 	err       error
 	riders    []func(*sql.Tx) error // what callers want to be written with it, such as the audit
-	completed []*record             // those that leave memory when it is on disk
+	completed []*record             // those that do not live any more when it is on disk
+	packed    [][]*record           // those that leave memory when it is on disk
 }
 
 // row is the newest version of a record in a batch.
 type row struct {
-	*record // the newest; under the ledger's mu
+	*record     // the newest; under the ledger's mu, as is
+	lacks   int // what no version of it in the batch says
 
 	mu      sync.Mutex // what follows
 	version int64
@@ -229,7 +235,7 @@ func Open(ctx context.Context, cfg Config, deps Deps) (*Ledger, error) {
 	}
 	l := &Ledger{
 		cfg: cfg, deps: deps, wake: make(chan struct{}, 1),
-		book: newBook(), extras: map[thing]any{}, live: map[uint64]*record{}, leases: map[uint64]uint64{}, keys: newKeys(), next: newBatch(0),
+		book: newBook(), extras: map[thing]any{}, live: map[uint64]*record{}, past: map[uint64]*record{}, journal: newJournal(), leases: map[uint64]uint64{}, keys: newKeys(), next: newBatch(0),
 	}
 	if err := l.load(ctx); err != nil {
 		return nil, fmt.Errorf("read the ledger of capacity: %w", err)

@@ -234,7 +234,7 @@ func (t *txn) move(m *Move) (*record, error) {
 		}
 		return r, nil
 	}
-	r.explained, r.Until = m.explained, m.Decision.Until
+	r.explained, r.decided, r.Until = m.explained, true, m.Decision.Until
 	parts := m.Decision.Assignments
 	if len(parts) == 0 && m.To != schedule.Reserved {
 		return r, nil

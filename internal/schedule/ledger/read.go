@@ -39,16 +39,17 @@ func (l *Ledger) find(ctx context.Context, id string) (*record, error) {
 	}
 	l.mu.RLock()
 	r := l.live[num]
+	if r == nil {
+		r = l.past[num]
+	}
 	l.mu.RUnlock()
 	if r == nil {
-		ended, err := l.ended(ctx, "num = ?", 1, int64(num))
-		if err == nil && len(ended) == 0 {
-			err = fmt.Errorf("workload %q %w", id, ErrUnknown)
-		}
-		if err != nil {
+		if r, err = l.packed(ctx, num); err != nil {
 			return nil, err
 		}
-		r = ended[0]
+		if r == nil {
+			return nil, fmt.Errorf("workload %q %w", id, ErrUnknown)
+		}
 	} else if err := l.await(ctx, r.in); err != nil {
 		return nil, err
 	}
@@ -74,20 +75,6 @@ func (r *record) whole() (Record, error) {
 		}
 	}
 	return is, nil
-}
-
-func (l *Ledger) ended(ctx context.Context, where string, limit int, args ...any) (all []*record, err error) {
-	err = l.deps.Records.Each(ctx, func(rows *sql.Rows) error {
-		var num int64
-		var doc sql.RawBytes
-		if err := rows.Scan(&num, &doc); err != nil {
-			return err
-		}
-		r, err := parseRecord(uint64(num), doc)
-		all = append(all, r)
-		return err
-	}, "SELECT num, doc FROM schedule_ended WHERE "+where+" ORDER BY num DESC LIMIT ?", append(slices.Clone(args), limit)...)
-	return all, err
 }
 
 // Lease returns a lease that takes capacity, by its token.
@@ -123,25 +110,20 @@ func (l *Ledger) List(ctx context.Context, f Filter, before string, limit int) (
 	}
 	var found []*record
 	l.mu.RLock()
-	for num, r := range l.live {
-		if num < below && (f.Tenant == "" || r.Tenant == f.Tenant) && (f.State == "" || r.State == f.State) {
-			found = append(found, r)
+	for _, some := range []map[uint64]*record{l.live, l.past} {
+		for num, r := range some {
+			if num < below && (f.Tenant == "" || r.Tenant == f.Tenant) && (f.State == "" || r.State == f.State) {
+				found = append(found, r)
+			}
 		}
 	}
 	l.mu.RUnlock()
-	where, args := "num < ?", []any{int64(below)}
-	if f.Tenant != "" {
-		where, args = where+" AND tenant = ?", append(args, f.Tenant)
-	}
-	if f.State != "" {
-		where, args = where+" AND state = ?", append(args, string(f.State))
-	}
 	if f.State == "" || f.State.Ended() {
-		ended, err := l.ended(ctx, where, limit, args...)
+		packed, err := l.listPacks(ctx, f, below, limit)
 		if err != nil {
 			return nil, err
 		}
-		found = append(found, ended...) // one that has ended meanwhile comes first as it was
+		found = append(found, packed...) // one that has gone there meanwhile comes first as it was
 	}
 	slices.SortStableFunc(found, func(a, b *record) int { return cmp.Compare(b.num, a.num) })
 	found = slices.CompactFunc(found, func(a, b *record) bool { return a.num == b.num })

@@ -29,7 +29,8 @@ type txn struct {
 // written is a version of a record, and the row that it goes to.
 type written struct {
 	*record
-	to *row
+	to    *row
+	lacks int
 }
 
 // booking is a part that was taken (1) or freed (-1).
@@ -89,11 +90,16 @@ func (t *txn) publish() {
 		l.live[r.num] = r
 		w := b.records[r.num]
 		if w == nil {
-			w = &row{}
+			w = &row{lacks: lacksOrigin | lacksDecision}
 			b.records[r.num] = w
 		}
 		w.record = r
-		t.session.wrote = append(t.session.wrote, written{r, w})
+		if r.Version == 1 {
+			w.lacks = lacksNothing
+		} else if r.decided {
+			w.lacks &^= lacksDecision
+		}
+		t.session.wrote = append(t.session.wrote, written{r, w, w.lacks})
 		if !r.lives() {
 			b.completed = append(b.completed, r)
 		}
