@@ -39,6 +39,7 @@ func (s *Scheduler) follow(changes []ledger.Change) {
 		case c.Lease != nil:
 			s.leases[c.Lease.Token] = *c.Lease
 		case c.Record != nil:
+			s.run(c.Record)
 			s.place(c.Record)
 		}
 	}

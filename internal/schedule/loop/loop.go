@@ -46,6 +46,8 @@ type Config struct {
 	// Patience is how long a gang, or anything large, lets smaller work pass
 	// before capacity is kept for it.
 	Patience time.Duration `yaml:"patience"`
+	// Preempt says when work gives way to other work.
+	Preempt Preempt `yaml:"preempt"`
 	// LostAfter is how long a facility may not be seen before what runs there is
 	// fenced and planned anew elsewhere.
 	LostAfter time.Duration `yaml:"lost_after"`
@@ -57,7 +59,7 @@ type Config struct {
 
 // DefaultConfig returns the settings of a hub without a config file.
 func DefaultConfig() Config {
-	return Config{Hold: 10 * time.Minute, Patience: 10 * time.Minute, LostAfter: 5 * time.Minute, Ledger: ledger.DefaultConfig()}
+	return Config{Hold: 10 * time.Minute, Patience: 10 * time.Minute, Preempt: DefaultPreempt(), LostAfter: 5 * time.Minute, Ledger: ledger.DefaultConfig()}
 }
 
 // Check implements strict.Checker.
@@ -157,10 +159,11 @@ type Scheduler struct {
 	leases   map[uint64]schedule.Lease // that take capacity, by token
 	shares   shares
 	demand   demand
-	held     *hold // capacity that is kept for who waits longest
-	dirty    bool  // something changed since all that waits was tried
-	resized  bool  // what there is changed since the shares were measured
-	starts   rate
+	held     []*hold // capacity that is kept: for who waits longest, and for whom others give way
+	preempting
+	dirty   bool // something changed since all that waits was tried
+	resized bool // what there is changed since the shares were measured
+	starts  rate
 }
 
 // Open reads what lives and brings the cluster in step.
@@ -171,7 +174,7 @@ func Open(ctx context.Context, cfg Config, deps Deps) (*Scheduler, error) {
 	s := &Scheduler{
 		cfg: cfg, deps: deps, wake: make(chan struct{}, 1),
 		cluster: plan.NewCluster(deps.Network), signals: signal.Set{}, queue: queue.New(), waits: map[string]*deferral{},
-		leases: map[uint64]schedule.Lease{}, shares: newShares(), demand: demand{}, dirty: true,
+		leases: map[uint64]schedule.Lease{}, shares: newShares(), demand: demand{}, dirty: true, preempting: newPreempting(),
 	}
 	if deps.Engines == nil {
 		s.deps.Engines = func(string, schedule.Engine) facility.Engine { return nil }
@@ -218,6 +221,7 @@ func (s *Scheduler) load(ctx context.Context) error {
 				s.shares.take(l.Tenant, l.Parts)
 			}
 		}
+		s.run(r)
 		s.place(r)
 	}
 	s.driver.Follow(asChanges(&all))
@@ -271,6 +275,7 @@ func (s *Scheduler) passes(ctx context.Context) error {
 		case <-tick.C:
 		}
 		s.pass(ctx)
+		s.preempt(ctx)
 		if now := s.deps.Clock(); now.Sub(asked) >= demandEvery {
 			asked = now
 			s.mu.Lock()

@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/songhua-io/hub/internal/schedule"
 	"github.com/songhua-io/hub/internal/schedule/ledger"
@@ -48,7 +49,8 @@ func (s *Scheduler) wanted() (moves []move, more bool) {
 	if !s.dirty || len(moves) > 0 {
 		return moves, s.dirty
 	}
-	s.dirty, s.held = false, nil
+	s.dirty, s.wants = false, s.wants[:0]
+	s.held = slices.DeleteFunc(s.held, func(h *hold) bool { return !h.preempts })
 	if s.queue.Len() == 0 {
 		return nil, false
 	}
@@ -63,8 +65,12 @@ func (s *Scheduler) wanted() (moves []move, more bool) {
 		}
 		d, to := s.decide(w, now)
 		if to == schedule.Queued {
-			if s.held == nil && now.Sub(w.Submitted) > s.cfg.Patience {
-				s.held = s.keep(w, now)
+			s.settleHold(w.ID, now)
+			s.want(w, d)
+			if !s.starves() && now.Sub(w.Submitted) > s.cfg.Patience {
+				if h := s.keep(w, now); h != nil {
+					s.held = append(s.held, h)
+				}
 			}
 			return queue.Stays
 		}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/songhua-io/hub/internal/schedule"
 	"github.com/songhua-io/hub/internal/schedule/ledger"
+	"github.com/songhua-io/hub/internal/schedule/plan"
 )
 
 // Submission is a workload that somebody wants to run.
@@ -70,6 +71,9 @@ func (s *Scheduler) decide(w *schedule.Workload, now time.Time) (*schedule.Decis
 	if why != nil {
 		return &schedule.Decision{At: now, Reasons: []schedule.Reason{*why}}, schedule.Queued
 	}
+	if h := s.roomFor(w.ID); h != nil && len(h.victims) > 0 {
+		d = plan.Disrupted(d, h.victims)
+	}
 	return &d, schedule.Reserved
 }
 
@@ -89,8 +93,10 @@ func (s *Scheduler) obstacle(w *schedule.Workload, d *schedule.Decision) *schedu
 	if q, dimension, over := s.shares.over(w.Tenant, d.Assignments); over {
 		return why(schedule.QuotaExceeded, q, dimension)
 	}
-	if h := s.held; h != nil && h.id != w.ID && h.inTheWay(w, d) {
-		return why(schedule.HeldForGang, h.id)
+	for _, h := range s.held {
+		if h.id != w.ID && h.inTheWay(w, d) && !(h.borrows && h.queue != s.shares.name(w.Tenant) && s.shares.claims(w)) {
+			return why(schedule.HeldForGang, h.id)
+		}
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/songhua-io/hub/internal/schedule"
@@ -42,6 +43,7 @@ type Preemption struct {
 	// Victims give way; none: waiting until From is enough.
 	Victims []schedule.Victim
 	Rivals  []int // the victims, as they were given
+	Soon    []int // rivals that end soon by plan, the last of them at From
 	From    time.Time
 	// Decision is where the workload would go, once all of that is free.
 	Decision schedule.Decision
@@ -79,7 +81,7 @@ func (c *Cluster) Preempt(w *schedule.Workload, now time.Time, signals signal.Se
 		return Preemption{}, false
 	}
 	if d := p.try(); len(d.Assignments) > 0 {
-		return Preemption{From: from, Decision: d}, true
+		return Preemption{From: from, Soon: p.soon, Decision: d}, true
 	}
 	p.find()
 	best := p.search()
@@ -91,7 +93,7 @@ func (c *Cluster) Preempt(w *schedule.Workload, now time.Time, signals signal.Se
 	if len(d.Assignments) == 0 {
 		return Preemption{}, false
 	}
-	result := Preemption{From: from, Decision: d, Rivals: make([]int, len(best))}
+	result := Preemption{From: from, Soon: p.soon, Decision: d, Rivals: make([]int, len(best))}
 	for n, v := range best {
 		result.Rivals[n] = v.rival
 		result.Victims = append(result.Victims, v.Victim)
@@ -108,6 +110,7 @@ func disrupt(d *schedule.Decision, all []schedule.Victim) {
 		s.Cost += v.Cost
 	}
 	d.Preempts, d.Scores = all, append(slices.Clip(d.Scores), s)
+	d.Reasons = append(slices.Clip(d.Reasons), schedule.Because(schedule.Preempts, len(all), strconv.FormatFloat(s.Cost, 'f', 2, 64)))
 }
 
 // Disrupted is a decision for which others gave way.
@@ -127,6 +130,7 @@ type preemption struct {
 
 	needs   []need // of tasks that lack members
 	wanted  int    // members
+	soon    []int
 	victims []*victim
 	spots   []*spot
 	tries   int
@@ -172,6 +176,7 @@ func (p *preemption) wait() (from time.Time, ok bool) {
 		if p.c.Give(r.Parts) != nil {
 			return from, false // the view is not of one moment
 		}
+		p.soon = append(p.soon, i)
 		if end.After(from) {
 			from = end
 		}
