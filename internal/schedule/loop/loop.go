@@ -161,9 +161,10 @@ type Scheduler struct {
 	demand   demand
 	held     []*hold // capacity that is kept: for who waits longest, and for whom others give way
 	preempting
-	dirty   bool // something changed since all that waits was tried
-	resized bool // what there is changed since the shares were measured
-	starts  rate
+	spending spending
+	dirty    bool // something changed since all that waits was tried
+	resized  bool // what there is changed since the shares were measured
+	starts   rate
 }
 
 // Open reads what lives and brings the cluster in step.
@@ -174,7 +175,7 @@ func Open(ctx context.Context, cfg Config, deps Deps) (*Scheduler, error) {
 	s := &Scheduler{
 		cfg: cfg, deps: deps, wake: make(chan struct{}, 1),
 		cluster: plan.NewCluster(deps.Network), signals: signal.Set{}, queue: queue.New(), waits: map[string]*deferral{},
-		leases: map[uint64]schedule.Lease{}, shares: newShares(), demand: demand{}, dirty: true, preempting: newPreempting(),
+		leases: map[uint64]schedule.Lease{}, shares: newShares(), demand: demand{}, dirty: true, preempting: newPreempting(), spending: newSpending(),
 	}
 	if deps.Engines == nil {
 		s.deps.Engines = func(string, schedule.Engine) facility.Engine { return nil }
@@ -209,6 +210,10 @@ func (s *Scheduler) load(ctx context.Context) error {
 		s.signals.Put(&x)
 	}
 	s.shares.declare(all.Tenants, all.Queues)
+	s.spending.declare(all.Tenants)
+	for _, x := range all.Spent {
+		s.spending.spent[x.Tenant] = x
+	}
 	s.resized = true
 	for i := range all.Records {
 		r := &all.Records[i]

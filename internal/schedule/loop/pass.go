@@ -46,6 +46,9 @@ func (s *Scheduler) wanted() (moves []move, more bool) {
 		m.Workload = w.ID
 		moves = append(moves, m)
 	}
+	if s.spending.turned(now) {
+		s.dirty = true // who has spent its budget may go on
+	}
 	if !s.dirty || len(moves) > 0 {
 		return moves, s.dirty
 	}

@@ -103,7 +103,7 @@ func (s *Scheduler) want(w *schedule.Workload, d *schedule.Decision) {
 		return
 	}
 	switch d.Reasons[0].Code {
-	case schedule.QuotaExceeded, schedule.BudgetExceeded, schedule.HeldForGang, schedule.BehindOthers:
+	case schedule.QuotaExceeded, schedule.BudgetExceeded, schedule.TenantBudget, schedule.HeldForGang, schedule.BehindOthers:
 		return
 	}
 	lower := false
@@ -229,7 +229,7 @@ func (s *Scheduler) reserve(w *schedule.Workload, p *plan.Preemption, records []
 		return false
 	}
 	d := s.placeWithout(w, records, slices.Concat(p.Rivals, p.Soon), now)
-	if len(d.Assignments) == 0 || s.obstacle(w, &d) != nil {
+	if len(d.Assignments) == 0 || s.obstacle(w, &d, now) != nil {
 		return false
 	}
 	if now.Sub(s.minute) >= time.Minute || now.Before(s.minute) {
