@@ -265,13 +265,17 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	return group.Wait()
 }
 
-// demandEvery is how often nodes are scored anew by what was asked for lately.
-const demandEvery = 2 * time.Minute
+// How often nodes are scored anew by what was asked for lately, and tenants by
+// what they use.
+const (
+	demandEvery = 2 * time.Minute
+	sharesEvery = 5 * time.Second
+)
 
 func (s *Scheduler) passes(ctx context.Context) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	asked := s.deps.Clock()
+	asked, shared := s.deps.Clock(), time.Time{}
 	for {
 		select {
 		case <-ctx.Done():
@@ -281,12 +285,18 @@ func (s *Scheduler) passes(ctx context.Context) error {
 		}
 		s.pass(ctx)
 		s.preempt(ctx)
-		if now := s.deps.Clock(); now.Sub(asked) >= demandEvery {
+		now := s.deps.Clock()
+		s.mu.Lock()
+		if now.Sub(asked) >= demandEvery {
 			asked = now
-			s.mu.Lock()
 			s.cluster.SetDemand(s.demand.list(now))
-			s.mu.Unlock()
 		}
+		if now.Sub(shared) >= sharesEvery {
+			shared = now
+			s.measure(now)
+			s.cluster.SetBeyond(s.shares.beyond())
+		}
+		s.mu.Unlock()
 	}
 }
 

@@ -57,10 +57,7 @@ func (s *Scheduler) wanted() (moves []move, more bool) {
 	if s.queue.Len() == 0 {
 		return nil, false
 	}
-	if s.resized {
-		s.resized = false
-		s.shares.measure(s.cluster.Capacities(now))
-	}
+	s.measure(now)
 	s.queue.Walk(s.shares.of, func(w *schedule.Workload) queue.Outcome {
 		if len(moves) == together {
 			s.dirty, more = true, true

@@ -146,8 +146,11 @@ func (s *Scheduler) waited(now time.Time) (due []*schedule.Workload) {
 	}
 	s.mu.Unlock()
 	for _, w := range all {
+		if len(due) == atOnce {
+			break
+		}
 		r, err := s.ledger.Get(context.Background(), w.ID)
-		if err != nil || r.State != schedule.Queued || len(due) == atOnce {
+		if err != nil || r.State != schedule.Queued {
 			continue
 		}
 		if from := r.Since.Add(s.cfg.Preempt.After); from.After(now) {

@@ -56,7 +56,7 @@ type Preemption struct {
 const (
 	maxParts   = 1 << 15
 	maxVictims = 256
-	maxSpot    = 64
+	maxCrowd   = 64
 	maxSites   = 8
 	maxTries   = 64
 	// maxPlaced bounds the members that are placed to see who is not needed: of
@@ -132,7 +132,7 @@ type preemption struct {
 	wanted  int    // members
 	soon    []int
 	victims []*victim
-	spots   []*spot
+	crowds  []*crowd
 	tries   int
 }
 
@@ -145,14 +145,14 @@ type victim struct {
 	taken  bool
 }
 
-// spot is a node, with those who hold something of it, the cheapest first.
-type spot struct {
+// crowd is a node, with those who hold something of it, the cheapest first.
+type crowd struct {
 	pool, slot int32
 	all        []*victim
 	next       *relief
 }
 
-// relief is how a spot gets room for more members.
+// relief is how a crowd gets room for more members.
 type relief struct {
 	victims []*victim
 	members int
@@ -308,7 +308,7 @@ func (p *preemption) find() {
 	g.end()
 	suited := make([]int8, len(c.pools)) // 0: not looked at
 	type node struct{ pool, slot int32 }
-	at := map[node]*spot{}
+	at := map[node]*crowd{}
 	parts := 0
 	for _, v := range p.victims {
 		for j := range p.rivals[v.rival].Parts {
@@ -329,15 +329,15 @@ func (p *preemption) find() {
 			}
 			n := node{i, int32(slot)}
 			if at[n] == nil {
-				at[n] = &spot{pool: i, slot: int32(slot)}
-				p.spots = append(p.spots, at[n])
+				at[n] = &crowd{pool: i, slot: int32(slot)}
+				p.crowds = append(p.crowds, at[n])
 			}
 			if s := at[n]; len(s.all) == 0 || s.all[len(s.all)-1] != v {
 				s.all = append(s.all, v)
 			}
 		}
 	}
-	for _, s := range p.spots {
+	for _, s := range p.crowds {
 		slices.SortStableFunc(s.all, func(a, b *victim) int { return cmp.Compare(a.weight, b.weight) })
 	}
 }
@@ -346,11 +346,11 @@ func (p *preemption) find() {
 // that must lie in one facility takes from one: each is searched by itself.
 func (p *preemption) search() []*victim {
 	if p.w.Shape != schedule.OneFacility || p.w.Members() == 1 {
-		return p.collect(func(*spot) bool { return true })
+		return p.collect(func(*crowd) bool { return true })
 	}
 	var best []*victim
 	for _, f := range p.sites() {
-		found := p.collect(func(s *spot) bool { return p.c.pools[s.pool].facility == f })
+		found := p.collect(func(s *crowd) bool { return p.c.pools[s.pool].facility == f })
 		if found != nil && (best == nil || weigh(found) < weigh(best)) {
 			best = found
 		}
@@ -369,7 +369,7 @@ func weigh(all []*victim) (sum float64) {
 func (p *preemption) sites() []int32 {
 	least := map[int32]float64{}
 	var all []int32
-	for _, s := range p.spots {
+	for _, s := range p.crowds {
 		f := p.c.pools[s.pool].facility
 		if p.step(s); s.next == nil {
 			continue
@@ -386,12 +386,12 @@ func (p *preemption) sites() []int32 {
 	return all[:min(len(all), maxSites)]
 }
 
-// collect takes from spots, the one first where a member costs least, until the
+// collect takes from crowds, the one first where a member costs least, until the
 // workload has a place; then it gives back whom it does not need. What it took is
 // there again when it returns.
-func (p *preemption) collect(in func(*spot) bool) []*victim {
-	var open []*spot
-	for _, s := range p.spots {
+func (p *preemption) collect(in func(*crowd) bool) []*victim {
+	var open []*crowd
+	for _, s := range p.crowds {
 		if !in(s) {
 			continue
 		}
@@ -441,10 +441,10 @@ func (p *preemption) collect(in func(*spot) bool) []*victim {
 	return nil
 }
 
-// again works out the next step of every spot that holds a victim that was taken
+// again works out the next step of every crowd that holds a victim that was taken
 // a moment ago, and leaves out those that have none.
-func (p *preemption) again(open []*spot) []*spot {
-	return slices.DeleteFunc(open, func(s *spot) bool {
+func (p *preemption) again(open []*crowd) []*crowd {
+	return slices.DeleteFunc(open, func(s *crowd) bool {
 		if slices.ContainsFunc(s.next.victims, func(v *victim) bool { return v.taken }) {
 			p.step(s)
 		}
@@ -515,9 +515,9 @@ func (p *preemption) needless(taken []*victim) []*victim {
 	return taken
 }
 
-// step works out whom a spot loses so that one more member, of any task, has
+// step works out whom a crowd loses so that one more member, of any task, has
 // room there.
-func (p *preemption) step(s *spot) {
+func (p *preemption) step(s *crowd) {
 	s.next = nil
 	pool := p.c.own(s.pool)
 	had := p.room(pool, s.slot)
@@ -534,7 +534,7 @@ func (p *preemption) step(s *spot) {
 	}
 	has := had
 	for _, v := range s.all {
-		if v.taken || len(gone) >= maxSpot || !p.may(v) {
+		if v.taken || len(gone) >= maxCrowd || !p.may(v) {
 			continue
 		}
 		free(v, -1)

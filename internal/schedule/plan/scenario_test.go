@@ -175,6 +175,8 @@ func (s *stage) do(text string) {
 		}
 	case "place":
 		s.place(name, l)
+	case "beyond":
+		s.cluster().SetBeyond(map[string]float64{name: l.num("share")})
 	case "queue":
 		s.nominal[name] = l.vector()
 	case "preempt":
