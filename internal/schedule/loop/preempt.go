@@ -175,9 +175,11 @@ func (s *Scheduler) later(id string, at time.Time) {
 func (s *Scheduler) makeRoom(ctx context.Context, w *schedule.Workload, now time.Time) {
 	s.mu.Lock()
 	view, signals := s.cluster.Clone(), s.signals
-	records, rivals := s.rivals(w)
-	claim := s.claim(w, rivals)
+	shares := shares{queues: s.shares.queues} // which are replaced, never changed
+	records, coming := s.holders(), s.coming(shares.name(w.Tenant)).Add(least(w))
 	s.mu.Unlock()
+	rivals := shares.rivals(records)
+	claim := shares.claim(w, rivals, coming)
 	claim.Soon, claim.Spare = s.cfg.Preempt.Soon, s.cfg.Preempt.Spare
 	s.later(w.ID, now.Add(max(s.cfg.Preempt.After, time.Second)))
 	p, ok := view.Preempt(w, now, signals, rivals, claim)
@@ -281,27 +283,43 @@ func holding(r *ledger.Record) (parts []schedule.Assignment) {
 	return parts
 }
 
-// rivals are those who hold something and may have to give way, in the order of
-// their ids. The caller holds mu.
-func (s *Scheduler) rivals(w *schedule.Workload) (records []*ledger.Record, all []plan.Rival) {
+// holders are those who hold something. The caller holds mu.
+func (s *Scheduler) holders() []*ledger.Record {
+	all := make([]*ledger.Record, 0, len(s.running))
 	for _, r := range s.running {
-		records = append(records, r)
+		all = append(all, r)
 	}
+	return all
+}
+
+// coming is what others make room for, for work of a queue. The caller holds mu.
+func (s *Scheduler) coming(queue string) (v schedule.Vector) {
+	for _, h := range s.held {
+		if h.preempts && s.shares.name(h.w.Tenant) == queue {
+			v = v.Add(least(h.w))
+		}
+	}
+	return v
+}
+
+// rivals are those who hold something, as the planner takes them. It sorts them
+// by their ids.
+func (s *shares) rivals(records []*ledger.Record) []plan.Rival {
 	slices.SortFunc(records, func(a, b *ledger.Record) int { return cmp.Compare(a.ID, b.ID) })
 	queues := map[string]string{}
-	for _, r := range records {
+	all := make([]plan.Rival, len(records))
+	for i, r := range records {
 		q, ok := queues[r.Tenant]
 		if !ok {
-			q = s.shares.name(r.Tenant)
+			q = s.name(r.Tenant)
 			queues[r.Tenant] = q
 		}
-		one := plan.Rival{Workload: r.Workload, Queue: q, TakenBack: r.TakenBack, Parts: holding(r)}
+		all[i] = plan.Rival{Workload: r.Workload, Queue: q, TakenBack: r.TakenBack, Parts: holding(r)}
 		if r.State == schedule.Running {
-			one.Since = r.Since
+			all[i].Since = r.Since
 		}
-		all = append(all, one)
 	}
-	return records, all
+	return all
 }
 
 // name is the queue of a tenant; empty when it has none.
@@ -344,24 +362,18 @@ func within(q *schedule.Queue, used, more schedule.Vector) (named bool) {
 }
 
 // claim says whom a workload may take from. What gives way already is not
-// used any more, and what others give way to is about to be. What a queue uses of a resource that it
-// does not name is not borrowed, unless it names none at all. The caller holds
-// mu.
-func (s *Scheduler) claim(w *schedule.Workload, rivals []plan.Rival) plan.Claim {
-	c := plan.Claim{Queue: s.shares.name(w.Tenant), Over: map[string]schedule.Vector{}}
+// used any more, and what is coming to its queue, with itself, is. What a queue
+// uses of a resource that it does not name is not borrowed, unless it names none
+// at all.
+func (s *shares) claim(w *schedule.Workload, rivals []plan.Rival, coming schedule.Vector) plan.Claim {
+	c := plan.Claim{Queue: s.name(w.Tenant), Over: map[string]schedule.Vector{}}
 	used := map[string]schedule.Vector{}
 	for i := range rivals {
 		used[rivals[i].Queue] = used[rivals[i].Queue].Add(sum(rivals[i].Parts))
 	}
-	coming := least(w)
-	for _, h := range s.held {
-		if h.preempts && s.shares.name(h.w.Tenant) == c.Queue {
-			coming = coming.Add(least(h.w))
-		}
-	}
 	c.Over[""] = used[""]
-	for i := range s.shares.queues {
-		q := &s.shares.queues[i]
+	for i := range s.queues {
+		q := &s.queues[i]
 		if q.ID == c.Queue {
 			c.Reclaims = within(q, used[q.ID], coming)
 		}

@@ -55,7 +55,7 @@ type Preemption struct {
 // place is looked for so often in each. What is beyond a bound does not give way.
 const (
 	maxParts   = 1 << 15
-	maxVictims = 256
+	maxVictims = 1024
 	maxCrowd   = 64
 	maxSites   = 8
 	maxTries   = 64
