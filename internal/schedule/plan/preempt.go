@@ -49,10 +49,11 @@ type Preemption struct {
 	Decision schedule.Decision
 }
 
-// The work of one call is bounded: so many parts of rivals are looked at, the
-// first first; at most so many give way, at most so many of one node for one
-// member; so many facilities are compared for work that must lie in one; and a
-// place is looked for so often in each. What is beyond a bound does not give way.
+// The work of one call is bounded: so many parts of rivals are looked at, where
+// there are more of those who lose least; at most so many give way, at most so
+// many of one node for one member; so many facilities are compared for work that
+// must lie in one; and a place is looked for so often in each. What is beyond a
+// bound does not give way.
 const (
 	maxParts   = 1 << 15
 	maxVictims = 1024
@@ -306,6 +307,10 @@ func (p *preemption) find() {
 		}
 	}
 	g.end()
+	lighter := func(a, b *victim) int { return cmp.Compare(a.weight, b.weight) }
+	if len(p.victims) > maxParts {
+		slices.SortStableFunc(p.victims, lighter)
+	}
 	suited := make([]int8, len(c.pools)) // 0: not looked at
 	type node struct{ pool, slot int32 }
 	at := map[node]*crowd{}
@@ -338,7 +343,7 @@ func (p *preemption) find() {
 		}
 	}
 	for _, s := range p.crowds {
-		slices.SortStableFunc(s.all, func(a, b *victim) int { return cmp.Compare(a.weight, b.weight) })
+		slices.SortStableFunc(s.all, lighter)
 	}
 }
 
@@ -406,7 +411,39 @@ func (p *preemption) collect(in func(*crowd) bool) []*victim {
 	if p.w.Shape == schedule.OneFacility {
 		wanted = 1 // what is free elsewhere is of no use
 	}
-	for len(open) > 0 && len(taken) < maxVictims && p.tries < maxTries {
+	for len(taken) < maxVictims && p.tries < maxTries {
+		var s *crowd
+		s, open = p.cheapest(open, used)
+		if s != nil {
+			used[p.c.pools[s.pool].facility] = true
+			p.take(s.next.victims...)
+			taken = append(taken, s.next.victims...)
+			gained += s.next.members
+			open = p.again(open)
+			if gained < wanted {
+				continue
+			}
+		}
+		// Who is taken may free other nodes as well, which is not counted.
+		if d := p.try(); len(d.Assignments) > 0 {
+			taken = p.needless(taken)
+			p.give(taken...)
+			return taken
+		}
+		if s == nil {
+			break
+		}
+		wanted = gained + max(1, wanted/8)
+	}
+	p.give(taken...)
+	return nil
+}
+
+// cheapest is the crowd where one more member costs least, and those that are
+// left: without those whose queues owe nothing more, and whose facility has its
+// member; nil when there is none.
+func (p *preemption) cheapest(open []*crowd, used map[int32]bool) (*crowd, []*crowd) {
+	for len(open) > 0 {
 		at := 0
 		for i, s := range open {
 			if s.next.each < open[at].next.each {
@@ -417,28 +454,12 @@ func (p *preemption) collect(in func(*crowd) bool) []*victim {
 		if !p.allowed(s.next.victims) {
 			p.step(s)
 		}
-		f := p.c.pools[s.pool].facility
-		if s.next == nil || !p.allowed(s.next.victims) || p.w.Shape == schedule.OnePerFacility && used[f] {
-			open = slices.Delete(open, at, at+1)
-			continue
+		if s.next != nil && p.allowed(s.next.victims) && !(p.w.Shape == schedule.OnePerFacility && used[p.c.pools[s.pool].facility]) {
+			return s, open
 		}
-		used[f] = true
-		p.take(s.next.victims...)
-		taken = append(taken, s.next.victims...)
-		gained += s.next.members
-		open = p.again(open)
-		if gained < wanted {
-			continue
-		}
-		if d := p.try(); len(d.Assignments) > 0 {
-			taken = p.needless(taken)
-			p.give(taken...)
-			return taken
-		}
-		wanted = gained + max(1, wanted/8)
+		open = slices.Delete(open, at, at+1)
 	}
-	p.give(taken...)
-	return nil
+	return nil, nil
 }
 
 // again works out the next step of every crowd that holds a victim that was taken

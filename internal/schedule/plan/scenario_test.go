@@ -187,6 +187,7 @@ func (s *stage) do(text string) {
 		if err := s.cluster().Give(s.taken[name]); err != nil {
 			s.t.Fatal(err)
 		}
+		delete(s.taken, name)
 	case "capacity":
 		for _, k := range s.cluster().Capacities(s.now) {
 			s.say("%s: %d nodes, leased %v; free %v; on one node at most %v", k.Pool, k.Nodes, k.Leased, k.Free, k.Largest)
