@@ -119,6 +119,9 @@ func (h *hold) inTheWay(w *schedule.Workload, d *schedule.Decision) bool {
 	if w.Priority > h.priority {
 		return false
 	}
+	if h.preempts && w.ID != "" && w.Tenant == h.w.Tenant && w.Priority == h.w.Priority && w.Submitted.Before(h.w.Submitted) {
+		return false // it came back, and is tried before
+	}
 	return slices.ContainsFunc(d.Assignments, func(a schedule.Assignment) bool {
 		return (h.pools[a.Pool] || h.nodes[node{a.Pool, a.Slot}]) && a.End.After(h.from)
 	})

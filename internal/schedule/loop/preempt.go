@@ -115,41 +115,12 @@ func (s *Scheduler) want(w *schedule.Workload, d *schedule.Decision) {
 	}
 }
 
-// preempt lets work give way to whom has waited long enough.
+// preempt lets work give way to one that has waited long enough. It is one at a
+// time, so that what waits is not kept from being tried.
 func (s *Scheduler) preempt(ctx context.Context) {
 	now := s.deps.Clock()
-	for _, w := range s.waited(now) {
-		if ctx.Err() != nil {
-			return
-		}
-		s.makeRoom(ctx, w, now)
-	}
-}
-
-// atOnce is for how many workloads others give way in one pass.
-const atOnce = 4
-
-// waited are those to be looked at now.
-func (s *Scheduler) waited(now time.Time) (due []*schedule.Workload) {
-	s.mu.Lock()
-	s.lapse(now)
-	for id := range s.next {
-		if !s.queue.Has(id) {
-			delete(s.next, id)
-		}
-	}
-	var all []*schedule.Workload
-	for _, w := range s.wants {
-		if s.queue.Has(w.ID) && s.roomFor(w.ID) == nil && !s.next[w.ID].After(now) {
-			all = append(all, w)
-		}
-	}
-	s.mu.Unlock()
-	for _, w := range all {
-		if len(due) == atOnce {
-			break
-		}
-		r, err := s.ledger.Get(context.Background(), w.ID)
+	for _, w := range s.wanting(now) {
+		r, err := s.ledger.Get(context.WithoutCancel(ctx), w.ID)
 		if err != nil || r.State != schedule.Queued {
 			continue
 		}
@@ -157,9 +128,27 @@ func (s *Scheduler) waited(now time.Time) (due []*schedule.Workload) {
 			s.later(w.ID, from)
 			continue
 		}
-		due = append(due, w)
+		s.makeRoom(ctx, w, now)
+		return
 	}
-	return due
+}
+
+// wanting are those to be looked at now, in their turn.
+func (s *Scheduler) wanting(now time.Time) (all []*schedule.Workload) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lapse(now)
+	for id := range s.next {
+		if !s.queue.Has(id) {
+			delete(s.next, id)
+		}
+	}
+	for _, w := range s.wants {
+		if s.queue.Has(w.ID) && s.roomFor(w.ID) == nil && !s.next[w.ID].After(now) {
+			all = append(all, w)
+		}
+	}
+	return all
 }
 
 // later lets a workload be looked at again at a time.
@@ -168,6 +157,10 @@ func (s *Scheduler) later(id string, at time.Time) {
 	defer s.mu.Unlock()
 	s.next[id] = at
 }
+
+// inVain is how much longer a workload to which nobody can give way waits until
+// that is looked at again: it takes a search of all that is held.
+const inVain = 10
 
 // makeRoom decides who gives way to a workload, keeps what that frees for it, and
 // takes back. The search is on a view, so that nobody waits for it; what was
@@ -184,6 +177,7 @@ func (s *Scheduler) makeRoom(ctx context.Context, w *schedule.Workload, now time
 	s.later(w.ID, now.Add(max(s.cfg.Preempt.After, time.Second)))
 	p, ok := view.Preempt(w, now, signals, rivals, claim)
 	if !ok {
+		s.later(w.ID, now.Add(max(inVain*s.cfg.Preempt.After, time.Second)))
 		return
 	}
 	h := &hold{id: w.ID, w: w, priority: w.Priority, from: p.From, nodes: map[node]bool{}, preempts: true, victims: p.Victims, until: p.From.Add(s.cfg.LostAfter)}
