@@ -44,6 +44,7 @@ const (
 	Fragmented        Code = "fragmented"
 	PowerCap          Code = "power_cap"
 	BudgetExceeded    Code = "budget_exceeded"
+	TenantBudget      Code = "tenant_budget_exceeded"
 	DeadlineMissed    Code = "deadline_missed"
 	GangIncomplete    Code = "gang_incomplete"
 	ShapeFull         Code = "shape_full"
@@ -61,6 +62,9 @@ const (
 	FacilityLost      Code = "facility_lost"
 	EngineRefused     Code = "engine_refused"
 	PreemptedBy       Code = "preempted_by"
+	ReclaimedBy       Code = "reclaimed_by"
+	Preempts          Code = "preempts"
+	WaitsForVictims   Code = "waits_for_victims"
 	CancelledByCaller Code = "cancelled_by_caller"
 	ExitCode          Code = "exit_code"
 	TimeLimit         Code = "time_limit"
@@ -88,6 +92,7 @@ var texts = map[Code]Text{
 	Fragmented:        {"总量足够，但没有一个节点能容纳一个成员（{0}）", "there is enough in all, but no single node can take a member ({0})"},
 	PowerCap:          {"设施功率上限 {0} W，已用 {1} W，还需 {2} W", "the facility may draw {0} W, draws {1} W, and {2} W more is needed"},
 	BudgetExceeded:    {"将花费 {1} {0}，预算 {2}", "it would cost {1} {0}, and the budget is {2}"},
+	TenantBudget:      {"租户 {0} 本月预算 {3} {1}，已用 {2}，还需 {4}", "tenant {0} may spend {3} {1} this month, has spent {2}, and this needs {4}"},
 	DeadlineMissed:    {"将于 {0} 结束，晚于截止时间 {1}", "it would end at {0}, after the deadline {1}"},
 	GangIncomplete:    {"只能放下 {0} 个成员，至少需要 {1} 个", "{0} members find a place, and {1} is the least"},
 	ShapeFull:         {"按 {0} 布局，没有其他设施能再容纳成员", "by the shape {0} no other facility can take a further member"},
@@ -105,6 +110,9 @@ var texts = map[Code]Text{
 	FacilityLost:      {"设施 {0} 失联", "facility {0} is lost"},
 	EngineRefused:     {"引擎拒绝：{0}", "the engine refused: {0}"},
 	PreemptedBy:       {"被优先级更高的 {0} 抢占", "{0} has a higher priority and took its place"},
+	ReclaimedBy:       {"借用的容量由 {0} 收回，队列 {1} 对其有份额", "{0} takes back what was borrowed: queue {1} has a claim to it"},
+	Preempts:          {"{0} 个任务为其让路，损失的工作计 {1} 元", "{0} workloads gave way to it; the work that is lost counts {1} yuan"},
+	WaitsForVictims:   {"等待 {0} 个让路的任务停止", "it waits until {0} workloads that give way have stopped"},
 	CancelledByCaller: {"由提交方取消", "its owner cancelled it"},
 	TimeLimit:         {"运行超过时限 {0}，已被终止", "it ran longer than its limit of {0} and was ended"},
 	ExitCode:          {"退出码 {0}", "it ended with exit code {0}"},

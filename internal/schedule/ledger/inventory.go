@@ -17,6 +17,7 @@ const (
 	kindTenant   = "tenant"
 	kindQueue    = "queue"
 	kindSignal   = "signal"
+	kindSpent    = "spent"
 )
 
 // checked is what checks itself.
@@ -101,7 +102,7 @@ func (t *txn) fence(facility string) error {
 			return err
 		}
 	}
-	return nil
+	return t.unheard(facility)
 }
 
 // recordsAt are the numbers of records with leases in a facility whose state

@@ -97,6 +97,8 @@ type Change struct {
 	From  schedule.LeaseState
 	// Record came to its state.
 	Record *Record
+	// Spent is what a tenant has spent by now.
+	Spent *schedule.Spent
 
 	num uint64 // of the record that has the lease
 }
@@ -119,7 +121,11 @@ type Record struct {
 	// Leases of the last decision, and those before that still take capacity.
 	Leases []schedule.Lease
 	Done   []uint64 // tokens of those leases whose work has succeeded
-	First  Receipt  // what its caller was answered
+	// TakenBack is how often it was pre-empted.
+	TakenBack int
+	// Charged is what it has taken from the budget of its tenant.
+	Charged Charge
+	First   Receipt // what its caller was answered
 }
 
 // Receipt is the answer to who submitted a workload or asked for a reservation.

@@ -38,7 +38,11 @@ func (s *Scheduler) follow(changes []ledger.Change) {
 			s.changed()
 		case c.Lease != nil:
 			s.leases[c.Lease.Token] = *c.Lease
+		case c.Spent != nil:
+			s.spending.spent[c.Spent.Tenant] = *c.Spent
+			s.changed()
 		case c.Record != nil:
+			s.run(c.Record)
 			s.place(c.Record)
 		}
 	}
@@ -80,7 +84,7 @@ func (s *Scheduler) place(r *ledger.Record) {
 		return
 	}
 	switch r.State {
-	case schedule.Queued, schedule.Preempted:
+	case schedule.Queued:
 		s.undefer(r.ID)
 		s.queue.Add(r.Workload)
 		s.changed()
