@@ -15,12 +15,12 @@ type ScenarioIn struct {
 	Pools      map[string]PoolIn     `json:"pools,omitempty" doc:"added or replaced, by id" maxProperties:"1000"`
 	Remove     []string              `json:"remove_pools,omitempty" maxItems:"1000"`
 	States     map[string]string     `json:"states,omitempty" doc:"of facilities: ready, cordoned, draining or lost" maxProperties:"1000"`
-	Signals    []zoneSignal          `json:"signals,omitempty" doc:"other curves of carbon, price or PUE" maxItems:"100"`
+	Signals    []zoneSignal          `json:"signals,omitempty" doc:"other curves of carbon, price, PUE or free capacity" maxItems:"100"`
 	Workloads  []WorkloadIn          `json:"workloads,omitempty" doc:"besides those that wait, before and after" maxItems:"1000"`
 }
 
 type zoneSignal struct {
-	Kind string `json:"kind" doc:"carbon, price or pue"`
+	Kind string `json:"kind" doc:"carbon, price, pue or free"`
 	Zone string `json:"zone"`
 	SignalIn
 }

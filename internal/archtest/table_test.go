@@ -96,6 +96,8 @@ var table = []rule{
 
 	{of: "internal/schedule/loop", own: []string{"internal/schedule", "internal/schedule/...", "internal/records", "internal/telemetry"}, never: slices.Concat(noWeb, noSQL),
 		reason: "the loop asks the planner and tells the ledger"},
+	{of: "internal/schedule/live", own: []string{"internal/schedule", "internal/schedule/ledger", "internal/schedule/loop", "internal/schedule/plan"}, never: slices.Concat(noWeb, noSQL),
+		reason: "what series say is told to the scheduler without knowing how they are asked"},
 	{of: "internal/schedule/facility", own: []string{"internal/schedule"}, never: slices.Concat(noSQL, noWeb),
 		reason: "the contract of engines knows of none"},
 	{of: "internal/schedule/facility/agent", own: []string{"internal/schedule", "internal/schedule/facility"}, never: slices.Concat(noSQL, noWeb),
@@ -128,7 +130,7 @@ var table = []rule{
 	{of: "internal/hub", never: noSQL, reason: "the assembly knows the parts of the hub, and none of its clients",
 		own: []string{"internal/access", "internal/api", "internal/audit", "internal/authority", "internal/command", "internal/config", "internal/enrolment", "internal/ingest", "internal/ingest/mqtt",
 			"internal/ingest/coap", "internal/ingest/http", "internal/ingest/desk", "internal/login", "internal/model", "internal/query", "internal/quota", "internal/records", "internal/registry",
-			"internal/schedule", "internal/schedule/facility", "internal/schedule/facility/agent", "internal/schedule/facility/slurm", "internal/schedule/ledger", "internal/schedule/loop", "internal/schedule/plan", "internal/schedule/signal", "internal/store", "internal/store/local", "internal/store/volume", "internal/telemetry", "internal/twin", "internal/web"}},
+			"internal/schedule", "internal/schedule/facility", "internal/schedule/facility/agent", "internal/schedule/facility/slurm", "internal/schedule/ledger", "internal/schedule/live", "internal/schedule/loop", "internal/schedule/plan", "internal/schedule/signal", "internal/store", "internal/store/local", "internal/store/volume", "internal/telemetry", "internal/twin", "internal/web"}},
 
 	{of: "internal/edge/spool", never: slices.Concat(everybodys, []string{"net", "database"}), reason: "the spool keeps opaque blocks on disk"},
 	{of: "internal/edge/backoff", never: []string{"net", "database"}, reason: "a pause before the next try knows nothing of what is tried"},

@@ -163,7 +163,8 @@ type Snapshot struct {
 	Tenants    []schedule.Tenant
 	Queues     []schedule.Queue
 	Signals    []signal.Series
-	Records    []Record // in the order in which they came
+	Network    *schedule.Network // nil: none was declared
+	Records    []Record          // in the order in which they came
 }
 
 // Inventory is Snapshot without Records: what was declared.
@@ -191,6 +192,8 @@ func (l *Ledger) inventory() Snapshot {
 			s.Queues = append(s.Queues, v)
 		case signal.Series:
 			s.Signals = append(s.Signals, v)
+		case schedule.Network:
+			s.Network = &v
 		}
 	}
 	slices.SortFunc(s.Facilities, func(a, b schedule.Facility) int { return cmp.Compare(a.ID, b.ID) })

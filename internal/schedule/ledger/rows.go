@@ -26,6 +26,7 @@ var (
 	recordForm   = formOf[kept]()
 	decisionForm = formOf[schedule.Decision]()
 	eventForm    = formOf[schedule.Event]()
+	networkForm  = formOf[schedule.Network]()
 )
 
 func encodeThing(v any) []byte {
@@ -40,6 +41,8 @@ func encodeThing(v any) []byte {
 		return appendDoc(queueForm, nil, &v)
 	case signal.Series:
 		return appendDoc(signalForm, nil, &v)
+	case schedule.Network:
+		return appendDoc(networkForm, nil, &v)
 	}
 	panic(fmt.Sprintf("ledger: %T is no thing of the inventory", v))
 }
@@ -279,6 +282,11 @@ func (l *Ledger) loadThing(id thing, doc []byte) error {
 		var q schedule.Queue
 		err := parseDoc(queueForm, doc, &q)
 		l.extras[id] = q
+		return err
+	case kindNetwork:
+		var n schedule.Network
+		err := parseDoc(networkForm, doc, &n)
+		l.extras[id] = n
 		return err
 	case kindSignal:
 		var s signal.Series

@@ -38,8 +38,10 @@ func (s *Scheduler) follow(changes []ledger.Change) {
 			s.changed()
 		case c.Lease != nil:
 			s.leases[c.Lease.Token] = *c.Lease
+			s.seen.lease(c.Lease, c.From, s.deps.Clock())
 		case c.Record != nil:
 			s.place(c.Record)
+			s.seen.record(c.Record)
 		}
 	}
 }
