@@ -373,14 +373,14 @@ type SignalID struct {
 type signalOut struct {
 	Kind string `json:"kind"`
 	Zone string `json:"zone"`
-	SignalIn
+	signal.Forecast
 	Stale bool `json:"stale" doc:"too old, or over: nothing is deferred for it"`
 }
 
 type oneSignal struct{ Body signalOut }
 
 func (a *API) showSignal(s *signal.Series) signalOut {
-	return signalOut{string(s.Kind), s.Zone, describeSignal(s), s.Stale(a.Now())}
+	return signalOut{string(s.Kind), s.Zone, s.Forecast(), s.Stale(a.Now())}
 }
 
 // signalRegion is the region of what a forecast is about: of a pool its
@@ -452,13 +452,13 @@ func (a *API) getSignal(ctx context.Context, in *SignalID) (*oneSignal, error) {
 
 type signalPut struct {
 	SignalID
-	Body SignalIn
+	Body signal.Forecast
 }
 
 func (a *API) putSignal(ctx context.Context, in *signalPut) (*oneSignal, error) {
-	s, err := in.Body.series(in.Kind, in.Zone)
-	if err != nil {
-		return nil, err
+	s, faults := in.Body.Series(signal.Kind(in.Kind), in.Zone)
+	if len(faults) > 0 {
+		return nil, faulty(faults)
 	}
 	of, seen, err := a.signalRegion(ctx, s.Kind, s.Zone)
 	switch {

@@ -3,9 +3,7 @@ package api
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"strings"
-	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -218,61 +216,6 @@ func describePool(p schedule.Pool) PoolIn {
 	}
 	for _, c := range p.Classes {
 		out.Classes = append(out.Classes, classIn{Count: c.Count, NodeIn: NodeIn(c.Node)})
-	}
-	return out
-}
-
-// SignalIn is a forecast as its issuer sends it.
-type SignalIn struct {
-	IssuedAt time.Time `json:"issued_at"`
-	Unit     string    `json:"unit" doc:"g/kWh for carbon, CNY/kWh for price, 1 for pue and for free (the share of a pool that will be free)"`
-	Points   []stepIn  `json:"points" maxItems:"35200"`
-}
-
-type stepIn struct {
-	Start time.Time `json:"start"`
-	End   time.Time `json:"end"`
-	Value *float64  `json:"value,omitempty" doc:"p50 when absent"`
-	Low   *float64  `json:"p10,omitempty" doc:"the value when absent"`
-	Mid   *float64  `json:"p50,omitempty" doc:"the value; say one of the two"`
-	High  *float64  `json:"p90,omitempty" doc:"the value when absent"`
-}
-
-func (in SignalIn) series(kind, zone string) (*signal.Series, error) {
-	s := &signal.Series{Kind: signal.Kind(kind), Zone: zone, Issued: in.IssuedAt}
-	if want, ok := signal.Units[s.Kind]; ok && in.Unit != want {
-		return nil, fault("body.unit", in.Unit, fmt.Sprintf("unit %q is not that of %s; convert the values to %s", in.Unit, kind, want))
-	}
-	for i, p := range in.Points {
-		value := p.Value
-		switch {
-		case value == nil:
-			value = p.Mid
-		case p.Mid != nil && *p.Mid != *value:
-			return nil, fault(fmt.Sprintf("body.points[%d].p50", i), *p.Mid, fmt.Sprintf("p50 is %v and value %v; say one of the two", *p.Mid, *value))
-		}
-		if value == nil {
-			return nil, fault(fmt.Sprintf("body.points[%d].value", i), nil, "value is missing, and p50 too; say one of the two")
-		}
-		step := signal.Step{Start: p.Start.UTC(), End: p.End.UTC(), Value: *value, Low: *value, High: *value}
-		if p.Low != nil {
-			step.Low = *p.Low
-		}
-		if p.High != nil {
-			step.High = *p.High
-		}
-		s.Steps = append(s.Steps, step)
-	}
-	return s, faulty(s.Check(""))
-}
-
-func describeSignal(s *signal.Series) SignalIn {
-	out := SignalIn{IssuedAt: s.Issued, Unit: signal.Units[s.Kind], Points: make([]stepIn, len(s.Steps))}
-	for i, p := range s.Steps {
-		out.Points[i] = stepIn{Start: p.Start, End: p.End, Value: &p.Value}
-		if p.Low != p.Value || p.High != p.Value {
-			out.Points[i].Low, out.Points[i].High = &p.Low, &p.High
-		}
 	}
 	return out
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/schedule"
 	"github.com/songhua-io/hub/internal/schedule/loop"
+	"github.com/songhua-io/hub/internal/schedule/signal"
 )
 
 // ScenarioIn is what would be otherwise.
@@ -22,7 +23,7 @@ type ScenarioIn struct {
 type zoneSignal struct {
 	Kind string `json:"kind" doc:"carbon, price, pue or free"`
 	Zone string `json:"zone"`
-	SignalIn
+	signal.Forecast
 }
 
 type outlookOut struct {
@@ -105,9 +106,9 @@ func (in ScenarioIn) scenario(regionOf func(facility string) string) (x loop.Sce
 		}
 	}
 	for i, s := range in.Signals {
-		one, err := s.series(s.Kind, s.Zone)
-		if err != nil {
-			return x, below(fmt.Sprintf("signals[%d].", i), err)
+		one, faults := s.Series(signal.Kind(s.Kind), s.Zone)
+		if len(faults) > 0 {
+			return x, below(fmt.Sprintf("signals[%d].", i), faulty(faults))
 		}
 		x.Signals = append(x.Signals, one)
 	}

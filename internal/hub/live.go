@@ -3,10 +3,12 @@ package hub
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/songhua-io/hub/internal/query"
 	"github.com/songhua-io/hub/internal/schedule/live"
+	"github.com/songhua-io/hub/internal/schedule/signal/source"
 	"github.com/songhua-io/hub/internal/telemetry"
 )
 
@@ -15,6 +17,23 @@ func (h *hub) runLive(q *query.API) {
 	feed := live.New(live.Deps{Scheduler: h.scheduler, Ask: h.askFor(q), Log: h.log, Clock: h.clock, Metrics: h.metrics})
 	h.live = feed
 	h.stack.start("live values", func(ctx context.Context) error { return feed.Run(ctx, h.cfg.Schedule.Live.Every) })
+}
+
+// runSources fetches the forecasts that the configuration names.
+func (h *hub) runSources(q *query.API) {
+	ask := h.askFor(q)
+	sources := source.New(h.cfg.Signals, source.Deps{Put: h.scheduler.PutSignal, Log: h.log, Clock: h.clock, Metrics: h.metrics,
+		Ask: func(ctx context.Context, expression string, at time.Time) (float64, bool, error) {
+			all, err := ask(ctx, "", expression, at)
+			switch {
+			case err != nil || len(all) == 0:
+				return 0, false, err
+			case len(all) > 1:
+				return 0, false, fmt.Errorf("the query %s has %d values at %s; aggregate them to one", expression, len(all), at.Format(time.RFC3339))
+			}
+			return all[0].Value, true, nil
+		}})
+	h.stack.start("forecasts", sources.Run)
 }
 
 // askFor evaluates expressions for live values. They see series of grade general

@@ -39,6 +39,7 @@ func (h *hub) surface() (http.Handler, error) {
 		return nil, err
 	}
 	h.runLive(questions)
+	h.runSources(questions)
 	pages, err := web.New(web.Deps{Desk: h.login, Sessions: h.sessions, Changes: h.changes, Compute: h.compute, Workload: h.workload, Version: h.options.Version, Log: h.log})
 	if err != nil {
 		return nil, err
