@@ -39,6 +39,8 @@ type queueTurn struct {
 	Rank int        `json:"rank" doc:"how many are ahead"`
 	P50  *time.Time `json:"start_p50,omitempty" doc:"when it is expected to begin, by how many began in the last hour"`
 	P90  *time.Time `json:"start_p90,omitempty"`
+	// Never comes without an expected start.
+	Never bool `json:"never_fits,omitempty" doc:"no pool could take it even if nothing else ran, as declared"`
 }
 
 // oneWorkload has 201 for what is promised and 202 for what waits.
@@ -53,7 +55,7 @@ func (a *API) turn(id string) *queueTurn {
 	if !waits {
 		return nil
 	}
-	return &queueTurn{t.Rank, moment(t.P50), moment(t.P90)}
+	return &queueTurn{t.Rank, moment(t.P50), moment(t.P90), t.Never}
 }
 
 // showWorkload shows a record; d is its decision, or a newer one.

@@ -56,6 +56,8 @@ const (
 	WaitsForPrice     Code = "waits_for_price"
 	ForecastStale     Code = "forecast_stale"
 	LiveValueStale    Code = "live_value_stale"
+	LiveValueMissing  Code = "live_value_missing"
+	NeverFits         Code = "never_fits"
 	NoPool            Code = "no_pool"
 	Chosen            Code = "chosen"
 	LeaseExpired      Code = "lease_expired"
@@ -104,6 +106,8 @@ var texts = map[Code]Text{
 	WaitsForPrice:     {"推迟到 {0}，可节省 {1} 元", "it waits until {0} and saves {1} yuan"},
 	ForecastStale:     {"{1} 区的 {0} 预测已过期，不作推迟", "the forecast of {0} for zone {1} is out of date, so nothing is deferred for it"},
 	LiveValueStale:    {"实时值 {0} 已 {1} 未更新，采用申报值", "the live value of {0} is {1} old, so what was declared counts"},
+	LiveValueMissing:  {"实时值 {0} 从未收到，采用申报值", "no live value of {0} has come, so what was declared counts"},
+	NeverFits:         {"现有资源池即使全部空闲也容纳不下（按申报）", "no pool could take it even with nothing else running, as declared"},
 	NoPool:            {"没有资源池", "there is no pool"},
 	Chosen:            {"综合费用最低：{0} 元", "it costs least in all: {0} yuan"},
 	LeaseExpired:      {"租约在开始前到期", "the lease ended before the work began"},

@@ -18,6 +18,7 @@ const (
 	kindQueue    = "queue"
 	kindSignal   = "signal"
 	kindSpent    = "spent"
+	kindNetwork  = "network"
 )
 
 // checked is what checks itself.
@@ -358,6 +359,12 @@ func (l *Ledger) PutTenant(ctx context.Context, v schedule.Tenant) (int64, error
 // PutQueue keeps a queue and returns its version, as PutFacility does.
 func (l *Ledger) PutQueue(ctx context.Context, v schedule.Queue) (int64, error) {
 	return putExtra(ctx, l, kindQueue, v.ID, v, func(q *schedule.Queue) *int64 { return &q.Version })
+}
+
+// PutNetwork keeps the network, of which there is one, and returns its version,
+// as PutFacility does.
+func (l *Ledger) PutNetwork(ctx context.Context, v schedule.Network) (int64, error) {
+	return putExtra(ctx, l, kindNetwork, kindNetwork, v, func(n *schedule.Network) *int64 { return &n.Version })
 }
 
 func putExtra[T checked](ctx context.Context, l *Ledger, kind, id string, v T, version func(*T) *int64) (int64, error) {

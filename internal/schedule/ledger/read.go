@@ -154,7 +154,8 @@ type Snapshot struct {
 	Queues     []schedule.Queue
 	Signals    []signal.Series
 	Spent      []schedule.Spent
-	Records    []Record // in the order in which they came
+	Network    *schedule.Network // nil: none was declared
+	Records    []Record          // in the order in which they came
 }
 
 // Inventory is Snapshot without Records: what was declared.
@@ -184,6 +185,8 @@ func (l *Ledger) inventory() Snapshot {
 			s.Signals = append(s.Signals, v)
 		case schedule.Spent:
 			s.Spent = append(s.Spent, v)
+		case schedule.Network:
+			s.Network = &v
 		}
 	}
 	slices.SortFunc(s.Facilities, func(a, b schedule.Facility) int { return cmp.Compare(a.ID, b.ID) })

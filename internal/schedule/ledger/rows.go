@@ -28,6 +28,7 @@ var (
 	recordForm   = formOf[kept]()
 	decisionForm = formOf[schedule.Decision]()
 	eventForm    = formOf[schedule.Event]()
+	networkForm  = formOf[schedule.Network]()
 )
 
 func encodeThing(v any) []byte {
@@ -44,6 +45,8 @@ func encodeThing(v any) []byte {
 		return appendDoc(signalForm, nil, &v)
 	case schedule.Spent:
 		return appendDoc(spentForm, nil, &v)
+	case schedule.Network:
+		return appendDoc(networkForm, nil, &v)
 	}
 	panic(fmt.Sprintf("ledger: %T is no thing of the inventory", v))
 }
@@ -264,6 +267,11 @@ func (l *Ledger) loadThing(id thing, doc []byte) error {
 		var s schedule.Spent
 		err := parseDoc(spentForm, doc, &s)
 		l.extras[id] = s
+		return err
+	case kindNetwork:
+		var n schedule.Network
+		err := parseDoc(networkForm, doc, &n)
+		l.extras[id] = n
 		return err
 	case kindSignal:
 		var s signal.Series

@@ -38,12 +38,16 @@ func (s *Scheduler) follow(changes []ledger.Change) {
 			s.changed()
 		case c.Lease != nil:
 			s.leases[c.Lease.Token] = *c.Lease
+			if s.cluster.Lost(c.Lease.Facility) { // else it is taken back, and nothing is lost
+				s.seen.lease(c.Lease, c.From, s.deps.Clock())
+			}
 		case c.Spent != nil:
 			s.spending.spent[c.Spent.Tenant] = *c.Spent
 			s.changed()
 		case c.Record != nil:
 			s.run(c.Record)
 			s.place(c.Record)
+			s.seen.record(c.Record)
 		}
 	}
 }

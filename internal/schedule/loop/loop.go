@@ -51,13 +51,18 @@ type Config struct {
 	LostAfter time.Duration `yaml:"lost_after"`
 	// Engines are those of facilities that the hub itself speaks to.
 	Engines []Engine `yaml:"engines"`
+	// Live is how live values of facilities and pools come to the scheduler.
+	Live Live `yaml:"live"`
+	// Network says how far places lie from one another, until it is declared by
+	// PUT /api/v1/network.
+	Network Network `yaml:"network"`
 	// Ledger bounds what is kept.
 	Ledger ledger.Config `yaml:"ledger"`
 }
 
 // DefaultConfig returns the settings of a hub without a config file.
 func DefaultConfig() Config {
-	return Config{Hold: 10 * time.Minute, Patience: 10 * time.Minute, Preempt: DefaultPreempt(), LostAfter: 5 * time.Minute, Ledger: ledger.DefaultConfig()}
+	return Config{Hold: 10 * time.Minute, Patience: 10 * time.Minute, Preempt: DefaultPreempt(), LostAfter: 5 * time.Minute, Live: Live{Every: 15 * time.Second}, Network: DefaultNetwork(), Ledger: ledger.DefaultConfig()}
 }
 
 // Check implements strict.Checker.
@@ -80,13 +85,9 @@ func (c Config) Check(path string) []strict.Error {
 	return errs
 }
 
-// Deps are what a scheduler works with. All are required but Network and
-// Engines.
+// Deps are what a scheduler works with. All are required but Engines.
 type Deps struct {
 	Records *records.DB
-	// Network says how far places lie from one another; nil: by their division
-	// codes, with schedule.DefaultTiers.
-	Network *schedule.Network
 	// Engines run what is promised; nil: the owners of pools do.
 	Engines drive.Engines
 	Log     *slog.Logger
@@ -102,10 +103,13 @@ type Scheduler struct {
 	ledger  *ledger.Ledger
 	driver  *drive.Driver
 	metrics *metrics
-	wake    chan struct{} // holds one token while Run has something to try
+	// declaring is held while the network is.
+	declaring sync.Mutex
+	wake      chan struct{} // holds one token while Run has something to try
 
 	mu       sync.Mutex // what follows; never held while the ledger is asked
 	cluster  *plan.Cluster
+	network  schedule.Network
 	signals  signal.Set // replaced, never changed
 	queue    *queue.Queue
 	deferred deferrals
@@ -119,17 +123,17 @@ type Scheduler struct {
 	dirty    bool // something changed since all that waits was tried
 	resized  bool // what there is changed since the shares were measured
 	starts   rate
+	seen     experience
 }
 
 // Open reads what lives and brings the cluster in step.
 func Open(ctx context.Context, cfg Config, deps Deps) (*Scheduler, error) {
-	if deps.Network == nil {
-		deps.Network = &schedule.Network{Tiers: schedule.DefaultTiers}
-	}
+	network := cfg.Network.network()
 	s := &Scheduler{
-		cfg: cfg, deps: deps, wake: make(chan struct{}, 1),
-		cluster: plan.NewCluster(deps.Network), signals: signal.Set{}, queue: queue.New(), waits: map[string]*deferral{},
-		leases: map[uint64]schedule.Lease{}, shares: newShares(), demand: demand{}, dirty: true, preempting: newPreempting(), spending: newSpending(),
+		network: network,
+		cfg:     cfg, deps: deps, wake: make(chan struct{}, 1),
+		cluster: plan.NewCluster(&network), signals: signal.Set{}, queue: queue.New(), waits: map[string]*deferral{},
+		leases: map[uint64]schedule.Lease{}, shares: newShares(), demand: demand{}, dirty: true, preempting: newPreempting(), spending: newSpending(), seen: newExperience(deps.Clock()),
 	}
 	if deps.Engines == nil {
 		s.deps.Engines = func(string, schedule.Engine) facility.Engine { return nil }
@@ -163,6 +167,10 @@ func (s *Scheduler) load(ctx context.Context) error {
 	for _, x := range all.Signals {
 		s.signals.Put(&x)
 	}
+	if all.Network != nil {
+		s.network = *all.Network
+		s.cluster.SetNetwork(&s.network)
+	}
 	s.shares.declare(all.Tenants, all.Queues)
 	s.spending.declare(all.Tenants)
 	for _, x := range all.Spent {
@@ -182,6 +190,7 @@ func (s *Scheduler) load(ctx context.Context) error {
 		}
 		s.run(r)
 		s.place(r)
+		s.seen.record(r)
 	}
 	s.driver.Follow(asChanges(&all))
 	return nil

@@ -134,7 +134,9 @@ func (s *Scheduler) Explain(ctx context.Context, id string) (ledger.Record, sche
 // begin: as many as are ahead, at the rate of the last hour.
 type Turn struct {
 	Rank     int
-	P50, P90 time.Time // zero: nothing began in the last hour
+	P50, P90 time.Time // zero: nothing began in the last hour, or Never
+	// Never says that no pool could take it even if nothing else ran.
+	Never bool
 }
 
 // Turn returns the turn of a workload; false when it does not wait for capacity.
@@ -146,6 +148,10 @@ func (s *Scheduler) Turn(id string) (Turn, bool) {
 		return Turn{}, false
 	}
 	t := Turn{Rank: rank}
+	if w := s.queue.Get(id); w != nil && !s.cluster.Fits(w) {
+		t.Never = true
+		return t, true
+	}
 	now := s.deps.Clock()
 	for _, h := range s.held {
 		if h.id == id {

@@ -61,6 +61,9 @@ func (s *Scheduler) decide(w *schedule.Workload, now time.Time) (*schedule.Decis
 		if !d.Until.IsZero() {
 			return &d, schedule.Deferred
 		}
+		if w.ID == "" && !s.cluster.Fits(w) { // said once, when it comes
+			d.Reasons = append(d.Reasons, schedule.Because(schedule.NeverFits))
+		}
 		return &d, schedule.Queued
 	}
 	why := s.obstacle(w, &d, now)

@@ -135,7 +135,7 @@ func (c *Cluster) usedChanged(i int32) {
 // be too much, or was.
 func (c *Cluster) tightens(i int32) bool {
 	was := c.tight.has(i)
-	if f := &c.facilities[i]; f.def.PowerCapW > 0 && f.watts+c.mostWatts > f.def.PowerCapW {
+	if f := &c.facilities[i]; f.def.PowerCapW > 0 && f.draw()+c.mostWatts > f.def.PowerCapW {
 		c.tight.set(i)
 	} else {
 		c.tight.clear(i)

@@ -42,6 +42,7 @@ type Cluster struct {
 	// seen are the nodes whose telemetry raises what is in use, the oldest
 	// first.
 	seen expiries
+	told bool // live values were, once
 
 	index
 }
@@ -56,29 +57,37 @@ type facility struct {
 	watts int64
 	used  schedule.Vector
 	cap   schedule.Vector
+
+	live   FacilityLive
+	beyond int64 // watts that were measured besides watts
 }
 
 // NewCluster returns a cluster without facilities; a nil network knows no
 // distances.
 func NewCluster(network *schedule.Network) *Cluster {
-	if network == nil {
-		network = &schedule.Network{}
-	}
 	c := &Cluster{
-		tiers:      network.Tiers,
-		links:      map[[2]string]schedule.Way{},
 		me:         new(owner),
 		facilityOf: map[string]int32{},
 		poolOf:     map[string]int32{},
 		gone:       map[string]*pool{},
 		demand:     &demand{},
 	}
-	for _, l := range network.Links {
+	if network == nil {
+		network = &schedule.Network{}
+	}
+	c.SetNetwork(network)
+	return c
+}
+
+// SetNetwork says anew how far places lie from one another.
+func (c *Cluster) SetNetwork(n *schedule.Network) {
+	c.tiers = n.Tiers
+	c.links = make(map[[2]string]schedule.Way, 2*len(n.Links)) // a clone may share the old ones
+	for _, l := range n.Links {
 		c.links[[2]string{l.From, l.To}] = l.Way
 		c.links[[2]string{l.To, l.From}] = l.Way
 	}
 	c.index.relaid = true
-	return c
 }
 
 // SetFacility adds a facility or replaces the one of the same id. It must not be
@@ -167,6 +176,12 @@ func (c *Cluster) Region(id string) string {
 		return c.facilities[i].def.Region
 	}
 	return ""
+}
+
+// Lost reports whether a facility is lost.
+func (c *Cluster) Lost(id string) bool {
+	i, ok := c.facilityOf[id]
+	return ok && c.facilities[i].def.State == schedule.Lost
 }
 
 // SetState changes the state of a facility and nothing else of it.
@@ -333,6 +348,7 @@ func (c *Cluster) Observe(poolID, nodeID string, slot int, used schedule.Vector,
 		return false
 	}
 	p := c.own(i)
+	c.told = true
 	if len(p.seenAt) == 0 {
 		p.seenAt = make([]int64, len(p.nodes))
 	}
@@ -377,25 +393,6 @@ func (c *Cluster) forget(now time.Time) {
 		n.seen = schedule.Vector{}
 		p.refresh(int(e.slot))
 		c.nodeChanged(i, int(e.slot))
-	}
-}
-
-// Live are values of a pool that change while it runs.
-type Live struct {
-	// Wait is how long work lies in the engine's own queue before it starts.
-	Wait time.Duration
-	// FailuresPerHour of one node; zero: FailuresPerHour, the constant.
-	FailuresPerHour float64
-	// OutdoorC is the outdoor temperature; nil: not known.
-	OutdoorC *float64
-	At       time.Time
-}
-
-// SetLive tells live values of a pool. They count for LiveBound.
-func (c *Cluster) SetLive(poolID string, l Live) {
-	if i, ok := c.poolOf[poolID]; ok {
-		c.own(i).live = l
-		c.poolChanged(i)
 	}
 }
 

@@ -16,10 +16,8 @@ import (
 // member at once why not, and by which change of the request it could.
 func (c *Cluster) Explain(w *schedule.Workload, now time.Time, signals signal.Set) schedule.Decision {
 	d := c.Place(w, now, signals)
-	if len(d.Assignments) > 0 {
-		if p := c.pools[c.poolOf[d.Assignments[0].Pool]]; !p.live.At.IsZero() && now.Sub(p.live.At) > LiveBound {
-			d.Reasons = append(d.Reasons, schedule.Because(schedule.LiveValueStale, p.def.ID, now.Sub(p.live.At)))
-		}
+	if len(d.Assignments) == 0 && d.Until.IsZero() && !c.Fits(w) {
+		d.Reasons = append(d.Reasons, schedule.Because(schedule.NeverFits))
 	}
 	members := w.Members()
 	classes := make([]*class, len(w.Tasks))
@@ -153,7 +151,7 @@ func (c *Cluster) refuse(k *class, w *schedule.Workload, t *schedule.Task, task 
 		r.room(&k.need)
 	}
 	if !r.settled() && k.blocked.has(i) {
-		r.fail(schedule.PowerCap, r.num(f.def.PowerCapW), r.num(f.watts), r.num(p.def.Watts(k.need.use)))
+		r.fail(schedule.PowerCap, r.num(f.def.PowerCapW), r.num(f.draw()), r.num(p.def.Watts(k.need.use)))
 		r.impossible = true
 	}
 	if !r.settled() {

@@ -102,7 +102,7 @@ func over(d time.Duration, speed float64) time.Duration {
 
 // powered reports whether a facility may draw so many more watts.
 func (f *facility) powered(watts int64) bool {
-	return f.def.PowerCapW == 0 || watts == 0 || f.watts+watts <= f.def.PowerCapW
+	return f.def.PowerCapW == 0 || watts == 0 || f.draw()+watts <= f.def.PowerCapW
 }
 
 // place is an end of a way.

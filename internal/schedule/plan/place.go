@@ -22,6 +22,9 @@ func (c *Cluster) Place(w *schedule.Workload, now time.Time, signals signal.Set)
 	if stale != nil {
 		d.Reasons = append(d.Reasons, *stale)
 	}
+	if c.told {
+		d.Reasons = append(d.Reasons, c.lapsed(d.Assignments, now)...)
+	}
 	return d
 }
 
@@ -77,6 +80,9 @@ func (c *Cluster) weigh(k *class, w *schedule.Workload, t *schedule.Task, i int3
 	}
 	if !p.nodes[slot].seen.IsZero() {
 		to.age = max(to.age, now.Sub(time.Unix(0, p.seenAt[slot])))
+	}
+	if !f.live.At.IsZero() {
+		to.age = max(to.age, now.Sub(f.live.At))
 	}
 	b.add(&to.terms)
 	to.terms.addPacked(p, &packed, b.hours)

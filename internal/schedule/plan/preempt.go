@@ -585,13 +585,13 @@ func (p *preemption) step(s *crowd) {
 // room.
 func (p *preemption) room(pool *pool, slot int32) (most int) {
 	for i := range p.needs {
-		most = max(most, pool.holds(&p.needs[i], int(slot)))
+		most = max(most, pool.roomFor(&p.needs[i], int(slot)))
 	}
 	return most
 }
 
-// holds is how many equal members a node has room for.
-func (p *pool) holds(n *need, slot int) int {
+// roomFor is how many equal members a node has room for.
+func (p *pool) roomFor(n *need, slot int) int {
 	node := &p.nodes[slot]
 	count := schedule.MaxMembers
 	for d, use := range n.use {

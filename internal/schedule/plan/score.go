@@ -1,7 +1,6 @@
 package plan
 
 import (
-	"math"
 	"slices"
 	"time"
 
@@ -131,7 +130,9 @@ func (c *Cluster) gridOver(i int32, start time.Time, hours, load, outdoor float6
 	f, feed := c.facilities[i].def, &c.feeds[i]
 	end := start.Add(time.Duration(hours * float64(time.Hour)))
 	pue := max(f.PUE.Constant, 1)
-	if f.PUE.Constant == 0 || f.PUE.Live != "" || len(f.PUE.Load) > 0 || len(f.PUE.Temperature) > 0 {
+	if live := c.facilities[i].live; live.PUE > 0 && c.at.Sub(live.At) <= LiveBound {
+		pue = live.PUE
+	} else if f.PUE.Constant == 0 || f.PUE.Live != "" || len(f.PUE.Load) > 0 || len(f.PUE.Temperature) > 0 {
 		pue = c.signals.Overhead(f, start, end, load, outdoor)
 	}
 	plain := meanOr(feed.carbon, start, end, fallbackCarbon) / 1000
@@ -274,19 +275,4 @@ func (k *terms) addPacked(p *pool, d *packed, hours float64) {
 	add(strandedAccelerator, float64(d.accelerator), strandedShare*float64(device))
 	add(strandedCPU, float64(d.cpu), strandedShare*float64(cpu))
 	add(strandedStorage, float64(d.storage), strandedShare*storageHour)
-}
-
-// lives are the live values of a pool that still count.
-func (p *pool) lives(now time.Time) (wait time.Duration, risk, outdoor float64, age time.Duration) {
-	risk, outdoor = FailuresPerHour, math.NaN()
-	if p.live.At.IsZero() || now.Sub(p.live.At) > LiveBound {
-		return 0, risk, outdoor, 0
-	}
-	if p.live.FailuresPerHour > 0 {
-		risk = p.live.FailuresPerHour
-	}
-	if p.live.OutdoorC != nil {
-		outdoor = *p.live.OutdoorC
-	}
-	return p.live.Wait, risk, outdoor, now.Sub(p.live.At)
 }

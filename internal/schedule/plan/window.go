@@ -302,7 +302,7 @@ func (s *shift) room(o *option) ([]schedule.Assignment, bool) {
 				continue
 			}
 			end := start.Add(over(t.P95, speed(t, p.def)))
-			free := p.cap.Sub(p.peak(stepOf(start), stepAfter(end))).Sub(taken[j])
+			free := c.cautious(p, p.cap.Sub(p.peak(stepOf(start), stepAfter(end))), start, end, s.now).Sub(taken[j])
 			for ; left > 0 && n.use.Within(free); left-- {
 				free = free.Sub(n.use)
 				taken[j] = taken[j].Add(n.use)
