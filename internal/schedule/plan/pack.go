@@ -246,11 +246,11 @@ func (p *pool) appendDevices(to []uint8, n *need, slot, device int) []uint8 {
 	if n.milli < schedule.DeviceMilli {
 		return append(to, uint8(device))
 	}
+	left := n.count
 	for i, f := range p.devices(slot) {
-		if f == schedule.DeviceMilli {
-			if to = append(to, uint8(i)); len(to) == n.count {
-				break
-			}
+		if f == schedule.DeviceMilli && left > 0 {
+			to = append(to, uint8(i))
+			left--
 		}
 	}
 	return to

@@ -509,6 +509,31 @@ func TestTakeTakesAllOrNothing(t *testing.T) {
 	}
 }
 
+// TestAGangTakesTheDevicesThatItsMembersAskFor asks for whole ones, several on
+// one node.
+func TestAGangTakesTheDevicesThatItsMembersAskFor(t *testing.T) {
+	c := NewCluster(nil)
+	c.SetFacility(&schedule.Facility{ID: "f", State: schedule.Ready})
+	if err := c.SetPool(&schedule.Pool{ID: "p", Facility: "f", Accelerator: &schedule.Accelerator{Model: "A"},
+		Nodes: []schedule.Node{{ID: "n", CPUMilli: 8000, MemoryMiB: 8192, Accelerators: 8}}}); err != nil {
+		t.Fatal(err)
+	}
+	w := &schedule.Workload{Tasks: []schedule.Task{{Name: "t", Min: 3, Max: 3, P50: time.Hour, P95: time.Hour, Use: schedule.Vector{1000},
+		Accelerators: &schedule.Accelerators{Count: 2, Milli: schedule.DeviceMilli}}}, Gang: schedule.GangAll, Shape: schedule.AnyShape}
+	d := c.Place(w, noon, nil)
+	if len(d.Assignments) != 3 {
+		t.Fatal(d.Reasons)
+	}
+	for i, a := range d.Assignments {
+		if want := []uint8{uint8(2 * i), uint8(2*i + 1)}; !slices.Equal(a.Devices, want) {
+			t.Errorf("member %d has the devices %v, not %v", i, a.Devices, want)
+		}
+	}
+	if err := c.Take(d.Assignments); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestLeasesOutliveChangesOfCapacity(t *testing.T) {
 	c := NewCluster(nil)
 	c.SetFacility(&schedule.Facility{ID: "f", State: schedule.Ready})
