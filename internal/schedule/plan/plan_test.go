@@ -600,6 +600,27 @@ func TestAGangTakesTheDevicesThatItsMembersAskFor(t *testing.T) {
 	}
 }
 
+// TestNoChangeIsProposedThatThePowerCapForbids asks for half of a device that can
+// only be had as a whole, for which there is no power.
+func TestNoChangeIsProposedThatThePowerCapForbids(t *testing.T) {
+	for _, power := range []struct {
+		watts   int64
+		changes int
+	}{{200, 0}, {300, 1}} {
+		c := NewCluster(nil)
+		c.SetFacility(&schedule.Facility{ID: "f", State: schedule.Ready, PowerCapW: 100 + power.watts})
+		if err := c.SetPool(&schedule.Pool{ID: "p", Facility: "f", Accelerator: &schedule.Accelerator{Model: "A"},
+			Nodes: []schedule.Node{{ID: "n", CPUMilli: 8000, MemoryMiB: 8192, Accelerators: 1}}}); err != nil {
+			t.Fatal(err)
+		}
+		d := c.Explain(&schedule.Workload{Tasks: []schedule.Task{{Name: "t", Min: 1, Max: 1, P50: time.Hour, P95: time.Hour,
+			Accelerators: &schedule.Accelerators{Count: 1, Milli: 500}}}, Gang: schedule.GangAll}, noon, nil)
+		if len(d.Refused) != 1 || d.Refused[0].Reason.Code != schedule.NotShareable || len(d.Refused[0].Change) != power.changes {
+			t.Errorf("with %d W: %v", power.watts, d.Refused)
+		}
+	}
+}
+
 func TestLeasesOutliveChangesOfCapacity(t *testing.T) {
 	c := NewCluster(nil)
 	c.SetFacility(&schedule.Facility{ID: "f", State: schedule.Ready})
