@@ -6,7 +6,7 @@
 //	Place     a decision that takes nothing           place.go, gang.go, window.go
 //	filters   may this pool run it at all             filter.go
 //	scorers   what it costs there, in yuan            score.go, pack.go, demand.go
-//	class     index of all nodes for equal requests   class.go, tree.go
+//	index     bounds of all pools for equal requests  index.go, class.go, tree.go
 //	Explain   why not, and what would help            explain.go
 //
 // Art. 13
@@ -274,7 +274,7 @@ func (c *Cluster) take(a *schedule.Assignment, check bool) error {
 		return err
 	}
 	if check {
-		if err := p.room(slot, a); err != nil {
+		if err := p.holds(slot, a); err != nil {
 			return err
 		}
 		if limit := f.def.PowerCapW; limit > 0 && watts > 0 && f.watts+watts > limit {

@@ -106,11 +106,11 @@ func (c *Cluster) ObservePool(id string, used schedule.Vector, at time.Time) boo
 	p := c.pools[i]
 	room := schedule.Vector{}
 	for s := range p.nodes {
-		room = room.Add(p.nodes[s].room())
+		room = room.Add(p.nodes[s].unleased())
 	}
 	for s := range p.nodes {
 		n := &p.nodes[s]
-		seen, has := n.used, n.room()
+		seen, has := n.used, n.unleased()
 		for d := range used {
 			if beyond := used[d] - p.used[d]; beyond > 0 && room[d] > 0 {
 				seen[d] += int64(math.Ceil(float64(min(beyond, room[d])) / float64(room[d]) * float64(has[d])))
@@ -122,8 +122,8 @@ func (c *Cluster) ObservePool(id string, used schedule.Vector, at time.Time) boo
 	return true
 }
 
-// room is what of a node is not leased.
-func (n *node) room() (v schedule.Vector) {
+// unleased is what of a node is not leased.
+func (n *node) unleased() (v schedule.Vector) {
 	for d := range v {
 		v[d] = max(0, n.cap[d]-n.used[d])
 	}

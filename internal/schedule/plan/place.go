@@ -38,6 +38,7 @@ func (c *Cluster) placeNow(w *schedule.Workload, now time.Time) schedule.Decisio
 // scratch is memory for one decision at a time.
 type scratch struct {
 	candidates [1 + schedule.MaxRunnersUp]candidate
+	aside      []spot // pools that were weighed
 }
 
 // candidate is a place for one member, scored in full.
@@ -57,11 +58,9 @@ type candidate struct {
 	overdraw schedule.Code // BudgetExceeded or passed
 }
 
-// weigh scores the best node of a pool in full.
-func (c *Cluster) weigh(k *class, w *schedule.Workload, t *schedule.Task, i int32, now time.Time, to *candidate) {
-	p := c.pools[i]
-	slot := c.packed.first(int(2*c.base[i]), len(p.nodes), k.col)
-	packed := c.pack(p, &k.need, slot)
+// weigh scores a place in full.
+func (c *Cluster) weigh(k *class, w *schedule.Workload, t *schedule.Task, at *spot, now time.Time, to *candidate) {
+	p, slot := c.pools[at.pool], at.node
 	b := c.bill(k, w, t, p, now)
 	rate := speed(t, p.def)
 	b.hours = over(t.P50, rate).Hours()
@@ -71,7 +70,7 @@ func (c *Cluster) weigh(k *class, w *schedule.Workload, t *schedule.Task, i int3
 	begin := now.Add(b.wait + b.r.copyTime)
 	b.g = c.gridOver(p.facility, begin, b.hours, f.load(), outdoor)
 	*to = candidate{
-		pool: i, slot: slot, device: packed.device, hours: b.hours,
+		pool: at.pool, slot: slot, device: at.packed.device, hours: b.hours,
 		end:    begin.Add(over(t.P95, rate)),
 		energy: b.energy()*b.g.kWh + b.r.kWh*b.once,
 		gib:    b.r.gib * b.once,
@@ -85,7 +84,7 @@ func (c *Cluster) weigh(k *class, w *schedule.Workload, t *schedule.Task, i int3
 		to.age = max(to.age, now.Sub(f.live.At))
 	}
 	b.add(&to.terms)
-	to.terms.addPacked(p, &packed, b.hours)
+	to.terms.addPacked(p, &at.packed, b.hours)
 	b.addFair(&to.terms)
 	to.cost = to.terms.sum()
 	to.overdue = !w.Window.Deadline.IsZero() && to.end.After(w.Window.Deadline)
@@ -135,16 +134,17 @@ func (c *Cluster) placeOne(w *schedule.Workload, now time.Time) schedule.Decisio
 
 // candidates are the best pools that pass all filters, the cheapest first.
 func (c *Cluster) candidates(k *class, w *schedule.Workload, t *schedule.Task, now time.Time) []candidate {
-	cs := c.scratch.candidates[:0]
-	c.walk.start(&c.sums, len(c.pools), k.col)
+	cs, aside := c.scratch.candidates[:0], c.scratch.aside[:0]
 	for len(cs) < cap(cs) {
-		i := c.walk.next()
-		if i < 0 {
+		at, found := c.best(k)
+		if !found {
 			break
 		}
+		aside = append(aside, at)
+		c.sums.put(int(at.pool), k.col, never)
 		n := len(cs)
 		cs = cs[:n+1]
-		c.weigh(k, w, t, int32(i), now, &cs[n])
+		c.weigh(k, w, t, &at, now, &cs[n])
 		if cs[n].overdue || cs[n].overdraw != passed {
 			cs = cs[:n]
 			continue
@@ -153,6 +153,11 @@ func (c *Cluster) candidates(k *class, w *schedule.Workload, t *schedule.Task, n
 			cs[n], cs[n-1] = cs[n-1], cs[n]
 		}
 	}
+	for i := range aside {
+		c.sums.put(int(aside[i].pool), k.col, aside[i].cost)
+		c.zones[k.col].cost = aside[i].cost
+	}
+	c.scratch.aside = aside
 	return cs
 }
 

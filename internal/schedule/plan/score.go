@@ -105,14 +105,35 @@ type grid struct {
 	plain float64 // kg of a kWh in the zone, without PUE or green share
 }
 
-// feed are the series of a facility's zone; nil where there is none.
-type feed struct{ carbon, price *signal.Series }
+// feed are the series of a zone, nil where there is none, and their means over
+// the time that was asked for last: the pools of a decision are asked for one.
+type feed struct {
+	carbon, price *signal.Series
+	start, end    time.Time
+	kg, yuan      float64
+}
+
+// over returns the means of carbon, per kWh, and price.
+func (f *feed) over(start, end time.Time) (kg, yuan float64) {
+	if f.start != start || f.end != end {
+		f.start, f.end = start, end
+		f.kg = meanOr(f.carbon, start, end, fallbackCarbon) / 1000
+		f.yuan = meanOr(f.price, start, end, fallbackPrice)
+	}
+	return f.kg, f.yuan
+}
 
 // feed finds the series of all facilities.
 func (c *Cluster) feed() {
+	if len(c.feeds) == 0 {
+		c.zoneFeeds = map[string]*feed{}
+	}
 	for i := len(c.feeds); i < len(c.facilities); i++ {
 		zone := c.facilities[i].def.GridZone
-		c.feeds = append(c.feeds, feed{c.signals.Of(signal.Carbon, zone), c.signals.Of(signal.Price, zone)})
+		if c.zoneFeeds[zone] == nil {
+			c.zoneFeeds[zone] = &feed{carbon: c.signals.Of(signal.Carbon, zone), price: c.signals.Of(signal.Price, zone)}
+		}
+		c.feeds = append(c.feeds, c.zoneFeeds[zone])
 	}
 }
 
@@ -127,7 +148,7 @@ func meanOr(s *signal.Series, start, end time.Time, fallback float64) float64 {
 // gridOver is the mean over a time from start. Where PUE varies with the hour as
 // well, the means are multiplied.
 func (c *Cluster) gridOver(i int32, start time.Time, hours, load, outdoor float64) grid {
-	f, feed := c.facilities[i].def, &c.feeds[i]
+	f := c.facilities[i].def
 	end := start.Add(time.Duration(hours * float64(time.Hour)))
 	pue := max(f.PUE.Constant, 1)
 	if live := c.facilities[i].live; live.PUE > 0 && c.at.Sub(live.At) <= LiveBound {
@@ -135,9 +156,9 @@ func (c *Cluster) gridOver(i int32, start time.Time, hours, load, outdoor float6
 	} else if f.PUE.Constant == 0 || f.PUE.Live != "" || len(f.PUE.Load) > 0 || len(f.PUE.Temperature) > 0 {
 		pue = c.signals.Overhead(f, start, end, load, outdoor)
 	}
-	plain := meanOr(feed.carbon, start, end, fallbackCarbon) / 1000
+	plain, yuan := c.feeds[i].over(start, end)
 	return grid{
-		yuan:  meanOr(feed.price, start, end, fallbackPrice) * pue,
+		yuan:  yuan * pue,
 		kg:    plain * pue * (1 - f.GreenShare),
 		kWh:   pue,
 		plain: plain,

@@ -94,7 +94,7 @@ func (s *shift) decide() (schedule.Decision, bool) {
 	k := c.classOf(w, longest, w.Members())
 	options := s.options(k)
 	runNow, dear := never64, 0.0
-	if c.least(k) < never && s.first.Equal(s.now) {
+	if c.any(k) && s.first.Equal(s.now) {
 		for i := range options {
 			if o := &options[i]; o.cost[0] < runNow && s.roomNow(k, o.facility) {
 				runNow, dear = o.cost[0], s.electric(o, 0)
@@ -194,7 +194,7 @@ func (s *shift) zone(name string) []means {
 func (s *shift) options(k *class) []option {
 	c := s.c
 	members := float64(s.w.Members())
-	offer := func(p int32) float32 { return c.offers[int(p)*c.width+k.col] }
+	offer := func(p int32) float32 { return c.offerOf(k, p) }
 	var all []option
 	costs := make([]float64, 0, len(c.facilities)*len(s.starts))
 	for i := range c.facilities {
@@ -277,7 +277,7 @@ func (o *option) rule() {
 
 // roomNow reports whether a facility has room for a member at once.
 func (s *shift) roomNow(k *class, f int32) bool {
-	return slices.ContainsFunc(s.c.facilities[f].pools, func(p int32) bool { return s.c.sums.at(len(s.c.pools)+int(p), k.col) < never })
+	return slices.ContainsFunc(s.c.facilities[f].pools, func(p int32) bool { return s.c.open(k, p) })
 }
 
 // room plans all members in the pools of one facility, by what they will have
