@@ -65,6 +65,9 @@ const (
 	FacilityLost      Code = "facility_lost"
 	EngineRefused     Code = "engine_refused"
 	PreemptedBy       Code = "preempted_by"
+	ReclaimedBy       Code = "reclaimed_by"
+	Preempts          Code = "preempts"
+	WaitsForVictims   Code = "waits_for_victims"
 	CancelledByCaller Code = "cancelled_by_caller"
 	ExitCode          Code = "exit_code"
 	CapacityReduced   Code = "capacity_reduced"
@@ -112,6 +115,9 @@ var texts = map[Code]Text{
 	FacilityLost:      {"设施 {0} 失联", "facility {0} is lost"},
 	EngineRefused:     {"引擎拒绝：{0}", "the engine refused: {0}"},
 	PreemptedBy:       {"被优先级更高的 {0} 抢占", "{0} has a higher priority and took its place"},
+	ReclaimedBy:       {"借用的容量由 {0} 收回，队列 {1} 对其有份额", "{0} takes back what was borrowed: queue {1} has a claim to it"},
+	Preempts:          {"{0} 个任务为其让路，损失的工作计 {1} 元", "{0} workloads gave way to it; the work that is lost counts {1} yuan"},
+	WaitsForVictims:   {"等待 {0} 个让路的任务停止", "it waits until {0} workloads that give way have stopped"},
 	CancelledByCaller: {"由提交方取消", "its owner cancelled it"},
 	ExitCode:          {"退出码 {0}", "it ended with exit code {0}"},
 	CapacityReduced:   {"资源池 {0} 的容量减少", "the capacity of pool {0} was reduced"},

@@ -118,7 +118,9 @@ type Record struct {
 	// Leases of the last decision, and those before that still take capacity.
 	Leases []schedule.Lease
 	Done   []uint64 // tokens of those leases whose work has succeeded
-	First  Receipt  // what its caller was answered
+	// TakenBack is how often it was pre-empted.
+	TakenBack int
+	First     Receipt // what its caller was answered
 }
 
 // Receipt is the answer to who submitted a workload or asked for a reservation.

@@ -38,6 +38,8 @@ type Move struct {
 	Key  string
 	Body [32]byte
 
+	// To is where it goes. Preempted takes it back: it is queued again, or deferred
+	// until Decision says, once nothing of it is at an engine any more.
 	To schedule.State
 	// Decision is kept as the explanation, and goes back with Get. Its assignments are promised: they
 	// go with Reserved, or with the state that the workload has, for members
@@ -157,6 +159,9 @@ func (t *txn) propose(p *Proposal) (receipts []Receipt, err error) {
 			}
 		}
 		r, err := t.move(m)
+		if err == nil && m.To == schedule.Preempted {
+			err = t.takenBack(r)
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -80,7 +80,7 @@ func (s *Scheduler) place(r *ledger.Record) {
 		return
 	}
 	switch r.State {
-	case schedule.Queued, schedule.Preempted:
+	case schedule.Queued:
 		s.undefer(r.ID)
 		s.queue.Add(r.Workload)
 		s.changed()
