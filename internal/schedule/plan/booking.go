@@ -3,6 +3,7 @@ package plan
 import (
 	"cmp"
 	"slices"
+	"time"
 
 	"github.com/songhua-io/hub/internal/schedule"
 )
@@ -50,13 +51,14 @@ func (p *pool) busiest(from, to int64) (most schedule.Vector) {
 // usage goes along what a pool will have in use.
 type usage struct {
 	p             *pool
-	use           schedule.Vector
+	at            int64 // step
+	use, booked   schedule.Vector
 	ends, planned int // the next of each
 }
 
 // usage is that of the step at.
 func (p *pool) usage(at int64) usage {
-	u := usage{p: p, use: p.used}
+	u := usage{p: p, at: at, use: p.used}
 	for u.next() <= at {
 		u.advance()
 	}
@@ -80,12 +82,14 @@ func (u *usage) next() int64 {
 // advance goes to the next step.
 func (u *usage) advance() {
 	at := u.next()
+	u.at = max(u.at, at)
 	if u.ends < len(u.p.ends) && u.p.ends[u.ends].at == at {
 		u.use = u.use.Sub(u.p.ends[u.ends].use)
 		u.ends++
 	}
 	if u.planned < len(u.p.planned) && u.p.planned[u.planned].at == at {
 		u.use = u.use.Add(u.p.planned[u.planned].use)
+		u.booked = u.booked.Add(u.p.planned[u.planned].use)
 		u.planned++
 	}
 }
@@ -111,3 +115,39 @@ func (c *Cluster) book(parts []schedule.Assignment, sign int64) {
 		p.planned.add(stepAfter(a.End), a.Use.Times(-sign))
 	}
 }
+
+// Booked reports whether something is planned in a pool.
+func (c *Cluster) Booked(pool string) bool {
+	i, ok := c.poolOf[pool]
+	return ok && len(c.pools[i].planned) > 0
+}
+
+// Overbooked returns the first time at which more is leased and planned in a pool
+// than it has: what was planned there meanwhile should be planned anew. A pool
+// whose facility takes no new work has nothing.
+func (c *Cluster) Overbooked(pool string, now time.Time) (from, to time.Time, over bool) {
+	i, ok := c.poolOf[pool]
+	if !ok {
+		return from, to, false
+	}
+	p := c.pools[i]
+	if c.facilities[p.facility].def.State != schedule.Ready {
+		return now, now.AddDate(1000, 0, 0), len(p.planned) > 0
+	}
+	begin := int64(0)
+	for u := p.usage(stepOf(now)); ; u.advance() {
+		at := max(u.at, stepOf(now))
+		exceeds := !u.booked.IsZero() && !u.use.Within(p.cap)
+		switch {
+		case exceeds && begin == 0:
+			begin = at
+		case !exceeds && begin != 0:
+			return timeOf(begin), timeOf(at), true
+		}
+		if u.next() == noStep {
+			return from, to, false // nothing is planned any more
+		}
+	}
+}
+
+func timeOf(step64 int64) time.Time { return time.Unix(step64*int64(step/time.Second), 0).UTC() }

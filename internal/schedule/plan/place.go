@@ -13,8 +13,12 @@ import (
 // and, when it is deferred, until when. Neither the workload nor the set of
 // signals may be changed afterwards; new signals come in a new set.
 func (c *Cluster) Place(w *schedule.Workload, now time.Time, signals signal.Set) schedule.Decision {
+	return c.place(w, now, signals, false)
+}
+
+func (c *Cluster) place(w *schedule.Workload, now time.Time, signals signal.Set, waits bool) schedule.Decision {
 	c.turn(now, signals)
-	p := c.postpone(w, now)
+	p := c.postpone(w, now, waits)
 	switch {
 	case p.decision != nil:
 		return *p.decision

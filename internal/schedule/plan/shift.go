@@ -17,6 +17,7 @@ type shift struct {
 	now   time.Time
 	first time.Time // the earliest start
 	stale *schedule.Reason
+	least float64 // share that must be saved to wait rather than begin
 
 	fresh  bool        // some zone has a forecast that counts
 	starts []time.Time // the first is now, or the earliest
@@ -61,7 +62,7 @@ func (s *shift) decide() postponed {
 	k := s.c.classOf(s.w, longest, s.w.Members())
 	options := s.options(k)
 	at, parts := s.choose(k, options)
-	if splits(s.w) {
+	if s.w.Splits() {
 		if p, ok := s.split(k, options, at); ok {
 			return p
 		}
@@ -93,9 +94,9 @@ func (s *shift) choose(k *class, options []option) (*option, []schedule.Assignme
 	for tries := 0; ; tries++ {
 		o := best(options)
 		switch {
-		case o == nil || tries == maxTries:
+		case o == nil || tries == maxRooms:
 			return now, nil
-		case now != nil && o.cost[o.start] >= now.cost[0]-leastSaving*s.electric(now, 0):
+		case now != nil && o.cost[o.start] >= now.cost[0]-s.least*s.electric(now, 0):
 			now.start = 0
 			return now, nil
 		case s.isNow(o.start):
@@ -111,8 +112,8 @@ func (s *shift) choose(k *class, options []option) (*option, []schedule.Assignme
 
 const (
 	never64 = 1e300
-	// maxTries bounds the starts at which room is looked for.
-	maxTries = 1000
+	// maxRooms bounds the starts at which room is looked for.
+	maxRooms = 1000
 )
 
 // grid makes moments: from the first, at whole steps, up to the last.

@@ -15,13 +15,6 @@ const (
 	splitOptions = 4
 )
 
-// splits reports whether a workload may run in pieces: all of it is one member
-// that may be interrupted. Members of a larger one would each have run for
-// another time when they stop.
-func splits(w *schedule.Workload) bool {
-	return len(w.Tasks) == 1 && w.Tasks[0].Max == 1 && w.Tasks[0].Interruptible
-}
-
 // split is work in pieces, at one pool.
 type split struct {
 	pool     int32
@@ -68,7 +61,7 @@ func (s *shift) split(k *class, options []option, best *option) (postponed, bool
 	limit, saving := never64, 0.0
 	if best != nil {
 		limit = best.cost[best.start]
-		saving = leastSaving * s.electric(best, 0)
+		saving = s.least * s.electric(best, 0)
 	}
 	var found *split
 	var at *option
@@ -208,8 +201,17 @@ func (x *slots) solve() []segment {
 		x.table = make([]state, (n+1)*row)
 	}
 	x.table = x.table[:(n+1)*row]
-	for i := range x.table {
-		x.table[i] = state{cost: never64}
+	clean := func(i int) { // the part of a row that counts: what can be done by then, and still be finished
+		if i > n {
+			return
+		}
+		lo, hi := max(0, x.need-(n-i)-1), min(i+1, x.need)
+		for at := i*row + 2*lo; at <= i*row+2*hi+1; at++ {
+			x.table[at] = state{cost: never64}
+		}
+	}
+	for i := range x.lost + 1 {
+		clean(i)
 	}
 	x.prefix()
 	x.table[0].cost = 0
@@ -221,8 +223,9 @@ func (x *slots) solve() []segment {
 	end, least := -1, never64
 	for i := 0; i <= n; i++ {
 		base := i * row
+		clean(i + x.lost + 1)
 		// Done: what is later costs by the hour.
-		if c := x.table[base+2*x.need+1].cost; c < never64 {
+		if c := x.table[base+2*x.need+1].cost; i >= x.need-1 && c < never64 {
 			if c += x.hour * float64(i-x.need); c < least {
 				end, least = i, c
 			}
@@ -234,7 +237,7 @@ func (x *slots) solve() []segment {
 		if i == 0 {
 			gain = x.head
 		}
-		for w := 0; w < x.need; w++ {
+		for w := max(0, x.need-(n-i)); w < min(i+1, x.need); w++ {
 			idle, run := x.table[base+2*w].cost, x.table[base+2*w+1].cost
 			put(base+row+2*w, idle, fromIdle)
 			if w > 0 {

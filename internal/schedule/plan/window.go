@@ -31,10 +31,13 @@ type postponed struct {
 // as is known now: what runs ends by plan, and what is planned is in use.
 //
 // A forecast that is missing, stale or does not reach far enough defers nothing.
-func (c *Cluster) postpone(w *schedule.Workload, now time.Time) (p postponed) {
+func (c *Cluster) postpone(w *schedule.Workload, now time.Time, waits bool) (p postponed) {
 	early := now.Before(w.Window.Earliest)
 	if w.Window.Deferrable {
-		s := shift{c: c, w: w, now: now, first: now}
+		s := shift{c: c, w: w, now: now, first: now, least: leastSaving}
+		if waits {
+			s.least = 0
+		}
 		if early {
 			s.first = w.Window.Earliest
 		}
