@@ -241,6 +241,7 @@ func (s *Scheduler) paused(now time.Time) (moves []move) {
 		until := next[0].Start
 		why := schedule.Because(schedule.PausedForHours, until.UTC().Format(time.RFC3339))
 		d := schedule.Decision{At: now, Until: until, Planned: next, ExpectedWait: until.Sub(now), Reasons: []schedule.Reason{why}}
+		d.EnergyKWh, d.CarbonKg, d.Cost = s.cluster.Estimate(next, now, s.signals)
 		moves = append(moves, move{tenant: w.Tenant, Move: ledger.Move{Workload: w.ID, To: schedule.Preempted, Decision: &d, Reason: &why}})
 	}
 	return moves

@@ -231,6 +231,9 @@ func TestWorkPausesForGreenerHours(t *testing.T) {
 	if !got.Until.Equal(noon.Add(3*time.Hour)) || got.Reason.Code != schedule.PausedForHours || got.Worked != 50*time.Minute {
 		t.Fatalf("deferred until %v because %+v, worked %v", got.Until, got.Reason, got.Worked)
 	}
+	if d := got.Decision; d.EnergyKWh == 0 || d.CarbonKg == 0 || len(d.Planned) != 1 || d.ExpectedWait != 2*time.Hour {
+		t.Errorf("the rest takes %v kWh, %v kg, waits %v: %+v", d.EnergyKWh, d.CarbonKg, d.ExpectedWait, d.Planned)
+	}
 	r.until("that it is stopped", func() bool { return m.Alive("w") == 0 })
 	r.advance(2 * time.Hour)
 	got = r.reaches(a.ID, schedule.Running)
@@ -243,5 +246,40 @@ func TestWorkPausesForGreenerHours(t *testing.T) {
 	r.free()
 	if m.Began("w") != 2 {
 		t.Errorf("it began %d times", m.Began("w"))
+	}
+}
+
+// BenchmarkOpenDeferred opens a scheduler with 100,000 deferred workloads.
+func BenchmarkOpenDeferred(b *testing.B) {
+	path := file(b)
+	r := open(b, path)
+	r.declare("a", 5000)
+	values := make([]float64, 48)
+	for i := range values {
+		values[i] = float64(500 - 7*i%300)
+	}
+	if _, err := r.PutSignal(b.Context(), carbon("a", noon, values...)); err != nil {
+		b.Fatal(err)
+	}
+	for range 100 {
+		var all []Submission
+		for i := range 1000 {
+			all = append(all, Submission{Workload: work(fmt.Sprint(i), 1, greener(noon.Add(40*time.Hour)))})
+		}
+		for _, a := range r.Submit(b.Context(), all...) {
+			if a.Err != nil || a.State != schedule.Deferred {
+				b.Fatal(a.State, a.Err, a.Decision.Reasons)
+			}
+		}
+	}
+	r.close()
+	for b.Loop() {
+		r := open(b, path)
+		b.StopTimer()
+		if n := r.deferred.Len(); n != 100_000 {
+			b.Fatal(n)
+		}
+		r.close()
+		b.StartTimer()
 	}
 }

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"cmp"
+	"math"
 	"time"
 
 	"github.com/songhua-io/hub/internal/schedule"
@@ -84,21 +85,42 @@ func (c *Cluster) possible(w *schedule.Workload, planned []schedule.Assignment, 
 	return true
 }
 
+// Estimate is what planned parts will take and emit by the forecasts, and what
+// their electricity costs.
+func (c *Cluster) Estimate(parts []schedule.Assignment, now time.Time, signals signal.Set) (kWh, kg, yuan float64) {
+	c.turn(now, signals)
+	for i := range parts {
+		if j, ok := c.poolOf[parts[i].Pool]; ok {
+			energy, g := c.meter(j, &parts[i])
+			kWh, kg, yuan = kWh+energy*g.kWh, kg+energy*g.kg, yuan+energy*g.yuan
+		}
+	}
+	return kWh, kg, yuan
+}
+
+// meter is what a part takes without the PUE, and the grid at that time.
+func (c *Cluster) meter(j int32, a *schedule.Assignment) (kWh float64, g grid) {
+	p, hours := c.pools[j], a.End.Sub(a.Start).Hours()
+	return p.power.Draw(a.Use) / 1000 * hours, c.gridOver(p.facility, a.Start, hours, c.facilities[p.facility].load(), math.NaN())
+}
+
 // electricity is what the electricity and the carbon of parts cost by forecasts;
 // false where there is none that counts.
 func (c *Cluster) electricity(w *schedule.Workload, parts []schedule.Assignment, now time.Time) (yuan float64, known bool) {
 	s := shift{c: c, w: w, now: now}
 	for i := range parts {
 		a := &parts[i]
-		p := c.pools[c.poolOf[a.Pool]]
-		f := c.facilities[p.facility].def
-		kinds := s.kinds(f.GridZone)
-		m := s.mean(f.GridZone, kinds, a.Start, a.End)
-		if len(kinds) == 0 || !m.known {
+		j, ok := c.poolOf[a.Pool]
+		if !ok {
 			return 0, false
 		}
-		kWh := p.power.Draw(a.Use) / 1000 * a.End.Sub(a.Start).Hours() * max(f.PUE.Constant, 1)
-		yuan += kWh * (m.yuan + m.kg*(1-f.GreenShare)*w.Objective.CarbonPrice)
+		zone := c.facilities[c.pools[j].facility].def.GridZone
+		kinds := s.kinds(zone)
+		if len(kinds) == 0 || !s.mean(zone, kinds, a.Start, a.End).known {
+			return 0, false
+		}
+		kWh, g := c.meter(j, a)
+		yuan += kWh * (g.yuan + g.kg*w.Objective.CarbonPrice)
 	}
 	return yuan, true
 }
