@@ -168,7 +168,8 @@ type workload struct {
 			Cost           float64
 			Worse          score
 		} `json:"runners_up"`
-		Refused []refusal `json:"refused"`
+		Preempts []victim  `json:"preempts"`
+		Refused  []refusal `json:"refused"`
 	} `json:"decision"`
 	Lease *struct {
 		ID    string `json:"id"`
@@ -227,6 +228,12 @@ type score struct {
 	Cost   float64 `json:"cost"`
 }
 
+type victim struct {
+	Workload, Lost string
+	Priority       int
+	Cost           float64
+}
+
 type refusal struct {
 	Facility, Pool string
 	Reason         reason
@@ -283,6 +290,15 @@ func (r *remote) explain(cmd *cobra.Command, w workload) error {
 			fmt.Fprintln(out, "\nnot chosen")
 		}
 		fmt.Fprintf(out, "  %s/%s  %.2f yuan; %s %.4g %s costs %.2f\n", x.Facility, x.Pool, x.Cost, x.Worse.Scorer, x.Worse.Value, x.Worse.Unit, x.Worse.Cost)
+	}
+	for i, x := range d.Preempts {
+		if i == 0 {
+			fmt.Fprintf(out, "\n%s\n", said{ZH: "为其让路", EN: "gave way to it"})
+		}
+		fmt.Fprintf(out, "  %s  %s\n", x.Workload, said{
+			ZH: fmt.Sprintf("优先级 %d；损失 %s 的工作，计 %.2f 元", x.Priority, x.Lost, x.Cost),
+			EN: fmt.Sprintf("priority %d; loses %s of work, which counts %.2f yuan", x.Priority, x.Lost, x.Cost),
+		})
 	}
 	return refusals(out, d.Refused)
 }

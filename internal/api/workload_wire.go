@@ -278,8 +278,16 @@ type decisionOut struct {
 	Wait        string          `json:"expected_wait,omitempty"`
 	Scores      []scoreOut      `json:"scores,omitempty"`
 	RunnersUp   []runnerUpOut   `json:"runners_up,omitempty"`
+	Preempts    []victimOut     `json:"preempts,omitempty" doc:"work that gave way to it"`
 	Refused     []refusalOut    `json:"refused,omitempty"`
 	DataAge     string          `json:"data_age,omitempty" doc:"of the oldest live value that it relied on"`
+}
+
+type victimOut struct {
+	Workload string  `json:"workload"`
+	Priority int     `json:"priority"`
+	Lost     string  `json:"lost" doc:"the most that a member has to do again"`
+	Cost     float64 `json:"cost" doc:"yuan: the resource hours that are lost, weighed by the priority"`
 }
 
 type assignmentOut struct {
@@ -377,6 +385,9 @@ func showDecision(d *schedule.Decision) *decisionOut {
 	}
 	for _, r := range d.RunnersUp {
 		out.RunnersUp = append(out.RunnersUp, runnerUpOut{r.Facility, r.Pool, r.Cost, scoreOut(r.Worse)})
+	}
+	for _, v := range d.Preempts {
+		out.Preempts = append(out.Preempts, victimOut{v.Workload, v.Priority, v.Lost.String(), v.Cost})
 	}
 	for _, r := range d.Refused {
 		o := refusalOut{Facility: r.Facility, Pool: r.Pool, Reason: showReason(r.Reason)}

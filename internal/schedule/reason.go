@@ -44,6 +44,7 @@ const (
 	Fragmented        Code = "fragmented"
 	PowerCap          Code = "power_cap"
 	BudgetExceeded    Code = "budget_exceeded"
+	TenantBudget      Code = "tenant_budget_exceeded"
 	DeadlineMissed    Code = "deadline_missed"
 	GangIncomplete    Code = "gang_incomplete"
 	ShapeFull         Code = "shape_full"
@@ -95,6 +96,7 @@ var texts = map[Code]Text{
 	Fragmented:        {"总量足够，但没有一个节点能容纳一个成员（{0}）", "there is enough in all, but no single node can take a member ({0})"},
 	PowerCap:          {"设施功率上限 {0} W，已用 {1} W，还需 {2} W", "the facility may draw {0} W, draws {1} W, and {2} W more is needed"},
 	BudgetExceeded:    {"将花费 {1} {0}，预算 {2}", "it would cost {1} {0}, and the budget is {2}"},
+	TenantBudget:      {"租户 {0} 本月预算 {3} {1}，已用 {2}，还需 {4}", "tenant {0} may spend {3} {1} this month, has spent {2}, and this needs {4}"},
 	DeadlineMissed:    {"将于 {0} 结束，晚于截止时间 {1}", "it would end at {0}, after the deadline {1}"},
 	GangIncomplete:    {"只能放下 {0} 个成员，至少需要 {1} 个", "{0} members find a place, and {1} is the least"},
 	ShapeFull:         {"按 {0} 布局，没有其他设施能再容纳成员", "by the shape {0} no other facility can take a further member"},

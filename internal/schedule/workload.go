@@ -223,6 +223,9 @@ var steps = map[State][]State{
 // MayBecome reports whether next may follow s.
 func (s State) MayBecome(next State) bool { return slices.Contains(steps[s], next) }
 
+// MaxPriority is the highest that a workload may have.
+const MaxPriority = 1000
+
 // MaxMembers is how many members one workload may have.
 const MaxMembers = 100_000
 
@@ -262,8 +265,8 @@ func (w Workload) Check(path string) []strict.Error {
 	if w.Name == "" || len(w.Name) > 253 {
 		fault("name", "has %d bytes, not 1 to 253", len(w.Name))
 	}
-	if w.Priority < 0 || w.Priority > 1000 {
-		fault("priority", "%d is not between 0 and 1000", w.Priority)
+	if w.Priority < 0 || w.Priority > MaxPriority {
+		fault("priority", "%d is not between 0 and %d", w.Priority, MaxPriority)
 	}
 	if !slices.Contains([]Gang{GangNone, GangAll, GangMinimum}, w.Gang) {
 		fault("gang", "%q is not one of none, all, minimum", w.Gang)

@@ -246,6 +246,8 @@ func texts() []entry {
 		{"score_wait", "Wait", "等待"},
 		{"score_runtime", "Run time", "运行时长"},
 		{"score_failure_risk", "Failure risk", "故障风险"},
+		{"score_fairness", "Fairness", "公平"},
+		{"score_disruption", "Disruption", "让路损失"},
 
 		{"stale", "The hub does not answer. Trying again…", "枢纽无应答，正在重试…"},
 		{"noscript", "This page draws live charts and needs JavaScript.", "本页需要 JavaScript 绘制实时图表。"},

@@ -17,6 +17,7 @@ const (
 	kindTenant   = "tenant"
 	kindQueue    = "queue"
 	kindSignal   = "signal"
+	kindSpent    = "spent"
 )
 
 // checked is what checks itself.

@@ -96,6 +96,8 @@ type Change struct {
 	From  schedule.LeaseState
 	// Record came to its state.
 	Record *Record
+	// Spent is what a tenant has spent by now.
+	Spent *schedule.Spent
 
 	num uint64 // of the record that has the lease
 }
@@ -126,7 +128,9 @@ type Record struct {
 	Done   []uint64 // tokens of those leases whose work has succeeded
 	// TakenBack is how often it was pre-empted.
 	TakenBack int
-	First     Receipt // what its caller was answered
+	// Charged is what it has taken from the budget of its tenant.
+	Charged Charge
+	First   Receipt // what its caller was answered
 }
 
 // Receipt is the answer to who submitted a workload or asked for a reservation.

@@ -252,6 +252,7 @@ func (t *txn) move(m *Move) (*record, error) {
 	if err := r.takes(parts); err != nil {
 		return nil, err
 	}
+	t.charge(r, m.Decision)
 	return r, t.grant(r, parts, m.Expires)
 }
 

@@ -164,6 +164,7 @@ type Snapshot struct {
 	Tenants    []schedule.Tenant
 	Queues     []schedule.Queue
 	Signals    []signal.Series
+	Spent      []schedule.Spent
 	Records    []Record // in the order in which they came
 }
 
@@ -192,11 +193,14 @@ func (l *Ledger) inventory() Snapshot {
 			s.Queues = append(s.Queues, v)
 		case signal.Series:
 			s.Signals = append(s.Signals, v)
+		case schedule.Spent:
+			s.Spent = append(s.Spent, v)
 		}
 	}
 	slices.SortFunc(s.Facilities, func(a, b schedule.Facility) int { return cmp.Compare(a.ID, b.ID) })
 	slices.SortFunc(s.Pools, func(a, b schedule.Pool) int { return cmp.Compare(a.ID, b.ID) })
 	slices.SortFunc(s.Tenants, func(a, b schedule.Tenant) int { return cmp.Compare(a.ID, b.ID) })
+	slices.SortFunc(s.Spent, func(a, b schedule.Spent) int { return cmp.Compare(a.Tenant, b.Tenant) })
 	slices.SortFunc(s.Queues, func(a, b schedule.Queue) int { return cmp.Compare(a.ID, b.ID) })
 	return s
 }

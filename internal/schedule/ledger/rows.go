@@ -23,6 +23,7 @@ var (
 	tenantForm   = formOf[schedule.Tenant]()
 	queueForm    = formOf[schedule.Queue]()
 	signalForm   = formOf[signal.Series]()
+	spentForm    = formOf[schedule.Spent]()
 	recordForm   = formOf[kept]()
 	decisionForm = formOf[schedule.Decision]()
 	eventForm    = formOf[schedule.Event]()
@@ -40,6 +41,8 @@ func encodeThing(v any) []byte {
 		return appendDoc(queueForm, nil, &v)
 	case signal.Series:
 		return appendDoc(signalForm, nil, &v)
+	case schedule.Spent:
+		return appendDoc(spentForm, nil, &v)
 	}
 	panic(fmt.Sprintf("ledger: %T is no thing of the inventory", v))
 }
@@ -279,6 +282,11 @@ func (l *Ledger) loadThing(id thing, doc []byte) error {
 		var q schedule.Queue
 		err := parseDoc(queueForm, doc, &q)
 		l.extras[id] = q
+		return err
+	case kindSpent:
+		var s schedule.Spent
+		err := parseDoc(spentForm, doc, &s)
+		l.extras[id] = s
 		return err
 	case kindSignal:
 		var s signal.Series

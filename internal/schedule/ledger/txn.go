@@ -103,6 +103,9 @@ func (t *txn) publish() {
 		if b.things[id] = nil; v != nil {
 			b.things[id] = encodeThing(v)
 		}
+		if id.kind == kindSpent {
+			l.extras[id] = v
+		}
 	}
 	for _, k := range t.keys {
 		b.keys = k.append(b.keys)
@@ -198,6 +201,7 @@ func (t *txn) advance(r *record, to schedule.State, why *schedule.Reason) error 
 	if !r.State.MayBecome(to) {
 		return fmt.Errorf("workload %q is %s, which %w: it cannot become %s", r.ID, r.State, ErrState, to)
 	}
+	t.refund(r, to)
 	t.event(schedule.Event{Kind: schedule.OfWorkload, Object: r.ID, Tenant: r.Tenant, From: string(r.State), To: string(to), Reason: why})
 	if r.State == schedule.Running && to == schedule.Preempted {
 		r.Worked += t.l.book.worked(r, t.now)

@@ -64,6 +64,7 @@ func (s *Scheduler) share(ctx context.Context, err error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.shares.declare(all.Tenants, all.Queues)
+	s.spending.declare(all.Tenants)
 	s.changed()
 	return nil
 }

@@ -228,7 +228,7 @@ func TestWorkPausesForGreenerHours(t *testing.T) {
 	r.now = noon.Add(59 * time.Minute)
 	r.advance(time.Minute)
 	got := r.reaches(a.ID, schedule.Deferred)
-	if !got.Until.Equal(noon.Add(3*time.Hour)) || got.Reason.Code != schedule.PausedForHours || got.Worked != 50*time.Minute {
+	if !got.Until.Equal(noon.Add(3*time.Hour)) || got.Reason.Code != schedule.PausedForHours || got.Worked != 50*time.Minute || got.TakenBack != 0 {
 		t.Fatalf("deferred until %v because %+v, worked %v", got.Until, got.Reason, got.Worked)
 	}
 	if d := got.Decision; d.EnergyKWh == 0 || d.CarbonKg == 0 || len(d.Planned) != 1 || d.ExpectedWait != 2*time.Hour {

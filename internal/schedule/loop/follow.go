@@ -41,7 +41,11 @@ func (s *Scheduler) follow(changes []ledger.Change) {
 			s.changed()
 		case c.Lease != nil:
 			s.leases[c.Lease.Token] = *c.Lease
+		case c.Spent != nil:
+			s.spending.spent[c.Spent.Tenant] = *c.Spent
+			s.changed()
 		case c.Record != nil:
+			s.run(c.Record)
 			s.place(c.Record)
 		}
 	}

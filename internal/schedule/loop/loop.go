@@ -45,6 +45,8 @@ type Config struct {
 	// Patience is how long a gang, or anything large, lets smaller work pass
 	// before capacity is kept for it.
 	Patience time.Duration `yaml:"patience"`
+	// Preempt says when work gives way to other work.
+	Preempt Preempt `yaml:"preempt"`
 	// LostAfter is how long a facility may not be seen before what runs there is
 	// fenced and planned anew elsewhere.
 	LostAfter time.Duration `yaml:"lost_after"`
@@ -56,7 +58,7 @@ type Config struct {
 
 // DefaultConfig returns the settings of a hub without a config file.
 func DefaultConfig() Config {
-	return Config{Hold: 10 * time.Minute, Patience: 10 * time.Minute, LostAfter: 5 * time.Minute, Ledger: ledger.DefaultConfig()}
+	return Config{Hold: 10 * time.Minute, Patience: 10 * time.Minute, Preempt: DefaultPreempt(), LostAfter: 5 * time.Minute, Ledger: ledger.DefaultConfig()}
 }
 
 // Check implements strict.Checker.
@@ -158,9 +160,11 @@ type Scheduler struct {
 	leases   map[uint64]schedule.Lease // that take capacity, by token
 	shares   shares
 	demand   demand
-	held     *hold // capacity that is kept for who waits longest
-	dirty    bool  // something changed since all that waits was tried
-	resized  bool  // what there is changed since the shares were measured
+	held     []*hold // capacity that is kept: for who waits longest, and for whom others give way
+	preempting
+	spending spending
+	dirty    bool // something changed since all that waits was tried
+	resized  bool // what there is changed since the shares were measured
 	starts   rate
 }
 
@@ -174,6 +178,7 @@ func Open(ctx context.Context, cfg Config, deps Deps) (*Scheduler, error) {
 		cluster: plan.NewCluster(deps.Network), signals: signal.Set{}, queue: queue.New(),
 		deferred: newDeferrals(), pausing: newDeferrals(), booked: newBookings(), replans: newReplans(),
 		leases: map[uint64]schedule.Lease{}, shares: newShares(), demand: demand{}, dirty: true,
+		preempting: newPreempting(), spending: newSpending(),
 	}
 	if deps.Engines == nil {
 		s.deps.Engines = func(string, schedule.Engine) facility.Engine { return nil }
@@ -208,6 +213,10 @@ func (s *Scheduler) load(ctx context.Context) error {
 		s.signals.Put(&x)
 	}
 	s.shares.declare(all.Tenants, all.Queues)
+	s.spending.declare(all.Tenants)
+	for _, x := range all.Spent {
+		s.spending.spent[x.Tenant] = x
+	}
 	s.resized = true
 	for i := range all.Records {
 		r := &all.Records[i]
@@ -220,6 +229,7 @@ func (s *Scheduler) load(ctx context.Context) error {
 				s.shares.take(l.Tenant, l.Parts)
 			}
 		}
+		s.run(r)
 		s.place(r)
 	}
 	s.driver.Follow(asChanges(&all))
@@ -258,13 +268,17 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	return group.Wait()
 }
 
-// demandEvery is how often nodes are scored anew by what was asked for lately.
-const demandEvery = 2 * time.Minute
+// How often nodes are scored anew by what was asked for lately, and tenants by
+// what they use.
+const (
+	demandEvery = 2 * time.Minute
+	sharesEvery = 5 * time.Second
+)
 
 func (s *Scheduler) passes(ctx context.Context) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	asked := s.deps.Clock()
+	asked, shared := s.deps.Clock(), time.Time{}
 	for {
 		select {
 		case <-ctx.Done():
@@ -273,12 +287,19 @@ func (s *Scheduler) passes(ctx context.Context) error {
 		case <-tick.C:
 		}
 		s.pass(ctx)
-		if now := s.deps.Clock(); now.Sub(asked) >= demandEvery {
+		s.preempt(ctx)
+		now := s.deps.Clock()
+		s.mu.Lock()
+		if now.Sub(asked) >= demandEvery {
 			asked = now
-			s.mu.Lock()
 			s.cluster.SetDemand(s.demand.list(now))
-			s.mu.Unlock()
 		}
+		if now.Sub(shared) >= sharesEvery {
+			shared = now
+			s.measure(now)
+			s.cluster.SetBeyond(s.shares.beyond())
+		}
+		s.mu.Unlock()
 	}
 }
 

@@ -3,6 +3,7 @@ package loop
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/songhua-io/hub/internal/schedule"
 	"github.com/songhua-io/hub/internal/schedule/ledger"
@@ -43,17 +44,18 @@ func (s *Scheduler) wanted() (moves []move, more bool) {
 	if moves, more = s.begin(now); more {
 		return moves, true
 	}
+	if s.spending.turned(now) {
+		s.dirty = true // who has spent its budget may go on
+	}
 	if !s.dirty || len(moves) > 0 {
 		return moves, s.dirty
 	}
-	s.dirty, s.held = false, nil
+	s.dirty, s.wants = false, s.wants[:0]
+	s.held = slices.DeleteFunc(s.held, func(h *hold) bool { return !h.preempts })
 	if s.queue.Len() == 0 {
 		return nil, false
 	}
-	if s.resized {
-		s.resized = false
-		s.shares.measure(s.cluster.Capacities(now))
-	}
+	s.measure(now)
 	s.queue.Walk(s.shares.of, func(w *schedule.Workload) queue.Outcome {
 		if len(moves) == together {
 			s.dirty, more = true, true
@@ -61,8 +63,12 @@ func (s *Scheduler) wanted() (moves []move, more bool) {
 		}
 		d, to := s.decide(w, now)
 		if to == schedule.Queued {
-			if s.held == nil && now.Sub(w.Submitted) > s.cfg.Patience {
-				s.held = s.keep(w, now)
+			s.settleHold(w.ID, now)
+			s.want(w, d)
+			if !s.starves() && now.Sub(w.Submitted) > s.cfg.Patience {
+				if h := s.keep(w, now); h != nil {
+					s.held = append(s.held, h)
+				}
 			}
 			return queue.Stays
 		}

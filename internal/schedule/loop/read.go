@@ -2,6 +2,7 @@ package loop
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/songhua-io/hub/internal/schedule"
@@ -98,6 +99,9 @@ func (s *Scheduler) Explain(ctx context.Context, id string) (ledger.Record, sche
 	case schedule.Queued, schedule.Preempted:
 		d := s.Try(r.Workload.Left(r.Worked))
 		d.Assignments = nil
+		if n := s.stopping(id); n > 0 {
+			d.Reasons = slices.Insert(d.Reasons, 0, schedule.Because(schedule.WaitsForVictims, n))
+		}
 		if r.Reason != nil && len(d.Reasons) > 0 && d.Reasons[0].Code == schedule.Chosen {
 			d.Reasons = []schedule.Reason{*r.Reason} // it has a place, and its turn has not come
 		}
@@ -126,9 +130,11 @@ func (s *Scheduler) Turn(id string) (Turn, bool) {
 	}
 	t := Turn{Rank: rank}
 	now := s.deps.Clock()
-	if h := s.held; h != nil && h.id == id {
-		t.P50, t.P90 = h.from, h.from
-		return t, true
+	for _, h := range s.held {
+		if h.id == id {
+			t.P50, t.P90 = h.from, h.from
+			return t, true
+		}
 	}
 	if n := s.starts.perHour(now); n > 0 {
 		each := time.Hour / time.Duration(n)

@@ -140,7 +140,7 @@ func (s *Scheduler) relieve(now time.Time) {
 		}
 		var all []*deferral
 		for id := range s.booked.at[pool] {
-			if d := s.deferred.of[id]; d != nil && within(s.booked.of[id], pool, from, to) {
+			if d := s.deferred.of[id]; d != nil && plannedIn(s.booked.of[id], pool, from, to) {
 				all = append(all, d)
 			}
 		}
@@ -155,8 +155,8 @@ func (s *Scheduler) relieve(now time.Time) {
 	clear(s.replans.tight)
 }
 
-// within reports whether parts are planned in a pool at a time.
-func within(parts []schedule.Assignment, pool string, from, to time.Time) bool {
+// plannedIn reports whether parts are planned in a pool at a time.
+func plannedIn(parts []schedule.Assignment, pool string, from, to time.Time) bool {
 	return slices.ContainsFunc(parts, func(a schedule.Assignment) bool { return a.Pool == pool && a.Start.Before(to) && a.End.After(from) })
 }
 

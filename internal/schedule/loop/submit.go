@@ -6,6 +6,7 @@ import (
 
 	"github.com/songhua-io/hub/internal/schedule"
 	"github.com/songhua-io/hub/internal/schedule/ledger"
+	"github.com/songhua-io/hub/internal/schedule/plan"
 )
 
 // Submission is a workload that somebody wants to run.
@@ -68,7 +69,7 @@ func (s *Scheduler) accept(w *schedule.Workload, d schedule.Decision, now time.T
 		}
 		return &d, schedule.Queued
 	}
-	why := s.obstacle(w, &d)
+	why := s.obstacle(w, &d, now)
 	if why == nil && s.take(w.Tenant, d.Assignments) != nil {
 		b := schedule.Because(schedule.BehindOthers, s.queue.Len()) // cannot be: what Place finds, Take takes
 		why = &b
@@ -77,13 +78,17 @@ func (s *Scheduler) accept(w *schedule.Workload, d schedule.Decision, now time.T
 		return &schedule.Decision{At: now, Reasons: []schedule.Reason{*why}}, schedule.Queued
 	}
 	s.plan(d.Planned)
+	if h := s.roomFor(w.ID); h != nil && len(h.victims) > 0 {
+		d = plan.Disrupted(d, h.victims)
+	}
+	s.spending.decide(w.Tenant, &d, 1)
 	return &d, schedule.Reserved
 }
 
 // obstacle is why a workload waits although it has a place: its turn has not
-// come, its queue has used its share, or the place is kept for another. The
-// caller holds mu.
-func (s *Scheduler) obstacle(w *schedule.Workload, d *schedule.Decision) *schedule.Reason {
+// come, its queue has used its share, its tenant has spent its budget, or the
+// place is kept for another. The caller holds mu.
+func (s *Scheduler) obstacle(w *schedule.Workload, d *schedule.Decision, now time.Time) *schedule.Reason {
 	why := func(code schedule.Code, args ...any) *schedule.Reason {
 		r := schedule.Because(code, args...)
 		return &r
@@ -96,8 +101,13 @@ func (s *Scheduler) obstacle(w *schedule.Workload, d *schedule.Decision) *schedu
 	if q, dimension, over := s.shares.over(w.Tenant, d.Assignments); over {
 		return why(schedule.QuotaExceeded, q, dimension)
 	}
-	if h := s.held; h != nil && h.id != w.ID && h.inTheWay(w, d) {
-		return why(schedule.HeldForGang, h.id)
+	if over := s.spending.over(w.Tenant, d, now); over != nil {
+		return over
+	}
+	for _, h := range s.held {
+		if h.id != w.ID && h.inTheWay(w, d) && !(h.borrows && h.queue != s.shares.name(w.Tenant) && s.shares.claims(w)) {
+			return why(schedule.HeldForGang, h.id)
+		}
 	}
 	return nil
 }
@@ -135,6 +145,9 @@ func (s *Scheduler) promise(ctx context.Context, moves []move) []ledger.Result {
 		m := &moves[i]
 		if m.Decision != nil {
 			s.unplan(m.Decision.Planned)
+		}
+		if m.To == schedule.Reserved {
+			s.spending.decide(m.tenant, m.Decision, -1)
 		}
 		happened := r.Err == nil && !r.Receipts[0].Repeated
 		switch {

@@ -38,6 +38,8 @@ type Cluster struct {
 	kinds  []kind  // of accelerators, one for each that pools have
 	valued *demand // that the worth of kinds follows from
 
+	beyond map[string]float64 // by tenant, of what it uses beyond its share; never changed
+
 	// seen are the nodes whose telemetry raises what is in use, the oldest
 	// first.
 	seen expiries

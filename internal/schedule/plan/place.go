@@ -69,6 +69,7 @@ func (c *Cluster) weigh(k *class, w *schedule.Workload, t *schedule.Task, i int3
 	b := c.bill(k, w, t, p, now)
 	rate := speed(t, p.def)
 	b.hours = over(t.P50, rate).Hours()
+	b.beyond = c.beyond[w.Tenant]
 	_, _, outdoor, age := p.lives(now)
 	f := &c.facilities[p.facility]
 	begin := now.Add(b.wait + b.r.copyTime)
@@ -86,6 +87,7 @@ func (c *Cluster) weigh(k *class, w *schedule.Workload, t *schedule.Task, i int3
 	}
 	b.add(&to.terms)
 	to.terms.addPacked(p, &packed, b.hours)
+	b.addFair(&to.terms)
 	to.cost = to.terms.sum()
 	to.overdue = !w.Window.Deadline.IsZero() && to.end.After(w.Window.Deadline)
 	if (w.Budget.Money > 0 && to.money() > w.Budget.Money) || (w.Budget.CarbonKg > 0 && to.terms[carbon].value > w.Budget.CarbonKg) {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/songhua-io/hub/internal/schedule"
@@ -42,19 +43,21 @@ type Preemption struct {
 	// Victims give way; none: waiting until From is enough.
 	Victims []schedule.Victim
 	Rivals  []int // the victims, as they were given
+	Soon    []int // rivals that end soon by plan, the last of them at From
 	From    time.Time
 	// Decision is where the workload would go, once all of that is free.
 	Decision schedule.Decision
 }
 
-// The work of one call is bounded: so many parts of rivals are looked at, the
-// first first; at most so many give way, at most so many of one node for one
-// member; so many facilities are compared for work that must lie in one; and a
-// place is looked for so often in each. What is beyond a bound does not give way.
+// The work of one call is bounded: so many parts of rivals are looked at, where
+// there are more of those who lose least; at most so many give way, at most so
+// many of one node for one member; so many facilities are compared for work that
+// must lie in one; and a place is looked for so often in each. What is beyond a
+// bound does not give way.
 const (
 	maxParts   = 1 << 15
-	maxVictims = 256
-	maxSpot    = 64
+	maxVictims = 1024
+	maxCrowd   = 64
 	maxSites   = 8
 	maxTries   = 64
 	// maxPlaced bounds the members that are placed to see who is not needed: of
@@ -79,7 +82,7 @@ func (c *Cluster) Preempt(w *schedule.Workload, now time.Time, signals signal.Se
 		return Preemption{}, false
 	}
 	if d := p.try(); len(d.Assignments) > 0 {
-		return Preemption{From: from, Decision: d}, true
+		return Preemption{From: from, Soon: p.soon, Decision: d}, true
 	}
 	p.find()
 	best := p.search()
@@ -91,7 +94,7 @@ func (c *Cluster) Preempt(w *schedule.Workload, now time.Time, signals signal.Se
 	if len(d.Assignments) == 0 {
 		return Preemption{}, false
 	}
-	result := Preemption{From: from, Decision: d, Rivals: make([]int, len(best))}
+	result := Preemption{From: from, Soon: p.soon, Decision: d, Rivals: make([]int, len(best))}
 	for n, v := range best {
 		result.Rivals[n] = v.rival
 		result.Victims = append(result.Victims, v.Victim)
@@ -108,6 +111,7 @@ func disrupt(d *schedule.Decision, all []schedule.Victim) {
 		s.Cost += v.Cost
 	}
 	d.Preempts, d.Scores = all, append(slices.Clip(d.Scores), s)
+	d.Reasons = append(slices.Clip(d.Reasons), schedule.Because(schedule.Preempts, len(all), strconv.FormatFloat(s.Cost, 'f', 2, 64)))
 }
 
 // Disrupted is a decision for which others gave way.
@@ -127,8 +131,9 @@ type preemption struct {
 
 	needs   []need // of tasks that lack members
 	wanted  int    // members
+	soon    []int
 	victims []*victim
-	spots   []*spot
+	crowds  []*crowd
 	tries   int
 }
 
@@ -141,14 +146,14 @@ type victim struct {
 	taken  bool
 }
 
-// spot is a node, with those who hold something of it, the cheapest first.
-type spot struct {
+// crowd is a node, with those who hold something of it, the cheapest first.
+type crowd struct {
 	pool, slot int32
 	all        []*victim
 	next       *relief
 }
 
-// relief is how a spot gets room for more members.
+// relief is how a crowd gets room for more members.
 type relief struct {
 	victims []*victim
 	members int
@@ -172,6 +177,7 @@ func (p *preemption) wait() (from time.Time, ok bool) {
 		if p.c.Give(r.Parts) != nil {
 			return from, false // the view is not of one moment
 		}
+		p.soon = append(p.soon, i)
 		if end.After(from) {
 			from = end
 		}
@@ -301,9 +307,13 @@ func (p *preemption) find() {
 		}
 	}
 	g.end()
+	lighter := func(a, b *victim) int { return cmp.Compare(a.weight, b.weight) }
+	if len(p.victims) > maxParts {
+		slices.SortStableFunc(p.victims, lighter)
+	}
 	suited := make([]int8, len(c.pools)) // 0: not looked at
 	type node struct{ pool, slot int32 }
-	at := map[node]*spot{}
+	at := map[node]*crowd{}
 	parts := 0
 	for _, v := range p.victims {
 		for j := range p.rivals[v.rival].Parts {
@@ -324,16 +334,16 @@ func (p *preemption) find() {
 			}
 			n := node{i, int32(slot)}
 			if at[n] == nil {
-				at[n] = &spot{pool: i, slot: int32(slot)}
-				p.spots = append(p.spots, at[n])
+				at[n] = &crowd{pool: i, slot: int32(slot)}
+				p.crowds = append(p.crowds, at[n])
 			}
 			if s := at[n]; len(s.all) == 0 || s.all[len(s.all)-1] != v {
 				s.all = append(s.all, v)
 			}
 		}
 	}
-	for _, s := range p.spots {
-		slices.SortStableFunc(s.all, func(a, b *victim) int { return cmp.Compare(a.weight, b.weight) })
+	for _, s := range p.crowds {
+		slices.SortStableFunc(s.all, lighter)
 	}
 }
 
@@ -341,11 +351,11 @@ func (p *preemption) find() {
 // that must lie in one facility takes from one: each is searched by itself.
 func (p *preemption) search() []*victim {
 	if p.w.Shape != schedule.OneFacility || p.w.Members() == 1 {
-		return p.collect(func(*spot) bool { return true })
+		return p.collect(func(*crowd) bool { return true })
 	}
 	var best []*victim
 	for _, f := range p.sites() {
-		found := p.collect(func(s *spot) bool { return p.c.pools[s.pool].facility == f })
+		found := p.collect(func(s *crowd) bool { return p.c.pools[s.pool].facility == f })
 		if found != nil && (best == nil || weigh(found) < weigh(best)) {
 			best = found
 		}
@@ -364,7 +374,7 @@ func weigh(all []*victim) (sum float64) {
 func (p *preemption) sites() []int32 {
 	least := map[int32]float64{}
 	var all []int32
-	for _, s := range p.spots {
+	for _, s := range p.crowds {
 		f := p.c.pools[s.pool].facility
 		if p.step(s); s.next == nil {
 			continue
@@ -381,12 +391,12 @@ func (p *preemption) sites() []int32 {
 	return all[:min(len(all), maxSites)]
 }
 
-// collect takes from spots, the one first where a member costs least, until the
+// collect takes from crowds, the one first where a member costs least, until the
 // workload has a place; then it gives back whom it does not need. What it took is
 // there again when it returns.
-func (p *preemption) collect(in func(*spot) bool) []*victim {
-	var open []*spot
-	for _, s := range p.spots {
+func (p *preemption) collect(in func(*crowd) bool) []*victim {
+	var open []*crowd
+	for _, s := range p.crowds {
 		if !in(s) {
 			continue
 		}
@@ -401,7 +411,39 @@ func (p *preemption) collect(in func(*spot) bool) []*victim {
 	if p.w.Shape == schedule.OneFacility {
 		wanted = 1 // what is free elsewhere is of no use
 	}
-	for len(open) > 0 && len(taken) < maxVictims && p.tries < maxTries {
+	for len(taken) < maxVictims && p.tries < maxTries {
+		var s *crowd
+		s, open = p.cheapest(open, used)
+		if s != nil {
+			used[p.c.pools[s.pool].facility] = true
+			p.take(s.next.victims...)
+			taken = append(taken, s.next.victims...)
+			gained += s.next.members
+			open = p.again(open)
+			if gained < wanted {
+				continue
+			}
+		}
+		// Who is taken may free other nodes as well, which is not counted.
+		if d := p.try(); len(d.Assignments) > 0 {
+			taken = p.needless(taken)
+			p.give(taken...)
+			return taken
+		}
+		if s == nil {
+			break
+		}
+		wanted = gained + max(1, wanted/8)
+	}
+	p.give(taken...)
+	return nil
+}
+
+// cheapest is the crowd where one more member costs least, and those that are
+// left: without those whose queues owe nothing more, and whose facility has its
+// member; nil when there is none.
+func (p *preemption) cheapest(open []*crowd, used map[int32]bool) (*crowd, []*crowd) {
+	for len(open) > 0 {
 		at := 0
 		for i, s := range open {
 			if s.next.each < open[at].next.each {
@@ -412,34 +454,18 @@ func (p *preemption) collect(in func(*spot) bool) []*victim {
 		if !p.allowed(s.next.victims) {
 			p.step(s)
 		}
-		f := p.c.pools[s.pool].facility
-		if s.next == nil || !p.allowed(s.next.victims) || p.w.Shape == schedule.OnePerFacility && used[f] {
-			open = slices.Delete(open, at, at+1)
-			continue
+		if s.next != nil && p.allowed(s.next.victims) && !(p.w.Shape == schedule.OnePerFacility && used[p.c.pools[s.pool].facility]) {
+			return s, open
 		}
-		used[f] = true
-		p.take(s.next.victims...)
-		taken = append(taken, s.next.victims...)
-		gained += s.next.members
-		open = p.again(open)
-		if gained < wanted {
-			continue
-		}
-		if d := p.try(); len(d.Assignments) > 0 {
-			taken = p.needless(taken)
-			p.give(taken...)
-			return taken
-		}
-		wanted = gained + max(1, wanted/8)
+		open = slices.Delete(open, at, at+1)
 	}
-	p.give(taken...)
-	return nil
+	return nil, nil
 }
 
-// again works out the next step of every spot that holds a victim that was taken
+// again works out the next step of every crowd that holds a victim that was taken
 // a moment ago, and leaves out those that have none.
-func (p *preemption) again(open []*spot) []*spot {
-	return slices.DeleteFunc(open, func(s *spot) bool {
+func (p *preemption) again(open []*crowd) []*crowd {
+	return slices.DeleteFunc(open, func(s *crowd) bool {
 		if slices.ContainsFunc(s.next.victims, func(v *victim) bool { return v.taken }) {
 			p.step(s)
 		}
@@ -510,9 +536,9 @@ func (p *preemption) needless(taken []*victim) []*victim {
 	return taken
 }
 
-// step works out whom a spot loses so that one more member, of any task, has
+// step works out whom a crowd loses so that one more member, of any task, has
 // room there.
-func (p *preemption) step(s *spot) {
+func (p *preemption) step(s *crowd) {
 	s.next = nil
 	pool := p.c.own(s.pool)
 	had := p.room(pool, s.slot)
@@ -529,7 +555,7 @@ func (p *preemption) step(s *spot) {
 	}
 	has := had
 	for _, v := range s.all {
-		if v.taken || len(gone) >= maxSpot || !p.may(v) {
+		if v.taken || len(gone) >= maxCrowd || !p.may(v) {
 			continue
 		}
 		free(v, -1)

@@ -177,3 +177,51 @@ func give(t *testing.T, c *Cluster, parts []schedule.Assignment) {
 		t.Fatal(err)
 	}
 }
+
+// BenchmarkPreempt10kPools finds who gives way in a province where every device
+// of one model is in use.
+func BenchmarkPreempt10kPools(b *testing.B) {
+	c, ws, signals := province(b, 1000)
+	var all []Rival
+	hold := func(w *schedule.Workload, parts []schedule.Assignment) {
+		if err := c.Take(parts); err != nil {
+			b.Fatal(err)
+		}
+		is := *w
+		is.ID, is.Priority = fmt.Sprint("w", len(all)), len(all)%50
+		all = append(all, Rival{Workload: &is, Parts: parts, Since: noon.Add(-time.Duration(len(all)%1000) * time.Minute)})
+	}
+	one := &schedule.Workload{Tasks: []schedule.Task{{Name: "w", Min: 1, Max: 1, P50: 9 * time.Hour, P95: 9 * time.Hour,
+		Use: schedule.Vector{schedule.CPUMilli: 8000, schedule.MemoryMiB: 8192}, Accelerators: &schedule.Accelerators{Count: 1, Milli: 1000, Models: []string{"A100"}}}}}
+	for {
+		d := c.Place(one, noon, signals)
+		if len(d.Assignments) == 0 {
+			break
+		}
+		hold(one, d.Assignments)
+	}
+	for i := range 40_000 {
+		if d := c.Place(ws[i%len(ws)], noon, signals); len(d.Assignments) > 0 {
+			hold(ws[i%len(ws)], d.Assignments)
+		}
+	}
+	for _, members := range []int{1, 64, 256} {
+		b.Run(fmt.Sprint(members), func(b *testing.B) {
+			w := *one
+			w.Priority, w.Gang = 100, schedule.GangAll
+			w.Tasks = slices.Clone(one.Tasks)
+			w.Tasks[0].Min, w.Tasks[0].Max = members, members
+			w.Tasks[0].Accelerators = &schedule.Accelerators{Count: 4, Milli: 1000, Models: []string{"A100"}}
+			start := used()
+			for b.Loop() {
+				p, ok := c.Clone().Preempt(&w, noon, signals, all, Claim{})
+				if !ok || len(p.Victims) == 0 {
+					b.Fatal("nobody gives way")
+				}
+				b.ReportMetric(float64(len(p.Victims)), "victims")
+			}
+			perOp(b, start)
+			b.ReportMetric(float64(len(all)), "rivals")
+		})
+	}
+}

@@ -182,6 +182,8 @@ func (s *stage) do(text string) {
 		}
 	case "place":
 		s.place(name, l)
+	case "beyond":
+		s.cluster().SetBeyond(map[string]float64{name: l.num("share")})
 	case "queue":
 		s.nominal[name] = l.vector()
 	case "preempt":
@@ -200,6 +202,7 @@ func (s *stage) do(text string) {
 		if err := s.cluster().Give(s.taken[name]); err != nil {
 			s.t.Fatal(err)
 		}
+		delete(s.taken, name)
 	case "capacity":
 		for _, k := range s.cluster().Capacities(s.now) {
 			s.say("%s: %d nodes, leased %v; free %v; on one node at most %v", k.Pool, k.Nodes, k.Leased, k.Free, k.Largest)

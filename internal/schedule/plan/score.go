@@ -219,6 +219,8 @@ type bill struct {
 	wait  time.Duration
 	risk  float64 // failures per hour
 	once  float64
+	// beyond is how much of what its tenant uses is beyond its share.
+	beyond float64
 }
 
 func (b *bill) energy() float64 { return b.p.power.Draw(b.n.use) * b.hours / 1000 }
