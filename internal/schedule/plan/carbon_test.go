@@ -382,12 +382,10 @@ func TestShiftingKeepsItsSavingUnderACap(t *testing.T) {
 	}
 	values := intensity(t, "DE-LU")
 	jobs := azure(t, 2)
-	for _, interruptible := range []bool{false, true} {
-		o := shifted(t, jobs, values, func(now time.Time) *signal.Series { return hourly(now, values) }, interruptible)
-		t.Logf("interruptible %v: %v", interruptible, o)
-		if o.kept < 95 || o.peak > o.atOnce || o.late > len(jobs)/1000 {
-			t.Errorf("interruptible %v: %v; want 95 %% kept, and at most one job in a thousand late", interruptible, o)
-		}
+	o := shifted(t, jobs, values, func(now time.Time) *signal.Series { return hourly(now, values) }, false)
+	t.Log(o)
+	if o.kept < 95 || o.peak > o.atOnce || o.late > len(jobs)/1000 {
+		t.Errorf("%v; want 95 %% kept, and at most one job in a thousand late", o)
 	}
 }
 

@@ -301,8 +301,7 @@ func (x *slots) trace(end int) (all []segment) {
 		case from == fromRun:
 			i, w = i-1, w-x.gain(i-1)
 		case from == fromStart:
-			i, w, run = i-1, w-x.gain(i-1), 0
-			return append([]segment{{x.at[i], x.at[stop]}}, all...)
+			return append([]segment{{x.at[i-1], x.at[stop]}}, all...)
 		default:
 			i, w, run = i-1-x.lost, w-1, 0
 			all = append([]segment{{x.at[i], x.at[stop]}}, all...)
