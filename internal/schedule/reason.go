@@ -54,6 +54,11 @@ const (
 	WaitsForEarliest  Code = "waits_for_earliest"
 	WaitsForCarbon    Code = "waits_for_carbon"
 	WaitsForPrice     Code = "waits_for_price"
+	RunsInSegments    Code = "runs_in_segments"
+	PausedForHours    Code = "paused_for_better_hours"
+	ForecastChanged   Code = "forecast_changed"
+	Rearranged        Code = "rearranged"
+	PlaceChanged      Code = "planned_place_changed"
 	ForecastStale     Code = "forecast_stale"
 	LiveValueStale    Code = "live_value_stale"
 	LiveValueMissing  Code = "live_value_missing"
@@ -104,6 +109,11 @@ var texts = map[Code]Text{
 	WaitsForEarliest:  {"最早 {0} 开始", "it may start at {0} at the earliest"},
 	WaitsForCarbon:    {"推迟到 {0}，可少排放 {1} kg", "it waits until {0} and saves {1} kg of CO2"},
 	WaitsForPrice:     {"推迟到 {0}，可节省 {1} 元", "it waits until {0} and saves {1} yuan"},
+	RunsInSegments:    {"分 {0} 段运行，每次中断至多重做 {1}", "it runs in {0} segments, and loses at most {1} of work with each pause"},
+	PausedForHours:    {"暂停到 {0}，等待更绿色或更便宜的时段", "it pauses until {0} for greener or cheaper hours"},
+	ForecastChanged:   {"预测更新，由 {0} 改到 {1}", "a forecast was issued anew, and it moves from {0} to {1}"},
+	Rearranged:        {"与其他推迟的任务一起重新安排，由 {0} 改到 {1}", "all that is deferred was arranged anew, and it moves from {0} to {1}"},
+	PlaceChanged:      {"原定资源池 {0} 的容量有变，由 {1} 改到 {2}", "the capacity of pool {0} changed, and it moves from {1} to {2}"},
 	ForecastStale:     {"{1} 区的 {0} 预测已过期，不作推迟", "the forecast of {0} for zone {1} is out of date, so nothing is deferred for it"},
 	LiveValueStale:    {"实时值 {0} 已 {1} 未更新，采用申报值", "the live value of {0} is {1} old, so what was declared counts"},
 	LiveValueMissing:  {"实时值 {0} 从未收到，采用申报值", "no live value of {0} has come, so what was declared counts"},

@@ -114,7 +114,7 @@ func explain(proposals []Proposal) {
 		for j := range proposals[i].Moves {
 			if m := &proposals[i].Moves[j]; m.Decision != nil {
 				d := *m.Decision
-				d.Assignments = nil
+				d.Assignments, d.Planned = nil, nil // the record has them
 				m.explained = appendDoc(decisionForm, make([]byte, 0, 512), &d)
 			}
 		}
@@ -227,6 +227,8 @@ func (t *txn) move(m *Move) (*record, error) {
 		if err := t.advance(r, m.To, m.Reason); err != nil {
 			return nil, err
 		}
+	} else if m.To == schedule.Deferred && m.Decision != nil {
+		t.replan(r, m)
 	}
 	if !hasLeases(m.To) {
 		if err := t.disown(r, m.Stopped, m.Reason); err != nil {
@@ -239,7 +241,7 @@ func (t *txn) move(m *Move) (*record, error) {
 		}
 		return r, nil
 	}
-	r.explained, r.decided, r.Until = m.explained, true, m.Decision.Until
+	r.explained, r.decided, r.Until, r.Planned = m.explained, true, m.Decision.Until, m.Decision.Planned
 	parts := m.Decision.Assignments
 	if len(parts) == 0 && m.To != schedule.Reserved {
 		return r, nil

@@ -6,10 +6,13 @@ import (
 	"github.com/songhua-io/hub/internal/schedule"
 )
 
-// takenBack counts that a workload came to Preempted. A gang begins together,
-// so that of one that is taken back nothing is done.
+// takenBack counts that a workload came to Preempted, unless it pauses as it was
+// planned. A gang begins together, so that of one that is taken back nothing is
+// done.
 func (t *txn) takenBack(r *record) error {
-	r.TakenBack++
+	if r.Reason == nil || r.Reason.Code != schedule.PausedForHours {
+		r.TakenBack++
+	}
 	if r.Workload.Gang == schedule.GangAll {
 		r.Done = nil
 	}

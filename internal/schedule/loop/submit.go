@@ -56,9 +56,15 @@ func (s *Scheduler) Submit(ctx context.Context, all ...Submission) []Answer {
 
 // decide says where a workload goes, and takes it. The caller holds mu.
 func (s *Scheduler) decide(w *schedule.Workload, now time.Time) (*schedule.Decision, schedule.State) {
-	d := s.cluster.Place(w, now, s.signals)
+	return s.accept(w, s.cluster.Place(w, now, s.signals), now)
+}
+
+// accept takes what a decision is about, and says where the workload goes. The
+// caller holds mu.
+func (s *Scheduler) accept(w *schedule.Workload, d schedule.Decision, now time.Time) (*schedule.Decision, schedule.State) {
 	if len(d.Assignments) == 0 {
 		if !d.Until.IsZero() {
+			s.plan(d.Planned)
 			return &d, schedule.Deferred
 		}
 		if w.ID == "" && !s.cluster.Fits(w) { // said once, when it comes
@@ -74,6 +80,7 @@ func (s *Scheduler) decide(w *schedule.Workload, now time.Time) (*schedule.Decis
 	if why != nil {
 		return &schedule.Decision{At: now, Reasons: []schedule.Reason{*why}}, schedule.Queued
 	}
+	s.plan(d.Planned)
 	if h := s.roomFor(w.ID); h != nil && len(h.victims) > 0 {
 		d = plan.Disrupted(d, h.victims)
 	}
@@ -139,6 +146,9 @@ func (s *Scheduler) promise(ctx context.Context, moves []move) []ledger.Result {
 	now := s.deps.Clock()
 	for i, r := range results {
 		m := &moves[i]
+		if m.Decision != nil {
+			s.unplan(m.Decision.Planned)
+		}
 		if m.To == schedule.Reserved {
 			s.spending.decide(m.tenant, m.Decision, -1)
 		}

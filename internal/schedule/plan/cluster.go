@@ -3,7 +3,8 @@
 // their reasons go out. The same calls in the same order give the same answers.
 //
 //	Cluster   what there is and what is in use        cluster.go, pool.go, free.go
-//	Place     a decision that takes nothing           place.go, gang.go, window.go
+//	Place     a decision that takes nothing           place.go, gang.go
+//	shifting  when, if not now                        window.go, shift.go, split.go, booking.go
 //	filters   may this pool run it at all             filter.go
 //	scorers   what it costs there, in yuan            score.go, pack.go, demand.go
 //	index     bounds of all pools for equal requests  index.go, class.go, tree.go
@@ -150,7 +151,8 @@ func (c *Cluster) RemovePool(id string) {
 	if !ok {
 		return
 	}
-	p := c.pools[i]
+	p := c.own(i)
+	p.planned = nil
 	if !p.used.IsZero() {
 		c.gone[id] = p
 	}
@@ -182,6 +184,14 @@ func (c *Cluster) Region(id string) string {
 func (c *Cluster) Lost(id string) bool {
 	i, ok := c.facilityOf[id]
 	return ok && c.facilities[i].def.State == schedule.Lost
+}
+
+// FacilityOf returns the facility of a pool; empty when there is no such.
+func (c *Cluster) FacilityOf(pool string) string {
+	if i, ok := c.poolOf[pool]; ok {
+		return c.pools[i].def.Facility
+	}
+	return ""
 }
 
 // SetState changes the state of a facility and nothing else of it.

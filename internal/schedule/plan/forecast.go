@@ -49,7 +49,7 @@ func (c *Cluster) Forecast(id string, now, until time.Time, signals signal.Set) 
 
 // left is what is free all through [from, to), by plan.
 func (p *pool) left(from, to time.Time) (v schedule.Vector) {
-	use := p.peak(stepOf(from), stepAfter(to))
+	use := p.busiest(stepOf(from), stepAfter(to))
 	for d := range v {
 		v[d] = max(0, p.cap[d]-use[d])
 	}

@@ -496,7 +496,7 @@ func plainly(c *Cluster, w *schedule.Workload) []string {
 func inUse(c *Cluster) any {
 	var all []any
 	for _, p := range c.pools {
-		all = append(all, slices.Clone(p.nodes), slices.Clone(p.leased), append([]ending{}, p.ends...), p.watts)
+		all = append(all, slices.Clone(p.nodes), slices.Clone(p.leased), append(timeline{}, p.ends...), p.watts)
 	}
 	return all
 }
