@@ -91,6 +91,8 @@ var table = []rule{
 	{of: "internal/schedule/plan", own: []string{"internal/schedule", "internal/schedule/signal", "internal/telemetry"}, never: slices.Concat(noIO, everybodys), pure: true,
 		reason: "state, queue and time come in as values, and decisions go out"},
 
+	{of: "internal/schedule/optimise", own: []string{"internal/schedule"}, never: slices.Concat(noIO, everybodys), pure: true,
+		reason: "many jobs are decided at once from values alone; its time is told by a func"},
 	{of: "internal/schedule/loop", own: []string{"internal/schedule", "internal/schedule/...", "internal/records", "internal/telemetry"}, never: slices.Concat(noWeb, noSQL),
 		reason: "the loop asks the planner and tells the ledger"},
 	{of: "internal/schedule/facility", own: []string{"internal/schedule"}, never: slices.Concat(noSQL, noWeb),
