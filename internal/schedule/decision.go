@@ -22,6 +22,8 @@ type Decision struct {
 	// Scores of the chosen placement, by scorer; their costs add up.
 	Scores    []Score
 	RunnersUp []RunnerUp // the best first, at most MaxRunnersUp
+	// Preempts is work that gave way to it.
+	Preempts []Victim
 	// Refused says of pools that were no candidate what stood in the way. An
 	// explanation names every pool; a decision on the way keeps none.
 	Refused []Refusal
@@ -70,6 +72,19 @@ type RunnerUp struct {
 	// Worse is the scorer that costs most more than at the chosen placement;
 	// without a name where none does.
 	Worse Score
+}
+
+// Victim is work that gives way, as a whole.
+type Victim struct {
+	Workload string
+	Tenant   string
+	Priority int
+	// Lost is the most that a member has to do again: since it began, or since its
+	// last checkpoint.
+	Lost time.Duration
+	// Cost is what is lost of all members, in yuan: their resource hours, and a
+	// minute of each to begin again, by 1 + priority/100.
+	Cost float64
 }
 
 // Refusal says why a pool was no candidate: the first filter that failed, and

@@ -53,6 +53,10 @@ const (
 	WaitsForEarliest  Code = "waits_for_earliest"
 	WaitsForCarbon    Code = "waits_for_carbon"
 	WaitsForPrice     Code = "waits_for_price"
+	RunsInSegments    Code = "runs_in_segments"
+	PausedForHours    Code = "paused_for_better_hours"
+	ForecastChanged   Code = "forecast_changed"
+	PlaceChanged      Code = "planned_place_changed"
 	ForecastStale     Code = "forecast_stale"
 	LiveValueStale    Code = "live_value_stale"
 	NoPool            Code = "no_pool"
@@ -61,6 +65,9 @@ const (
 	FacilityLost      Code = "facility_lost"
 	EngineRefused     Code = "engine_refused"
 	PreemptedBy       Code = "preempted_by"
+	ReclaimedBy       Code = "reclaimed_by"
+	Preempts          Code = "preempts"
+	WaitsForVictims   Code = "waits_for_victims"
 	CancelledByCaller Code = "cancelled_by_caller"
 	ExitCode          Code = "exit_code"
 	CapacityReduced   Code = "capacity_reduced"
@@ -96,6 +103,10 @@ var texts = map[Code]Text{
 	WaitsForEarliest:  {"最早 {0} 开始", "it may start at {0} at the earliest"},
 	WaitsForCarbon:    {"推迟到 {0}，可少排放 {1} kg", "it waits until {0} and saves {1} kg of CO2"},
 	WaitsForPrice:     {"推迟到 {0}，可节省 {1} 元", "it waits until {0} and saves {1} yuan"},
+	RunsInSegments:    {"分 {0} 段运行，每次中断至多重做 {1}", "it runs in {0} segments, and loses at most {1} of work with each pause"},
+	PausedForHours:    {"暂停到 {0}，等待更绿色或更便宜的时段", "it pauses until {0} for greener or cheaper hours"},
+	ForecastChanged:   {"预测更新，由 {0} 改到 {1}", "a forecast was issued anew, and it moves from {0} to {1}"},
+	PlaceChanged:      {"原定资源池 {0} 的容量有变，由 {1} 改到 {2}", "the capacity of pool {0} changed, and it moves from {1} to {2}"},
 	ForecastStale:     {"{1} 区的 {0} 预测已过期，不作推迟", "the forecast of {0} for zone {1} is out of date, so nothing is deferred for it"},
 	LiveValueStale:    {"实时值 {0} 已 {1} 未更新，采用申报值", "the live value of {0} is {1} old, so what was declared counts"},
 	NoPool:            {"没有资源池", "there is no pool"},
@@ -104,6 +115,9 @@ var texts = map[Code]Text{
 	FacilityLost:      {"设施 {0} 失联", "facility {0} is lost"},
 	EngineRefused:     {"引擎拒绝：{0}", "the engine refused: {0}"},
 	PreemptedBy:       {"被优先级更高的 {0} 抢占", "{0} has a higher priority and took its place"},
+	ReclaimedBy:       {"借用的容量由 {0} 收回，队列 {1} 对其有份额", "{0} takes back what was borrowed: queue {1} has a claim to it"},
+	Preempts:          {"{0} 个任务为其让路，损失的工作计 {1} 元", "{0} workloads gave way to it; the work that is lost counts {1} yuan"},
+	WaitsForVictims:   {"等待 {0} 个让路的任务停止", "it waits until {0} workloads that give way have stopped"},
 	CancelledByCaller: {"由提交方取消", "its owner cancelled it"},
 	ExitCode:          {"退出码 {0}", "it ended with exit code {0}"},
 	CapacityReduced:   {"资源池 {0} 的容量减少", "the capacity of pool {0} was reduced"},

@@ -81,6 +81,17 @@ func (t *Task) Need() Vector {
 	return v
 }
 
+// SpeedOn is how fast it runs with devices of a kind.
+func (t *Task) SpeedOn(a *Accelerator) float64 {
+	if t.Accelerators == nil || a == nil {
+		return 1
+	}
+	if s := t.Accelerators.Speed[a.Model]; s > 0 {
+		return s
+	}
+	return 1
+}
+
 // Gang says which members of a workload must start together.
 type Gang string
 
@@ -222,6 +233,26 @@ func (w *Workload) Members() int {
 		n += w.Tasks[i].Max
 	}
 	return n
+}
+
+// Splits reports whether a workload may run in segments with pauses between: all
+// of it is one member that may be interrupted. Members of a larger one would have
+// run for different times when they pause.
+func (w *Workload) Splits() bool {
+	return len(w.Tasks) == 1 && w.Tasks[0].Max == 1 && w.Tasks[0].Interruptible
+}
+
+// Left is the workload without what of it is done already. Work that takes longer
+// than its P95 has a twentieth of it left, as far as anybody knows.
+func (w *Workload) Left(worked time.Duration) *Workload {
+	if worked == 0 || !w.Splits() {
+		return w
+	}
+	rest, t := *w, w.Tasks[0]
+	t.P95 = max(t.P95-worked, t.P95/20)
+	t.P50 = min(max(t.P50-worked, t.P95/2), t.P95)
+	rest.Tasks = []Task{t}
+	return &rest
 }
 
 // Check implements strict.Checker.

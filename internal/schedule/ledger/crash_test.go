@@ -99,7 +99,12 @@ func tellAll(t *testing.T, path string) {
 				if c.rand.IntN(16) == 0 {
 					continue // it stays
 				}
+				back := c.rand.IntN(4) == 0
 				for _, to := range []schedule.State{schedule.Bound, schedule.Running, schedule.Succeeded} {
+					if back && to == schedule.Succeeded {
+						takeBack(h, answer{a.ID, "", a.Grants[0].Token, a.Seq})
+						break
+					}
 					if err := h.Report(context.Background(), Report{Token: a.Grants[0].Token, To: to})[0]; err == nil {
 						a.Seq++
 						fmt.Printf("answer %s %s %d %d .\n", a.ID, to, a.Grants[0].Token, a.Seq)
@@ -111,7 +116,18 @@ func tellAll(t *testing.T, path string) {
 	time.Sleep(time.Hour) // until it is killed
 }
 
-var order = map[string]int{"submitted": 1, "reserved": 2, "bound": 3, "running": 4, "succeeded": 5}
+// takeBack takes work back that runs, and says that it has stopped.
+func takeBack(h *hub, a answer) {
+	if r := h.Submit(context.Background(), Move{Workload: a.id, To: schedule.Preempted})[0]; r.Err != nil {
+		return
+	}
+	fmt.Printf("answer %s %s %d %d .\n", a.id, schedule.Preempted, a.token, a.seq+1)
+	if h.Release(context.Background(), a.token) == nil {
+		fmt.Printf("answer %s %s %d %d .\n", a.id, schedule.Queued, a.token, a.seq+2)
+	}
+}
+
+var order = map[string]int{"submitted": 1, "reserved": 2, "bound": 3, "running": 4, "succeeded": 5, "preempted": 5, "queued": 6}
 
 // reopened checks a ledger against what was answered, and returns its last token.
 func reopened(t *testing.T, path string, said map[string]answer) uint64 {
@@ -124,6 +140,9 @@ func reopened(t *testing.T, path string, said map[string]answer) uint64 {
 		}
 		if order[string(r.State)] < order[a.state] || len(r.Leases) != 1 || r.Leases[0].Token != a.token {
 			t.Errorf("%s was %s with token %d and is %s with %v", id, a.state, a.token, r.State, r.Leases)
+		}
+		if stops := r.Leases[0].State == schedule.Fenced; stops != (r.State == schedule.Preempted) {
+			t.Errorf("%s is %s with a lease that is %s", id, r.State, r.Leases[0].State)
 		}
 	}
 	replayed(t, h)

@@ -101,7 +101,7 @@ func (t *txn) fence(facility string) error {
 			return err
 		}
 	}
-	return nil
+	return t.unheard(facility)
 }
 
 // recordsAt are the numbers of records with leases in a facility whose state

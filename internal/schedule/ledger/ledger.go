@@ -113,12 +113,20 @@ type Record struct {
 	// Decision is the last one, in Get and List; its assignments are the parts of
 	// the leases.
 	Decision *schedule.Decision
-	Until    time.Time        // the last decision defers it so long; zero: it does not
-	Reason   *schedule.Reason // of the last transition
+	Until    time.Time // the last decision defers it so long; zero: it does not
+	// Planned is where it is to run after that, or when it goes on after a pause:
+	// Decision.Planned of the last decision, in Snapshot as well.
+	Planned []schedule.Assignment
+	// Worked is what of the work was done when it was taken back, at speed 1 and
+	// without what its checkpoints lose; see schedule.Workload.Splits.
+	Worked time.Duration
+	Reason *schedule.Reason // of the last transition
 	// Leases of the last decision, and those before that still take capacity.
 	Leases []schedule.Lease
 	Done   []uint64 // tokens of those leases whose work has succeeded
-	First  Receipt  // what its caller was answered
+	// TakenBack is how often it was pre-empted.
+	TakenBack int
+	First     Receipt // what its caller was answered
 }
 
 // Receipt is the answer to who submitted a workload or asked for a reservation.

@@ -60,6 +60,7 @@ func (r *record) whole() (Record, error) {
 	if err := parseDoc(decisionForm, r.explained, is.Decision); err != nil {
 		return Record{}, fmt.Errorf("decision of %s: %w", r.ID, err)
 	}
+	is.Decision.Planned = r.Planned
 	for _, l := range r.Leases {
 		if l.State != schedule.Fenced {
 			is.Decision.Assignments = append(is.Decision.Assignments, l.Parts...)

@@ -199,6 +199,9 @@ func (t *txn) advance(r *record, to schedule.State, why *schedule.Reason) error 
 		return fmt.Errorf("workload %q is %s, which %w: it cannot become %s", r.ID, r.State, ErrState, to)
 	}
 	t.event(schedule.Event{Kind: schedule.OfWorkload, Object: r.ID, Tenant: r.Tenant, From: string(r.State), To: string(to), Reason: why})
+	if r.State == schedule.Running && to == schedule.Preempted {
+		r.Worked += t.l.book.worked(r, t.now)
+	}
 	r.State, r.Since, r.Reason = to, t.now, why
 	return nil
 }

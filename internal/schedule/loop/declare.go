@@ -86,19 +86,9 @@ func (s *Scheduler) PutSignal(ctx context.Context, one *signal.Series) (taken bo
 	next = maps.Clone(s.signals)
 	if taken = next.Put(one); taken {
 		s.signals = next
-		s.reconsider()
+		s.reissue(one.Kind)
 	}
 	return taken, nil
-}
-
-// reconsider lets everything that is deferred be decided in the next pass. The
-// caller holds mu.
-func (s *Scheduler) reconsider() {
-	now := s.deps.Clock()
-	for _, d := range s.deferred {
-		d.until = now
-	}
-	s.nudge()
 }
 
 // Report takes what who runs a workload says of it; see ledger.Report.

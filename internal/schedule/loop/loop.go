@@ -15,7 +15,6 @@
 package loop
 
 import (
-	"container/heap"
 	"context"
 	"fmt"
 	"log/slog"
@@ -153,7 +152,9 @@ type Scheduler struct {
 	signals  signal.Set // replaced, never changed
 	queue    *queue.Queue
 	deferred deferrals
-	waits    map[string]*deferral
+	pausing  deferrals // what runs until it pauses
+	booked   bookings
+	replans  replans
 	leases   map[uint64]schedule.Lease // that take capacity, by token
 	shares   shares
 	demand   demand
@@ -170,7 +171,8 @@ func Open(ctx context.Context, cfg Config, deps Deps) (*Scheduler, error) {
 	}
 	s := &Scheduler{
 		cfg: cfg, deps: deps, wake: make(chan struct{}, 1),
-		cluster: plan.NewCluster(deps.Network), signals: signal.Set{}, queue: queue.New(), waits: map[string]*deferral{},
+		cluster: plan.NewCluster(deps.Network), signals: signal.Set{}, queue: queue.New(),
+		deferred: newDeferrals(), pausing: newDeferrals(), booked: newBookings(), replans: newReplans(),
 		leases: map[uint64]schedule.Lease{}, shares: newShares(), demand: demand{}, dirty: true,
 	}
 	if deps.Engines == nil {
@@ -286,51 +288,4 @@ func (s *Scheduler) nudge() {
 	case s.wake <- struct{}{}:
 	default:
 	}
-}
-
-// deferral is a workload that waits for its time.
-type deferral struct {
-	w     *schedule.Workload
-	until time.Time
-	at    int // in the heap; -1 when it is out
-}
-
-// deferrals is a heap, the earliest first.
-type deferrals []*deferral
-
-func (d deferrals) Len() int           { return len(d) }
-func (d deferrals) Less(i, j int) bool { return d[i].until.Before(d[j].until) }
-func (d deferrals) Swap(i, j int) {
-	d[i], d[j] = d[j], d[i]
-	d[i].at, d[j].at = i, j
-}
-
-// Push is for container/heap.
-func (d *deferrals) Push(x any) {
-	one := x.(*deferral)
-	one.at = len(*d)
-	*d = append(*d, one)
-}
-
-// Pop is for container/heap.
-func (d *deferrals) Pop() any {
-	last := (*d)[len(*d)-1]
-	*d = (*d)[:len(*d)-1]
-	last.at = -1
-	return last
-}
-
-// undefer takes a workload out of those that wait for their time.
-func (s *Scheduler) undefer(id string) {
-	if d := s.waits[id]; d != nil {
-		delete(s.waits, id)
-		heap.Remove(&s.deferred, d.at)
-	}
-}
-
-func (s *Scheduler) deferUntil(w *schedule.Workload, until time.Time) {
-	s.undefer(w.ID)
-	d := &deferral{w: w, until: until}
-	s.waits[w.ID] = d
-	heap.Push(&s.deferred, d)
 }

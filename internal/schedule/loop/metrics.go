@@ -28,7 +28,7 @@ func newMetrics(r prometheus.Registerer, s *Scheduler) *metrics {
 	}
 	r.MustRegister(m.decisions,
 		waiting("queued", func() int { return s.queue.Len() }),
-		waiting("deferred", func() int { return len(s.deferred) }),
+		waiting("deferred", func() int { return s.deferred.Len() }),
 		capacity{s})
 	return m
 }

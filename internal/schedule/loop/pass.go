@@ -1,7 +1,6 @@
 package loop
 
 import (
-	"container/heap"
 	"context"
 	"errors"
 
@@ -14,8 +13,15 @@ import (
 const together = 256
 
 // pass tries what waits: first what was deferred until now, then the queue,
-// when something changed since it was tried.
+// when something changed since it was tried. What is to pause does before, and
+// what is to be planned anew is after.
 func (s *Scheduler) pass(ctx context.Context) {
+	s.pause(ctx)
+	s.try(ctx)
+	s.replan(ctx)
+}
+
+func (s *Scheduler) try(ctx context.Context) {
 	for ctx.Err() == nil {
 		s.mu.Lock()
 		moves, more := s.wanted()
@@ -34,16 +40,8 @@ func (s *Scheduler) pass(ctx context.Context) {
 // The caller holds mu.
 func (s *Scheduler) wanted() (moves []move, more bool) {
 	now := s.deps.Clock()
-	for len(s.deferred) > 0 && !s.deferred[0].until.After(now) {
-		if len(moves) == together {
-			return moves, true
-		}
-		w := heap.Pop(&s.deferred).(*deferral).w
-		delete(s.waits, w.ID)
-		d, to := s.decide(w, now)
-		m := s.move(w.Tenant, d, to, now)
-		m.Workload = w.ID
-		moves = append(moves, m)
+	if moves, more = s.begin(now); more {
+		return moves, true
 	}
 	if !s.dirty || len(moves) > 0 {
 		return moves, s.dirty

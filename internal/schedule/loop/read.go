@@ -95,7 +95,7 @@ func (s *Scheduler) Explain(ctx context.Context, id string) (ledger.Record, sche
 	}
 	switch r.State {
 	case schedule.Queued, schedule.Deferred, schedule.Preempted:
-		d := s.Try(r.Workload)
+		d := s.Try(r.Workload.Left(r.Worked))
 		d.Assignments = nil
 		if r.Reason != nil && len(d.Reasons) > 0 && d.Reasons[0].Code == schedule.Chosen {
 			d.Reasons = []schedule.Reason{*r.Reason} // it has a place, and its turn has not come

@@ -55,9 +55,15 @@ func (s *Scheduler) Submit(ctx context.Context, all ...Submission) []Answer {
 
 // decide says where a workload goes, and takes it. The caller holds mu.
 func (s *Scheduler) decide(w *schedule.Workload, now time.Time) (*schedule.Decision, schedule.State) {
-	d := s.cluster.Place(w, now, s.signals)
+	return s.accept(w, s.cluster.Place(w, now, s.signals), now)
+}
+
+// accept takes what a decision is about, and says where the workload goes. The
+// caller holds mu.
+func (s *Scheduler) accept(w *schedule.Workload, d schedule.Decision, now time.Time) (*schedule.Decision, schedule.State) {
 	if len(d.Assignments) == 0 {
 		if !d.Until.IsZero() {
+			s.plan(d.Planned)
 			return &d, schedule.Deferred
 		}
 		return &d, schedule.Queued
@@ -70,6 +76,7 @@ func (s *Scheduler) decide(w *schedule.Workload, now time.Time) (*schedule.Decis
 	if why != nil {
 		return &schedule.Decision{At: now, Reasons: []schedule.Reason{*why}}, schedule.Queued
 	}
+	s.plan(d.Planned)
 	return &d, schedule.Reserved
 }
 
@@ -126,6 +133,9 @@ func (s *Scheduler) promise(ctx context.Context, moves []move) []ledger.Result {
 	now := s.deps.Clock()
 	for i, r := range results {
 		m := &moves[i]
+		if m.Decision != nil {
+			s.unplan(m.Decision.Planned)
+		}
 		happened := r.Err == nil && !r.Receipts[0].Repeated
 		switch {
 		case happened:

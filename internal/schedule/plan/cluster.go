@@ -3,7 +3,8 @@
 // their reasons go out. The same calls in the same order give the same answers.
 //
 //	Cluster   what there is and what is in use        cluster.go, pool.go, free.go
-//	Place     a decision that takes nothing           place.go, gang.go, window.go
+//	Place     a decision that takes nothing           place.go, gang.go
+//	shifting  when, if not now                        window.go, shift.go, split.go, booking.go
 //	filters   may this pool run it at all             filter.go
 //	scorers   what it costs there, in yuan            score.go, pack.go, demand.go
 //	class     index of all nodes for equal requests   class.go, tree.go
@@ -139,7 +140,8 @@ func (c *Cluster) RemovePool(id string) {
 	if !ok {
 		return
 	}
-	p := c.pools[i]
+	p := c.own(i)
+	p.planned = nil
 	if !p.used.IsZero() {
 		c.gone[id] = p
 	}

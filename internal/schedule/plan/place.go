@@ -13,14 +13,21 @@ import (
 // and, when it is deferred, until when. Neither the workload nor the set of
 // signals may be changed afterwards; new signals come in a new set.
 func (c *Cluster) Place(w *schedule.Workload, now time.Time, signals signal.Set) schedule.Decision {
+	return c.place(w, now, signals, false)
+}
+
+func (c *Cluster) place(w *schedule.Workload, now time.Time, signals signal.Set, waits bool) schedule.Decision {
 	c.turn(now, signals)
-	d, deferred, stale := c.postpone(w, now)
-	if deferred {
-		return d
+	p := c.postpone(w, now, waits)
+	switch {
+	case p.decision != nil:
+		return *p.decision
+	case p.first != nil:
+		return c.placeFirst(w, now, p.first)
 	}
-	d = c.placeNow(w, now)
-	if stale != nil {
-		d.Reasons = append(d.Reasons, *stale)
+	d := c.placeNow(w, now)
+	if p.stale != nil {
+		d.Reasons = append(d.Reasons, *p.stale)
 	}
 	return d
 }

@@ -430,7 +430,7 @@ func TestTheIndexEqualsOneBuiltAnew(t *testing.T) {
 func inUse(c *Cluster) any {
 	var all []any
 	for _, p := range c.pools {
-		all = append(all, slices.Clone(p.nodes), slices.Clone(p.leased), append([]ending{}, p.ends...), p.watts)
+		all = append(all, slices.Clone(p.nodes), slices.Clone(p.leased), append(timeline{}, p.ends...), p.watts)
 	}
 	return all
 }

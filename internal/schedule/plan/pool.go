@@ -32,8 +32,8 @@ type pool struct {
 	seenAt    []int64 // when a node was last observed, Unix ns; empty: none was
 
 	// ends say how much of what is leased ends when, in order, by hour.
-	ends    []ending
-	planned []booking
+	ends    timeline
+	planned timeline // what deferred work is to use, by when it changes
 }
 
 // node is one machine. free is what a new member may have: capacity without what
@@ -243,7 +243,9 @@ func (p *pool) move(slot int, a *schedule.Assignment, sign int64) int64 {
 	}
 	watts := p.def.Watts(a.Use) * sign
 	p.watts += watts
-	p.end(a.End, a.Use, sign)
+	if !a.End.IsZero() { // else never, by plan
+		p.ends.add(stepAfter(a.End), a.Use.Times(sign))
+	}
 	p.refresh(slot)
 	return watts
 }
@@ -308,37 +310,9 @@ func (p *pool) devices(slot int) []uint16 {
 // step is how fine future use is kept.
 const step = 15 * time.Minute
 
-// ending is what of the leases ends before the end of a step.
-type ending struct {
-	at  int64 // Unix time over step, rounded up
-	use schedule.Vector
-}
-
-// booking is use that is planned for a time and not leased.
-type booking struct {
-	from, to int64 // Unix time over step
-	use      schedule.Vector
-}
-
 func stepOf(t time.Time) int64 { return t.Unix() / int64(step/time.Second) }
 
 func stepAfter(t time.Time) int64 {
 	s := int64(step / time.Second)
 	return (t.Unix() + s - 1) / s
-}
-
-// end keeps when what is leased ends, by plan.
-func (p *pool) end(at time.Time, use schedule.Vector, sign int64) {
-	if at.IsZero() {
-		return // never, by plan
-	}
-	key := stepAfter(at)
-	i, ok := slices.BinarySearchFunc(p.ends, key, func(e ending, k int64) int { return int(e.at - k) })
-	if !ok {
-		p.ends = slices.Insert(p.ends, i, ending{at: key})
-	}
-	p.ends[i].use = p.ends[i].use.Add(use.Times(sign))
-	if p.ends[i].use.IsZero() {
-		p.ends = slices.Delete(p.ends, i, i+1)
-	}
 }

@@ -57,10 +57,11 @@ type stage struct {
 	demand  []Demand
 	taken   map[string][]schedule.Assignment
 	facil   map[string]schedule.Facility
+	rivals
 }
 
 func play(t *testing.T, script string) string {
-	s := &stage{t: t, signals: signal.Set{}, now: day, taken: map[string][]schedule.Assignment{}, facil: map[string]schedule.Facility{}}
+	s := &stage{t: t, signals: signal.Set{}, now: day, taken: map[string][]schedule.Assignment{}, facil: map[string]schedule.Facility{}, rivals: newRivals()}
 	for _, line := range strings.Split(strings.TrimRight(script, "\n"), "\n") {
 		if strings.HasPrefix(line, "    ") {
 			continue // what was decided before
@@ -174,6 +175,10 @@ func (s *stage) do(text string) {
 		}
 	case "place":
 		s.place(name, l)
+	case "queue":
+		s.nominal[name] = l.vector()
+	case "preempt":
+		s.preempt(name, l)
 	case "explain":
 		s.decision(s.cluster().Explain(s.workload(name, l), s.now, s.signals))
 	case "give":
@@ -368,6 +373,10 @@ func (s *stage) workload(name string, l line) *schedule.Workload {
 			w.Affinity.Labels[label] = v
 		}
 	}
+	w.Priority = int(l.num("priority"))
+	if v := l.by["queue"]; v != "" {
+		w.Tenant = v
+	}
 	w.Budget = schedule.Budget{Money: l.num("money"), CarbonKg: l.num("carbon_kg")}
 	if errs := w.Check(""); errs != nil {
 		s.t.Fatal(errs)
@@ -376,8 +385,10 @@ func (s *stage) workload(name string, l line) *schedule.Workload {
 }
 
 func (s *stage) place(name string, l line) {
-	d := s.cluster().Place(s.workload(name, l), s.now, s.signals)
+	w := s.workload(name, l)
+	d := s.cluster().Place(w, s.now, s.signals)
 	s.decision(d)
+	s.began(w, s.now, int(l.num("taken_back")))
 	s.taken[name] = d.Assignments
 	s.cluster().Plan(d.Planned)
 	if err := s.cluster().Take(d.Assignments); err != nil {

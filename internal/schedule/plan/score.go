@@ -30,6 +30,8 @@ const (
 	wait
 	runtime
 	failure
+	fairness
+	disruption
 	scorers
 )
 
@@ -66,7 +68,17 @@ var Scorers = [scorers]Scorer{
 	failure: {"failure_risk", "h", schedule.Text{
 		ZH: "预期因节点故障重做的小时数，按所费计",
 		EN: "hours of work that are expected to be lost with a node, at what they cost"}},
+	fairness: {"fairness", "CNY", schedule.Text{
+		ZH: "租户已用超出应得份额时，所占资源小时价格的一成，乘以超出比例与资源池占用率",
+		EN: "a tenth of the price of the resource hours that are taken, by how much of what the tenant uses is beyond its share, and by how full the pool is"}},
+	disruption: {"disruption", "CNY", schedule.Text{
+		ZH: "让路任务自检查点以来损失的资源小时，按价格计，优先级每高 100 加一倍",
+		EN: "resource hours since the last checkpoint that are lost by work that gives way, at their price, once more for each 100 of its priority"}},
 }
+
+// fairShare is what a resource hour beyond the claim of its tenant costs more, as
+// a share of its price, where nothing is free.
+const fairShare = 0.1
 
 // latencyHour is what a round trip costs an hour that is as long as allowed.
 const latencyHour = 0.05

@@ -1,0 +1,72 @@
+package plan
+
+import (
+	"time"
+
+	"github.com/songhua-io/hub/internal/schedule"
+	"github.com/songhua-io/hub/internal/schedule/signal"
+)
+
+// Replan decides anew about a workload that is deferred. What is planned of it
+// must not be counted at that moment, see Unplan. It stays where it is planned
+// (false) unless another time or place, now among them, saves enough to be worth
+// the move, or what is planned is not possible any more.
+func (c *Cluster) Replan(w *schedule.Workload, planned []schedule.Assignment, now time.Time, signals signal.Set) (d schedule.Decision, moves bool) {
+	d = c.place(w, now, signals, true)
+	next := d.Planned
+	if len(d.Assignments) > 0 {
+		next = append(append([]schedule.Assignment(nil), d.Assignments...), d.Planned...)
+	}
+	if len(planned) == 0 || !c.possible(w, planned, now) {
+		return d, true
+	}
+	is, known := c.electricity(w, planned, now)
+	if !known {
+		return d, true // the forecasts that it waited for are out of date
+	}
+	if len(next) == 0 {
+		return d, false
+	}
+	would, known := c.electricity(w, next, now)
+	return d, known && would < is*(1-leastSaving)
+}
+
+// possible reports whether a plan may still come about.
+func (c *Cluster) possible(w *schedule.Workload, planned []schedule.Assignment, now time.Time) bool {
+	if planned[0].Start.Before(now.Truncate(step)) {
+		return false
+	}
+	defer c.book(planned, -1)
+	c.book(planned, 1) // parts may lie beside each other
+	for i := range planned {
+		a := &planned[i]
+		j, ok := c.poolOf[a.Pool]
+		if !ok {
+			return false
+		}
+		p := c.pools[j]
+		if c.admits(w, c.facilities[p.facility].def) != passed || !p.busiest(stepOf(a.Start), stepAfter(a.End)).Within(p.cap) {
+			return false
+		}
+	}
+	return true
+}
+
+// electricity is what the electricity and the carbon of parts cost by forecasts;
+// false where there is none that counts.
+func (c *Cluster) electricity(w *schedule.Workload, parts []schedule.Assignment, now time.Time) (yuan float64, known bool) {
+	s := shift{c: c, w: w, now: now}
+	for i := range parts {
+		a := &parts[i]
+		p := c.pools[c.poolOf[a.Pool]]
+		f := c.facilities[p.facility].def
+		kinds := s.kinds(f.GridZone)
+		m := s.mean(f.GridZone, kinds, a.Start, a.End)
+		if len(kinds) == 0 || !m.known {
+			return 0, false
+		}
+		kWh := p.power.Draw(a.Use) / 1000 * a.End.Sub(a.Start).Hours() * max(f.PUE.Constant, 1)
+		yuan += kWh * (m.yuan + m.kg*(1-f.GreenShare)*w.Objective.CarbonPrice)
+	}
+	return yuan, true
+}
