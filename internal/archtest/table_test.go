@@ -88,7 +88,7 @@ var table = []rule{
 		reason: "forecasts are values, and the time they are read at is another"},
 	{of: "internal/schedule/ledger", own: []string{"internal/schedule", "internal/schedule/signal", "internal/records", "internal/telemetry"}, never: noWeb,
 		reason: "what is promised is kept without knowing why it was decided"},
-	{of: "internal/schedule/plan", own: []string{"internal/schedule", "internal/schedule/signal", "internal/telemetry"}, never: slices.Concat(noIO, everybodys), pure: true,
+	{of: "internal/schedule/plan", own: []string{"internal/schedule", "internal/schedule/optimise", "internal/schedule/signal", "internal/telemetry"}, never: slices.Concat(noIO, everybodys), pure: true,
 		reason: "state, queue and time come in as values, and decisions go out"},
 
 	{of: "internal/schedule/optimise", own: []string{"internal/schedule"}, never: slices.Concat(noIO, everybodys), pure: true,

@@ -153,7 +153,11 @@ func (s *solver) ask(p *prices, use loads) (bound float64) {
 	for i := range s.classes {
 		k := &s.classes[i]
 		o, start, value := s.cheapest(k, p)
-		bound += value * float64(k.Count)
+		if k.Left > 0 {
+			bound += min(value, k.Left) * float64(k.Count)
+		} else {
+			bound += value * float64(k.Count)
+		}
 		if o < 0 {
 			continue
 		}

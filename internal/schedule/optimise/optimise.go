@@ -36,6 +36,9 @@ type Class struct {
 	Use     schedule.Vector // of one job, as long as it runs
 	Options []Option        // places where it may run
 	Wait    float64         // what a job costs that gets no start, yuan
+	// Left is the least that an option costs which was left out to save work; 0:
+	// none was. The bound counts it, so that it holds for those as well.
+	Left float64
 }
 
 // Option is a place where the jobs of a class may run.
