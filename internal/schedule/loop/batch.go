@@ -93,9 +93,13 @@ func (s *Scheduler) search(ctx context.Context) *plan.Together {
 	if len(jobs) < 2 {
 		return nil
 	}
-	within, cancel := context.WithTimeout(ctx, s.cfg.Batch.Budget)
-	defer cancel()
-	found := on.Together(jobs, now, signals, optimise.Limits{Stop: func() bool { return within.Err() != nil }})
+	var until time.Time // counts from when all is laid out
+	found := on.Together(jobs, now, signals, optimise.Limits{Stop: func() bool {
+		if until.IsZero() {
+			until = s.deps.Clock().Add(s.cfg.Batch.Budget)
+		}
+		return ctx.Err() != nil || !s.deps.Clock().Before(until)
+	}})
 	return &found
 }
 

@@ -32,21 +32,22 @@ const (
 	// deferrable: it comes before whatever may wait.
 	urgentHour = 20
 	// maxOptions is how many places a workload has a choice of, the cheapest.
-	maxOptions = 128
+	maxOptions = 256
 )
 
 // batch makes one problem of many workloads.
 type batch struct {
-	c       *Cluster
-	now     time.Time
-	first   int64 // step
-	starts  []time.Time
-	groups  [][]int32 // pools that are alike
-	groupOf []int32   // by pool
-	problem optimise.Problem
-	classes map[alike]int
-	of      [][]int // workloads by class
-	zones   map[forecastKey]map[string][]means
+	c        *Cluster
+	now      time.Time
+	first    int64 // step
+	starts   []time.Time
+	groups   [][]int32 // pools that are alike
+	groupOf  []int32   // by pool
+	groupsOf [][]int32 // by facility
+	problem  optimise.Problem
+	classes  map[alike]int
+	of       [][]int // workloads by class
+	zones    map[forecastKey]map[string][]means
 }
 
 // alike is what workloads of one optimise.Class have in common.
@@ -89,7 +90,7 @@ func (b *batch) lay() {
 		b.starts = append(b.starts, timeOf(b.first+int64(t)))
 	}
 	index := map[string]int32{}
-	b.groupOf = make([]int32, len(b.c.pools))
+	b.groupOf, b.groupsOf = make([]int32, len(b.c.pools)), make([][]int32, len(b.c.facilities))
 	for i, p := range b.c.pools {
 		key := fmt.Sprint(p.facility, p.kind, p.def.Arch, p.def.Engine, p.def.Labels, p.power, p.def.Rate)
 		g, ok := index[key]
@@ -97,6 +98,7 @@ func (b *batch) lay() {
 			g = int32(len(b.groups))
 			index[key] = g
 			b.groups = append(b.groups, nil)
+			b.groupsOf[p.facility] = append(b.groupsOf[p.facility], g)
 			b.problem.Places = append(b.problem.Places, optimise.Place{Room: make([]schedule.Vector, n)})
 		}
 		b.groupOf[i] = g
@@ -152,79 +154,113 @@ func (b *batch) class(w *schedule.Workload, longest *schedule.Task, k *class, sa
 		b.zones[key] = map[string][]means{}
 	}
 	s.zones = b.zones[key]
-	dearest, leasts := 0.0, []float64(nil)
-	for _, pools := range b.groups {
-		o, rate, ok := b.option(&s, k, pools)
-		if !ok {
-			continue
-		}
-		costs, least := b.costs(&s, &o, same), math.Inf(1)
+	all := b.options(&s, k, same)
+	if len(all) > maxOptions {
+		slices.SortFunc(all, func(x, y option) int { return cmp.Or(cmp.Compare(x.least, y.least), cmp.Compare(x.pool, y.pool)) })
+		all, out.Left = all[:maxOptions], all[maxOptions].least
+	}
+	dearest := 0.0
+	for i := range all {
+		o := &all[i]
+		costs := b.costs(&s, o, same)
 		for _, yuan := range costs {
 			if !math.IsInf(yuan, 1) {
-				least, dearest = min(least, yuan), max(dearest, yuan)
+				dearest = max(dearest, yuan)
 			}
 		}
-		if math.IsInf(least, 1) {
-			continue
-		}
-		length := int((over(longest.P95, rate) + step - 1) / step)
+		length := int((over(longest.P95, speed(longest, b.c.pools[o.pool].def)) + step - 1) / step)
 		out.Options = append(out.Options, optimise.Option{Place: int(b.groupOf[o.pool]), Length: length, First: same.first, Cost: costs})
-		leasts = append(leasts, least)
 	}
 	out.Wait = 1 + 1.5*dearest
-	if n := len(leasts); n > maxOptions {
-		order := make([]int, n)
-		for i := range order {
-			order[i] = i
-		}
-		slices.SortStableFunc(order, func(x, y int) int { return cmp.Compare(leasts[x], leasts[y]) })
-		kept := make([]optimise.Option, maxOptions)
-		for i := range kept {
-			kept[i] = out.Options[order[i]]
-		}
-		out.Options, out.Left = kept, leasts[order[maxOptions]]
-	}
 	return out
 }
 
-// option is the cheapest pool of those that are alike, if they admit the work.
-func (b *batch) option(s *shift, k *class, pools []int32) (o option, rate float64, ok bool) {
+// options are the places that admit the work, each with the least that a start
+// there costs.
+func (b *batch) options(s *shift, k *class, same alike) []option {
 	c := b.c
-	f := c.pools[pools[0]].facility
-	if k.admitted[f] != passed {
-		return o, 0, false
-	}
-	at, base := int32(-1), never
-	for _, p := range pools {
-		if offer := c.offers[int(p)*c.width+k.col]; offer < base {
-			at, base = p, offer
-		}
-	}
-	if at < 0 {
-		return o, 0, false
-	}
-	def := c.facilities[f].def
-	o = option{facility: f, pool: at, base: float64(base) * float64(s.w.Members()), kWh: s.energy(k, at), brown: 1 - def.GreenShare, zone: s.zone(def.GridZone)}
-	return o, speed(&k.t, c.pools[at].def), true
-}
-
-// costs are those of each start in the window, +Inf where no forecast says.
-func (b *batch) costs(s *shift, o *option, same alike) []float64 {
-	// An offer is for the hours that stand for the class; what it has besides
-	// electricity is the same at every start.
-	besides := max(0, o.base*s.hours/hoursOf(same.class.size)-s.electric(o, 0))
-	costs := make([]float64, max(0, same.last-same.first))
-	for i := range costs {
-		t := same.first + i
-		if t > 0 && (o.zone == nil || !o.zone[t].known) {
-			costs[i] = math.Inf(1)
+	var all []option
+	for i := range c.facilities {
+		f := &c.facilities[i]
+		if k.admitted[i] != passed {
 			continue
 		}
-		hour := s.w.Objective.HourPrice
-		if !same.deferrable {
-			hour += urgentHour
+		o := option{facility: int32(i), brown: 1 - f.def.GreenShare, zone: s.zone(f.def.GridZone)}
+		rate := never64
+		for t := same.first; t < same.last && o.zone != nil; t++ {
+			if m := &o.zone[t]; m.known || t == 0 {
+				rate = min(rate, s.rate(&o, m))
+			}
 		}
-		costs[i] = besides + s.electric(o, t) + hour*b.starts[t].Sub(b.now).Hours()
+		if rate == never64 {
+			if same.first > 0 {
+				continue // no forecast says what any start costs
+			}
+			rate = 0
+		}
+		for _, g := range b.groupsOf[i] {
+			if one, ok := b.option(s, k, o, b.groups[g]); ok {
+				one.least = b.least(s, &one, same, rate)
+				all = append(all, one)
+			}
+		}
+	}
+	return all
+}
+
+// option completes that of a facility by the cheapest pool of those that are
+// alike; false where none suits.
+func (b *batch) option(s *shift, k *class, o option, pools []int32) (option, bool) {
+	c := b.c
+	base := never
+	for _, p := range pools {
+		if offer := c.offers[int(p)*c.width+k.col]; offer < base {
+			o.pool, base = p, offer
+		}
+	}
+	if base == never {
+		return o, false
+	}
+	o.kWh = s.energy(k, o.pool)
+	// An offer is for the hours that stand for the class; what it has besides
+	// electricity is the same at every start.
+	o.base = max(0, float64(base)*float64(s.w.Members())*s.hours/hoursOf(k.size)-s.electric(&o, 0))
+	return o, true
+}
+
+// hour is what an hour of waiting costs.
+func (s *shift) hour(same alike) float64 {
+	if same.deferrable {
+		return s.w.Objective.HourPrice
+	}
+	return s.w.Objective.HourPrice + urgentHour
+}
+
+// at is what a start costs; +Inf where no forecast says.
+func (b *batch) at(s *shift, o *option, same alike, t int) float64 {
+	if t > 0 && (o.zone == nil || !o.zone[t].known) {
+		return math.Inf(1)
+	}
+	return o.base + s.electric(o, t) + s.hour(same)*b.starts[t].Sub(b.now).Hours()
+}
+
+// least is the least of all starts; no kWh costs less than rate.
+func (b *batch) least(s *shift, o *option, same alike, rate float64) float64 {
+	least := math.Inf(1)
+	for t := same.first; t < same.last; t++ {
+		if o.base+o.kWh*rate+s.hour(same)*b.starts[t].Sub(b.now).Hours() >= least {
+			break // waiting longer only costs more
+		}
+		least = min(least, b.at(s, o, same, t))
+	}
+	return least
+}
+
+// costs are those of each start in the window.
+func (b *batch) costs(s *shift, o *option, same alike) []float64 {
+	costs := make([]float64, max(0, same.last-same.first))
+	for i := range costs {
+		costs[i] = b.at(s, o, same, same.first+i)
 	}
 	return costs
 }
