@@ -113,10 +113,13 @@ type Text struct {
 type Decision struct {
 	Assignments []Assignment `json:"assignments"`
 	Until       *time.Time   `json:"until"` // when a deferred workload is to start
-	EnergyKWh   float64      `json:"energy_kwh"`
-	CarbonKg    float64      `json:"carbon_kg"`
-	Cost        float64      `json:"cost"` // yuan
-	Refused     []Refusal    `json:"refused"`
+	// Planned is where it is to run then, by segment, or after its pause; nothing
+	// is held.
+	Planned   []Assignment `json:"planned"`
+	EnergyKWh float64      `json:"energy_kwh"`
+	CarbonKg  float64      `json:"carbon_kg"`
+	Cost      float64      `json:"cost"` // yuan
+	Refused   []Refusal    `json:"refused"`
 }
 
 // Assignment is the place of one member.

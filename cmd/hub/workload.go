@@ -158,6 +158,7 @@ type workload struct {
 	Decision *struct {
 		Assignments []assignment `json:"assignments"`
 		Until       string       `json:"until"`
+		Planned     []assignment `json:"planned"`
 		EnergyKWh   float64      `json:"energy_kwh"`
 		CarbonKg    float64      `json:"carbon_kg"`
 		Cost        float64      `json:"cost"`
@@ -262,6 +263,15 @@ func (r *remote) explain(cmd *cobra.Command, w workload) error {
 	if len(d.Assignments) > 0 {
 		fmt.Fprintf(out, "  %.2f kWh, %.2f kg CO2, %.2f yuan\n", d.EnergyKWh, d.CarbonKg, d.Cost)
 		if err := assignments(out, d.Assignments); err != nil {
+			return err
+		}
+	}
+	if len(d.Planned) > 0 {
+		if len(d.Assignments) == 0 {
+			fmt.Fprintf(out, "  %.2f kWh, %.2f kg CO2, %.2f yuan\n", d.EnergyKWh, d.CarbonKg, d.Cost)
+		}
+		fmt.Fprintln(out, "\nplanned, not held")
+		if err := assignments(out, d.Planned); err != nil {
 			return err
 		}
 	}

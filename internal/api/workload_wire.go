@@ -269,6 +269,7 @@ type decisionOut struct {
 	At          time.Time       `json:"at"`
 	Assignments []assignmentOut `json:"assignments,omitempty"`
 	Until       *time.Time      `json:"until,omitempty" doc:"when a deferred workload is to start"`
+	Planned     []assignmentOut `json:"planned,omitempty" doc:"where it is to run then, as seen now, by segment; or after the pause of one that runs. Nothing is held"`
 	Reasons     []reasonOut     `json:"reasons,omitempty"`
 	EnergyKWh   float64         `json:"energy_kwh" doc:"at the meter, PUE included"`
 	CarbonKg    float64         `json:"carbon_kg"`
@@ -364,7 +365,7 @@ func showAssignments(parts []schedule.Assignment) []assignmentOut {
 
 func showDecision(d *schedule.Decision) *decisionOut {
 	out := &decisionOut{
-		At: d.At, Assignments: showAssignments(d.Assignments), Until: moment(d.Until), Reasons: showReasons(d.Reasons),
+		At: d.At, Assignments: showAssignments(d.Assignments), Until: moment(d.Until), Planned: showAssignments(d.Planned), Reasons: showReasons(d.Reasons),
 		EnergyKWh: d.EnergyKWh, CarbonKg: d.CarbonKg, Cost: d.Cost, TransferGiB: d.TransferGiB,
 		Bound: d.Bound, Gap: d.Gap,
 	}

@@ -56,6 +56,7 @@ const (
 	RunsInSegments    Code = "runs_in_segments"
 	PausedForHours    Code = "paused_for_better_hours"
 	ForecastChanged   Code = "forecast_changed"
+	Rearranged        Code = "rearranged"
 	PlaceChanged      Code = "planned_place_changed"
 	ForecastStale     Code = "forecast_stale"
 	PlannedTogether   Code = "planned_together"
@@ -107,6 +108,7 @@ var texts = map[Code]Text{
 	RunsInSegments:    {"分 {0} 段运行，每次中断至多重做 {1}", "it runs in {0} segments, and loses at most {1} of work with each pause"},
 	PausedForHours:    {"暂停到 {0}，等待更绿色或更便宜的时段", "it pauses until {0} for greener or cheaper hours"},
 	ForecastChanged:   {"预测更新，由 {0} 改到 {1}", "a forecast was issued anew, and it moves from {0} to {1}"},
+	Rearranged:        {"与其他推迟的任务一起重新安排，由 {0} 改到 {1}", "all that is deferred was arranged anew, and it moves from {0} to {1}"},
 	PlaceChanged:      {"原定资源池 {0} 的容量有变，由 {1} 改到 {2}", "the capacity of pool {0} changed, and it moves from {1} to {2}"},
 	ForecastStale:     {"{1} 区的 {0} 预测已过期，不作推迟", "the forecast of {0} for zone {1} is out of date, so nothing is deferred for it"},
 	PlannedTogether:   {"与其他 {0} 个任务统一安排于 {1} 开始；总费用至多比下界 {2} 元高 {3}%", "it is planned for {1}, together with {0} others that cost at most {3} % more than the bound of {2} yuan"},

@@ -156,6 +156,7 @@ func (s *Scheduler) awaits(r *ledger.Record) {
 		s.pausing.remove(r.ID)
 		if !r.Until.IsZero() {
 			s.deferred.put(r.Workload.Left(r.Worked), r.Until)
+			s.replans.fresh = true
 		}
 	case schedule.Reserved, schedule.Bound, schedule.Running:
 		s.deferred.remove(r.ID)
@@ -169,9 +170,11 @@ func (s *Scheduler) awaits(r *ledger.Record) {
 		s.pausing.remove(r.ID)
 		if r.State != schedule.Preempted { // which waits for its engine to stop it
 			s.book(r.ID, nil)
+			delete(s.replans.out, r.ID)
 			return
 		}
 	}
+	delete(s.replans.out, r.ID)
 	s.book(r.ID, r.Planned)
 }
 

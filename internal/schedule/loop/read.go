@@ -87,14 +87,15 @@ func (s *Scheduler) Try(w *schedule.Workload) schedule.Decision {
 }
 
 // Explain says why a workload waits: why each pool cannot take it, and what
-// would help. One that runs is explained by the decision that its record has.
+// would help. One that runs, or waits for its time, is explained by the decision that
+// its record has.
 func (s *Scheduler) Explain(ctx context.Context, id string) (ledger.Record, schedule.Decision, error) {
 	r, err := s.ledger.Get(ctx, id)
 	if err != nil || r.Workload == nil {
 		return r, schedule.Decision{}, err
 	}
 	switch r.State {
-	case schedule.Queued, schedule.Deferred, schedule.Preempted:
+	case schedule.Queued, schedule.Preempted:
 		d := s.Try(r.Workload.Left(r.Worked))
 		d.Assignments = nil
 		if r.Reason != nil && len(d.Reasons) > 0 && d.Reasons[0].Code == schedule.Chosen {

@@ -8,23 +8,35 @@ import (
 	"time"
 
 	"github.com/songhua-io/hub/internal/schedule"
+	"github.com/songhua-io/hub/internal/schedule/plan"
 	"github.com/songhua-io/hub/internal/schedule/signal"
 )
 
-// few is how many deferred workloads are planned anew before others decide.
-const few = 4
+const (
+	// few is how many deferred workloads are planned anew before others decide.
+	few = 2
+	// roundEvery is how often all that is deferred is planned anew, when some of
+	// it is new.
+	roundEvery = time.Hour
+)
 
 // replans are deferred workloads that are to be planned anew.
 type replans struct {
 	why   map[string]schedule.Code // by workload
 	order []string                 // those that have gone meanwhile are passed over
+	// out are those of a round that are not booked until their turn comes, with
+	// where they were; taken is how many of the order were looked at for that.
+	out   map[string][]schedule.Assignment
+	taken int
+	fresh bool      // something was deferred since the last round
+	round time.Time // the last
 	// tight are pools in which more may be planned than there is room for.
 	tight map[string]bool
 	stale map[signal.Key]bool // forecasts that are out of date
 }
 
 func newReplans() replans {
-	return replans{why: map[string]schedule.Code{}, tight: map[string]bool{}, stale: map[signal.Key]bool{}}
+	return replans{why: map[string]schedule.Code{}, out: map[string][]schedule.Assignment{}, tight: map[string]bool{}, stale: map[signal.Key]bool{}}
 }
 
 // add lets a workload be planned anew, if it is deferred then.
@@ -39,6 +51,7 @@ func (r *replans) add(id string, why schedule.Code) {
 func (r *replans) next() (id string, why schedule.Code) {
 	for len(r.order) > 0 {
 		id, r.order = r.order[0], r.order[1:]
+		r.taken = max(0, r.taken-1)
 		if why = r.why[id]; why != "" {
 			delete(r.why, id)
 			return id, why
@@ -47,36 +60,30 @@ func (r *replans) next() (id string, why schedule.Code) {
 	return "", ""
 }
 
-// reissue lets all that a forecast may change be planned anew: what is planned in
-// its zone, and what would rather go there now. Those that take most come first,
-// since they find a place least easily. The caller holds mu.
+// reissue begins a round over all that a forecast may change: what is planned in
+// its zone, and what would rather go there now. The caller holds mu.
 func (s *Scheduler) reissue(kind signal.Kind) {
-	all := make([]*deferral, 0, len(s.deferred.heap))
+	s.rearrange(schedule.ForecastChanged, func(w *schedule.Workload) bool { return kind != signal.Carbon || w.Objective.CarbonPrice > 0 })
+}
+
+// rearrange begins a round over what is deferred: all of it is taken out, and
+// finds its place again in an order that is better than that in which it came.
+// The caller holds mu.
+func (s *Scheduler) rearrange(why schedule.Code, which func(*schedule.Workload) bool) {
+	all := make([]*schedule.Workload, 0, s.deferred.Len())
 	for _, d := range s.deferred.heap {
-		if d.w.Window.Deferrable && (kind != signal.Carbon || d.w.Objective.CarbonPrice > 0) {
-			all = append(all, d)
+		if d.w.Window.Deferrable && which(d.w) {
+			all = append(all, d.w)
 		}
 	}
-	slices.SortFunc(all, largest)
-	for _, d := range all {
-		s.replans.add(d.w.ID, schedule.ForecastChanged)
+	slices.SortFunc(all, plan.Order(s.deps.Clock()))
+	for _, w := range all {
+		s.replans.add(w.ID, why)
 	}
 	s.nudge()
 }
 
-// largest compares by how long workloads take, the longest first.
-func largest(a, b *deferral) int {
-	return cmp.Or(cmp.Compare(length(b.w), length(a.w)), cmp.Compare(a.w.ID, b.w.ID))
-}
-
-func length(w *schedule.Workload) (most time.Duration) {
-	for i := range w.Tasks {
-		most = max(most, w.Tasks[i].P95)
-	}
-	return most
-}
-
-// age lets what waits for a forecast that is out of date now be planned anew. The
+// age begins a round when a forecast is out of date, and that of the hour. The
 // caller holds mu.
 func (s *Scheduler) age(now time.Time) {
 	for key, series := range s.signals {
@@ -85,6 +92,13 @@ func (s *Scheduler) age(now time.Time) {
 			s.reissue(key.Kind)
 		}
 		s.replans.stale[key] = stale
+	}
+	if r := &s.replans; r.fresh && len(r.order) == 0 && now.Sub(r.round) >= roundEvery {
+		first := r.round.IsZero()
+		if r.round = now; !first {
+			r.fresh = false
+			s.rearrange(schedule.Rearranged, func(*schedule.Workload) bool { return true })
+		}
 	}
 }
 
@@ -99,12 +113,9 @@ func (s *Scheduler) tighten(pool string) {
 
 // tightenAt is tighten for all pools of a facility. The caller holds mu.
 func (s *Scheduler) tightenAt(facility string) {
-	for pool, all := range s.booked.at {
-		for id := range all {
-			if slices.ContainsFunc(s.booked.of[id], func(a schedule.Assignment) bool { return a.Pool == pool && a.Facility == facility }) {
-				s.tighten(pool)
-			}
-			break
+	for pool := range s.booked.at {
+		if s.cluster.FacilityOf(pool) == facility {
+			s.tighten(pool)
 		}
 	}
 }
@@ -129,12 +140,14 @@ func (s *Scheduler) relieve(now time.Time) {
 		}
 		var all []*deferral
 		for id := range s.booked.at[pool] {
-			if d := s.deferred.of[id]; d != nil && s.inPool(id, pool, from, to) {
+			if d := s.deferred.of[id]; d != nil && within(s.booked.of[id], pool, from, to) {
 				all = append(all, d)
 			}
 		}
-		// The shortest find another place most easily.
-		slices.SortFunc(all, func(a, b *deferral) int { return largest(b, a) })
+		// Those that may wait longest find another place most easily.
+		slices.SortFunc(all, func(a, b *deferral) int {
+			return cmp.Or(cmp.Compare(s.slack(b), s.slack(a)), cmp.Compare(a.w.ID, b.w.ID))
+		})
 		for _, d := range all {
 			s.replans.add(d.w.ID, schedule.PlaceChanged)
 		}
@@ -142,11 +155,18 @@ func (s *Scheduler) relieve(now time.Time) {
 	clear(s.replans.tight)
 }
 
-// inPool reports whether a workload is planned in a pool at a time.
-func (s *Scheduler) inPool(id, pool string, from, to time.Time) bool {
-	return slices.ContainsFunc(s.booked.of[id], func(a schedule.Assignment) bool {
-		return a.Pool == pool && a.Start.Before(to) && a.End.After(from)
-	})
+// within reports whether parts are planned in a pool at a time.
+func within(parts []schedule.Assignment, pool string, from, to time.Time) bool {
+	return slices.ContainsFunc(parts, func(a schedule.Assignment) bool { return a.Pool == pool && a.Start.Before(to) && a.End.After(from) })
+}
+
+// slack is how much later than planned a workload may end.
+func (s *Scheduler) slack(d *deferral) time.Duration {
+	parts := s.booked.of[d.w.ID]
+	if d.w.Window.Deadline.IsZero() || len(parts) == 0 {
+		return 1 << 62
+	}
+	return d.w.Window.Deadline.Sub(parts[len(parts)-1].End)
 }
 
 // replan plans anew what is to be, a few at a time: others decide meanwhile.
@@ -154,17 +174,7 @@ func (s *Scheduler) replan(ctx context.Context) {
 	for more := true; more && ctx.Err() == nil; {
 		var moves []move
 		for more && len(moves) < together && ctx.Err() == nil {
-			s.mu.Lock()
-			now := s.deps.Clock()
-			s.age(now)
-			s.relieve(now)
-			for range few {
-				var m *move
-				if m, more = s.replanNext(now); m != nil {
-					moves = append(moves, *m)
-				}
-			}
-			s.mu.Unlock()
+			moves, more = s.replanFew(moves)
 		}
 		if len(moves) > 0 && !s.settle(moves, s.promise(ctx, moves)) {
 			return
@@ -172,21 +182,64 @@ func (s *Scheduler) replan(ctx context.Context) {
 	}
 }
 
+func (s *Scheduler) replanFew(moves []move) (all []move, more bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.deps.Clock()
+	s.age(now)
+	s.relieve(now)
+	if s.takeOut() {
+		return moves, true
+	}
+	for range few {
+		var m *move
+		if m, more = s.replanNext(now); m != nil {
+			moves = append(moves, *m)
+		}
+	}
+	return moves, more
+}
+
+// takeOut takes some of those out whose turn in a round is to come, and reports
+// whether it did. The caller holds mu.
+func (s *Scheduler) takeOut() (some bool) {
+	r := &s.replans
+	for n := 0; r.taken < len(r.order) && n < together; r.taken++ {
+		id := r.order[r.taken]
+		parts := s.booked.of[id]
+		if r.why[id] == schedule.PlaceChanged || s.deferred.of[id] == nil || len(parts) == 0 {
+			continue
+		}
+		s.book(id, nil)
+		r.out[id] = parts
+		n, some = n+1, true
+	}
+	return some
+}
+
 // replanNext plans one workload anew; nil when it stays. The caller holds mu.
 func (s *Scheduler) replanNext(now time.Time) (m *move, more bool) {
 	id, why := s.replans.next()
+	parts := s.booked.of[id]
+	if out := s.replans.out[id]; out != nil {
+		delete(s.replans.out, id)
+		parts = out
+	}
 	d := s.deferred.of[id]
 	if d == nil {
 		return nil, id != ""
 	}
-	parts := s.booked.of[id]
 	if why == schedule.PlaceChanged && len(parts) > 0 && !s.crowded(parts, now) {
 		return nil, true // others have made room
 	}
 	s.book(id, nil)
 	decision, moves := s.cluster.Replan(d.w, parts, now, s.signals)
-	if !moves || len(decision.Planned) > 0 && samePlan(decision.Planned, parts) && len(decision.Assignments) == 0 {
+	nowhere := len(decision.Assignments) == 0 && decision.Until.IsZero()
+	if !moves || samePlan(&decision, parts) || nowhere && why != schedule.PlaceChanged && len(parts) > 0 {
 		s.book(id, parts)
+		if nowhere && moves {
+			s.tighten(parts[0].Pool) // others make room for it again
+		}
 		return nil, true
 	}
 	if !decision.Until.IsZero() {
@@ -219,8 +272,9 @@ func (s *Scheduler) crowded(parts []schedule.Assignment, now time.Time) bool {
 	})
 }
 
-func samePlan(a, b []schedule.Assignment) bool {
-	return slices.EqualFunc(a, b, func(a, b schedule.Assignment) bool {
+// samePlan reports whether a decision is to wait for what is planned.
+func samePlan(d *schedule.Decision, parts []schedule.Assignment) bool {
+	return len(d.Assignments) == 0 && len(parts) > 0 && slices.EqualFunc(d.Planned, parts, func(a, b schedule.Assignment) bool {
 		return a.Pool == b.Pool && a.Start.Equal(b.Start) && a.End.Equal(b.End)
 	})
 }

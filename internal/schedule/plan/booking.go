@@ -116,14 +116,8 @@ func (c *Cluster) book(parts []schedule.Assignment, sign int64) {
 	}
 }
 
-// Booked reports whether something is planned in a pool.
-func (c *Cluster) Booked(pool string) bool {
-	i, ok := c.poolOf[pool]
-	return ok && len(c.pools[i].planned) > 0
-}
-
-// Overbooked returns the first time at which more is leased and planned in a pool
-// than it has: what was planned there meanwhile should be planned anew. A pool
+// Overbooked returns between which times more is leased and planned in a pool
+// than it has: what is planned there meanwhile should be planned anew. A pool
 // whose facility takes no new work has nothing.
 func (c *Cluster) Overbooked(pool string, now time.Time) (from, to time.Time, over bool) {
 	i, ok := c.poolOf[pool]
@@ -134,20 +128,16 @@ func (c *Cluster) Overbooked(pool string, now time.Time) (from, to time.Time, ov
 	if c.facilities[p.facility].def.State != schedule.Ready {
 		return now, now.AddDate(1000, 0, 0), len(p.planned) > 0
 	}
-	begin := int64(0)
-	for u := p.usage(stepOf(now)); ; u.advance() {
-		at := max(u.at, stepOf(now))
-		exceeds := !u.booked.IsZero() && !u.use.Within(p.cap)
-		switch {
-		case exceeds && begin == 0:
-			begin = at
-		case !exceeds && begin != 0:
-			return timeOf(begin), timeOf(at), true
+	for u := p.usage(stepOf(now)); u.next() < noStep; u.advance() {
+		if u.booked.IsZero() || u.use.Within(p.cap) {
+			continue
 		}
-		if u.next() == noStep {
-			return from, to, false // nothing is planned any more
+		if !over {
+			from, over = timeOf(max(u.at, stepOf(now))), true
 		}
+		to = timeOf(u.next())
 	}
+	return from, to, over
 }
 
-func timeOf(step64 int64) time.Time { return time.Unix(step64*int64(step/time.Second), 0).UTC() }
+func timeOf(at int64) time.Time { return time.Unix(at*int64(step/time.Second), 0).UTC() }

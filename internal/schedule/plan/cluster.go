@@ -171,6 +171,14 @@ func (c *Cluster) Region(id string) string {
 	return ""
 }
 
+// FacilityOf returns the facility of a pool; empty when there is no such.
+func (c *Cluster) FacilityOf(pool string) string {
+	if i, ok := c.poolOf[pool]; ok {
+		return c.pools[i].def.Facility
+	}
+	return ""
+}
+
 // SetState changes the state of a facility and nothing else of it.
 func (c *Cluster) SetState(id string, s schedule.FacilityState) {
 	if i, ok := c.facilityOf[id]; ok {

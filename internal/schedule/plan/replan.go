@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/songhua-io/hub/internal/schedule"
@@ -10,7 +11,8 @@ import (
 // Replan decides anew about a workload that is deferred. What is planned of it
 // must not be counted at that moment, see Unplan. It stays where it is planned
 // (false) unless another time or place, now among them, saves enough to be worth
-// the move, or what is planned is not possible any more.
+// the move, or what is planned is not possible any more. A decision that is neither
+// to begin nor to wait for a time says that there is no place.
 func (c *Cluster) Replan(w *schedule.Workload, planned []schedule.Assignment, now time.Time, signals signal.Set) (d schedule.Decision, moves bool) {
 	d = c.place(w, now, signals, true)
 	next := d.Planned
@@ -29,6 +31,36 @@ func (c *Cluster) Replan(w *schedule.Workload, planned []schedule.Assignment, no
 	}
 	would, known := c.electricity(w, next, now)
 	return d, known && would < is*(1-leastSaving)
+}
+
+// urgent is how long before its last possible start nothing comes before a
+// workload.
+const urgent = 2 * time.Hour
+
+// Order is in which order deferred work is planned anew, all of it taken out
+// first: what has to start soon, then the longest and the largest, since they find
+// a place least easily.
+func Order(now time.Time) func(a, b *schedule.Workload) int {
+	soon := func(w *schedule.Workload) int {
+		return b2i(w.Window.Deadline.IsZero() || w.Window.Deadline.Add(-length(w)).Sub(now) > urgent)
+	}
+	return func(a, b *schedule.Workload) int {
+		return cmp.Or(cmp.Compare(soon(a), soon(b)), cmp.Compare(length(b), length(a)), cmp.Compare(draw(b), draw(a)), cmp.Compare(a.ID, b.ID))
+	}
+}
+
+func length(w *schedule.Workload) (most time.Duration) {
+	for i := range w.Tasks {
+		most = max(most, w.Tasks[i].P95)
+	}
+	return most
+}
+
+func draw(w *schedule.Workload) (watts float64) {
+	for i := range w.Tasks {
+		watts += schedule.DefaultPower.Draw(w.Tasks[i].Need()) * float64(w.Tasks[i].Max)
+	}
+	return watts
 }
 
 // possible reports whether a plan may still come about.
