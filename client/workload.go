@@ -120,7 +120,11 @@ type Decision struct {
 	EnergyKWh float64      `json:"energy_kwh"`
 	CarbonKg  float64      `json:"carbon_kg"`
 	Cost      float64      `json:"cost"` // yuan
-	Refused   []Refusal    `json:"refused"`
+	// Bound and Gap are set where it was decided together with others: all of them
+	// cost at most a share of Gap more than Bound, in yuan and by their objectives.
+	Bound   float64   `json:"bound"`
+	Gap     float64   `json:"gap"`
+	Refused []Refusal `json:"refused"`
 }
 
 // Assignment is the place of one member.

@@ -173,6 +173,7 @@ func appendDecision(b []byte, d *decisionOut) []byte {
 	m.time("at", d.At)
 	list(&m, "assignments", d.Assignments, appendAssignment)
 	m.someTime("until", d.Until)
+	list(&m, "planned", d.Planned, appendAssignment)
 	list(&m, "reasons", d.Reasons, appendReason)
 	m.float("energy_kwh", d.EnergyKWh)
 	m.float("carbon_kg", d.CarbonKg)
@@ -189,10 +190,15 @@ func appendDecision(b []byte, d *decisionOut) []byte {
 		m.b = appendScore(m.b, &r.Worse)
 		return m.end()
 	})
+	if len(d.Preempts) > 0 {
+		m.any("preempts", d.Preempts)
+	}
 	if len(d.Refused) > 0 {
 		m.any("refused", d.Refused)
 	}
 	m.someText("data_age", d.DataAge)
+	m.someFloat("bound", d.Bound)
+	m.someFloat("gap", d.Gap)
 	return m.end()
 }
 
@@ -247,6 +253,7 @@ func appendLease(b []byte, l *leaseOut) []byte {
 		m.key("expires_at")
 		m.b = append(m.b, "null"...)
 	}
+	m.someText("output", l.Output)
 	return m.end()
 }
 

@@ -196,7 +196,7 @@ func TestAnswersHaveOneForm(t *testing.T) {
 	})
 	lease := rapid.Custom(func(t *rapid.T) leaseOut {
 		return leaseOut{texts.Draw(t, "id"), texts.Draw(t, "facility"), rapid.Uint64().Draw(t, "token"), texts.Draw(t, "state"), texts.Draw(t, "workload"), texts.Draw(t, "tenant"),
-			rapid.SliceOfN(part, 0, 2).Draw(t, "parts"), times.Draw(t, "created"), some.Draw(t, "expires")}
+			rapid.SliceOfN(part, 0, 2).Draw(t, "parts"), times.Draw(t, "created"), some.Draw(t, "expires"), texts.Draw(t, "output")}
 	})
 	rapid.Check(t, func(t *rapid.T) {
 		w := WorkloadOut{ID: texts.Draw(t, "id"), State: texts.Draw(t, "state"), Since: some.Draw(t, "since"), By: texts.Draw(t, "by"), Created: some.Draw(t, "created"),
@@ -221,4 +221,58 @@ func TestAnswersHaveOneForm(t *testing.T) {
 			t.Fatalf("\n%s\n%s", got, want)
 		}
 	})
+}
+
+// TestNoFieldIsForgotten: with every field set, what is appended is what
+// encoding/json writes; so a field that is new is missed here.
+func TestNoFieldIsForgotten(t *testing.T) {
+	var w WorkloadOut
+	fill(reflect.ValueOf(&w).Elem(), 0)
+	if got, want := string(appendWorkload(nil, &w)), string(appendJSON(nil, w)); got != want {
+		t.Errorf("\n%s\n%s", got, want)
+	}
+}
+
+// fill sets everything in a value to something.
+func fill(v reflect.Value, depth int) {
+	if depth > 12 {
+		return
+	}
+	switch v.Kind() {
+	case reflect.String:
+		v.SetString("x")
+	case reflect.Int, reflect.Int64:
+		v.SetInt(7)
+	case reflect.Uint64:
+		v.SetUint(7)
+	case reflect.Float64:
+		v.SetFloat(1.5)
+	case reflect.Bool:
+		v.SetBool(true)
+	case reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		fill(v.Elem(), depth+1)
+	case reflect.Slice:
+		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
+		if v.Type() == reflect.TypeFor[json.RawMessage]() {
+			v.SetBytes([]byte("{}"))
+			return
+		}
+		fill(v.Index(0), depth+1)
+	case reflect.Map:
+		v.Set(reflect.MakeMap(v.Type()))
+		one := reflect.New(v.Type().Elem()).Elem()
+		fill(one, depth+1)
+		v.SetMapIndex(reflect.ValueOf("x").Convert(v.Type().Key()), one)
+	case reflect.Struct:
+		if v.Type() == reflect.TypeFor[time.Time]() {
+			v.Set(reflect.ValueOf(time.Unix(1, 0).UTC()))
+			return
+		}
+		for i := range v.NumField() {
+			if v.Field(i).CanSet() {
+				fill(v.Field(i), depth+1)
+			}
+		}
+	}
 }

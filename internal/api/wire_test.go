@@ -230,7 +230,10 @@ func TestWhatIsSaidInJSONIsUnderstoodAsItWasMeant(t *testing.T) {
 		},
 		"signal": func(t *rapid.T) {
 			s := drawSignal(t)
-			roundTrip(t, s, describeSignal, func(in SignalIn) (*signal.Series, error) { return in.series(string(s.Kind), s.Zone) })
+			roundTrip(t, s, (*signal.Series).Forecast, func(in signal.Forecast) (*signal.Series, error) {
+				out, faults := in.Series(s.Kind, s.Zone)
+				return out, faulty(faults)
+			})
 		},
 		"queue": func(t *rapid.T) {
 			q := drawQueue(t)

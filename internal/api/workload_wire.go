@@ -288,6 +288,8 @@ type decisionOut struct {
 	Preempts    []victimOut     `json:"preempts,omitempty" doc:"work that gave way to it"`
 	Refused     []refusalOut    `json:"refused,omitempty"`
 	DataAge     string          `json:"data_age,omitempty" doc:"of the oldest live value that it relied on"`
+	Bound       float64         `json:"bound,omitempty" doc:"yuan, by their objectives: no placement of those that were decided together costs less"`
+	Gap         float64         `json:"gap,omitempty" doc:"share that all of them together cost more than the bound"`
 }
 
 type victimOut struct {
@@ -380,6 +382,7 @@ func showDecision(d *schedule.Decision) *decisionOut {
 	out := &decisionOut{
 		At: d.At, Assignments: showAssignments(d.Assignments), Until: moment(d.Until), Planned: showAssignments(d.Planned), Reasons: showReasons(d.Reasons),
 		EnergyKWh: d.EnergyKWh, CarbonKg: d.CarbonKg, Cost: d.Cost, TransferGiB: d.TransferGiB,
+		Bound: d.Bound, Gap: d.Gap,
 	}
 	if d.ExpectedWait > 0 {
 		out.Wait = d.ExpectedWait.String()

@@ -100,9 +100,11 @@ var table = []rule{
 		reason: "forecasts are fetched without knowing who plans by them"},
 	{of: "internal/schedule/ledger", own: []string{"internal/schedule", "internal/schedule/signal", "internal/records", "internal/telemetry"}, never: noWeb,
 		reason: "what is promised is kept without knowing why it was decided"},
-	{of: "internal/schedule/plan", own: []string{"internal/schedule", "internal/schedule/signal", "internal/telemetry"}, never: slices.Concat(noIO, everybodys), pure: true,
+	{of: "internal/schedule/plan", own: []string{"internal/schedule", "internal/schedule/optimise", "internal/schedule/signal", "internal/telemetry"}, never: slices.Concat(noIO, everybodys), pure: true,
 		reason: "state, queue and time come in as values, and decisions go out"},
 
+	{of: "internal/schedule/optimise", own: []string{"internal/schedule"}, never: slices.Concat(noIO, everybodys), pure: true,
+		reason: "many jobs are decided at once from values alone; its time is told by a func"},
 	{of: "internal/schedule/loop", own: []string{"internal/schedule", "internal/schedule/...", "internal/records", "internal/telemetry"}, never: slices.Concat(noWeb, noSQL),
 		reason: "the loop asks the planner and tells the ledger"},
 	{of: "internal/schedule/live", own: []string{"internal/schedule", "internal/schedule/ledger", "internal/schedule/loop", "internal/schedule/plan"}, never: slices.Concat(noWeb, noSQL),

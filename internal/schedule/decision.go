@@ -30,8 +30,9 @@ type Decision struct {
 	// DataAge is the age of the oldest live value that the decision relied on;
 	// 0 when it relied on none.
 	DataAge time.Duration
-	// Bound and Gap are set where the optimiser ran: no placement costs less
-	// than Bound, and this one costs at most Gap (a share) more.
+	// Bound and Gap are set where the optimiser ran, and are those of all that were
+	// decided together: no placement of them costs less than Bound, in yuan and by
+	// their objectives, and this one costs a share of Gap more.
 	Bound, Gap float64
 }
 

@@ -60,6 +60,7 @@ const (
 	Rearranged        Code = "rearranged"
 	PlaceChanged      Code = "planned_place_changed"
 	ForecastStale     Code = "forecast_stale"
+	PlannedTogether   Code = "planned_together"
 	LiveValueStale    Code = "live_value_stale"
 	LiveValueMissing  Code = "live_value_missing"
 	NeverFits         Code = "never_fits"
@@ -115,6 +116,7 @@ var texts = map[Code]Text{
 	Rearranged:        {"与其他推迟的任务一起重新安排，由 {0} 改到 {1}", "all that is deferred was arranged anew, and it moves from {0} to {1}"},
 	PlaceChanged:      {"原定资源池 {0} 的容量有变，由 {1} 改到 {2}", "the capacity of pool {0} changed, and it moves from {1} to {2}"},
 	ForecastStale:     {"{1} 区的 {0} 预测已过期，不作推迟", "the forecast of {0} for zone {1} is out of date, so nothing is deferred for it"},
+	PlannedTogether:   {"与其他 {0} 个任务统一安排于 {1} 开始；总费用至多比下界 {2} 元高 {3}%", "it is planned for {1}, together with {0} others that cost at most {3} % more than the bound of {2} yuan"},
 	LiveValueStale:    {"实时值 {0} 已 {1} 未更新，采用申报值", "the live value of {0} is {1} old, so what was declared counts"},
 	LiveValueMissing:  {"实时值 {0} 从未收到，采用申报值", "no live value of {0} has come, so what was declared counts"},
 	NeverFits:         {"现有资源池即使全部空闲也容纳不下（按申报）", "no pool could take it even with nothing else running, as declared"},

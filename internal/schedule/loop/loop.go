@@ -6,7 +6,8 @@
 //	                                                    │
 //	queue, deferred ◄────────── follow (Applied) ◄──────┘
 //	   │
-//	   └─► pass: Walk ─► plan.Place ─► ledger.Submit
+//	   ├─► pass: Walk ─► plan.Place ─► ledger.Submit
+//	   └─► batch: all at once, on a clone ─► plan.PlaceAt ─► ledger.Submit
 //
 //	what is promised ─► drive ─► engines of facilities ─► ledger.Report
 //
@@ -48,6 +49,8 @@ type Config struct {
 	// LostAfter is how long a facility may not be seen before what runs there is
 	// fenced and planned anew elsewhere. It is below hold.
 	LostAfter time.Duration `yaml:"lost_after"`
+	// Batch is when what waits is decided all at once.
+	Batch Batch `yaml:"batch"`
 	// Engines are those of facilities that the hub itself speaks to.
 	Engines []Engine `yaml:"engines"`
 	// Live is how live values of facilities and pools come to the scheduler.
@@ -61,7 +64,7 @@ type Config struct {
 
 // DefaultConfig returns the settings of a hub without a config file.
 func DefaultConfig() Config {
-	return Config{Hold: 10 * time.Minute, Patience: 10 * time.Minute, Preempt: DefaultPreempt(), LostAfter: 5 * time.Minute, Live: Live{Every: 15 * time.Second}, Network: DefaultNetwork(), Ledger: ledger.DefaultConfig()}
+	return Config{Hold: 10 * time.Minute, Patience: 10 * time.Minute, Preempt: DefaultPreempt(), LostAfter: 5 * time.Minute, Live: Live{Every: 15 * time.Second}, Network: DefaultNetwork(), Batch: DefaultBatch(), Ledger: ledger.DefaultConfig()}
 }
 
 // Check implements strict.Checker.
@@ -223,6 +226,7 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	written, stop := context.WithCancel(context.WithoutCancel(ctx))
 	asking, _ := errgroup.WithContext(both)
 	asking.Go(func() error { return s.passes(both) })
+	asking.Go(func() error { return s.batches(both) })
 	asking.Go(func() error { return s.driver.Run(both) })
 	group.Go(func() error {
 		defer stop()

@@ -34,6 +34,8 @@ type Cluster struct {
 	poolOf     map[string]int32
 	gone       map[string]*pool // removed, with capacity that is still leased
 
+	prices *prices // of what is scarce; nil: none were told
+
 	demand *demand
 	kinds  []kind  // of accelerators, one for each that pools have
 	valued *demand // that the worth of kinds follows from

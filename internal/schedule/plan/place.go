@@ -93,6 +93,10 @@ func (c *Cluster) weigh(k *class, w *schedule.Workload, t *schedule.Task, at *sp
 	b.add(&to.terms)
 	to.terms.addPacked(p, &at.packed, b.hours)
 	b.addFair(&to.terms)
+	if c.prices != nil {
+		yuan := c.scarcity(p, k.need.use, now, begin, b.hours)
+		to.terms[scarcity].value, to.terms[scarcity].cost = yuan, yuan
+	}
 	to.cost = to.terms.sum()
 	to.overdue = !w.Window.Deadline.IsZero() && to.end.After(w.Window.Deadline)
 	if (w.Budget.Money > 0 && to.money() > w.Budget.Money) || (w.Budget.CarbonKg > 0 && to.terms[carbon].value > w.Budget.CarbonKg) {
@@ -116,7 +120,12 @@ type answer struct {
 func (c *Cluster) placeOne(w *schedule.Workload, now time.Time) schedule.Decision {
 	t := &w.Tasks[0]
 	k := c.classOf(w, t, 1)
-	cs := c.candidates(k, w, t, now)
+	return c.chosen(k, w, now, c.candidates(k, w, t, now))
+}
+
+// chosen makes the decision for the first of the candidates.
+func (c *Cluster) chosen(k *class, w *schedule.Workload, now time.Time, cs []candidate) schedule.Decision {
+	t := &w.Tasks[0]
 	if len(cs) == 0 {
 		return schedule.Decision{At: now, Reasons: []schedule.Reason{c.why(k, w, t, 0, now)}}
 	}

@@ -31,6 +31,7 @@ const (
 	failure
 	fairness
 	disruption
+	scarcity
 	scorers
 )
 
@@ -73,6 +74,9 @@ var Scorers = [scorers]Scorer{
 	disruption: {"disruption", "CNY", schedule.Text{
 		ZH: "让路任务自检查点以来损失的资源小时，按价格计，优先级每高 100 加一倍",
 		EN: "resource hours since the last checkpoint that are lost by work that gives way, at their price, once more for each 100 of its priority"}},
+	scarcity: {"scarcity", "CNY", schedule.Text{
+		ZH: "所占紧缺容量按时段对其他排队任务的价值：批量优化给出的影子价格",
+		EN: "what the capacity that it takes is worth to the others that wait, by the hour: the prices of the batch optimiser"}},
 }
 
 // fairShare is what a resource hour beyond the claim of its tenant costs more, as

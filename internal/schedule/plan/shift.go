@@ -229,6 +229,9 @@ func (s *shift) options(k *class) []option {
 				o.cost[j] = o.base + s.electric(&o, j) - s.electric(&o, 0) + s.w.Objective.HourPrice*start.Sub(s.starts[0]).Hours()
 			}
 		}
+		if c.prices != nil {
+			s.addScarcity(&o)
+		}
 		o.start = cheapest(o.cost)
 		o.least = o.cost[o.start]
 		all = append(all, o)
@@ -296,6 +299,11 @@ func (s *shift) roomNow(k *class, f int32) bool {
 // they will have free: nodes are not told apart, but a member must fit the
 // largest.
 func (s *shift) room(o *option, at int) ([]schedule.Assignment, bool) {
+	return s.roomIn(s.pools(o), at)
+}
+
+// roomIn is room in some pools of a facility.
+func (s *shift) roomIn(pools []int32, at int) ([]schedule.Assignment, bool) {
 	c := s.c
 	start := s.starts[at]
 	var parts []schedule.Assignment
@@ -304,7 +312,7 @@ func (s *shift) room(o *option, at int) ([]schedule.Assignment, bool) {
 		t := &s.w.Tasks[i]
 		n := needOf(t)
 		left := t.Max
-		for _, j := range s.pools(o) {
+		for _, j := range pools {
 			p := c.pools[j]
 			if left == 0 {
 				break
