@@ -108,6 +108,7 @@ type Scheduler struct {
 	// declaring is held while the network is.
 	declaring sync.Mutex
 	wake      chan struct{} // holds one token while Run has something to try
+	intake    intake
 
 	mu       sync.Mutex // what follows; never held while the ledger is asked
 	cluster  *plan.Cluster

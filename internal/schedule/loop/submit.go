@@ -2,6 +2,8 @@ package loop
 
 import (
 	"context"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/songhua-io/hub/internal/schedule"
@@ -27,31 +29,108 @@ type Answer struct {
 }
 
 // Submit decides about workloads in their order, and returns when what it
-// promised is on disk.
+// promised is on disk. Those who call at the same time are decided about
+// together, in the order in which they came.
 func (s *Scheduler) Submit(ctx context.Context, all ...Submission) []Answer {
-	moves := make([]move, len(all))
-	answers := make([]Answer, len(all))
+	c := &call{all: all, answers: make([]Answer, len(all)), next: make(chan bool, 1)}
+	if s.intake.join(c) || <-c.next {
+		s.lead(ctx, s.intake.take())
+		<-c.next
+	}
+	return c.answers
+}
+
+// call is one call of Submit.
+type call struct {
+	all     []Submission
+	answers []Answer
+	// next is told true when the call is to lead those that wait, once at most, and
+	// false when it is answered.
+	next chan bool
+}
+
+// intake lets those who call at the same time share the locks: one of them leads,
+// and the others wait for their answers. So a lock is not handed from one caller
+// to the next for each submission, which takes longer than to decide.
+type intake struct {
+	mu      sync.Mutex
+	waiting []*call
+	led     bool // somebody leads, or has been told to
+}
+
+// most is how many submissions are decided about before others may have the
+// cluster.
+const most = 64
+
+// join adds a call, and reports whether it leads.
+func (in *intake) join(c *call) (leads bool) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.waiting = append(in.waiting, c)
+	leads, in.led = !in.led, true
+	return leads
+}
+
+// take returns calls that wait, the oldest first, and lets another caller lead
+// those that come later.
+func (in *intake) take() (calls []*call) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	n, sum := 0, 0
+	for n < len(in.waiting) && (n == 0 || sum+len(in.waiting[n].all) <= most) {
+		sum += len(in.waiting[n].all)
+		n++
+	}
+	calls = slices.Clone(in.waiting[:n])
+	in.waiting = append(in.waiting[:0], in.waiting[n:]...)
+	return calls
+}
+
+// leave lets another caller lead, if any waits.
+func (in *intake) leave() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.led = len(in.waiting) > 0; in.led {
+		in.waiting[0].next <- true
+	}
+}
+
+// lead decides about calls, and answers them when what was promised is on disk.
+func (s *Scheduler) lead(ctx context.Context, calls []*call) {
+	var moves []move
 	now := s.deps.Clock()
 	s.mu.Lock()
-	for i := range all {
-		w := all[i].Workload
-		s.demand.add(w, now)
-		d, to := s.decide(w, now)
-		answers[i].Decision = d
-		moves[i] = s.move(w.Tenant, d, to, now)
-		moves[i].New, moves[i].Key, moves[i].Body = w, all[i].Key, all[i].Body
+	for _, c := range calls {
+		for i := range c.all {
+			w := c.all[i].Workload
+			s.demand.add(w, now)
+			d, to := s.decide(w, now)
+			c.answers[i].Decision = d
+			m := s.move(w.Tenant, d, to, now)
+			m.New, m.Key, m.Body = w, c.all[i].Key, c.all[i].Body
+			moves = append(moves, m)
+		}
 	}
 	s.mu.Unlock()
-	for i, r := range s.promise(ctx, moves) {
-		answers[i].Err = r.Err
-		if r.Err == nil {
-			answers[i].Receipt = r.Receipts[0]
+	s.intake.leave()
+	results := s.promise(ctx, moves)
+	for _, c := range calls {
+		for i := range c.answers {
+			c.answers[i].take(results[0])
+			results = results[1:]
 		}
-		if r.Err != nil || r.Receipts[0].Repeated {
-			answers[i].Decision = nil
-		}
+		c.next <- false
 	}
-	return answers
+}
+
+func (a *Answer) take(r ledger.Result) {
+	a.Err = r.Err
+	if r.Err == nil {
+		a.Receipt = r.Receipts[0]
+	}
+	if r.Err != nil || r.Receipts[0].Repeated {
+		a.Decision = nil
+	}
 }
 
 // decide says where a workload goes, and takes it. The caller holds mu.
