@@ -117,9 +117,13 @@ func (s *Scheduler) adopt(ctx context.Context, found *plan.Together) {
 // and could be at another time. The caller holds mu.
 func (s *Scheduler) jobs() []*schedule.Workload {
 	var all []*schedule.Workload
-	s.queue.Each(func(w *schedule.Workload) { all = append(all, w) })
+	s.queue.Each(func(w *schedule.Workload) {
+		if plan.Joins(w) {
+			all = append(all, w)
+		}
+	})
 	for _, d := range s.deferred.heap {
-		if d.w.Window.Deferrable {
+		if d.w.Window.Deferrable && plan.Joins(d.w) {
 			all = append(all, d.w)
 		}
 	}

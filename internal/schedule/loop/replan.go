@@ -15,8 +15,8 @@ import (
 const (
 	// few is how many deferred workloads are planned anew before others decide.
 	few = 2
-	// roundEvery is how often all that is deferred is planned anew, when some of
-	// it is new.
+	// roundEvery is how often what is deferred and does not join a batch is planned
+	// anew, when something that is deferred is new.
 	roundEvery = time.Hour
 )
 
@@ -97,7 +97,7 @@ func (s *Scheduler) age(now time.Time) {
 		first := r.round.IsZero()
 		if r.round = now; !first {
 			r.fresh = false
-			s.rearrange(schedule.Rearranged, func(*schedule.Workload) bool { return true })
+			s.rearrange(schedule.Rearranged, func(w *schedule.Workload) bool { return !plan.Joins(w) })
 		}
 	}
 }

@@ -65,10 +65,15 @@ type forecastKey struct {
 	carbon bool
 }
 
+// Joins reports whether a workload may be decided together with others. What may
+// be interrupted, or must lie over several facilities, is decided by itself.
+func Joins(w *schedule.Workload) bool {
+	return !w.Splits() && (w.Members() == 1 || w.Shape != schedule.OnePerFacility && w.Shape != schedule.Spread)
+}
+
 // Together decides about many workloads at once for a day from now on: what is
 // planned of them must not be counted at that moment, see Unplan. Nothing is
-// taken. What may be interrupted, or lies over several facilities, has no slot:
-// it is decided by itself.
+// taken. What does not join has no slot.
 func (c *Cluster) Together(ws []*schedule.Workload, now time.Time, signals signal.Set, limits optimise.Limits) Together {
 	c.turn(now, signals)
 	b := batch{c: c, now: now, first: stepOf(now), classes: map[alike]int{}, zones: map[forecastKey]map[string][]means{}}
@@ -122,7 +127,7 @@ func (b *batch) add(i int, w *schedule.Workload) {
 			longest = &w.Tasks[j]
 		}
 	}
-	if w.Splits() || w.Members() > 1 && (w.Shape == schedule.OnePerFacility || w.Shape == schedule.Spread) {
+	if !Joins(w) {
 		return
 	}
 	k := b.c.classOf(w, longest, w.Members())
