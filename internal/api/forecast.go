@@ -16,10 +16,10 @@ type Until struct {
 }
 
 type freeOut struct {
-	Facility string            `json:"facility"`
-	Pool     string            `json:"pool"`
-	Total    map[string]int64  `json:"total"`
-	Steps    []freeStepOut `json:"steps" doc:"the first is what is free now"`
+	Facility string           `json:"facility"`
+	Pool     string           `json:"pool"`
+	Total    map[string]int64 `json:"total"`
+	Steps    []freeStepOut    `json:"steps" doc:"the first is what is free now"`
 }
 
 type freeStepOut struct {
