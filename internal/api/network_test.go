@@ -41,9 +41,9 @@ func TestTheNetworkIsDeclaredAndCountsAtOnce(t *testing.T) {
 	narrow.want(403, narrow.do("PUT", "/api/v1/network", put("", "1")))
 	for body, key := range map[string]string{
 		`{"links": [{"from": "atlantis", "to": "222400", "rtt_ms": 1, "gbit_per_second": 1}]}`:                                                                      "body.links[0].from",
-		`{"links": [{"from": "222400", "to": "220100", "rtt_ms": -1, "gbit_per_second": 1}]}`:                                                                       "body.links[0]",
+		`{"links": [{"from": "222400", "to": "220100", "rtt_ms": -1, "gbit_per_second": 1}]}`:                                                                       "body.links[0].rtt_ms",
 		`{"links": [{"from": "222400", "to": "220100", "rtt_ms": 1, "gbit_per_second": 1}, {"from": "220100", "to": "222400", "rtt_ms": 1, "gbit_per_second": 1}]}`: "body.links[1]",
-		`{"tiers": {"city": {"rtt_ms": 1, "gbit_per_second": 0}}}`:                                                                                                  "body.tiers.city",
+		`{"tiers": {"city": {"rtt_ms": 1, "gbit_per_second": 0}}}`:                                                                                                  "body.tiers.city.gbit_per_second",
 	} {
 		if r := h.want(422, h.do("PUT", "/api/v1/network", body)); at(r.body, "errors", 0, "location") != key {
 			t.Errorf("%s: %s", key, r.text)
