@@ -19,7 +19,7 @@ func signalCommand() *cobra.Command {
 	r := &remote{}
 	return r.register(group(&cobra.Command{
 		Use:     "signal",
-		Short:   "Forecasts of carbon, price and PUE that work is placed and deferred by",
+		Short:   "Forecasts of carbon, price, PUE and free capacity that work is placed and deferred by",
 		Example: "  hub signal put carbon CN-JL forecast.yaml\n  hub signal list",
 	}, signalPut(r), signalList(r), signalShow(r)))
 }
@@ -27,8 +27,8 @@ func signalCommand() *cobra.Command {
 func signalPut(r *remote) *cobra.Command {
 	return &cobra.Command{
 		Use:     "put KIND ZONE FILE",
-		Short:   "Send a forecast (carbon, price or pue) from a file in YAML or JSON",
-		Long:    "put sends issued_at, unit and points (start, end, value; p10 and p90 where known). What was deferred by an older\nforecast is decided anew.",
+		Short:   "Send a forecast (carbon, price, pue or free) from a file in YAML or JSON",
+		Long:    "put sends issued_at, unit and points (start, end, value; p10 and p90 where known). What was deferred by an older\nforecast is decided anew. The zone of free is a pool, and its value the share that will be free.",
 		Example: "  hub signal put carbon CN-JL forecast.yaml",
 		Args:    exactArgs("KIND", "ZONE", "FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -104,18 +104,4 @@ func queueCommand() *cobra.Command {
 		Short:   "Shares of capacity that tenants draw on",
 		Example: "  hub queue add research.yaml\n  hub queue list",
 	}, queues.add(r, "research.yaml"), queues.list(r), queues.show(r, "research"), queues.remove(r, "research")))
-}
-
-func capacityCommand() *cobra.Command {
-	r := &remote{}
-	return r.register(&cobra.Command{
-		Use:     "capacity",
-		Short:   "What each pool has, what is leased and what is free",
-		Example: "  hub capacity",
-		Args:    noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return r.all(cmd, "/api/v1/capacity", "there is no pool; add one with `hub pool add FILE`",
-				[]string{"facility", "pool", "nodes", "total", "leased", "free", "whole_devices"}, nil)
-		},
-	})
 }

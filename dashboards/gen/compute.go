@@ -4,8 +4,8 @@ package main
 func computeBoard(zh bool) *board {
 	b := newBoard(zh, "songhua-compute", text{"Songhua / Compute", "松花 / 算力调度"},
 		text{"Capacity of facilities, what is leased of it, decisions, what waits, and the ledger. The page /compute of the hub has the workloads themselves.", "各设施的算力、租约、决策、等待的任务与账本；任务本身见枢纽的 /compute 页面。"}, "10s")
-	b.choose("job", text{"Job", "作业"}, "label_values(hub_schedule_capacity, job)", true)
-	b.choose("facility", text{"Facility", "设施"}, "label_values(hub_schedule_capacity, facility)", true)
+	b.choose("job", text{"Job", "作业"}, "label_values(hub_schedule_pool_capacity, job)", true)
+	b.choose("facility", text{"Facility", "设施"}, "label_values(hub_schedule_pool_capacity, facility)", true)
 	b.computeNumbers()
 	b.computeCapacity()
 	b.computeDecisions()
@@ -15,7 +15,7 @@ func computeBoard(zh bool) *board {
 
 // capacityOf is the capacity of a resource: total, leased or free.
 func capacityOf(by, resource, of string) string {
-	return "sum by (" + by + ") (hub_schedule_capacity{" + self + `, facility=~"$facility", resource=~"` + resource + `", of="` + of + `"})`
+	return "sum by (" + by + ") (hub_schedule_pool_capacity{" + self + `, facility=~"$facility", resource=~"` + resource + `", of="` + of + `"})`
 }
 
 func (b *board) computeNumbers() {
@@ -50,6 +50,8 @@ func (b *board) computeCapacity() {
 			query{capacityOf("facility", r.resource, "leased") + r.scale, b.say(text{"{{facility}} leased", "{{facility}} 已租"})},
 			query{capacityOf("facility", r.resource, "free") + r.scale, b.say(text{"{{facility}} free", "{{facility}} 可用"})})
 	}
+	b.chart(24, text{"CPUs free ahead", "CPU 未来可用"}, text{"CPUs that will be free by plan, so long from now: leases end, and deferred work begins.", "按计划将来可用的 CPU：租约结束、推迟的任务开始之后。"}, "short",
+		query{"sum by (facility, ahead) (hub_schedule_pool_free_forecast{" + self + `, facility=~"$facility", resource="cpu_milli"}) / 1000`, "{{facility}} +{{ahead}}"})
 	b.chart(24, text{"Share leased", "已租占比"}, text{"Leased capacity over all, by facility and resource: where one resource is used up, the others are stranded.", "按设施与资源统计的已租占比；一种资源耗尽时，其余资源闲置。"}, "percentunit",
 		query{capacityOf("facility, resource", "cpu_milli|memory_mib|accelerator_milli", "leased") + " / " + capacityOf("facility, resource", "cpu_milli|memory_mib|accelerator_milli", "total"), "{{facility}} {{resource}}"})
 }

@@ -18,10 +18,11 @@ type NetworkIn struct {
 type linkIn struct {
 	From string `json:"from" doc:"a facility, or a division code (GB/T 2260): 220000 counts for all that lies within"`
 	To   string `json:"to" doc:"the other end, of the same sort"`
-	wayIn
+	WayIn
 }
 
-type wayIn struct {
+// WayIn is what it takes to go between two places.
+type WayIn struct {
 	RTT  float64 `json:"rtt_ms" doc:"round trip"`
 	Gbit float64 `json:"gbit_per_second"`
 	Cost float64 `json:"cost_per_gb,omitempty" doc:"yuan"`
@@ -29,9 +30,9 @@ type wayIn struct {
 }
 
 type tiersIn struct {
-	City     *wayIn `json:"city,omitempty"`
-	Province *wayIn `json:"province,omitempty"`
-	Country  *wayIn `json:"country,omitempty"`
+	City     *WayIn `json:"city,omitempty"`
+	Province *WayIn `json:"province,omitempty"`
+	Country  *WayIn `json:"country,omitempty"`
 }
 
 type networkOut struct {
@@ -44,12 +45,12 @@ type oneNetwork struct {
 	Body networkOut
 }
 
-func (w wayIn) way() schedule.Way {
+func (w WayIn) way() schedule.Way {
 	return schedule.Way{RoundTripMillis: w.RTT, GbitPerSecond: w.Gbit, CostPerGB: w.Cost, KWhPerGB: w.KWh}
 }
 
-func showWay(w schedule.Way) wayIn {
-	return wayIn{w.RoundTripMillis, w.GbitPerSecond, w.CostPerGB, w.KWhPerGB}
+func showWay(w schedule.Way) WayIn {
+	return WayIn{w.RoundTripMillis, w.GbitPerSecond, w.CostPerGB, w.KWhPerGB}
 }
 
 func (in NetworkIn) network() (schedule.Network, error) {
@@ -57,7 +58,7 @@ func (in NetworkIn) network() (schedule.Network, error) {
 	for _, l := range in.Links {
 		n.Links = append(n.Links, schedule.Link{From: l.From, To: l.To, Way: l.way()})
 	}
-	for way, to := range map[*wayIn]*schedule.Way{in.Tiers.City: &n.Tiers.City, in.Tiers.Province: &n.Tiers.Province, in.Tiers.Country: &n.Tiers.Country} {
+	for way, to := range map[*WayIn]*schedule.Way{in.Tiers.City: &n.Tiers.City, in.Tiers.Province: &n.Tiers.Province, in.Tiers.Country: &n.Tiers.Country} {
 		if way != nil {
 			*to = way.way()
 		}

@@ -74,7 +74,7 @@ func (h *hub) facilities(all *ledger.Snapshot, region string) (out []web.Facilit
 			DrawW: p.IdleWatts() + int64(p.Power.OrDefault().Draw(c.Leased)),
 		})
 	}
-	now, signals := h.clock(), h.scheduler.Signals()
+	now, signals, lives := h.clock(), h.scheduler.Signals(), h.scheduler.LiveOf(all.Facilities)
 	for _, f := range all.Facilities {
 		if !strings.HasPrefix(f.Region, region) {
 			continue
@@ -86,6 +86,15 @@ func (h *hub) facilities(all *ledger.Snapshot, region string) (out []web.Facilit
 		}
 		hour := now.Add(time.Hour)
 		one.PUENow = signals.Overhead(&f, now, hour, leased/max(total, 1), math.NaN())
+		if l, ok := lives[f.ID]; ok {
+			one.Live = web.Live{PowerW: l.PowerW, InletC: l.InletC, At: l.At}
+			for _, s := range l.Stale {
+				one.Live.Stale = append(one.Live.Stale, s.Name)
+			}
+			if l.PUE > 0 {
+				one.PUENow = l.PUE
+			}
+		}
 		one.Carbon = signalNow(signals, signal.Carbon, f.GridZone, now)
 		one.Price = signalNow(signals, signal.Price, f.GridZone, now)
 		out = append(out, one)

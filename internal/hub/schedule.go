@@ -35,6 +35,7 @@ func (h *hub) runSchedule(ctx context.Context) (err error) {
 		return err
 	}
 	h.stack.start("schedule", h.scheduler.Run)
+	h.stack.start("pool series", newPoolSeries(h).run)
 	return nil
 }
 

@@ -131,6 +131,9 @@ func (h *hub) metadata() map[string][]query.Metadata {
 		}
 	}
 	all[presenceMetric] = []query.Metadata{{Type: "gauge", Help: "1 while a device is online, 0.5 while it is late, 0 while it is offline."}}
+	for name, help := range poolMetrics {
+		all[name] = []query.Metadata{{Type: "gauge", Help: help}}
+	}
 	families, err := h.metrics.Gather()
 	if err != nil {
 		h.log.Warn("own_metrics_not_gathered", "error", err)

@@ -1,7 +1,7 @@
 package schedule
 
 import (
-	"fmt"
+	"math"
 
 	"github.com/songhua-io/hub/internal/config/strict"
 )
@@ -73,9 +73,17 @@ func (n Network) Check(path string) []strict.Error {
 	return errs
 }
 
-func (w Way) check(path, at string) []strict.Error {
-	if w.RoundTripMillis >= 0 && w.GbitPerSecond > 0 && w.CostPerGB >= 0 && w.KWhPerGB >= 0 {
-		return nil
+func (w Way) check(path, at string) (errs []strict.Error) {
+	for _, one := range []struct {
+		key string
+		v   float64
+	}{{"rtt_ms", w.RoundTripMillis}, {"gbit_per_second", w.GbitPerSecond}, {"cost_per_gb", w.CostPerGB}, {"kwh_per_gb", w.KWhPerGB}} {
+		if !(one.v >= 0) || math.IsInf(one.v, 0) {
+			errs = append(errs, strict.Fault(path, at+"."+one.key, "%v is no amount; use 0 or more", one.v))
+		}
 	}
-	return []strict.Error{strict.Fault(path, at, "has %v: no value may be negative, and gbit_per_second must be above 0", fmt.Sprintf("%+v", w))}
+	if w.GbitPerSecond == 0 {
+		errs = append(errs, strict.Fault(path, at+".gbit_per_second", "is 0; say how much goes through, such as 10"))
+	}
+	return errs
 }

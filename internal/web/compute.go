@@ -30,6 +30,16 @@ type Facility struct {
 	Pools         []Pool
 	PUENow        float64
 	Carbon, Price Reading // g/kWh, CNY/kWh
+	Live          Live
+}
+
+// Live is what series say of a facility.
+type Live struct {
+	PowerW int64 // that its pools draw; 0: not measured
+	InletC float64
+	At     time.Time // of the oldest value
+	// Stale names what is too old to count, so that what was declared does.
+	Stale []string
 }
 
 // Reading is the value of a signal now.
@@ -119,8 +129,8 @@ type computeView struct {
 // card is a facility.
 type card struct {
 	Facility
-	Shape, Draw string
-	Gauges      []gauge
+	Shape, Draw, Measured string
+	Gauges                []gauge
 }
 
 // gauge is how much of one resource is taken.
@@ -176,7 +186,7 @@ func viewOf(c Compute) computeView {
 		if f.State == schedule.Ready {
 			v.Ready++
 		}
-		v.Cards = append(v.Cards, card{Facility: f, Shape: shapeOf(f.State), Draw: kilowatts(meter), Gauges: gaugesOf(own.Capacity, own.Leased, own.Free)})
+		v.Cards = append(v.Cards, card{Facility: f, Shape: shapeOf(f.State), Draw: kilowatts(meter), Measured: kilowatts(float64(f.Live.PowerW)), Gauges: gaugesOf(own.Capacity, own.Leased, own.Free)})
 	}
 	v.Sum, v.Draw, v.CO2 = gaugesOf(capacity, leased, free), kilowatts(float64(draw)), figure(grams/1000)
 	return v

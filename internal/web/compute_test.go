@@ -30,7 +30,7 @@ func compute(_ context.Context, region string) (Compute, error) {
 	all := []Facility{
 		{Facility: schedule.Facility{ID: "cc-1", Names: schedule.Text{ZH: "长春智算中心", EN: "Changchun AI centre"}, Region: "220100", SecurityGrade: 3, State: schedule.Ready, GreenShare: .3},
 			Pools:  []Pool{{ID: "cc-a100", Facility: "cc-1", Capacity: schedule.Vector{512_000, 4 << 20, 64_000}, Leased: schedule.Vector{128_000, 1 << 20, 16_000}, Free: schedule.Vector{256_000, 3 << 20, 48_000}, DrawW: 8000}},
-			PUENow: 1.25, Carbon: Reading{630, true}, Price: Reading{0.42, true}},
+			PUENow: 1.25, Carbon: Reading{630, true}, Price: Reading{0.42, true}, Live: Live{PowerW: 8400, InletC: 23.5, At: noon.Add(-12 * time.Second), Stale: []string{"outdoor_celsius"}}},
 		{Facility: schedule.Facility{ID: "yb-1", Names: schedule.Text{ZH: "<b>延边</b>", EN: "<b>Yanbian</b>"}, Region: "222400", SecurityGrade: 2, State: schedule.Lost},
 			Pools: []Pool{{ID: "yb-edge", Facility: "yb-1", Capacity: schedule.Vector{32_000, 131_072}}}, PUENow: 1.4, Carbon: Reading{560, false}, Price: Reading{0.6, false}},
 	}
@@ -102,7 +102,8 @@ func TestComputeIsReadWithoutAScript(t *testing.T) {
 	if strings.Contains(body, "train-w-9") || strings.Contains(body, "2026-11-26T16:00:00Z and") {
 		t.Error("a bar before the timeline is drawn, or a time of a reason is not local")
 	}
-	if _, body := serve(t, h, h.signedIn(t, http.MethodGet, "/compute?lang=zh")); !strings.Contains(body, "只能放下 4 个成员，至少需要 9 个") || !strings.Contains(body, "长春智算中心") || strings.Contains(body, "Changchun") {
+	if _, body := serve(t, h, h.signedIn(t, http.MethodGet, "/compute?lang=zh")); !strings.Contains(body, "只能放下 4 个成员，至少需要 9 个") || !strings.Contains(body, "长春智算中心") || strings.Contains(body, "Changchun") ||
+		!strings.Contains(body, "实测 IT 功率</dt><dd>8.40") || !strings.Contains(body, "最旧实时值距今： 12s") || !strings.Contains(body, "已过期，采用申报值： <code>outdoor_celsius") {
 		t.Error("the page is not Chinese")
 	}
 }

@@ -9,6 +9,7 @@ package live
 import (
 	"context"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -48,13 +49,15 @@ type Deps struct {
 	Metrics   prometheus.Registerer
 }
 
-// Feed asks the series and tells the scheduler. One goroutine runs it.
+// Feed asks the series and tells the scheduler.
 type Feed struct {
 	deps    Deps
 	metrics *metrics
-	last    map[key]time.Time // the newest sample of every value that ever came
-	told    map[string]bool   // pools that have live values, or are said to miss some
-	failed  map[question]bool
+
+	asking sync.Mutex        // held for a round; guards what follows
+	last   map[key]time.Time // the newest sample of every value that ever came
+	told   map[string]bool   // pools that have live values, or are said to miss some
+	failed map[question]bool
 }
 
 // key names a value of a pool or a facility.
@@ -100,6 +103,8 @@ func (f *Feed) Run(ctx context.Context, every time.Duration) error {
 // Round asks once and tells what came. An expression that fails is as one that
 // gives nothing.
 func (f *Feed) Round(ctx context.Context) error {
+	f.asking.Lock()
+	defer f.asking.Unlock()
 	began := f.deps.Clock()
 	all, err := f.deps.Scheduler.Declared(ctx)
 	if err != nil {

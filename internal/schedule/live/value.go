@@ -52,7 +52,6 @@ func (r *round) ask(all *ledger.Snapshot) {
 	for i := range all.Pools {
 		p := &all.Pools[i]
 		pools[p.Facility] = append(pools[p.Facility], p)
-		r.observe(p)
 	}
 	for i := range all.Facilities {
 		r.facility(&all.Facilities[i], pools[all.Facilities[i].ID])
@@ -81,9 +80,9 @@ func (s *seen) add(dimension int, x Reading) {
 	}
 }
 
-// observe says what is in use at the nodes of a pool, and of its declared
-// expressions which do not tell.
-func (r *round) observe(p *schedule.Pool) {
+// observe says what is in use at the nodes of a pool, and returns those of its
+// declared expressions that do not tell.
+func (r *round) observe(p *schedule.Pool) (unseen []plan.Stale) {
 	f := r.facilities[p.Facility]
 	byNode := map[string]*seen{}
 	at := func(node string) *seen {
@@ -100,13 +99,22 @@ func (r *round) observe(p *schedule.Pool) {
 	for _, e := range p.Live.Expressions() {
 		declared[e.Key] = e.Text
 	}
-	for name, dimension := range dimensions {
+	for _, name := range []string{schedule.LiveCPU, schedule.LiveMemory, schedule.LiveAccelerator} {
+		dimension := dimensions[name]
 		if expression := declared[name]; expression != "" {
+			came := false
 			for _, x := range r.readings(f.Region, expression) {
-				if (x.Node == "" || nodes[x.Node]) && sound(x.Value) && r.fresh(x) {
-					r.note(p.ID, name, x.At)
-					at(x.Node).add(dimension, x)
+				if (x.Node != "" && !nodes[x.Node]) || !sound(x.Value) {
+					continue // of what is no node of this pool
 				}
+				r.note(p.ID, name, x.At)
+				if r.fresh(x) {
+					at(x.Node).add(dimension, x)
+					came = true
+				}
+			}
+			if !came {
+				r.lapse(p.ID, name, true, &unseen)
 			}
 			continue
 		}
@@ -123,6 +131,7 @@ func (r *round) observe(p *schedule.Pool) {
 		s := byNode[node]
 		r.observations = append(r.observations, loop.Observation{Pool: p.ID, Node: node, Used: s.used, At: s.at})
 	}
+	return unseen
 }
 
 // highest is the highest reading that counts of an expression, as of the oldest.
@@ -209,7 +218,7 @@ func (r *round) power(f *schedule.Facility, pools []*schedule.Pool) (watts float
 // pool tells what is live of a pool, and returns the temperature at its warmest
 // inlet, 0 when it is not known, as of the oldest reading.
 func (r *round) pool(f *schedule.Facility, p *schedule.Pool, outdoor *float64, outdoorAt time.Time) (inlet float64, inletAt time.Time) {
-	l := plan.Live{OutdoorC: outdoor, At: outdoorAt}
+	l := plan.Live{OutdoorC: outdoor, At: outdoorAt, Stale: r.observe(p)}
 	x := r.experience[p.ID]
 	switch seconds, at, ok := r.highest(p.ID, schedule.LiveQueueWait, f.Region, p.Live.QueueWait); {
 	case ok && seconds >= 0:

@@ -4,6 +4,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/songhua-io/hub/internal/schedule"
+	"github.com/songhua-io/hub/internal/schedule/plan"
 )
 
 type metrics struct {
@@ -56,31 +57,36 @@ func (m *metrics) preempted(why schedule.Code) {
 	m.preemptions.WithLabelValues(reason).Inc()
 }
 
-// capacity collects what pools have, what is leased of it and what is free.
+// capacity collects what all pools have together: which pools there are is for
+// those alone who may see their region, and in the store.
 type capacity struct{ s *Scheduler }
 
-var capacityDesc = prometheus.NewDesc("hub_schedule_capacity", "Capacity of a pool by resource: what there is, what is leased, what new work may have (free).",
-	[]string{"facility", "pool", "resource", "of"}, nil)
+var (
+	capacityDesc = prometheus.NewDesc("hub_schedule_capacity", "Capacity of all pools by resource: what there is, what is leased, what new work may have (free).",
+		[]string{"resource", "of"}, nil)
+	poolsDesc = prometheus.NewDesc("hub_schedule_pools", "Pools that are declared; the first 2,000 have series of their own.", nil, nil)
+)
 
 // Describe implements prometheus.Collector.
-func (c capacity) Describe(to chan<- *prometheus.Desc) { to <- capacityDesc }
-
-// maxPoolSeries bounds the pools that are series of their own.
-const maxPoolSeries = 2000
+func (c capacity) Describe(to chan<- *prometheus.Desc) {
+	to <- capacityDesc
+	to <- poolsDesc
+}
 
 // Collect implements prometheus.Collector.
 func (c capacity) Collect(to chan<- prometheus.Metric) {
-	for i, k := range c.s.Capacities() {
-		if i == maxPoolSeries {
-			return
+	var sum plan.Capacity
+	all := c.s.Capacities()
+	for _, k := range all {
+		sum.Capacity, sum.Leased, sum.Free = sum.Capacity.Add(k.Capacity), sum.Leased.Add(k.Leased), sum.Free.Add(k.Free)
+	}
+	to <- prometheus.MustNewConstMetric(poolsDesc, prometheus.GaugeValue, float64(len(all)))
+	for d, name := range schedule.DimensionNames {
+		if sum.Capacity[d] == 0 {
+			continue
 		}
-		for d, name := range schedule.DimensionNames {
-			if k.Capacity[d] == 0 {
-				continue
-			}
-			for of, n := range map[string]int64{"total": k.Capacity[d], "leased": k.Leased[d], "free": k.Free[d]} {
-				to <- prometheus.MustNewConstMetric(capacityDesc, prometheus.GaugeValue, float64(n), k.Facility, k.Pool, name, of)
-			}
+		for of, n := range map[string]int64{"total": sum.Capacity[d], "leased": sum.Leased[d], "free": sum.Free[d]} {
+			to <- prometheus.MustNewConstMetric(capacityDesc, prometheus.GaugeValue, float64(n), name, of)
 		}
 	}
 }

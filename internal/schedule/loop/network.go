@@ -11,7 +11,13 @@ import (
 type Network struct {
 	// Links are what was measured or agreed; they hold both ways.
 	Links []Link `yaml:"links"`
-	// City is the way within a city, where no link says.
+	// Tiers count where no link says.
+	Tiers Tiers `yaml:"tiers"`
+}
+
+// Tiers are the ways within a city, a province and the country.
+type Tiers struct {
+	// City is the way within a city.
 	City Way `yaml:"city"`
 	// Province is the way within a province.
 	Province Way `yaml:"province"`
@@ -44,7 +50,7 @@ type Way struct {
 // DefaultNetwork has no links, and schedule.DefaultTiers.
 func DefaultNetwork() Network {
 	t := schedule.DefaultTiers
-	return Network{City: wayOf(t.City), Province: wayOf(t.Province), Country: wayOf(t.Country)}
+	return Network{Tiers: Tiers{wayOf(t.City), wayOf(t.Province), wayOf(t.Country)}}
 }
 
 func wayOf(w schedule.Way) Way {
@@ -56,7 +62,7 @@ func (w Way) way() schedule.Way {
 }
 
 func (n Network) network() schedule.Network {
-	out := schedule.Network{Tiers: schedule.Tiers{City: n.City.way(), Province: n.Province.way(), Country: n.Country.way()}}
+	out := schedule.Network{Tiers: schedule.Tiers{City: n.Tiers.City.way(), Province: n.Tiers.Province.way(), Country: n.Tiers.Country.way()}}
 	for _, l := range n.Links {
 		out.Links = append(out.Links, schedule.Link{From: l.From, To: l.To, Way: l.way()})
 	}

@@ -42,19 +42,19 @@ func (c *Cluster) holds(w *schedule.Workload, t *schedule.Task, least int) bool 
 		if w.Shape == schedule.OneFacility {
 			found = 0
 		}
-		here := 0
+		here, want := 0, least-found
+		if w.Shape == schedule.OnePerFacility {
+			want = 1
+		}
 		for _, j := range f.pools {
 			p := c.pools[j]
 			if suits(w, t, p.def) != passed || !n.use.Within(p.largest) {
 				continue
 			}
-			here += p.emptyFor(&n, least-found-here, c.spare(f, p.def.Watts(n.use)))
+			here += min(p.emptyFor(&n, want-here, c.spare(f, p.def.Watts(n.use))), want-here)
 			if found+here >= least {
 				return true
 			}
-		}
-		if w.Shape == schedule.OnePerFacility {
-			here = min(here, 1)
 		}
 		found += here
 	}

@@ -47,6 +47,20 @@ func (c *Cluster) Forecast(id string, now, until time.Time, signals signal.Set) 
 	return all, true
 }
 
+// FreeAt is what of a pool will be free by plan at times to come; nil when it is
+// not there.
+func (c *Cluster) FreeAt(id string, times []time.Time) []schedule.Vector {
+	i, ok := c.poolOf[id]
+	if !ok {
+		return nil
+	}
+	all := make([]schedule.Vector, len(times))
+	for j, at := range times {
+		all[j] = c.pools[i].left(at, at)
+	}
+	return all
+}
+
 // left is what is free all through [from, to), by plan.
 func (p *pool) left(from, to time.Time) (v schedule.Vector) {
 	use := p.busiest(stepOf(from), stepAfter(to))

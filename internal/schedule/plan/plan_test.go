@@ -351,6 +351,7 @@ func TestTheIndexEqualsOneBuiltAnew(t *testing.T) {
 					c.Observe(p.def.ID, "", rapid.IntRange(0, len(p.nodes)-1).Draw(t, "slot"),
 						schedule.Vector{rapid.Int64Range(0, 8000).Draw(t, "seen cpu"), 0, rapid.Int64Range(0, 2500).Draw(t, "seen milli")}, at)
 				}
+				drawLive(t, c, at)
 			case 5:
 				if len(c.pools) > 0 {
 					c.SetLive(c.pools[rapid.IntRange(0, len(c.pools)-1).Draw(t, "live")].def.ID, Live{Wait: time.Minute, At: at})
