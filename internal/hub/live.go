@@ -21,6 +21,9 @@ func (h *hub) runLive(q *query.API) {
 
 // runSources fetches the forecasts that the configuration names.
 func (h *hub) runSources(q *query.API) {
+	if len(h.cfg.Signals) == 0 {
+		return
+	}
 	ask := h.askFor(q)
 	sources := source.New(h.cfg.Signals, source.Deps{Put: h.scheduler.PutSignal, Log: h.log, Clock: h.clock, Metrics: h.metrics,
 		Ask: func(ctx context.Context, expression string, at time.Time) (float64, bool, error) {
