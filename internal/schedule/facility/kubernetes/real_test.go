@@ -149,6 +149,11 @@ func (r *real) finish(t *testing.T, bin string) {
 "clusters":[{"name":"c","cluster":{"server":%q,"certificate-authority":%q}}],"users":[{"name":"u","user":{"token":%q}}]}`, r.url, r.dir+"/apiserver.crt", admin))
 	r.run(t, bin+"/kube-controller-manager", "--kubeconfig="+r.dir+"/config", "--controllers=job-controller,garbage-collector-controller", "--leader-elect=false", "--secure-port=0")
 	r.apply(t, "../../../../deploy/kubernetes/engine.yaml")
+	// The API server learns of its own roles by watching them.
+	r.until(t, "the rights of the hub", func() bool {
+		_, err := r.client(t, hub).jobsOf(t.Context(), "")
+		return err == nil
+	})
 }
 
 func key(t *testing.T) string {
