@@ -41,6 +41,13 @@ var table = []rule{
 		reason: "frames are bits in, values out; both programs and the road view use it"},
 	{of: "internal/codec/v2x/gen", reason: "a generator is a program of its own"},
 
+	{of: "internal/personal", never: slices.Concat(noIO, everybodys), pure: true,
+		reason: "text in, what names a person out; every door to people's eyes may ask it"},
+	{of: "internal/road", never: slices.Concat(noIO, everybodys), pure: true,
+		reason: "the nouns of the road depend on no form that they come in"},
+	{of: "internal/road/dialect", own: []string{"internal/codec/v2x", "internal/config/strict", "internal/personal", "internal/road"}, never: slices.Concat(noSQL, noWeb, everybodys),
+		reason: "what units send becomes nouns without knowing who asks"},
+
 	{of: "internal/quota", never: slices.Concat(noSQL, noWeb, []string{"os", "log"}), pure: true,
 		reason: "quotas decide and keep count; whose they are, and when, they are told"},
 
@@ -150,6 +157,7 @@ var table = []rule{
 		reason: "the agent is a client of the hub and shares only the nouns, the formats and the reader of configs"},
 
 	{of: "internal/simulate", own: []string{"internal/client"}, never: noSQL, reason: "the simulator is a client like any other"},
+	{of: "internal/simulate/roads", own: []string{"internal/codec/v2x"}, never: slices.Concat(noSQL, noWeb), reason: "a play of the road sends frames, and knows of nobody who reads them"},
 	{of: "internal/simulate/load", never: noSQL, reason: "the load generator writes what it sends itself, so that it shares no fault with the hub"},
 	{of: "internal/progress", never: noWeb, reason: "a line at a terminal"},
 	{of: "internal/cli", reason: "help and completion of any program"},
@@ -217,7 +225,7 @@ var libraries = []struct {
 	{"golang.org/x/net", []string{"internal/ingest/coap"}},
 	{"golang.org/x/oauth2", []string{"internal/login"}},
 	{"golang.org/x/sys", []string{"internal/edge/spool", "internal/edge/source/udp", "internal/edge/work", "internal/ingest/coap", "internal/store/local", "internal/store/volume"}},
-	{"golang.org/x/text", []string{"internal/model"}}, // jsonschema prints in a language
+	{"golang.org/x/text", []string{"internal/model", "internal/road/dialect"}}, // jsonschema prints in a language; GBK
 	{"golang.org/x/time", []string{"internal/authority", "internal/simulate"}},
 	{"google.golang.org/protobuf", []string{"internal/codec", "internal/ingest/http"}},
 	{"k8s.io", []string{"internal/schedule/facility/kubernetes"}},

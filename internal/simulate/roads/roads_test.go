@@ -1,0 +1,210 @@
+package roads
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/songhua-io/hub/internal/road"
+	"github.com/songhua-io/hub/internal/road/dialect"
+)
+
+var noon = time.Date(2026, 12, 31, 23, 58, 0, 0, time.UTC) // across New Year
+
+func play(t testing.TB, c Config, d time.Duration, see func(*World, Uplink)) *World {
+	t.Helper()
+	w := New(c)
+	for end := w.Now().Add(d); w.Now().Before(end); {
+		w.Step(func(u Uplink) { see(w, u) })
+	}
+	return w
+}
+
+func TestTheSameSeedSaysTheSame(t *testing.T) {
+	sum := func(seed uint64) string {
+		h := sha256.New()
+		w := play(t, Config{Seed: seed, Units: 9, Vehicles: 8, Connected: 0.5, Start: noon}, time.Minute, func(_ *World, u Uplink) { fmt.Fprint(h, u.Unit, u.Message, u.Payload) })
+		if err := w.Truth().Write(h); err != nil {
+			t.Fatal(err)
+		}
+		return fmt.Sprintf("%x", h.Sum(nil))
+	}
+	if a, b := sum(1), sum(1); a != b {
+		t.Error("two plays of one seed differ")
+	}
+	if sum(1) == sum(2) {
+		t.Error("two seeds are alike")
+	}
+}
+
+// TestWhatIsSentIsTheTruth reads all messages and counts, from the tracks of RSM
+// alone, who passes the detectors: as many as truly did.
+func TestWhatIsSentIsTheTruth(t *testing.T) {
+	set, err := dialect.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	type track struct {
+		unit string
+		n    uint16
+	}
+	type way struct{ from, to uint16 }
+	var frames dialect.Frames
+	net := newNet(9, func() time.Duration { return 0 })
+	last := map[track]float64{} // metres to the node, at the last sight
+	flows, kinds := map[way]int{}, map[string]int{}
+	w := play(t, Config{Seed: 7, Units: 9, Vehicles: 10, Connected: 0.4, Start: noon}, 4*time.Minute, func(w *World, u Uplink) {
+		kinds[u.Message]++
+		if u.Payload[0] == '{' {
+			r, ok := set.Route("V2X.RSU." + u.Unit + "." + u.Message + ".UP")
+			if !ok {
+				t.Fatal(u.Message)
+			}
+			m, findings, err := set.ReadJSON(r, u.Payload, w.Now())
+			if err != nil || len(findings) > 0 || !m.At.Equal(w.Now()) {
+				t.Fatalf("%s: %v %v at %v, not %v", u.Payload, err, findings, m.At, w.Now())
+			}
+			return
+		}
+		m, err := frames.Read(u.Payload, w.Now().Add(40*time.Millisecond))
+		if err != nil {
+			t.Fatal(u.Message, err)
+		}
+		if m.Kind != road.KindMap && m.Kind != road.KindRSI && !m.At.Equal(w.Now()) {
+			t.Fatalf("%s at %v, not %v", u.Message, m.At, w.Now())
+		}
+		if m.Kind != road.KindRSM {
+			return
+		}
+		for _, p := range m.Participants {
+			for _, l := range net[indexOf(t, u.Unit)].in {
+				if l == nil || p.Heading != l.way.heading() {
+					continue
+				}
+				lat, lon := l.place(l.length)
+				dx, dy := l.way.step()
+				left := (lat-p.Lat)*metresPerDegree*dy + (lon-p.Lon)*metresPerDegree*cosOrigin*dx
+				k := track{u.Unit, p.Track}
+				if was, ok := last[k]; ok && was > Detector && left <= Detector {
+					flows[way{l.from.id, l.to.id}]++
+				}
+				last[k] = left
+			}
+		}
+	})
+	truth := map[way]int{}
+	for k, f := range w.Truth().Flows {
+		truth[way{k.From, k.To}] += f.Vehicles
+	}
+	all, off := 0, 0
+	for k, n := range truth {
+		all += n
+		if d := flows[k] - n; d < 0 || d > 0 {
+			off++
+			if d < -1 || d > 0 { // one may pass in the last tick, after the last RSM
+				t.Errorf("%v: %d seen, %d passed", k, flows[k], n)
+			}
+		}
+	}
+	if all < 100 || off > 3 {
+		t.Errorf("%d passed, %d links differ", all, off)
+	}
+	for _, m := range []string{"BSM", "RSM", "SPAT", "MAP", "RSI", "HB", "RunningInfo"} {
+		if kinds[m] == 0 {
+			t.Errorf("no %s: %v", m, kinds)
+		}
+	}
+}
+
+const cosOrigin = 0.72108 // of originLat
+
+func indexOf(t testing.TB, name string) int {
+	var n int
+	if _, err := fmt.Sscanf(name, "R%06d", &n); err != nil {
+		t.Fatal(err)
+	}
+	return n - 1
+}
+
+// TestSignalsAreLegal: green, yellow, red, and never two greens that conflict;
+// a faulty unit shows its fault, and only that one.
+func TestSignalsAreLegal(t *testing.T) {
+	illegal := func(f Fault) (skipped, conflicts int) {
+		var frames dialect.Frames
+		last := map[string]road.Light{}
+		play(t, Config{Seed: 3, Units: 4, Vehicles: 1, Start: noon, Faulty: map[int]Fault{0: f}}, 3*time.Minute, func(w *World, u Uplink) {
+			if u.Message != "SPAT" {
+				return
+			}
+			m, err := frames.Read(u.Payload, w.Now())
+			if err != nil {
+				t.Fatal(err)
+			}
+			greens := 0
+			for _, p := range m.Signals[0].Phases {
+				k := fmt.Sprint(u.Unit, p.ID)
+				if last[k].Green() && p.Light == road.Red {
+					skipped++
+				}
+				last[k] = p.Light
+				if p.Light.Green() {
+					greens++
+				}
+			}
+			if greens > 1 {
+				conflicts++
+			}
+		})
+		return skipped, conflicts
+	}
+	if s, c := illegal(Sound); s != 0 || c != 0 {
+		t.Errorf("sound: %d without yellow, %d conflicts", s, c)
+	}
+	if s, c := illegal(NoYellow); s == 0 || c != 0 {
+		t.Errorf("no yellow: %d without yellow, %d conflicts", s, c)
+	}
+	if _, c := illegal(BothGreen); c == 0 {
+		t.Error("both green: no conflict")
+	}
+}
+
+// TestVehiclesKeepApart: nobody drives through another, and ids change.
+func TestVehiclesKeepApart(t *testing.T) {
+	var frames dialect.Frames
+	ids := map[[8]byte]bool{}
+	w := play(t, Config{Seed: 5, Units: 16, Vehicles: 12, Connected: 1, Start: noon}, 6*time.Minute, func(w *World, u Uplink) {
+		for _, l := range w.links {
+			for i := 1; i < len(l.cars); i++ {
+				if l.cars[i-1].s-l.cars[i-1].length < l.cars[i].s {
+					t.Fatalf("at %v two are in one place", w.Now())
+				}
+			}
+		}
+		if u.Message == "BSM" {
+			m, err := frames.Read(u.Payload, w.Now())
+			if err != nil {
+				t.Fatal(err)
+			}
+			ids[m.Participants[0].ID] = true
+		}
+	})
+	if n := 16 * 12; len(ids) < n || len(ids) > 3*n {
+		t.Errorf("%d ids of %d vehicles", len(ids), n)
+	}
+	var out bytes.Buffer
+	if err := w.Truth().Write(&out); err != nil || !strings.Contains(out.String(), `"mean_speed":`) {
+		t.Error(out.String(), err)
+	}
+}
+
+func BenchmarkStep(b *testing.B) {
+	w := New(Config{Seed: 1, Units: 1000, Vehicles: 8, Connected: 0.3, Start: noon})
+	n := 0
+	for b.Loop() {
+		w.Step(func(Uplink) { n++ })
+	}
+	b.ReportMetric(float64(n)/float64(b.N), "messages")
+}

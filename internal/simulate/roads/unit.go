@@ -1,0 +1,341 @@
+package roads
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"math"
+	"math/rand/v2"
+	"time"
+
+	"github.com/songhua-io/hub/internal/codec/v2x"
+)
+
+// Uplink is a message of a unit to the platform.
+type Uplink struct {
+	Unit string // its serial number
+	// Message is what it is: BSM, RSM, SPAT, MAP and RSI are frames, INFO, HB and
+	// RunningInfo are JSON, as T/ITS 0117-2020 names them.
+	Message string
+	Payload []byte
+}
+
+// How often units report, in ticks.
+const (
+	everyBSM  = 1
+	everyRSM  = 2
+	everySPAT = 2
+	everyMAP  = 10
+	everyRSI  = 10
+	everyBeat = 600
+	slowBeat  = 1800
+	// rotate is how long a vehicle keeps its temporary id.
+	rotate = 5 * time.Minute
+	// seen is how far the sensors of a unit see, in metres before the stop line.
+	seen = 250.0
+)
+
+// unit is a roadside unit.
+type unit struct {
+	name   string
+	node   *node
+	fault  Fault
+	rng    *rand.Rand
+	phase  int // of its reports, in ticks
+	tracks uint16
+	counts [5]uint8
+	event  TrueEvent
+	frame  v2x.MessageFrame
+	buf    []byte
+}
+
+func newUnit(w *World, n *node, f Fault) *unit {
+	u := &unit{name: serial(n), node: n, fault: f, rng: rand.New(rand.NewPCG(w.cfg.Seed, uint64(n.id))), phase: w.rng.IntN(everyMAP)}
+	if w.rng.IntN(5) == 0 || f == StaleEvent {
+		begin := w.now.Truncate(time.Minute)
+		u.event = TrueEvent{Unit: u.name, ID: int(n.id) % 256, Type: []int{401, 501, 707, 903}[w.rng.IntN(4)], Start: begin, End: begin.Add(time.Duration(5+w.rng.IntN(20)) * time.Minute)}
+		w.truth.Events = append(w.truth.Events, u.event)
+	}
+	return u
+}
+
+func (u *unit) track() uint16 {
+	u.tracks++
+	return u.tracks
+}
+
+// count is the message counter of a type.
+func (u *unit) count(of int) v2x.MsgCount {
+	if u.fault != StuckCounter {
+		u.counts[of] = (u.counts[of] + 1) % 128
+	}
+	return v2x.MsgCount(u.counts[of])
+}
+
+// clock is the time as the unit has it.
+func (u *unit) clock(w *World) time.Time {
+	if u.fault == ClockSkew {
+		return w.now.Add(-90 * time.Second)
+	}
+	return w.now
+}
+
+// report sends what is due in this tick.
+func (u *unit) report(w *World, send func(Uplink)) {
+	due := func(every int) bool { return (w.ticks+u.phase)%every == 0 }
+	if due(everyBSM) {
+		for _, l := range u.node.in {
+			u.bsms(w, l, send)
+		}
+	}
+	if due(everyRSM) {
+		u.rsm(w, send)
+	}
+	if due(everySPAT) {
+		u.spat(w, send)
+	}
+	if due(everyMAP) {
+		u.lanes(w, send)
+	}
+	if due(everyRSI) && u.event.ID != 0 && (w.now.Before(u.event.End) || u.fault == StaleEvent) {
+		u.rsi(w, send)
+	}
+	if u.fault == SlowBeat && !due(slowBeat) {
+		return
+	}
+	if due(everyBeat) {
+		u.beat(w, send)
+	}
+}
+
+// send encodes the frame. What cannot be encoded is a fault of this program.
+func (u *unit) send(message string, send func(Uplink)) {
+	if u.fault == Lossy && u.rng.IntN(10) == 0 {
+		return
+	}
+	var err error
+	if u.buf, err = u.frame.AppendEncoded(u.buf[:0]); err != nil {
+		panic(err)
+	}
+	send(Uplink{Unit: u.name, Message: message, Payload: u.buf})
+}
+
+// id is the temporary id of a vehicle: it changes every five minutes, at times of
+// its own.
+func (u *unit) id(w *World, c *vehicle) (id [8]byte) {
+	switch u.fault {
+	case ZeroID:
+		return id
+	case FixedID:
+		binary.BigEndian.PutUint64(id[:], mix(w.cfg.Seed, uint64(c.number), 0))
+		return id
+	}
+	turn := (w.now.UnixNano() + int64(c.number)*int64(7*time.Second)) / int64(rotate)
+	binary.BigEndian.PutUint64(id[:], mix(w.cfg.Seed, uint64(c.number), uint64(turn)))
+	return id
+}
+
+// mix is a number that looks like none of those that it is made of (splitmix64).
+func mix(parts ...uint64) uint64 {
+	h := uint64(0x9e3779b97f4a7c15)
+	for _, p := range parts {
+		h ^= p
+		h = (h ^ h>>30) * 0xbf58476d1ce4e5b9
+		h = (h ^ h>>27) * 0x94d049bb133111eb
+		h ^= h >> 31
+	}
+	return h
+}
+
+func latitude(d float64) v2x.Latitude   { return v2x.Latitude(math.Round(d * 1e7)) }
+func longitude(d float64) v2x.Longitude { return v2x.Longitude(math.Round(d * 1e7)) }
+
+func (u *unit) reference() v2x.Position3D {
+	lat, lon := degrees(u.node.x, u.node.y)
+	return v2x.Position3D{Lat: latitude(lat), Long: longitude(lon), Elevation: v2x.Some(v2x.Elevation(2150))}
+}
+
+func secMark(t time.Time) v2x.DSecond {
+	return v2x.DSecond(t.Second()*1000 + t.Nanosecond()/1e6)
+}
+
+func minuteOfYear(t time.Time) v2x.MinuteOfTheYear {
+	return v2x.MinuteOfTheYear(t.Sub(time.Date(t.Year(), 1, 1, 0, 0, 0, 0, time.UTC)) / time.Minute)
+}
+
+func acceleration(a float64) v2x.Acceleration { return v2x.Acceleration(math.Round(a * 100)) }
+
+// bsms are those of the connected vehicles on a link: each is heard once a
+// second.
+func (u *unit) bsms(w *World, l *link, send func(Uplink)) {
+	if l == nil {
+		return
+	}
+	for _, c := range l.cars {
+		if !c.connected || (w.ticks+c.number)%10 != 0 {
+			continue
+		}
+		lat, lon := l.place(c.s)
+		u.frame.Alt = v2x.MessageFrameBsmFrame
+		u.frame.BsmFrame = v2x.BasicSafetyMessage{
+			MsgCnt: v2x.MsgCount(w.ticks / 10 % 128), ID: u.id(w, c), SecMark: secMark(w.now),
+			Pos:          v2x.Position3D{Lat: latitude(lat), Long: longitude(lon), Elevation: v2x.Some(v2x.Elevation(2150))},
+			Transmission: v2x.TransmissionStateForwardGears, Speed: v2x.Speed(math.Round(c.v * 50)), Heading: v2x.Heading(l.way.heading() * 80),
+			AccelSet:     v2x.AccelerationSet4Way{Long: acceleration(c.a), Lat: 2001, Vert: -127},
+			Size:         v2x.VehicleSize{Width: 180, Length: v2x.VehicleLength(c.length * 100)},
+			VehicleClass: v2x.VehicleClassification{Classification: 10},
+		}
+		if !c.braked.IsZero() && w.now.Sub(c.braked) < 2*time.Second {
+			flags := v2x.VehicleEventFlags{V: 1 << (12 - v2x.VehicleEventFlagsEventHardBraking), N: 13}
+			u.frame.BsmFrame.SafetyExt = v2x.Some(v2x.VehicleSafetyExtensions{Events: v2x.Some(flags)})
+		}
+		u.send("BSM", send)
+	}
+}
+
+// rsm tells of all that the sensors of the unit see, up to 16 in a message.
+func (u *unit) rsm(w *World, send func(Uplink)) {
+	m := &u.frame.RsmFrame
+	m.Participants = m.Participants[:0]
+	flush := func() {
+		if len(m.Participants) == 0 {
+			return
+		}
+		u.frame.Alt = v2x.MessageFrameRsmFrame
+		m.MsgCnt, m.RefPos = u.count(0), u.reference()
+		copy(m.ID[:], u.name)
+		u.send("RSM", send)
+		m.Participants = m.Participants[:0]
+	}
+	for _, l := range u.node.in {
+		if l == nil {
+			continue
+		}
+		for _, c := range l.cars {
+			if l.length-c.s > seen {
+				continue
+			}
+			lat, lon := l.place(c.s)
+			m.Participants = append(m.Participants, v2x.ParticipantData{
+				PtcType: v2x.ParticipantTypeMotor, PtcId: c.track, Source: v2x.SourceTypeVideo, SecMark: secMark(u.clock(w)),
+				Pos: v2x.PositionOffsetLLV{OffsetLL: v2x.PositionOffsetLL{Alt: v2x.PositionOffsetLLPositionLatLon,
+					PositionLatLon: v2x.PositionLLmD64b{Lat: latitude(lat), Lon: longitude(lon)}}},
+				PosConfidence: v2x.PositionConfidenceSet{Pos: v2x.PositionConfidenceA1m},
+				Speed:         v2x.Speed(math.Round(c.v * 50)), Heading: v2x.Heading(l.way.heading() * 80),
+				Size: v2x.VehicleSize{Width: 180, Length: v2x.VehicleLength(c.length * 100)},
+			})
+			if len(m.Participants) == 16 {
+				flush()
+			}
+		}
+	}
+	flush()
+}
+
+// spat tells of the signals.
+func (u *unit) spat(w *World, send func(Uplink)) {
+	now := u.clock(w)
+	u.frame.Alt = v2x.MessageFrameSpatFrame
+	m := &u.frame.SpatFrame
+	*m = v2x.SPAT{MsgCnt: u.count(1), Moy: v2x.Some(minuteOfYear(now)), TimeStamp: v2x.Some(secMark(now)), Intersections: m.Intersections[:0]}
+	x := v2x.IntersectionState{IntersectionId: nodeRef(u.node), Status: 1 << (15 - v2x.IntersectionStatusObjectFixedTimeOperation)}
+	for _, phase := range []int{phaseNorthSouth, phaseEastWest} {
+		is, until := u.node.light(phase, w.now)
+		shown := [...]v2x.LightState{red: v2x.LightStateRed, green: v2x.LightStateProtectedGreen, yellow: v2x.LightStateYellow}[is]
+		switch {
+		case u.fault == NoYellow && is == yellow:
+			shown = v2x.LightStateRed
+		case u.fault == BothGreen && w.now.Second() < 10:
+			shown = v2x.LightStateProtectedGreen
+		}
+		left := v2x.TimeMark(until.Sub(w.now) / (100 * time.Millisecond))
+		x.Phases = append(x.Phases, v2x.Phase{ID: v2x.PhaseID(phase), PhaseStates: v2x.PhaseStateList{{
+			Light: shown,
+			Timing: v2x.Some(v2x.TimeChangeDetails{Alt: v2x.TimeChangeDetailsCounting,
+				Counting: v2x.TimeCountingDown{LikelyEndTime: left, TimeConfidence: v2x.Some(v2x.Confidence(200))}}),
+		}}})
+	}
+	m.Intersections = append(m.Intersections, x)
+	u.send("SPAT", send)
+}
+
+func nodeRef(n *node) v2x.NodeReferenceID {
+	return v2x.NodeReferenceID{Region: v2x.Some(v2x.RoadRegulatorID(Region)), ID: v2x.NodeID(n.id)}
+}
+
+// lanes tells of the lanes that lead to the node.
+func (u *unit) lanes(w *World, send func(Uplink)) {
+	u.frame.Alt = v2x.MessageFrameMapFrame
+	n := v2x.Node{ID: nodeRef(u.node), RefPos: u.reference()}
+	var links v2x.LinkList
+	for _, l := range u.node.in {
+		if l == nil {
+			continue
+		}
+		point := func(s float64) v2x.RoadPoint {
+			lat, lon := l.place(s)
+			return v2x.RoadPoint{PosOffset: v2x.PositionOffsetLLV{OffsetLL: v2x.PositionOffsetLL{Alt: v2x.PositionOffsetLLPositionLatLon,
+				PositionLatLon: v2x.PositionLLmD64b{Lat: latitude(lat), Lon: longitude(lon)}}}}
+		}
+		line := v2x.PointList{point(0), point(l.length)}
+		lane := v2x.Lane{LaneID: 1, LaneWidth: v2x.Some(v2x.LaneWidth(laneWidth * 100)), Points: v2x.Some(line)}
+		var connects v2x.ConnectsToList
+		for _, out := range u.node.out {
+			if out != nil && out.way != l.way.turned(2) {
+				connects = append(connects, v2x.Connection{RemoteIntersection: nodeRef(out.to), PhaseId: v2x.Some(v2x.PhaseID(phaseOf(l.way)))})
+			}
+		}
+		if len(connects) > 0 {
+			lane.ConnectsTo = v2x.Some(connects)
+		}
+		links = append(links, v2x.Link{
+			UpstreamNodeId: nodeRef(l.from), LinkWidth: v2x.Some(v2x.LaneWidth(laneWidth * 100)), Points: v2x.Some(line), Lanes: v2x.LaneList{lane},
+			SpeedLimits: v2x.Some(v2x.SpeedLimitList{{Type: v2x.SpeedLimitTypeVehicleMaxSpeed, Speed: 833}}),
+		})
+	}
+	if len(links) > 0 {
+		n.InLinks = v2x.Some(links)
+	}
+	now := u.clock(w)
+	u.frame.MapFrame = v2x.MapData{MsgCnt: u.count(2), TimeStamp: v2x.Some(minuteOfYear(now)), Nodes: v2x.NodeList{n}}
+	u.send("MAP", send)
+}
+
+// rsi tells of the event.
+func (u *unit) rsi(w *World, send func(Uplink)) {
+	u.frame.Alt = v2x.MessageFrameRsiFrame
+	var id [8]byte
+	copy(id[:], u.name)
+	u.frame.RsiFrame = v2x.RoadSideInformation{MsgCnt: u.count(3), Moy: v2x.Some(minuteOfYear(u.clock(w))), ID: id, RefPos: u.reference(),
+		Rtes: v2x.Some(v2x.RTEList{{
+			RteId: uint8(u.event.ID), EventType: v2x.EventType(u.event.Type), EventSource: v2x.EventSourceDetection, EventRadius: v2x.Some(v2x.Radius(500)),
+			TimeDetails: v2x.Some(v2x.RSITimeDetails{StartTime: v2x.Some(minuteOfYear(u.event.Start)), EndTime: v2x.Some(minuteOfYear(u.event.End))}),
+			Priority:    v2x.Some(v2x.RSIPriority{5 << 5}),
+		}})}
+	u.send("RSI", send)
+}
+
+// beat sends a heartbeat and what the unit says of its machine.
+func (u *unit) beat(w *World, send func(Uplink)) {
+	now := u.clock(w).UnixMilli()
+	id, esn := "rsuId", "rsuEsn"
+	if u.fault == Misspelled {
+		id, esn = "rsuID", "RsuEsn"
+	}
+	seq := w.ticks / everyBeat
+	u.json("HB", map[string]any{"seqNum": seq, id: u.name, esn: u.name, "timestamp": now, "protocolVersion": "V1.0", "rsuStatus": "normal"}, send)
+	load := 0.2 + 0.5*u.rng.Float64()
+	u.json("RunningInfo", map[string]any{"seqNum": seq, id: u.name, esn: u.name, "timestamp": now, "protocolVersion": "V1.0", "runningInfo": map[string]any{
+		"cpu":  map[string]any{"load": math.Round(load*100) / 100, "uti": "12.5,8.0,30.1,4.4"},
+		"mem":  map[string]any{"total": 2048, "used": 900 + u.rng.IntN(100), "free": 1000},
+		"disk": map[string]any{"total": 16000, "used": 5000, "free": 11000},
+		"net":  map[string]any{"rx": 120, "tx": 90, "rxByte": 33000, "txByte": 20100},
+	}}, send)
+}
+
+func (u *unit) json(message string, body map[string]any, send func(Uplink)) {
+	payload, err := json.Marshal(body)
+	if err != nil {
+		panic(err)
+	}
+	send(Uplink{Unit: u.name, Message: message, Payload: payload})
+}
