@@ -27,6 +27,25 @@ type Event struct {
 	Token  uint64    `json:"token"`
 }
 
+// Events returns what happened to a workload and its leases after a sequence
+// number, the oldest first. Very old events are not kept.
+func (c *Client) Events(ctx context.Context, workload string, since int64) (all []Event, err error) {
+	for {
+		var page struct {
+			Items []Event `json:"items"`
+			Next  string  `json:"next_cursor"`
+		}
+		if err := c.call(ctx, http.MethodGet, fmt.Sprintf("%s/events?limit=1000&since=%d", pathOf(workload), since), "", nil, &page); err != nil {
+			return nil, err
+		}
+		all = append(all, page.Items...)
+		if page.Next == "" {
+			return all, nil
+		}
+		since = all[len(all)-1].Seq
+	}
+}
+
 const (
 	againAfter = 200 * time.Millisecond // the first pause; it doubles
 	againMost  = 10 * time.Second

@@ -37,6 +37,7 @@ type Task struct {
 	Accelerators  *Accelerators `json:"accelerators,omitempty"`
 	Duration      string        `json:"duration"`
 	DurationP95   string        `json:"duration_p95,omitempty"`
+	Limit         string        `json:"limit,omitempty"` // a member that runs longer is ended; empty: none
 	Interruptible bool          `json:"interruptible,omitempty"`
 	Checkpoint    string        `json:"checkpoint,omitempty"`
 }
@@ -113,10 +114,17 @@ type Text struct {
 type Decision struct {
 	Assignments []Assignment `json:"assignments"`
 	Until       *time.Time   `json:"until"` // when a deferred workload is to start
-	EnergyKWh   float64      `json:"energy_kwh"`
-	CarbonKg    float64      `json:"carbon_kg"`
-	Cost        float64      `json:"cost"` // yuan
-	Refused     []Refusal    `json:"refused"`
+	// Planned is where it is to run then, by segment, or after its pause; nothing
+	// is held.
+	Planned   []Assignment `json:"planned"`
+	EnergyKWh float64      `json:"energy_kwh"`
+	CarbonKg  float64      `json:"carbon_kg"`
+	Cost      float64      `json:"cost"` // yuan
+	// Bound and Gap are set where it was decided together with others: all of them
+	// cost at most a share of Gap more than Bound, in yuan and by their objectives.
+	Bound   float64   `json:"bound"`
+	Gap     float64   `json:"gap"`
+	Refused []Refusal `json:"refused"`
 }
 
 // Assignment is the place of one member.

@@ -35,7 +35,8 @@ func TestTheModelOfAgents(t *testing.T) {
 	}{
 		{"ping", "", true}, {"restart_source", `{"source": "host"}`, true}, {"restart_source", "", false},
 		{"work.start", `{"workload": "w-1", "lease": "l-1", "token": 18446744073709551615, "total": 2, "programs": {"main": {"command": ["/bin/true"], "env": {"A": "b"}}},
-			"members": [{"task": "main", "index": 0, "devices": [0, 1], "cpu_milli": 1500, "limit_seconds": 0.5}]}`, true},
+			"members": [{"task": "main", "index": 0, "devices": [0, 1], "cpu_milli": 1500, "limit_seconds": 0.5}], "hold": true}`, true},
+		{"work.start", `{"workload": "w-1", "lease": "l-1", "token": 7, "total": 1, "programs": {}, "members": [], "hold": 1}`, false},
 		{"work.start", `{"workload": "w-1", "lease": "l-1", "token": "7", "total": 1, "programs": {}, "members": []}`, false},
 		{"work.stop", `{"workload": "w-1", "lease": "l-1", "token": 7}`, true}, {"work.list", "{}", true}, {"work.list", `{"all": true}`, false},
 		{"flush", `{"all": true}`, false}, {"exec", `{"command": ["id"]}`, false},

@@ -24,7 +24,7 @@ func workloadCommand() *cobra.Command {
 		Use:     "workload",
 		Short:   "What is to run: submit it, see where it runs or why it waits",
 		Example: "  hub workload submit train.yaml\n  hub workload explain w-06h19f7r4z8xf",
-	}, workloadSubmit(r), workloadList(r), workloadShow(r), workloadExplain(r), workloadCancel(r)))
+	}, workloadSubmit(r), workloadList(r), workloadShow(r), workloadExplain(r), workloadEvents(r), workloadCancel(r)))
 }
 
 func workloadSubmit(r *remote) *cobra.Command {
@@ -158,6 +158,7 @@ type workload struct {
 	Decision *struct {
 		Assignments []assignment `json:"assignments"`
 		Until       string       `json:"until"`
+		Planned     []assignment `json:"planned"`
 		EnergyKWh   float64      `json:"energy_kwh"`
 		CarbonKg    float64      `json:"carbon_kg"`
 		Cost        float64      `json:"cost"`
@@ -167,7 +168,8 @@ type workload struct {
 			Cost           float64
 			Worse          score
 		} `json:"runners_up"`
-		Refused []refusal `json:"refused"`
+		Preempts []victim  `json:"preempts"`
+		Refused  []refusal `json:"refused"`
 	} `json:"decision"`
 	Lease *struct {
 		ID    string `json:"id"`
@@ -226,6 +228,12 @@ type score struct {
 	Cost   float64 `json:"cost"`
 }
 
+type victim struct {
+	Workload, Lost string
+	Priority       int
+	Cost           float64
+}
+
 type refusal struct {
 	Facility, Pool string
 	Reason         reason
@@ -265,6 +273,15 @@ func (r *remote) explain(cmd *cobra.Command, w workload) error {
 			return err
 		}
 	}
+	if len(d.Planned) > 0 {
+		if len(d.Assignments) == 0 {
+			fmt.Fprintf(out, "  %.2f kWh, %.2f kg CO2, %.2f yuan\n", d.EnergyKWh, d.CarbonKg, d.Cost)
+		}
+		fmt.Fprintln(out, "\nplanned, not held")
+		if err := assignments(out, d.Planned); err != nil {
+			return err
+		}
+	}
 	if err := scores(out, d.Scores); err != nil {
 		return err
 	}
@@ -273,6 +290,15 @@ func (r *remote) explain(cmd *cobra.Command, w workload) error {
 			fmt.Fprintln(out, "\nnot chosen")
 		}
 		fmt.Fprintf(out, "  %s/%s  %.2f yuan; %s %.4g %s costs %.2f\n", x.Facility, x.Pool, x.Cost, x.Worse.Scorer, x.Worse.Value, x.Worse.Unit, x.Worse.Cost)
+	}
+	for i, x := range d.Preempts {
+		if i == 0 {
+			fmt.Fprintf(out, "\n%s\n", said{ZH: "为其让路", EN: "gave way to it"})
+		}
+		fmt.Fprintf(out, "  %s  %s\n", x.Workload, said{
+			ZH: fmt.Sprintf("优先级 %d；损失 %s 的工作，计 %.2f 元", x.Priority, x.Lost, x.Cost),
+			EN: fmt.Sprintf("priority %d; loses %s of work, which counts %.2f yuan", x.Priority, x.Lost, x.Cost),
+		})
 	}
 	return refusals(out, d.Refused)
 }

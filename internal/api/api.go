@@ -40,9 +40,12 @@ type Deps struct {
 	Audit     *audit.Log
 	Models    *model.Models
 	Scheduler *loop.Scheduler
-	Desk      Desk
-	Authority *authority.Authority
-	Enrolment *enrolment.Registrar
+	// Expression returns why PromQL cannot be evaluated at one time, and where; nil
+	// when it can.
+	Expression func(string) error
+	Desk       Desk
+	Authority  *authority.Authority
+	Enrolment  *enrolment.Registrar
 	// Doors says where a caller that reached the hub at a host finds its doors.
 	Doors func(host string) map[string]string
 	// Answers keeps what was answered to writes with an Idempotency-Key.
@@ -160,6 +163,9 @@ func on[I, O any](a *API, method, path string, action access.Action, zh, en stri
 	op.Middlewares = huma.Middlewares{a.identify, a.admit(action), a.once(op.MaxBodyBytes)}
 	if op.Metadata["keyed"] != nil {
 		op.Middlewares = op.Middlewares[:2]
+	}
+	if first, ok := op.Metadata["direct"].(directly); ok {
+		op.Middlewares = append(op.Middlewares, a.direct(first))
 	}
 	if action == "" {
 		op.Middlewares = huma.Middlewares{a.stranger}

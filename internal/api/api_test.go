@@ -96,6 +96,12 @@ type hub struct {
 
 func start(t testing.TB, beside ...Beside) *hub {
 	t.Helper()
+	return startWith(t, loop.DefaultConfig(), time.Now, beside...)
+}
+
+// startWith has a scheduler of its own settings, with a clock of its own.
+func startWith(t testing.TB, compute loop.Config, clock func() time.Time, beside ...Beside) *hub {
+	t.Helper()
 	dir := t.TempDir()
 	h := &hub{TB: t, desk: &desk{}, metrics: prometheus.NewRegistry()}
 	check := func(err error) {
@@ -134,7 +140,7 @@ func start(t testing.TB, beside ...Beside) *hub {
 	ended := make(chan error, 1)
 	go func() { ended <- commands.Run(ctx) }()
 	twins := twin.New(twin.Deps{Records: db, Check: func(string, json.RawMessage) error { return nil }, Clock: time.Now})
-	scheduler, err := loop.Open(t.Context(), loop.DefaultConfig(), loop.Deps{Records: db, Log: log, Clock: time.Now, Metrics: prometheus.NewRegistry()})
+	scheduler, err := loop.Open(t.Context(), compute, loop.Deps{Records: db, Log: log, Clock: clock, Metrics: prometheus.NewRegistry()})
 	check(err)
 	promised := make(chan error, 1)
 	go func() { promised <- scheduler.Run(ctx) }()

@@ -2,7 +2,9 @@ package api
 
 import (
 	"context"
+	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,6 +24,8 @@ type FacilityOut struct {
 	Leases  int   `json:"leases"`
 	DrawW   int64 `json:"draw_w" doc:"by plan: idle nodes and what is leased"`
 	Version int64 `json:"version"`
+
+	Now *liveOut `json:"live_now,omitempty" doc:"what series say of it"`
 }
 
 // PoolOut is a pool as the hub shows it.
@@ -56,6 +60,8 @@ type inventory struct {
 	all        ledger.Snapshot
 	capacity   map[string]plan.Capacity
 	uses       map[string]ledger.Use
+	live       map[string]plan.FacilityLive
+	now        time.Time
 }
 
 func (a *API) inventory(ctx context.Context) (*inventory, error) {
@@ -72,6 +78,7 @@ func (a *API) inventory(ctx context.Context) (*inventory, error) {
 	for _, c := range a.Scheduler.Capacities() {
 		i.capacity[c.Pool] = c
 	}
+	i.live, i.now = a.Scheduler.LiveOf(all.Facilities), a.Now()
 	uses, err := a.Scheduler.Uses(ctx)
 	for _, u := range uses {
 		i.uses[u.Pool] = u
@@ -81,6 +88,9 @@ func (a *API) inventory(ctx context.Context) (*inventory, error) {
 
 func (i *inventory) facility(f schedule.Facility) FacilityOut {
 	out := FacilityOut{ID: f.ID, FacilityIn: describeFacility(f), Version: f.Version}
+	if l, ok := i.live[f.ID]; ok {
+		out.Now = showLive(l, i.now)
+	}
 	for _, p := range i.all.Pools {
 		if p.Facility == f.ID {
 			out.Pools++
@@ -166,6 +176,9 @@ func (a *API) putFacility(ctx context.Context, in *facilityPut) (*oneFacility, e
 	}
 	f, err := in.Body.facility(in.ID)
 	if err != nil {
+		return nil, err
+	}
+	if err := a.expressions("", f.Live.Expressions()); err != nil {
 		return nil, err
 	}
 	f.Version = version
@@ -297,6 +310,9 @@ func (a *API) putPool(ctx context.Context, in *poolPut) (*onePool, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := a.expressions("", p.Live.Expressions()); err != nil {
+		return nil, err
+	}
 	p.Version = version
 	_, f, err := a.facility(ctx, p.Facility)
 	if err != nil {
@@ -350,29 +366,68 @@ func (a *API) listCapacity(ctx context.Context, in *Paging) (*pageOut[capacityOu
 
 // SignalID names a forecast.
 type SignalID struct {
-	Kind string `path:"kind" doc:"carbon, price or pue"`
-	Zone string `path:"zone" maxLength:"63"`
+	Kind string `path:"kind" doc:"carbon, price, pue or free"`
+	Zone string `path:"zone" maxLength:"63" doc:"a grid zone; of free, a pool"`
 }
 
 type signalOut struct {
 	Kind string `json:"kind"`
 	Zone string `json:"zone"`
-	SignalIn
+	signal.Forecast
 	Stale bool `json:"stale" doc:"too old, or over: nothing is deferred for it"`
 }
 
 type oneSignal struct{ Body signalOut }
 
 func (a *API) showSignal(s *signal.Series) signalOut {
-	return signalOut{string(s.Kind), s.Zone, describeSignal(s), s.Stale(a.Now())}
+	return signalOut{string(s.Kind), s.Zone, s.Forecast(), s.Stale(a.Now())}
 }
 
-func (a *API) listSignals(_ context.Context, in *Paging) (*pageOut[signalOut], error) {
+// signalRegion is the region of what a forecast is about: of a pool its
+// facility's; of a grid zone none. False: there is no such pool that the caller
+// may see.
+func (a *API) signalRegion(ctx context.Context, kind signal.Kind, zone string) (region string, seen bool, err error) {
+	if kind != signal.Free {
+		return "", true, nil
+	}
+	i, p, err := a.pool(ctx, zone)
+	var p404 *problem
+	switch {
+	case errors.As(err, &p404):
+		return "", false, nil
+	case err != nil:
+		return "", false, err
+	}
+	return i.facilities[p.Facility].Region, true, nil
+}
+
+// signals are the forecasts that the caller may see.
+func (a *API) signals(ctx context.Context) ([]*signal.Series, error) {
+	all := a.Scheduler.Signals().Sorted()
+	if region(ctx) == "" {
+		return all, nil
+	}
+	i, err := a.inventory(ctx)
+	if err != nil {
+		return nil, err
+	}
+	pools := map[string]bool{}
+	for _, p := range i.pools() {
+		pools[p.ID] = true
+	}
+	return slices.DeleteFunc(all, func(s *signal.Series) bool { return s.Kind == signal.Free && !pools[s.Zone] }), nil
+}
+
+func (a *API) listSignals(ctx context.Context, in *Paging) (*pageOut[signalOut], error) {
 	after, err := in.after()
 	if err != nil {
 		return nil, err
 	}
-	part, next := cut(a.Scheduler.Signals().Sorted(), func(s *signal.Series) string { return string(s.Kind) + "/" + s.Zone }, after, in.Limit)
+	all, err := a.signals(ctx)
+	if err != nil {
+		return nil, err
+	}
+	part, next := cut(all, func(s *signal.Series) string { return string(s.Kind) + "/" + s.Zone }, after, in.Limit)
 	out := newPage[signalOut](len(part))
 	for _, s := range part {
 		one := a.showSignal(s)
@@ -383,9 +438,13 @@ func (a *API) listSignals(_ context.Context, in *Paging) (*pageOut[signalOut], e
 	return out, nil
 }
 
-func (a *API) getSignal(_ context.Context, in *SignalID) (*oneSignal, error) {
+func (a *API) getSignal(ctx context.Context, in *SignalID) (*oneSignal, error) {
 	s := a.Scheduler.Signals().Of(signal.Kind(in.Kind), in.Zone)
-	if s == nil {
+	_, seen, err := a.signalRegion(ctx, signal.Kind(in.Kind), in.Zone)
+	if err != nil {
+		return nil, err
+	}
+	if s == nil || !seen {
 		return nil, newProblem(http.StatusNotFound, "there is no forecast of "+in.Kind+" for zone "+in.Zone)
 	}
 	return &oneSignal{a.showSignal(s)}, nil
@@ -393,18 +452,25 @@ func (a *API) getSignal(_ context.Context, in *SignalID) (*oneSignal, error) {
 
 type signalPut struct {
 	SignalID
-	Body SignalIn
+	Body signal.Forecast
 }
 
 func (a *API) putSignal(ctx context.Context, in *signalPut) (*oneSignal, error) {
-	s, err := in.Body.series(in.Kind, in.Zone)
-	if err != nil {
+	s, faults := in.Body.Series(signal.Kind(in.Kind), in.Zone)
+	if len(faults) > 0 {
+		return nil, faulty(faults)
+	}
+	of, seen, err := a.signalRegion(ctx, s.Kind, s.Zone)
+	switch {
+	case err != nil:
+		return nil, err
+	case !seen:
+		return nil, newProblem(http.StatusNotFound, "pool "+s.Zone+" is not known; GET /api/v1/pools lists those that are")
+	}
+	if err := may(ctx, access.WriteSignals, of); err != nil {
 		return nil, err
 	}
-	if err := may(ctx, access.WriteSignals, ""); err != nil {
-		return nil, err
-	}
-	ctx = a.noted(ctx, access.WriteSignals, "signal "+in.Kind+"/"+in.Zone, "", nil, map[string]any{"issued_at": s.Issued, "points": len(s.Steps)})
+	ctx = a.noted(ctx, access.WriteSignals, "signal "+in.Kind+"/"+in.Zone, of, nil, map[string]any{"issued_at": s.Issued, "points": len(s.Steps)})
 	taken, err := a.Scheduler.PutSignal(ctx, s)
 	switch {
 	case err != nil:

@@ -377,7 +377,7 @@ func TestNobodyPlacesOrSeesBeyondTheRegion(t *testing.T) {
 	jilin.want(403, jilin.do("POST", "/api/v1/workloads", one("there", 1, `, "affinity": {"regions": ["2"]}`)))
 	lease := at(r.body, "lease", "id")
 	beijing.want(404, beijing.do("POST", "/api/v1/reservations:release", fmt.Sprintf(`{"lease": %q}`, lease)))
-	for _, path := range []string{"facilities/changchun-1", "pools/cc1-a100", "workloads/" + id, "workloads/" + id + "/explanation"} {
+	for _, path := range []string{"facilities/changchun-1", "pools/cc1-a100", "workloads/" + id, "workloads/" + id + "/explanation", "workloads/" + id + "/events"} {
 		beijing.want(404, beijing.do("GET", "/api/v1/"+path, ""))
 	}
 	beijing.want(404, beijing.do("DELETE", "/api/v1/workloads/"+id, ""))
@@ -590,4 +590,17 @@ func TestASimulationKeepsNothing(t *testing.T) {
 	}
 	jilin := h.as(h.roleToken("jl", access.Scheduler, "22"))
 	jilin.want(403, jilin.do("POST", "/api/v1/simulate", `{}`))
+}
+
+func TestADecisionTellsBoundAndGap(t *testing.T) {
+	d := schedule.Decision{At: time.Unix(0, 0), Bound: 120.5, Gap: 0.004, Reasons: []schedule.Reason{schedule.Because(schedule.PlannedTogether, 39, "2026-11-26T07:00:00Z", "120.50", "0.40")}}
+	body, err := json.Marshal(showDecision(&d))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`"bound":120.5`, `"gap":0.004`, "at most 0.40 % more than the bound of 120.50 yuan", "下界 120.50 元"} {
+		if !strings.Contains(string(body), want) {
+			t.Errorf("%s does not say %s", body, want)
+		}
+	}
 }

@@ -3,9 +3,7 @@ package api
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"strings"
-	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -29,6 +27,8 @@ type FacilityIn struct {
 	GreenShare    float64  `json:"green_share,omitempty" doc:"0 to 1: bought from wind, sun or water"`
 	PowerCapW     int64    `json:"power_cap_w,omitempty" doc:"0: no cap"`
 	State         string   `json:"state,omitempty" doc:"ready, cordoned, draining or lost; ready when absent"`
+
+	Live facilityLiveIn `json:"live,omitzero" doc:"which series tell what goes on there: PromQL over those whose region is the facility's, and whose grade is general"`
 }
 
 // pueIn is a number, or an object where more is known.
@@ -101,6 +101,7 @@ func (in FacilityIn) facility(id string) (schedule.Facility, error) {
 		ID: id, Names: schedule.Text{ZH: in.Names.ZH, EN: in.Names.EN}, Operator: in.Operator, Region: in.Region, Lat: in.Lat, Lon: in.Lon,
 		SecurityGrade: orElse(in.SecurityGrade, 1), MaxDataGrade: grade, GridZone: in.GridZone,
 		PUE:        schedule.PUE{Constant: orElse(in.PUE.Constant, signal.Fallback[signal.PUE]), Load: curve(in.PUE.Load), Temperature: curve(in.PUE.Temperature), Live: in.PUE.Live},
+		Live:       schedule.FacilityLive(in.Live),
 		GreenShare: in.GreenShare, PowerCapW: in.PowerCapW, State: schedule.FacilityState(orElse(in.State, string(schedule.Ready))),
 	}
 	return f, faulty(f.Check(""))
@@ -109,7 +110,7 @@ func (in FacilityIn) facility(id string) (schedule.Facility, error) {
 func describeFacility(f schedule.Facility) FacilityIn {
 	return FacilityIn{
 		Names: text{f.Names.ZH, f.Names.EN}, Operator: f.Operator, Region: f.Region, Lat: f.Lat, Lon: f.Lon, SecurityGrade: f.SecurityGrade,
-		MaxDataGrade: f.MaxDataGrade.String(), GridZone: f.GridZone, GreenShare: f.GreenShare, PowerCapW: f.PowerCapW, State: string(f.State),
+		MaxDataGrade: f.MaxDataGrade.String(), GridZone: f.GridZone, GreenShare: f.GreenShare, PowerCapW: f.PowerCapW, State: string(f.State), Live: facilityLiveIn(f.Live),
 		PUE: pueIn{Constant: f.PUE.Constant, Load: pairsOf(f.PUE.Load), Temperature: pairsOf(f.PUE.Temperature), Live: f.PUE.Live},
 	}
 }
@@ -141,6 +142,7 @@ type PoolIn struct {
 	Labels      map[string]string `json:"labels,omitempty"`
 	Power       *powerIn          `json:"power,omitempty" doc:"what a node draws; 100 W idle, 4 W a CPU and 300 W an accelerator when absent"`
 	Rate        *rateIn           `json:"rate,omitempty" doc:"yuan per hour besides electricity"`
+	Live        poolLiveIn        `json:"live,omitzero" doc:"which series tell what goes on there: PromQL over those whose region is the facility's, and whose grade is general"`
 }
 
 type acceleratorIn struct {
@@ -181,7 +183,7 @@ type rateIn struct {
 func (in PoolIn) pool(id string) (schedule.Pool, error) {
 	p := schedule.Pool{
 		ID: id, Facility: in.Facility, Arch: orElse(in.Arch, "amd64"), Engine: schedule.Engine(orElse(in.Engine, string(schedule.EngineAgent))),
-		Labels: in.Labels, Power: schedule.DefaultPower,
+		Labels: in.Labels, Power: schedule.DefaultPower, Live: schedule.PoolLive(in.Live),
 	}
 	if in.Accelerator != nil {
 		a := schedule.Accelerator(*in.Accelerator)
@@ -204,7 +206,7 @@ func (in PoolIn) pool(id string) (schedule.Pool, error) {
 
 func describePool(p schedule.Pool) PoolIn {
 	power, rate := powerIn(p.Power), rateIn(p.Rate)
-	out := PoolIn{Facility: p.Facility, Arch: p.Arch, Engine: string(p.Engine), Labels: p.Labels, Power: &power, Rate: &rate}
+	out := PoolIn{Facility: p.Facility, Arch: p.Arch, Engine: string(p.Engine), Labels: p.Labels, Power: &power, Rate: &rate, Live: poolLiveIn(p.Live)}
 	if p.Accelerator != nil {
 		a := acceleratorIn(*p.Accelerator)
 		out.Accelerator = &a
@@ -214,50 +216,6 @@ func describePool(p schedule.Pool) PoolIn {
 	}
 	for _, c := range p.Classes {
 		out.Classes = append(out.Classes, classIn{Count: c.Count, NodeIn: NodeIn(c.Node)})
-	}
-	return out
-}
-
-// SignalIn is a forecast as its issuer sends it.
-type SignalIn struct {
-	IssuedAt time.Time `json:"issued_at"`
-	Unit     string    `json:"unit" doc:"g/kWh for carbon, CNY/kWh for price, 1 for pue"`
-	Points   []stepIn  `json:"points" maxItems:"35200"`
-}
-
-type stepIn struct {
-	Start time.Time `json:"start"`
-	End   time.Time `json:"end"`
-	Value float64   `json:"value"`
-	Low   *float64  `json:"p10,omitempty" doc:"the value when absent"`
-	High  *float64  `json:"p90,omitempty" doc:"the value when absent"`
-}
-
-func (in SignalIn) series(kind, zone string) (*signal.Series, error) {
-	s := &signal.Series{Kind: signal.Kind(kind), Zone: zone, Issued: in.IssuedAt}
-	if want, ok := signal.Units[s.Kind]; ok && in.Unit != want {
-		return nil, fault("body.unit", in.Unit, fmt.Sprintf("unit %q is not that of %s; convert the values to %s", in.Unit, kind, want))
-	}
-	for _, p := range in.Points {
-		step := signal.Step{Start: p.Start.UTC(), End: p.End.UTC(), Value: p.Value, Low: p.Value, High: p.Value}
-		if p.Low != nil {
-			step.Low = *p.Low
-		}
-		if p.High != nil {
-			step.High = *p.High
-		}
-		s.Steps = append(s.Steps, step)
-	}
-	return s, faulty(s.Check(""))
-}
-
-func describeSignal(s *signal.Series) SignalIn {
-	out := SignalIn{IssuedAt: s.Issued, Unit: signal.Units[s.Kind], Points: make([]stepIn, len(s.Steps))}
-	for i, p := range s.Steps {
-		out.Points[i] = stepIn{Start: p.Start, End: p.End, Value: p.Value}
-		if p.Low != p.Value || p.High != p.Value {
-			out.Points[i].Low, out.Points[i].High = &p.Low, &p.High
-		}
 	}
 	return out
 }

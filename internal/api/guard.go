@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -21,7 +22,7 @@ func (a *API) counted(next http.Handler) http.Handler {
 		if r.TLS != nil {
 			door = quota.HTTPS
 		}
-		left, over := a.Quotas.Call(c.Name, addressOf(r), door, a.Now())
+		left, over := a.call(r, c, door)
 		if over == nil && c.Refused != "" {
 			over = a.Quotas.Failed(addressOf(r), "", door, a.Now())
 		}
@@ -32,6 +33,15 @@ func (a *API) counted(next http.Handler) http.Handler {
 		left.Set(w.Header())
 		next.ServeHTTP(w, r)
 	}))
+}
+
+// call counts one against the quota that it is of.
+func (a *API) call(r *http.Request, c access.Caller, door quota.Door) (quota.Standing, *quota.Exceeded) {
+	path := r.URL.Path
+	if c.Role == access.Scheduler && r.Method == http.MethodPost && (strings.HasPrefix(path, "/api/v1/workloads") || strings.HasPrefix(path, "/api/v1/reservations")) {
+		return a.Quotas.Place(c.Name, door, a.Now())
+	}
+	return a.Quotas.Call(c.Name, addressOf(r), door, a.Now())
 }
 
 // identify finds the caller.

@@ -24,7 +24,7 @@ func (p Paging) after() (string, error) {
 	return string(key), nil
 }
 
-// before is after for lists that count down.
+// before is after for lists by number; 0 for the first page.
 func (p Paging) before() (int64, error) {
 	key, err := p.after()
 	if key == "" || err != nil {

@@ -42,6 +42,17 @@ func amount(at string, m map[string]int64) (v schedule.Vector, err error) {
 	return v, nil
 }
 
+func (in QueueIn) queue(id string) (q schedule.Queue, err error) {
+	q = schedule.Queue{ID: id, Tenants: in.Tenants, Weight: orElse(in.Weight, 1)}
+	if q.Nominal, err = amount("body.nominal", in.Nominal); err != nil {
+		return q, err
+	}
+	if q.Borrow, err = amount("body.borrow", in.Borrow); err != nil {
+		return q, err
+	}
+	return q, faulty(q.Check(""))
+}
+
 func showQueue(q schedule.Queue) queueOut {
 	return queueOut{q.ID, QueueIn{q.Tenants, q.Weight, showAmount(q.Nominal), showAmount(q.Borrow)}, q.Version}
 }
@@ -103,16 +114,11 @@ func (a *API) putQueue(ctx context.Context, in *queuePut) (*oneQueue, error) {
 	if err := may(ctx, access.WriteFacilities, ""); err != nil {
 		return nil, err
 	}
-	q := schedule.Queue{ID: in.ID, Tenants: in.Body.Tenants, Weight: orElse(in.Body.Weight, 1), Version: version}
-	if q.Nominal, err = amount("body.nominal", in.Body.Nominal); err != nil {
+	q, err := in.Body.queue(in.ID)
+	if err != nil {
 		return nil, err
 	}
-	if q.Borrow, err = amount("body.borrow", in.Body.Borrow); err != nil {
-		return nil, err
-	}
-	if err := faulty(q.Check("")); err != nil {
-		return nil, err
-	}
+	q.Version = version
 	var before any
 	if old, err := a.queue(ctx, in.ID); err == nil {
 		before = showQueue(old).QueueIn

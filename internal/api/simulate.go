@@ -7,6 +7,7 @@ import (
 	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/schedule"
 	"github.com/songhua-io/hub/internal/schedule/loop"
+	"github.com/songhua-io/hub/internal/schedule/signal"
 )
 
 // ScenarioIn is what would be otherwise.
@@ -15,14 +16,14 @@ type ScenarioIn struct {
 	Pools      map[string]PoolIn     `json:"pools,omitempty" doc:"added or replaced, by id" maxProperties:"1000"`
 	Remove     []string              `json:"remove_pools,omitempty" maxItems:"1000"`
 	States     map[string]string     `json:"states,omitempty" doc:"of facilities: ready, cordoned, draining or lost" maxProperties:"1000"`
-	Signals    []zoneSignal          `json:"signals,omitempty" doc:"other curves of carbon, price or PUE" maxItems:"100"`
+	Signals    []zoneSignal          `json:"signals,omitempty" doc:"other curves of carbon, price, PUE or free capacity" maxItems:"100"`
 	Workloads  []WorkloadIn          `json:"workloads,omitempty" doc:"besides those that wait, before and after" maxItems:"1000"`
 }
 
 type zoneSignal struct {
-	Kind string `json:"kind" doc:"carbon, price or pue"`
+	Kind string `json:"kind" doc:"carbon, price, pue or free"`
 	Zone string `json:"zone"`
-	SignalIn
+	signal.Forecast
 }
 
 type outlookOut struct {
@@ -105,9 +106,9 @@ func (in ScenarioIn) scenario(regionOf func(facility string) string) (x loop.Sce
 		}
 	}
 	for i, s := range in.Signals {
-		one, err := s.series(s.Kind, s.Zone)
-		if err != nil {
-			return x, below(fmt.Sprintf("signals[%d].", i), err)
+		one, faults := s.Series(signal.Kind(s.Kind), s.Zone)
+		if len(faults) > 0 {
+			return x, below(fmt.Sprintf("signals[%d].", i), faulty(faults))
 		}
 		x.Signals = append(x.Signals, one)
 	}

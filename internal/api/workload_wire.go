@@ -40,6 +40,7 @@ type taskIn struct {
 	Accelerators *acceleratorsIn `json:"accelerators,omitempty"`
 	Duration     string          `json:"duration" doc:"how long a member runs, in half of all cases: 90s, 1h30m"`
 	DurationP95  string          `json:"duration_p95,omitempty" doc:"in 19 of 20 cases; duration when absent"`
+	Limit        string          `json:"limit,omitempty" doc:"a member that runs longer is ended by its engine; no limit when absent"`
 
 	Interruptible bool   `json:"interruptible,omitempty"`
 	Checkpoint    string `json:"checkpoint,omitempty" doc:"most work that is lost when it is interrupted"`
@@ -214,6 +215,9 @@ func (t taskIn) task(at string) (schedule.Task, error) {
 	if task.P95, err = length(at+"duration_p95", t.DurationP95, task.P50); err != nil {
 		return task, err
 	}
+	if task.Limit, err = length(at+"limit", t.Limit, 0); err != nil {
+		return task, err
+	}
 	task.Checkpoint, err = length(at+"checkpoint", t.Checkpoint, 0)
 	return task, err
 }
@@ -256,6 +260,9 @@ func describeTask(t *schedule.Task) taskIn {
 		Name: t.Name, Count: t.Max, MinCount: t.Min, CPUMilli: t.Use[schedule.CPUMilli], MemoryMiB: t.Use[schedule.MemoryMiB],
 		DiskGiB: t.Use[schedule.DiskGiB], PowerW: t.Use[schedule.PowerW], Duration: t.P50.String(), DurationP95: t.P95.String(), Interruptible: t.Interruptible,
 	}
+	if t.Limit > 0 {
+		out.Limit = t.Limit.String()
+	}
 	if t.Checkpoint > 0 {
 		out.Checkpoint = t.Checkpoint.String()
 	}
@@ -269,6 +276,7 @@ type decisionOut struct {
 	At          time.Time       `json:"at"`
 	Assignments []assignmentOut `json:"assignments,omitempty"`
 	Until       *time.Time      `json:"until,omitempty" doc:"when a deferred workload is to start"`
+	Planned     []assignmentOut `json:"planned,omitempty" doc:"where it is to run then, as seen now, by segment; or after the pause of one that runs. Nothing is held"`
 	Reasons     []reasonOut     `json:"reasons,omitempty"`
 	EnergyKWh   float64         `json:"energy_kwh" doc:"at the meter, PUE included"`
 	CarbonKg    float64         `json:"carbon_kg"`
@@ -277,8 +285,18 @@ type decisionOut struct {
 	Wait        string          `json:"expected_wait,omitempty"`
 	Scores      []scoreOut      `json:"scores,omitempty"`
 	RunnersUp   []runnerUpOut   `json:"runners_up,omitempty"`
+	Preempts    []victimOut     `json:"preempts,omitempty" doc:"work that gave way to it"`
 	Refused     []refusalOut    `json:"refused,omitempty"`
 	DataAge     string          `json:"data_age,omitempty" doc:"of the oldest live value that it relied on"`
+	Bound       float64         `json:"bound,omitempty" doc:"yuan, by their objectives: no placement of those that were decided together costs less"`
+	Gap         float64         `json:"gap,omitempty" doc:"share that all of them together cost more than the bound"`
+}
+
+type victimOut struct {
+	Workload string  `json:"workload"`
+	Priority int     `json:"priority"`
+	Lost     string  `json:"lost" doc:"the most that a member has to do again"`
+	Cost     float64 `json:"cost" doc:"yuan: the resource hours that are lost, weighed by the priority"`
 }
 
 type assignmentOut struct {
@@ -362,8 +380,9 @@ func showAssignments(parts []schedule.Assignment) []assignmentOut {
 
 func showDecision(d *schedule.Decision) *decisionOut {
 	out := &decisionOut{
-		At: d.At, Assignments: showAssignments(d.Assignments), Until: moment(d.Until), Reasons: showReasons(d.Reasons),
+		At: d.At, Assignments: showAssignments(d.Assignments), Until: moment(d.Until), Planned: showAssignments(d.Planned), Reasons: showReasons(d.Reasons),
 		EnergyKWh: d.EnergyKWh, CarbonKg: d.CarbonKg, Cost: d.Cost, TransferGiB: d.TransferGiB,
+		Bound: d.Bound, Gap: d.Gap,
 	}
 	if d.ExpectedWait > 0 {
 		out.Wait = d.ExpectedWait.String()
@@ -376,6 +395,9 @@ func showDecision(d *schedule.Decision) *decisionOut {
 	}
 	for _, r := range d.RunnersUp {
 		out.RunnersUp = append(out.RunnersUp, runnerUpOut{r.Facility, r.Pool, r.Cost, scoreOut(r.Worse)})
+	}
+	for _, v := range d.Preempts {
+		out.Preempts = append(out.Preempts, victimOut{v.Workload, v.Priority, v.Lost.String(), v.Cost})
 	}
 	for _, r := range d.Refused {
 		o := refusalOut{Facility: r.Facility, Pool: r.Pool, Reason: showReason(r.Reason)}
@@ -397,6 +419,7 @@ type leaseOut struct {
 	Parts     []assignmentOut `json:"parts,omitempty"`
 	Created   time.Time       `json:"created"`
 	ExpiresAt *time.Time      `json:"expires_at" doc:"null: when it is released"`
+	Output    string          `json:"output,omitempty" doc:"where its members write at the facility; * counts them from 0"`
 }
 
 func showLease(l *schedule.Lease) leaseOut {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -38,6 +39,8 @@ type queueTurn struct {
 	Rank int        `json:"rank" doc:"how many are ahead"`
 	P50  *time.Time `json:"start_p50,omitempty" doc:"when it is expected to begin, by how many began in the last hour"`
 	P90  *time.Time `json:"start_p90,omitempty"`
+	// Never comes without an expected start.
+	Never bool `json:"never_fits,omitempty" doc:"no pool could take it even if nothing else ran, as declared"`
 }
 
 // oneWorkload has 201 for what is promised and 202 for what waits.
@@ -52,7 +55,7 @@ func (a *API) turn(id string) *queueTurn {
 	if !waits {
 		return nil
 	}
-	return &queueTurn{t.Rank, moment(t.P50), moment(t.P90)}
+	return &queueTurn{t.Rank, moment(t.P50), moment(t.P90), t.Never}
 }
 
 // showWorkload shows a record; d is its decision, or a newer one.
@@ -66,6 +69,7 @@ func (a *API) showWorkload(ctx context.Context, r *ledger.Record, d *schedule.De
 	for i := range r.Leases {
 		l := showLease(&r.Leases[i])
 		l.Parts = nil // they are the decision's
+		l.Output = a.Scheduler.Output(&r.Leases[i])
 		if r.Leases[i].State.Live() || r.State.Ended() {
 			parts = append(parts, r.Leases[i].Parts...)
 		}
@@ -320,6 +324,34 @@ func (a *API) explainWorkload(ctx context.Context, in *WorkloadID) (*oneWorkload
 		return nil, err
 	}
 	return &oneWorkload{http.StatusOK, etag(r.Version), a.showWorkload(ctx, &r, &d)}, nil
+}
+
+type workloadEvents struct {
+	WorkloadID
+	Paging
+	Since int64 `query:"since" minimum:"0" doc:"only those after this sequence number"`
+}
+
+func (a *API) listWorkloadEvents(ctx context.Context, in *workloadEvents) (*pageOut[eventOut], error) {
+	if _, err := a.workload(ctx, in.ID); err != nil {
+		return nil, err
+	}
+	after, err := in.before()
+	if err != nil {
+		return nil, err
+	}
+	all, more, err := a.Scheduler.EventsOf(ctx, in.ID, max(in.Since, after), in.Limit)
+	if err != nil {
+		return nil, err
+	}
+	out := newPage[eventOut](len(all))
+	for i := range all {
+		out.Body.Items = append(out.Body.Items, showEvent(&all[i]))
+	}
+	if more && len(all) > 0 {
+		out.Body.Next = cursor(strconv.FormatInt(all[len(all)-1].Seq, 10))
+	}
+	return out, nil
 }
 
 func (a *API) cancelWorkload(ctx context.Context, in *WorkloadID) (*nothing, error) {

@@ -25,10 +25,11 @@ import (
 	"github.com/songhua-io/hub/internal/query"
 	"github.com/songhua-io/hub/internal/quota"
 	"github.com/songhua-io/hub/internal/schedule/loop"
+	"github.com/songhua-io/hub/internal/schedule/signal/source"
 	"github.com/songhua-io/hub/internal/store/local"
 )
 
-//go:generate go run ./gen -root ../.. -o docs.go -package config -func docs internal/config internal/access internal/audit internal/login internal/authority internal/quota internal/ingest internal/ingest/mqtt internal/ingest/coap internal/ingest/http internal/ingest/desk internal/command internal/schedule/loop internal/schedule/ledger internal/query internal/store/local
+//go:generate go run ./gen -root ../.. -o docs.go -package config -func docs internal/config internal/access internal/audit internal/login internal/authority internal/quota internal/ingest internal/ingest/mqtt internal/ingest/coap internal/ingest/http internal/ingest/desk internal/command internal/schedule/loop internal/schedule/ledger internal/schedule/signal/source internal/query internal/store/local
 
 // Config is everything that can be set of a hub.
 type Config struct {
@@ -66,6 +67,9 @@ type Config struct {
 	Commands command.Config `yaml:"commands"`
 	// Schedule is how compute is promised over facilities.
 	Schedule loop.Config `yaml:"schedule"`
+	// Signals are forecasts of carbon, price, PUE and free capacity that the hub
+	// fetches by itself, besides those that are sent to its API.
+	Signals []source.Config `yaml:"signals"`
 	// Models are what kinds of devices measure and can be asked for.
 	Models Models `yaml:"models"`
 	// Store is the embedded time-series store, in the folder series of the data directory.
@@ -198,7 +202,15 @@ func (c Config) Check(path string) []strict.Error {
 	if c.Data == "" {
 		return []strict.Error{strict.Fault(path, "data", "is empty; name a directory that the hub may write to")}
 	}
-	return nil
+	var errs []strict.Error
+	seen := map[string]bool{}
+	for i, s := range c.Signals {
+		if seen[s.Kind+" "+s.Zone] {
+			errs = append(errs, strict.Fault(path, fmt.Sprintf("signals[%d]", i), "%s of %q comes from somewhere else already", s.Kind, s.Zone))
+		}
+		seen[s.Kind+" "+s.Zone] = true
+	}
+	return errs
 }
 
 // Check implements strict.Checker.

@@ -97,6 +97,8 @@ func typeSchema(t reflect.Type) schema {
 		return schema{"type": "array", "items": typeSchema(t.Elem())}
 	case reflect.Float64:
 		return schema{"type": "number"}
+	case reflect.Bool:
+		return schema{"type": "boolean"}
 	}
 	return schema{"type": "integer"}
 }

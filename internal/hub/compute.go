@@ -226,8 +226,26 @@ func (h *hub) workload(ctx context.Context, region, id string) (web.Workload, er
 		}
 		out.Scores = append(out.Scores, one)
 	}
+	if out.Events, err = h.story(ctx, id); err != nil {
+		return web.Workload{}, err
+	}
 	if turn, waits := h.scheduler.Turn(id); waits {
 		out.Waits, out.Rank, out.Start = true, turn.Rank, turn.P50
 	}
 	return out, nil
+}
+
+// shownStory is how many of its newest events the page of a workload shows.
+const shownStory = 100
+
+func (h *hub) story(ctx context.Context, id string) (all []schedule.Event, err error) {
+	for since, more := int64(0), true; more; since = all[len(all)-1].Seq {
+		var some []schedule.Event
+		if some, more, err = h.scheduler.EventsOf(ctx, id, since, 1000); err != nil || len(some) == 0 {
+			return all, err
+		}
+		all = append(all, some...)
+		all = all[max(0, len(all)-shownStory):]
+	}
+	return all, nil
 }

@@ -50,6 +50,7 @@ import (
 	"github.com/songhua-io/hub/internal/records"
 	"github.com/songhua-io/hub/internal/registry"
 	"github.com/songhua-io/hub/internal/schedule/facility/agent"
+	"github.com/songhua-io/hub/internal/schedule/live"
 	"github.com/songhua-io/hub/internal/schedule/loop"
 	"github.com/songhua-io/hub/internal/store/local"
 	"github.com/songhua-io/hub/internal/store/volume"
@@ -126,6 +127,7 @@ type hub struct {
 	authority *authority.Authority
 	enrolment *enrolment.Registrar
 	scheduler *loop.Scheduler
+	live      *live.Feed
 
 	at Addresses
 }

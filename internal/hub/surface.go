@@ -38,6 +38,8 @@ func (h *hub) surface() (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	h.runLive(questions)
+	h.runSources(questions)
 	pages, err := web.New(web.Deps{Desk: h.login, Sessions: h.sessions, Changes: h.changes, Compute: h.compute, Workload: h.workload, Version: h.options.Version, Log: h.log})
 	if err != nil {
 		return nil, err
@@ -46,7 +48,7 @@ func (h *hub) surface() (http.Handler, error) {
 	h.stack.start("rates", rates.run)
 	beside := []api.Beside{
 		{Pattern: "/prometheus/", ZH: "Prometheus 查询接口；Grafana 的数据源指向 /prometheus", EN: "Prometheus' HTTP API; Grafana's data source points at /prometheus",
-			Action: access.ReadTelemetry, Handler: http.StripPrefix("/prometheus", questions)},
+			Action: access.ReadTelemetry, Handler: http.StripPrefix("/prometheus", questions.Handler())},
 		{Pattern: "GET /mqtt", ZH: "经 WebSocket 的 MQTT", EN: "MQTT over WebSocket", Own: true, Handler: h.mqtt.Handler()},
 		h.metricsRoute(),
 		{Pattern: "GET /{$}", ZH: "控制台页面", EN: "The console", Handler: pages},
@@ -65,7 +67,7 @@ func (h *hub) surface() (http.Handler, error) {
 		beside = append(beside, api.Beside{Pattern: r.Pattern, ZH: r.ZH, EN: r.EN, Own: true, Handler: r.Handler})
 	}
 	return api.New(api.Deps{
-		Quotas: h.quotas, Registry: h.registry, Authority: h.authority, Enrolment: h.enrolment, Doors: h.doors, Presence: h.presence, Commands: h.commands, Twins: h.twins, Tokens: h.tokens, Sessions: h.sessions, Audit: h.audit, Models: h.models, Scheduler: h.scheduler, Desk: h.rejects(),
+		Quotas: h.quotas, Registry: h.registry, Authority: h.authority, Enrolment: h.enrolment, Doors: h.doors, Presence: h.presence, Commands: h.commands, Twins: h.twins, Tokens: h.tokens, Sessions: h.sessions, Audit: h.audit, Models: h.models, Scheduler: h.scheduler, Expression: questions.Instant, Desk: h.rejects(),
 		Answers: records.Answers{DB: h.records, Now: h.clock}, Sealer: h.sealer, Rates: rates.now, Ready: h.ready,
 		Version: h.options.Version, Log: h.log, Now: h.clock, Metrics: h.metrics, Beside: beside,
 	})
@@ -85,9 +87,9 @@ func (h *hub) metricsRoute() api.Beside {
 }
 
 // questions is the Prometheus API over the store.
-func (h *hub) questions() (http.Handler, error) {
+func (h *hub) questions() (*query.API, error) {
 	secret := &grades{registry: h.registry}
-	q, err := query.New(h.cfg.Query, query.Source{
+	return query.New(h.cfg.Query, query.Source{
 		Store: h.allSeries(),
 		Visible: func(r *http.Request) (query.Scope, bool) {
 			c := access.CallerOf(r.Context())
@@ -106,10 +108,6 @@ func (h *hub) questions() (http.Handler, error) {
 		Retention: h.cfg.Store.Retention.String(),
 		Clock:     h.clock,
 	}, h.log, h.metrics)
-	if err != nil {
-		return nil, err
-	}
-	return q.Handler(), nil
 }
 
 // settings is the configuration in force, without secrets.

@@ -35,6 +35,8 @@ type DeviceConfig struct {
 type TokenConfig struct {
 	// CallsPerSecond is how often a token may call the API, queries and pages included; on average over two seconds.
 	CallsPerSecond int `yaml:"calls_per_second"`
+	// PlacementCallsPerSecond is how often a token of role scheduler may submit workloads, report their progress, and ask for, renew, commit or release reservations, besides its other calls; on average over two seconds.
+	PlacementCallsPerSecond int `yaml:"placement_calls_per_second"`
 	// MessagesPerSecond is how many messages a token of role gateway may send, besides what their devices may; 0 is no bound.
 	MessagesPerSecond int `yaml:"messages_per_second"`
 	// BytesPerSecond is how many bytes these may have; 0 is no bound.
@@ -61,7 +63,7 @@ type AddressConfig struct {
 func DefaultConfig() Config {
 	return Config{
 		Device:  DeviceConfig{Connections: 64, MessagesPerSecond: 50_000, BytesPerSecond: 16 << 20, SamplesPerSecond: 100_000, Series: 2_000},
-		Token:   TokenConfig{CallsPerSecond: 1_000, MessagesPerSecond: 200_000, BytesPerSecond: 64 << 20},
+		Token:   TokenConfig{CallsPerSecond: 1_000, PlacementCallsPerSecond: 20_000, MessagesPerSecond: 200_000, BytesPerSecond: 64 << 20},
 		Address: AddressConfig{Connections: 10_000, ConnectionsPerSecond: 1_000, FailuresPerMinute: 100, CallsPerSecond: 500},
 	}
 }
@@ -84,6 +86,7 @@ func (d DeviceConfig) Check(path string) []strict.Error {
 func (t TokenConfig) Check(path string) []strict.Error {
 	return slices.Concat(
 		strict.Between(path, "calls_per_second", t.CallsPerSecond, 1, most),
+		strict.Between(path, "placement_calls_per_second", t.PlacementCallsPerSecond, 1, most),
 		strict.Between(path, "messages_per_second", t.MessagesPerSecond, 0, most),
 		strict.Between(path, "bytes_per_second", t.BytesPerSecond, 0, most),
 	)

@@ -53,10 +53,10 @@ type Quotas struct {
 	seed  maphash.Seed
 
 	device struct{ connections, messages, bytes, samples, series Policy }
-	token  struct{ calls, messages, bytes Policy }
+	token  struct{ calls, placements, messages, bytes Policy }
 	addr   struct{ connections, arrivals, failures, calls, messages, bytes Policy }
 
-	tokens    struct{ calls, messages, bytes *Sketch }
+	tokens    struct{ calls, placements, messages, bytes *Sketch }
 	addresses struct{ arrivals, failures, suspects, pairs, calls, messages, bytes *Sketch }
 	tell      *Limiter
 	nobody    Sender
@@ -79,6 +79,7 @@ func New(cfg Config, start time.Time, reg prometheus.Registerer) *Quotas {
 	q.device.samples = Policy{Of: Device, What: "samples", Key: "samples_per_second", Rate: second(d.SamplesPerSecond)}
 	q.device.series = Policy{Of: Device, What: "series", Key: "series", Rate: Rate{N: d.Series}}
 	q.token.calls = Policy{Of: Token, What: "calls", Key: "calls_per_second", Rate: second(t.CallsPerSecond)}
+	q.token.placements = Policy{Of: Token, What: "placements", Key: "placement_calls_per_second", Rate: second(t.PlacementCallsPerSecond)}
 	q.token.messages = Policy{Of: Token, What: "messages", Key: "messages_per_second", Rate: second(t.MessagesPerSecond)}
 	q.token.bytes = Policy{Of: Token, What: "bytes", Key: "bytes_per_second", Rate: second(t.BytesPerSecond)}
 	q.addr.connections = Policy{Of: Address, What: "connections", Key: "connections", Rate: Rate{N: a.Connections}}
@@ -89,6 +90,7 @@ func New(cfg Config, start time.Time, reg prometheus.Registerer) *Quotas {
 	q.addr.bytes = Policy{Of: Address, What: "bytes", Key: "bytes_per_second", Rate: second(a.BytesPerSecond)}
 	q.tokens.calls, q.tokens.messages, q.tokens.bytes = NewSketch(q.token.calls.Rate, start), NewSketch(q.token.messages.Rate, start), NewSketch(q.token.bytes.Rate, start)
 	q.addresses.arrivals, q.addresses.failures, q.addresses.pairs = NewSketch(q.addr.arrivals.Rate, start), NewSketch(q.addr.failures.Rate, start), NewSketch(pairFailures, start)
+	q.tokens.placements = NewSketch(q.token.placements.Rate, start)
 	q.addresses.suspects = NewSketch(suspects, start)
 	q.addresses.calls, q.addresses.messages, q.addresses.bytes = NewSketch(q.addr.calls.Rate, start), NewSketch(q.addr.messages.Rate, start), NewSketch(q.addr.bytes.Rate, start)
 	for _, p := range q.policies() {
@@ -102,7 +104,7 @@ func New(cfg Config, start time.Time, reg prometheus.Registerer) *Quotas {
 func (q *Quotas) policies() []*Policy {
 	return []*Policy{
 		&q.device.connections, &q.device.messages, &q.device.bytes, &q.device.samples, &q.device.series,
-		&q.token.calls, &q.token.messages, &q.token.bytes,
+		&q.token.calls, &q.token.placements, &q.token.messages, &q.token.bytes,
 		&q.addr.connections, &q.addr.arrivals, &q.addr.failures, &q.addr.calls, &q.addr.messages, &q.addr.bytes,
 	}
 }
@@ -142,6 +144,14 @@ func (q *Quotas) Call(token string, from netip.Addr, door Door, now time.Time) (
 	}
 	over := policy.refuse(door, name, sketch.Take(key, now))
 	return sketch.standing(policy, key, now), over
+}
+
+// Place counts a call by which a token of role scheduler places work, which no
+// other call of it is counted with.
+func (q *Quotas) Place(token string, door Door, now time.Time) (Standing, *Exceeded) {
+	key := q.name(token)
+	over := q.token.placements.refuse(door, token, q.tokens.placements.Take(key, now))
+	return q.tokens.placements.standing(&q.token.placements, key, now), over
 }
 
 // Series is how many series a device may have.

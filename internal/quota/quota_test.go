@@ -268,6 +268,24 @@ func TestCallsAndTheirHeaderFields(t *testing.T) {
 	}
 }
 
+func TestPlacementsAndOtherCallsOfASchedulerAreTwoQuotas(t *testing.T) {
+	q := with(func(c *Config) { c.Token.CallsPerSecond, c.Token.PlacementCallsPerSecond = 1, 2 })
+	for n := range 5 {
+		left, over := q.Place("s1", HTTP, noon)
+		if policy, _ := left.Fields(); (over != nil) != (n == 4) || policy != `"token-placements";q=4;w=2` {
+			t.Errorf("placement %d: %v, %s", n, over, policy)
+		}
+	}
+	for n := range 3 {
+		if _, over := q.Call("s1", address(1), HTTP, noon); (over != nil) != (n == 2) {
+			t.Errorf("call %d: %v", n, over)
+		}
+	}
+	if _, over := q.Place("s2", HTTP, noon); over != nil {
+		t.Errorf("another is held back: %v", over)
+	}
+}
+
 func TestWhatIsNearestToItsEndIsTold(t *testing.T) {
 	q := with(func(c *Config) { c.Device = DeviceConfig{1, 100, 1000, 100, 1} })
 	var m Meter

@@ -22,14 +22,17 @@ type Decision struct {
 	// Scores of the chosen placement, by scorer; their costs add up.
 	Scores    []Score
 	RunnersUp []RunnerUp // the best first, at most MaxRunnersUp
+	// Preempts is work that gave way to it.
+	Preempts []Victim
 	// Refused says of pools that were no candidate what stood in the way. An
 	// explanation names every pool; a decision on the way keeps none.
 	Refused []Refusal
 	// DataAge is the age of the oldest live value that the decision relied on;
 	// 0 when it relied on none.
 	DataAge time.Duration
-	// Bound and Gap are set where the optimiser ran: no placement costs less
-	// than Bound, and this one costs at most Gap (a share) more.
+	// Bound and Gap are set where the optimiser ran, and are those of all that were
+	// decided together: no placement of them costs less than Bound, in yuan and by
+	// their objectives, and this one costs a share of Gap more.
 	Bound, Gap float64
 }
 
@@ -70,6 +73,19 @@ type RunnerUp struct {
 	// Worse is the scorer that costs most more than at the chosen placement;
 	// without a name where none does.
 	Worse Score
+}
+
+// Victim is work that gives way, as a whole.
+type Victim struct {
+	Workload string
+	Tenant   string
+	Priority int
+	// Lost is the most that a member has to do again: since it began, or since its
+	// last checkpoint.
+	Lost time.Duration
+	// Cost is what is lost of all members, in yuan: their resource hours, and a
+	// minute of each to begin again, by 1 + priority/100.
+	Cost float64
 }
 
 // Refusal says why a pool was no candidate: the first filter that failed, and

@@ -31,6 +31,7 @@ type Facility struct {
 	State      FacilityState
 	// PowerCapW is how much its pools may draw together; 0 means no cap.
 	PowerCapW int64
+	Live      FacilityLive
 	Version   int64
 }
 
@@ -126,6 +127,7 @@ type Pool struct {
 	// Rate is money per hour, besides electricity, that the use of the pool
 	// costs.
 	Rate    Rate
+	Live    PoolLive
 	Version int64
 }
 
@@ -220,7 +222,7 @@ func (f Facility) Check(path string) []strict.Error {
 	if f.PowerCapW < 0 {
 		fault("power_cap_w", "%d is negative", f.PowerCapW)
 	}
-	return append(errs, f.PUE.check(path)...)
+	return append(append(errs, f.PUE.check(path)...), checkExpressions(path, f.Live.Expressions())...)
 }
 
 func (p PUE) check(path string) []strict.Error {
@@ -279,7 +281,7 @@ func (p Pool) Check(path string) []strict.Error {
 	if !(p.Rate.CPU >= 0 && p.Rate.Accelerator >= 0) {
 		fault("rate", "a value is negative")
 	}
-	return errs
+	return append(errs, checkExpressions(path, p.Live.Expressions())...)
 }
 
 func (n Node) check(path, at string, accelerated bool) []strict.Error {

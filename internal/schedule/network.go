@@ -12,8 +12,12 @@ type Network struct {
 	// Links are what was measured or agreed. They hold both ways.
 	Links []Link
 	// Tiers count where no link says; the zero value knows nothing.
-	Tiers Tiers
+	Tiers   Tiers
+	Version int64
 }
+
+// MaxLinks is how many links a network may have.
+const MaxLinks = 20_000
 
 // Link is the way between two ends, each a facility or a division code
 // (GB/T 2260); a code such as 220000 counts for all that lies within.
@@ -46,8 +50,16 @@ var DefaultTiers = Tiers{
 // Check implements strict.Checker.
 func (n Network) Check(path string) []strict.Error {
 	var errs []strict.Error
+	if len(n.Links) > MaxLinks {
+		errs = append(errs, strict.Fault(path, "links", "%d are more than %d; links between division codes count for all that lies within", len(n.Links), MaxLinks))
+	}
+	seen := map[[2]string]bool{}
 	for i, l := range n.Links {
 		at := element("links", i)
+		if seen[[2]string{l.From, l.To}] {
+			errs = append(errs, strict.Fault(path, at, "from %q to %q is there twice; links hold both ways", l.From, l.To))
+		}
+		seen[[2]string{l.From, l.To}], seen[[2]string{l.To, l.From}] = true, true
 		if l.From == "" || l.To == "" {
 			errs = append(errs, strict.Fault(path, at, "names no two ends: say from and to, each a facility or a division code"))
 		}

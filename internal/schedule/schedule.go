@@ -57,6 +57,14 @@ func (v Vector) Times(n int64) Vector {
 	return v
 }
 
+// Max returns the larger of both in every dimension.
+func (v Vector) Max(w Vector) Vector {
+	for i := range v {
+		v[i] = max(v[i], w[i])
+	}
+	return v
+}
+
 // Within reports whether v is at most w in every dimension.
 func (v Vector) Within(w Vector) bool {
 	for i := range v {

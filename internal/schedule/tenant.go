@@ -1,6 +1,10 @@
 package schedule
 
-import "github.com/songhua-io/hub/internal/config/strict"
+import (
+	"time"
+
+	"github.com/songhua-io/hub/internal/config/strict"
+)
 
 // Tenant is who workloads belong to, and what it may spend.
 type Tenant struct {
@@ -25,6 +29,29 @@ type Queue struct {
 	Borrow  Vector
 	Version int64
 }
+
+// Spent is what the work of a tenant costs in a calendar month: that which has
+// begun, or is promised.
+type Spent struct {
+	Tenant   string
+	Month    string  // such as 2026-11
+	Money    float64 // yuan
+	CarbonKg float64
+}
+
+// In returns what was spent in a month: nothing when it is another one.
+func (s Spent) In(month string) Spent {
+	if s.Month != month {
+		return Spent{Tenant: s.Tenant, Month: month}
+	}
+	return s
+}
+
+// beijing is the time by which months begin.
+var beijing = time.FixedZone("UTC+8", 8*60*60)
+
+// MonthOf is the calendar month of a time, in Beijing.
+func MonthOf(t time.Time) string { return t.In(beijing).Format("2006-01") }
 
 // Check implements strict.Checker.
 func (t Tenant) Check(path string) []strict.Error {

@@ -52,6 +52,9 @@ type Task struct {
 	// P50 and P95 of how long a member runs. P95 counts for what is planned
 	// after it, P50 for energy.
 	P50, P95 time.Duration
+	// Limit is how long a member may run before its engine ends it; zero: as long
+	// as it likes.
+	Limit time.Duration
 	// Interruptible members may stop and go on later, and lose at most
 	// Checkpoint of work.
 	Interruptible bool
@@ -79,6 +82,17 @@ func (t *Task) Need() Vector {
 		v[AcceleratorMilli] = int64(t.Accelerators.Count) * t.Accelerators.Milli
 	}
 	return v
+}
+
+// SpeedOn is how fast it runs with devices of a kind.
+func (t *Task) SpeedOn(a *Accelerator) float64 {
+	if t.Accelerators == nil || a == nil {
+		return 1
+	}
+	if s := t.Accelerators.Speed[a.Model]; s > 0 {
+		return s
+	}
+	return 1
 }
 
 // Gang says which members of a workload must start together.
@@ -212,6 +226,9 @@ var steps = map[State][]State{
 // MayBecome reports whether next may follow s.
 func (s State) MayBecome(next State) bool { return slices.Contains(steps[s], next) }
 
+// MaxPriority is the highest that a workload may have.
+const MaxPriority = 1000
+
 // MaxMembers is how many members one workload may have.
 const MaxMembers = 100_000
 
@@ -224,6 +241,26 @@ func (w *Workload) Members() int {
 	return n
 }
 
+// Splits reports whether a workload may run in segments with pauses between: all
+// of it is one member that may be interrupted. Members of a larger one would have
+// run for different times when they pause.
+func (w *Workload) Splits() bool {
+	return len(w.Tasks) == 1 && w.Tasks[0].Max == 1 && w.Tasks[0].Interruptible
+}
+
+// Left is the workload without what of it is done already. Work that takes longer
+// than its P95 has a twentieth of it left, as far as anybody knows.
+func (w *Workload) Left(worked time.Duration) *Workload {
+	if worked == 0 || !w.Splits() {
+		return w
+	}
+	rest, t := *w, w.Tasks[0]
+	t.P95 = max(t.P95-worked, t.P95/20)
+	t.P50 = min(max(t.P50-worked, t.P95/2), t.P95)
+	rest.Tasks = []Task{t}
+	return &rest
+}
+
 // Check implements strict.Checker.
 func (w Workload) Check(path string) []strict.Error {
 	errs := CheckID(path, "tenant", w.Tenant)
@@ -231,8 +268,8 @@ func (w Workload) Check(path string) []strict.Error {
 	if w.Name == "" || len(w.Name) > 253 {
 		fault("name", "has %d bytes, not 1 to 253", len(w.Name))
 	}
-	if w.Priority < 0 || w.Priority > 1000 {
-		fault("priority", "%d is not between 0 and 1000", w.Priority)
+	if w.Priority < 0 || w.Priority > MaxPriority {
+		fault("priority", "%d is not between 0 and %d", w.Priority, MaxPriority)
 	}
 	if !slices.Contains([]Gang{GangNone, GangAll, GangMinimum}, w.Gang) {
 		fault("gang", "%q is not one of none, all, minimum", w.Gang)
@@ -301,6 +338,9 @@ func (t *Task) check(path, at string) []strict.Error {
 	}
 	if t.P50 <= 0 || t.P95 < t.P50 || t.P95 > 366*24*time.Hour {
 		fault("duration", "p50 %v and p95 %v must be above 0, rise, and be at most 8784h", t.P50, t.P95)
+	}
+	if t.Limit < 0 || t.Limit > 366*24*time.Hour {
+		fault("limit", "%v is not between 0 (none) and 8784h", t.Limit)
 	}
 	if t.Checkpoint < 0 {
 		fault("checkpoint", "%v is negative", t.Checkpoint)

@@ -91,6 +91,7 @@ type Workload struct {
 	Waits    bool // for capacity
 	Rank     int
 	Start    time.Time
+	Events   []schedule.Event // of it and of its leases, the oldest first
 }
 
 // Score is one of a decision, and what its scorer measures.

@@ -70,7 +70,9 @@ func workload(_ context.Context, region, id string) (Workload, error) {
 	case region != "":
 		return Workload{}, ErrNoWorkload
 	case id == "w-1":
-		return Workload{Workload: w, State: schedule.Running, Since: noon, Bars: []Bar{{Pool: "cc-a100", Members: 2, Start: noon, End: noon.Add(time.Hour)}},
+		why := schedule.Because(schedule.EngineRefused, "no such partition")
+		return Workload{Workload: w, State: schedule.Running, Since: noon, Events: []schedule.Event{
+			{Seq: 4, At: noon, Kind: schedule.OfLease, Object: "l-9", From: "held", To: "committed"}, {Seq: 5, At: noon, Kind: schedule.OfWorkload, Object: "w-1", From: "bound", To: "queued", Reason: &why}}, Bars: []Bar{{Pool: "cc-a100", Members: 2, Start: noon, End: noon.Add(time.Hour)}},
 			Scores: []Score{{schedule.Score{Scorer: "carbon", Value: 0.125, Unit: "kg", Cost: 0.1}, schedule.Text{ZH: "二氧化碳", EN: "CO2 of the power"}}},
 			Decision: schedule.Decision{Reasons: []schedule.Reason{schedule.Because(schedule.Chosen, "1.50")}, Cost: 1.5,
 				RunnersUp: []schedule.RunnerUp{{Facility: "bc", Pool: "bc-ascend", Cost: 2.03, Worse: schedule.Score{Scorer: "price", Value: 1.83, Unit: "CNY", Cost: 1.83}}}}}, nil
@@ -108,7 +110,9 @@ func TestComputeIsReadWithoutAScript(t *testing.T) {
 func TestTheExplanationOfAWorkload(t *testing.T) {
 	h := newPages(t)
 	for path, wants := range map[string][]string{
-		"/compute/workloads/w-1?lang=en": {"Why here", "it costs least in all: 1.50 yuan", "Carbon<small>CO2 of the power", "0.12 <small>kg", "bc-ascend", "Price 1.83 yuan", "greenest"},
+		"/compute/workloads/w-1?lang=en": {"Why here", "it costs least in all: 1.50 yuan", "Carbon<small>CO2 of the power", "0.12 <small>kg", "bc-ascend", "Price 1.83 yuan", "greenest",
+			"What happened", "lease <code>l-9</code></span> <span class=\"s-committed\">committed", "queued</span><small>the engine refused: no such partition"},
+		"/compute/workloads/w-1?lang=zh": {"经过", "租约 <code>l-9</code></span> <span class=\"s-committed\">已交付", "引擎拒绝"},
 		"/compute/workloads/w-3?lang=en": {"Why it waits", "it has no accelerator", "its accelerator is 910B, and A100 will do", "then it fits in bc-ascend", "Ahead: 3"},
 		"/compute/workloads/w-3?lang=zh": {"没有加速卡", "最小的有效改动"},
 		"/compute/workloads/w-7?lang=en": {"There is no workload of this name"},

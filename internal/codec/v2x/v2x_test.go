@@ -162,7 +162,7 @@ func TestErrorsNameFieldAndBit(t *testing.T) {
 		`{"bsmFrame": {}}`: "bsmFrame: msgCnt is missing",
 		`{"spatFrame": {"msgCnt": 0, "intersections": [{"intersectionId": {"id": 1}, "status": "01", "phases": []}]}}`: "spatFrame.intersections[0].status: 2 bits are not 16",
 		`{"carFrame": {}}`: "carFrame: is none of its alternatives",
-		`7`:               ": 7 is no object with one alternative",
+		`7`:                ": 7 is no object with one alternative",
 	} {
 		if err := f.ReadTree([]byte(tree)); err == nil || err.Error() != want {
 			t.Errorf("%s: %v, not %s", tree, err, want)

@@ -44,7 +44,8 @@ type record struct {
 	Total    int                `json:"total"`
 	Programs map[string]Program `json:"programs"`
 	Members  []member           `json:"members"`
-	// Stop means that it is to end.
+	// Hold means that it does not begin yet, Stop that it is to end.
+	Hold bool      `json:"hold,omitempty"`
 	Stop bool      `json:"stop,omitempty"`
 	At   time.Time `json:"at"`
 }
@@ -59,6 +60,7 @@ type progress struct {
 	State    State  `json:"state"`
 	ExitCode int    `json:"exit_code,omitempty"`
 	Message  string `json:"message,omitempty"`
+	TimedOut bool   `json:"timed_out,omitempty"`
 }
 
 func file(dir string) string { return filepath.Join(dir, "work.json") }
@@ -127,7 +129,7 @@ func (b *book) take(o Order, now time.Time) (gone []string) {
 		}
 	}
 	b.fence(o.Workload, fence{Token: o.Token})
-	w := record{Which: o.Which(), Name: o.Name, Total: o.Total, Programs: o.Programs, At: now.UTC()}
+	w := record{Which: o.Which(), Name: o.Name, Total: o.Total, Programs: o.Programs, Hold: o.Hold, At: now.UTC()}
 	for _, m := range o.Members {
 		w.Members = append(w.Members, member{m, progress{State: Waiting}})
 	}
@@ -145,6 +147,15 @@ func (b *book) take(o Order, now time.Time) (gone []string) {
 		}
 	}
 	return gone
+}
+
+// letGo lets work begin that is held, and reports whether it was.
+func (b *book) letGo(o Order) bool {
+	i := slices.IndexFunc(b.Works, func(w record) bool { return w.Which == o.Which() && w.Hold })
+	if i >= 0 {
+		b.Works[i].Hold = false
+	}
+	return i >= 0
 }
 
 // stop fences a token and all below, and reports whether that was new.
@@ -207,6 +218,7 @@ func (w record) status() Status {
 	s := Status{Which: w.Which, State: Succeeded, Members: len(w.Members), Total: w.Total, At: w.At}
 	waiting, under := 0, 0
 	for _, m := range w.Members {
+		s.TimedOut = s.TimedOut || m.TimedOut
 		switch {
 		case m.State == Waiting:
 			waiting++

@@ -187,6 +187,8 @@ type ending struct {
 	// Why is why it was ended; empty when it ended by itself.
 	Why     string `json:"why,omitempty"`
 	Stopped bool   `json:"stopped,omitempty"`
+	// TimedOut: it ran longer than its limit.
+	TimedOut bool `json:"timed_out,omitempty"`
 	// Tail is the end of what it wrote.
 	Tail string `json:"tail,omitempty"`
 }
@@ -202,11 +204,11 @@ func readEnd(dir string) (e ending, err error) {
 func (e ending) progress(stopped bool, lost error) progress {
 	switch {
 	case lost != nil && stopped:
-		return progress{Stopped, 128 + int(syscall.SIGKILL), "its supervisor was killed"}
+		return progress{State: Stopped, ExitCode: 128 + int(syscall.SIGKILL), Message: "its supervisor was killed"}
 	case lost != nil:
-		return progress{Failed, 128 + int(syscall.SIGKILL), "it is lost: its supervisor ended without a word, by a kill, a restart or a power cut of the machine"}
+		return progress{State: Failed, ExitCode: 128 + int(syscall.SIGKILL), Message: "it is lost: its supervisor ended without a word, by a kill, a restart or a power cut of the machine"}
 	}
-	p := progress{Succeeded, e.ExitCode, e.Why}
+	p := progress{State: Succeeded, ExitCode: e.ExitCode, Message: e.Why, TimedOut: e.TimedOut}
 	if e.Why == "" && e.ExitCode != 0 {
 		p.Message = fmt.Sprintf("exit code %d", e.ExitCode)
 	}

@@ -196,6 +196,7 @@ func (p *process) follow(stop <-chan os.Signal) (e ending) {
 			e.Stopped = e.Stopped || kill == nil
 			end("it was stopped")
 		case <-deadline:
+			e.TimedOut = kill == nil
 			end(fmt.Sprintf("it ran longer than its limit of %s", p.order.Member.limit()))
 		case <-kill:
 			p.killTree()

@@ -19,6 +19,8 @@ type Order struct {
 	// Programs are what the members run, by task.
 	Programs map[string]Program `json:"programs"`
 	Members  []Member           `json:"members"`
+	// Hold has the work taken, and not begun until it is ordered without.
+	Hold bool `json:"hold,omitempty"`
 }
 
 // Program is what the members of a task run. No shell reads it.
@@ -88,8 +90,10 @@ type Status struct {
 	Members int `json:"members"`
 	Total   int `json:"total"`
 	// ExitCode is that of the member that ended worst; 128 and more is a signal.
-	ExitCode int       `json:"exit_code"`
-	Message  string    `json:"message,omitempty"`
+	ExitCode int    `json:"exit_code"`
+	Message  string `json:"message,omitempty"`
+	// TimedOut says that a member ran longer than its limit.
+	TimedOut bool      `json:"timed_out,omitempty"`
 	At       time.Time `json:"at"`
 }
 

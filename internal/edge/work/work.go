@@ -68,7 +68,7 @@ func Open(cfg Config, deps Deps) (*Runner, error) {
 }
 
 // Start takes work. It is on disk when Start returns Taken, and begins as soon
-// as nothing of the same workload runs under a lower token.
+// as nothing of the same workload runs under a lower token, unless it is held.
 func (r *Runner) Start(o Order) (Answer, error) {
 	if why := o.fault(); why != "" {
 		return Answer{Outcome: Refused, Message: why}, nil
@@ -79,7 +79,7 @@ func (r *Runner) Start(o Order) (Answer, error) {
 	case why != "":
 		return Answer{Outcome: Fenced, Message: why}, nil
 	case known:
-		return Answer{Outcome: Taken}, nil
+		return r.letGo(o)
 	}
 	if why := r.refusal(o); why != "" {
 		return Answer{Outcome: Refused, Message: why}, nil
@@ -96,6 +96,17 @@ func (r *Runner) Start(o Order) (Answer, error) {
 	}
 	r.deps.Log.Info("work_taken", "workload", o.Workload, "lease", o.Lease, "token", o.Token, "members", len(o.Members))
 	r.advance()
+	return Answer{Outcome: Taken}, nil
+}
+
+// letGo begins what is held, once it is ordered without. The caller holds mu.
+func (r *Runner) letGo(o Order) (Answer, error) {
+	if b := r.book.clone(); !o.Hold && b.letGo(o) {
+		if err := r.keep(b); err != nil {
+			return Answer{}, err
+		}
+		r.advance()
+	}
 	return Answer{Outcome: Taken}, nil
 }
 
@@ -265,10 +276,10 @@ func (r *Runner) move(b book, w *record, m *member) {
 		r.deps.Log.Info("work_ended", "lease", w.Lease, "task", m.Task, "index", m.Index, "state", m.State, "exit_code", m.ExitCode)
 	case w.Stop:
 		m.State = Stopped
-	case !b.older(w):
+	case !w.Hold && !b.older(w):
 		m.State = Running
 		if err := r.spawn(w, m, dir); err != nil {
-			m.progress = progress{Failed, notRun, fmt.Sprintf("it could not be started: %v", err)}
+			m.progress = progress{State: Failed, ExitCode: notRun, Message: fmt.Sprintf("it could not be started: %v", err)}
 			r.deps.Log.Warn("work_not_started", "lease", w.Lease, "task", m.Task, "error", err)
 		}
 	}

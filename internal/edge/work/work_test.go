@@ -281,7 +281,7 @@ func TestLimitsEndMembers(t *testing.T) {
 	o.Members[0].LimitSeconds = 0.5
 	m.start(o, Taken)
 	child := m.child(1, "child")
-	if s := m.becomes(1, Failed); !strings.Contains(s.Message, "longer than its limit of 500ms") {
+	if s := m.becomes(1, Failed); !strings.Contains(s.Message, "longer than its limit of 500ms") || !s.TimedOut {
 		t.Errorf("%+v", s)
 	}
 	if !gone(child) {

@@ -32,13 +32,21 @@ type site struct {
 	files       hubtest.Certificates
 }
 
-func newSite(t *testing.T) *site {
+// newSite starts a hub; more is more of its config file.
+func newSite(t *testing.T, more ...string) *site {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("runs whole programs; make test")
 	}
 	s := &site{t: t, binary: hubtest.Build(t, ""), dir: t.TempDir(), files: hubtest.NewCertificates(t, "agent-cert")}
 	config := s.files.Config(t)
+	text, err := os.ReadFile(config)
+	if err == nil {
+		err = os.WriteFile(config, append(text, strings.Join(more, "\n")...), 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	s.args = []string{"serve", "--config", config}
 	hubtest.Trust(t, s.files.CA)
 	s.start()

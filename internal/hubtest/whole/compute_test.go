@@ -153,28 +153,40 @@ func (s *site) declare(t *testing.T, nodes ...string) {
 	for i, n := range nodes {
 		all[i] = object{"id": n, "cpu_milli": 4000, "memory_mib": 4096}
 	}
-	for _, d := range []struct {
-		path string
-		what object
-	}{
-		{"facilities/room-1", object{"names": object{"zh": "边缘机房", "en": "Edge room"}, "region": "222400"}},
-		{"pools/room-1-nodes", object{"facility": "room-1", "engine": "agent", "nodes": all}},
-	} {
-		if err := s.Do(t.Context(), "PUT", "/api/v1/"+d.path, d.what, nil); err != nil {
-			t.Fatal(err)
-		}
-	}
+	s.put(t, "facilities/room-1", object{"names": object{"zh": "边缘机房", "en": "Edge room"}, "region": "222400"})
+	s.put(t, "pools/room-1-nodes", object{"facility": "room-1", "engine": "agent", "nodes": all})
 }
 
 func (s *site) submit(t *testing.T, name string, payload json.RawMessage, members int) string {
 	t.Helper()
+	return s.post(t, object{"name": name, "payload": payload, "tasks": []object{{"name": "main", "count": members, "cpu_milli": 1500, "memory_mib": 64, "duration": "1h"}}})
+}
+
+// post submits a workload.
+func (s *site) post(t *testing.T, workload object) string {
+	t.Helper()
 	var w struct{ ID string }
-	if err := s.Do(t.Context(), "POST", "/api/v1/workloads", object{
-		"name": name, "payload": payload, "tasks": []object{{"name": "main", "count": members, "cpu_milli": 1500, "memory_mib": 64, "duration": "1h"}},
-	}, &w); err != nil {
+	if err := s.Do(t.Context(), "POST", "/api/v1/workloads", workload, &w); err != nil {
 		t.Fatal(err)
 	}
 	return w.ID
+}
+
+// put declares things by their paths.
+func (s *site) put(t *testing.T, path string, what object) {
+	t.Helper()
+	if err := s.Do(t.Context(), "PUT", "/api/v1/"+path, what, nil); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// standing awaits a state of a facility.
+func (s *site) standing(t *testing.T, facility, want string) {
+	t.Helper()
+	eventually(t, 2*time.Minute, facility+" is "+want, func() bool {
+		var f struct{ State string }
+		return s.Do(t.Context(), "GET", "/api/v1/facilities/"+facility, nil, &f) == nil && f.State == want
+	})
 }
 
 // becomes awaits a state of a workload, and returns the workload as the API

@@ -5,6 +5,10 @@
 //	   ▲                                                        │
 //	   └────── Report, Release, Fence, Reconcile ◄── Watch ◄────┘
 //
+// A gang over several engines begins together: each takes its part with
+// Work.Hold, and when all have it, each is asked to begin it. Where one refuses
+// or is lost before that, none has begun.
+//
 // No work runs twice: an engine is asked only after the ledger has written that
 // it is; what is planned anew was stopped under its old token before, or is
 // fenced and was stopped or adopted when its facility came back.
@@ -13,6 +17,7 @@ package drive
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -54,6 +59,7 @@ type Driver struct {
 	mu         sync.Mutex // what follows, and all of the sites; never held while the ledger or an engine is asked
 	facilities map[string]schedule.Facility
 	kinds      map[string]schedule.Engine  // by pool
+	gangs      map[string][]schedule.Lease // that work may run under, of gangs with more than one, by workload
 	sites      map[string]*site            // of facilities with an engine
 	refused    map[string]*backoff.Backoff // by workload, so that one that is refused everywhere does not go round and round
 }
@@ -62,7 +68,7 @@ type Driver struct {
 func New(deps Deps) *Driver {
 	d := &Driver{
 		deps: deps, wake: make(chan struct{}, 1), facilities: map[string]schedule.Facility{}, kinds: map[string]schedule.Engine{},
-		sites: map[string]*site{}, refused: map[string]*backoff.Backoff{},
+		gangs: map[string][]schedule.Lease{}, sites: map[string]*site{}, refused: map[string]*backoff.Backoff{},
 		calls: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "hub_schedule_engine_requests_total", Help: "Requests to the engines of facilities, by what was asked and how it ended.",
 		}, []string{"request", "outcome"}),
@@ -86,10 +92,17 @@ func (d *Driver) Follow(changes []ledger.Change) {
 		case c.Pool != nil:
 			d.kinds[c.Pool.ID] = c.Pool.Engine
 			d.provide(c.Pool.Facility, c.Pool.Engine)
+		case c.Removed != "":
+			delete(d.kinds, c.Removed)
+		case c.Gone != "":
+			d.forget(c.Gone)
 		case c.Lease != nil:
 			d.lease(*c.Lease)
-		case c.Record != nil && c.Record.State.Ended():
-			delete(d.refused, c.Record.ID)
+		case c.Record != nil:
+			d.gather(c.Record)
+			if c.Record.State.Ended() {
+				delete(d.refused, c.Record.ID)
+			}
 		}
 	}
 }
@@ -125,11 +138,11 @@ func (d *Driver) lease(l schedule.Lease) {
 		delete(s.items, l.Token)
 		return
 	case i == nil:
-		kinds := d.of(l, s)
-		if kinds == nil {
+		halves := d.of(l, s)
+		if halves == nil {
 			return
 		}
-		i = &item{halves: kinds}
+		i = &item{halves: halves}
 		s.items[l.Token] = i
 	}
 	i.lease = l
@@ -148,7 +161,7 @@ func (d *Driver) of(l schedule.Lease, s *site) []half {
 		if !slices.ContainsFunc(all, func(h half) bool { return h.kind == kind }) {
 			// What is committed already was asked of the engine before this
 			// driver began.
-			all = append(all, half{kind: kind, taken: l.State != schedule.Held})
+			all = append(all, half{kind: kind, asked: l.State != schedule.Held})
 		}
 	}
 	return all
@@ -161,10 +174,11 @@ func (d *Driver) Run(ctx context.Context) error {
 	running := map[*site]bool{}
 	for {
 		d.mu.Lock()
+		maps.DeleteFunc(running, func(s *site, _ bool) bool { return d.sites[s.id] != s })
 		for _, s := range d.sites {
 			if !running[s] {
 				running[s] = true
-				group.Go(func() error { return s.run(all) })
+				group.Go(func() error { return d.keep(all, s) })
 			}
 		}
 		d.mu.Unlock()
@@ -173,6 +187,25 @@ func (d *Driver) Run(ctx context.Context) error {
 			return group.Wait()
 		case <-d.wake:
 		}
+	}
+}
+
+// keep runs a site until ctx ends, or its facility is gone.
+func (d *Driver) keep(ctx context.Context, s *site) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	defer context.AfterFunc(s.life, stop)()
+	return s.run(ctx)
+}
+
+// forget ends a site whose facility is not declared any more: it has no pools,
+// and so no leases. The caller holds mu.
+func (d *Driver) forget(id string) {
+	delete(d.facilities, id)
+	if s := d.sites[id]; s != nil {
+		s.end()
+		delete(d.sites, id)
+		nudge(d.wake)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/songhua-io/hub/internal/edge/backoff"
@@ -20,7 +21,7 @@ type item struct {
 	busy   bool           // somebody is being asked
 	pause  backoff.Backoff
 	after  time.Time // not before
-	since  time.Time // an engine has not taken it since
+	since  time.Time // an engine does not do what is asked since; zero: it does
 	told   facility.Progress
 	// end is what the ledger is told when nothing of the lease is at an engine
 	// any more.
@@ -30,11 +31,14 @@ type item struct {
 // half is what of a lease one engine has.
 type half struct {
 	kind    schedule.Engine
-	taken   bool // Start has returned, or the engine has reported it
-	round   int  // of Watch in which it was taken
+	asked   bool // the engine has it, or had it: when it does not report it, it is lost
+	round   int  // of Watch in which that was last known
+	taken   bool // Start has returned, so that all of it is there
+	begun   bool // Start has returned without Hold, or it is known to have begun
 	said    facility.Progress
 	code    int
 	message string
+	late    bool // it ran longer than its limit
 }
 
 // wish is what is next for a lease.
@@ -43,13 +47,14 @@ type wish int
 const (
 	nothing wish = iota
 	bind         // the ledger writes that the engine is about to be asked
+	hold         // the engine takes it, and begins nothing
 	start
 	tell // the ledger how far it is
 	stop
 )
 
-// want says what is next. The caller holds mu.
-func (i *item) want() wish {
+// want says what is next for an item. The caller holds mu.
+func (s *site) want(i *item) wish {
 	switch {
 	case i.stray || i.end != nil || i.lease.State == schedule.Fenced:
 		return stop
@@ -57,14 +62,30 @@ func (i *item) want() wish {
 		return bind
 	case i.progress() != i.told:
 		return tell
-	}
-	for _, h := range i.halves {
-		if !h.taken {
-			return start
-		}
+	case i.all(func(h *half) bool { return h.begun }):
+		return nothing
+	case !s.d.together(i):
+		return start
+	case !i.taken():
+		return hold
+	case s.d.complete(i):
+		return start
 	}
 	return nothing
 }
+
+// all reports whether something is true of all halves.
+func (i *item) all(is func(*half) bool) bool {
+	for n := range i.halves {
+		if !is(&i.halves[n]) {
+			return false
+		}
+	}
+	return true
+}
+
+// taken reports whether the engines have all of an item. The caller holds mu.
+func (i *item) taken() bool { return i.all(func(h *half) bool { return h.taken }) }
 
 // progress is how far the lease as a whole is: it ends when all of it has ended,
 // or when a part has failed. Empty: nothing is known, or nothing has begun.
@@ -105,7 +126,10 @@ func (i *item) saw(e *watched, r facility.Report) {
 		if h.kind != e.kind || h.said.Over() {
 			continue
 		}
-		h.taken, h.round, h.said, h.code, h.message = true, e.round, r.State, r.ExitCode, r.Message
+		h.asked, h.round, h.said, h.code, h.message, h.late = true, e.round, r.State, r.ExitCode, r.Message, r.TimedOut
+		if r.State != facility.Waiting {
+			h.taken, h.begun = true, true
+		}
 	}
 }
 
@@ -114,7 +138,7 @@ func (i *item) settle(s *site) {
 	if i.lease.State == schedule.Committed {
 		for _, h := range i.halves {
 			e := s.engines[h.kind]
-			if h.taken && h.round < e.round && !e.seen[i.lease.Token] && i.end == nil {
+			if h.asked && h.round < e.round && !e.seen[i.lease.Token] && i.end == nil {
 				why := schedule.Because(schedule.FacilityLost, s.id)
 				i.end = &ledger.Report{Token: i.lease.Token, To: schedule.Queued, Reason: &why}
 			}
@@ -126,14 +150,14 @@ func (i *item) settle(s *site) {
 // attend does what is next for an item, once.
 func (s *site) attend(ctx context.Context, i *item) {
 	s.d.mu.Lock()
-	want, l := i.want(), i.lease
+	want, l := s.want(i), i.lease
 	s.d.mu.Unlock()
 	var err error
 	switch want {
 	case bind:
 		err = s.report(ctx, ledger.Report{Token: l.Token, To: schedule.Bound})
-	case start:
-		err = s.start(ctx, i, l)
+	case hold, start:
+		err = s.start(ctx, i, l, want == hold)
 	case tell:
 		err = s.tell(ctx, i, l)
 	case stop:
@@ -154,6 +178,9 @@ func (s *site) attend(ctx context.Context, i *item) {
 	if s.items[l.Token] == i {
 		s.due(i)
 	}
+	if want == hold && err == nil {
+		s.d.stir(l.Workload)
+	}
 	nudge(s.wake)
 }
 
@@ -171,9 +198,10 @@ func (s *site) report(ctx context.Context, all ...ledger.Report) error {
 // patient bounds one request to an engine.
 const patient = time.Minute
 
-// each asks the engines of an item, those of its halves that which wants.
-func (s *site) each(ctx context.Context, i *item, l schedule.Lease, request string, which func(*half) bool, ask func(context.Context, facility.Engine, facility.Work) error) error {
-	w, err := s.work(ctx, i, l)
+// each asks the engines of an item, those of its halves that which wants, and
+// does done for those that did as they were asked.
+func (s *site) each(ctx context.Context, i *item, l schedule.Lease, request string, which func(*half) bool, ask func(context.Context, facility.Engine, facility.Work) error, done func(*half, *watched)) error {
+	w, limits, err := s.work(ctx, i, l)
 	if err != nil {
 		return err
 	}
@@ -188,19 +216,20 @@ func (s *site) each(ctx context.Context, i *item, l schedule.Lease, request stri
 		}
 		e := s.engine(h.kind)
 		part := w
-		part.Members = s.members(l, h.kind)
+		part.Members = s.members(l, h.kind, limits)
 		bounded, cancel := context.WithTimeout(ctx, patient)
 		err := ask(bounded, e.Engine, part)
 		cancel()
+		if ctx.Err() != nil { // the hub ends, and the engine has not failed
+			return ctx.Err()
+		}
 		s.d.calls.WithLabelValues(request, outcome(err)).Inc()
 		if err != nil {
 			errs = append(errs, err)
 			continue
 		}
 		s.d.mu.Lock()
-		if request == "start" {
-			i.halves[n].taken, i.halves[n].round = true, max(e.round, i.halves[n].round)
-		}
+		done(&i.halves[n], e)
 		s.d.mu.Unlock()
 	}
 	return errors.Join(errs...)
@@ -224,33 +253,51 @@ func (s *site) engine(kind schedule.Engine) *watched {
 	return s.engines[kind]
 }
 
-// work is what the engines of an item are told of it, without its members.
-func (s *site) work(ctx context.Context, i *item, l schedule.Lease) (facility.Work, error) {
-	w := facility.Work{Workload: l.Workload, Lease: l.ID, Token: l.Token}
+// work is what the engines of an item are told of it, without its members, and
+// the limits of those by task.
+func (s *site) work(ctx context.Context, i *item, l schedule.Lease) (w facility.Work, limits map[string]time.Duration, err error) {
+	w = facility.Work{Workload: l.Workload, Lease: l.ID, Token: l.Token}
 	if i.stray {
-		return w, nil
+		return w, nil, nil
 	}
 	r, err := s.d.deps.Ledger().Get(ctx, w.Workload)
 	if err != nil {
-		return w, err
+		return w, nil, err
 	}
 	w.Name, w.Payload = r.Workload.Name, r.Workload.Payload
-	return w, nil
+	limits = map[string]time.Duration{}
+	for n := range r.Workload.Tasks {
+		limits[r.Workload.Tasks[n].Name] = r.Workload.Tasks[n].Limit
+	}
+	return w, limits, nil
 }
 
-func (s *site) members(l schedule.Lease, kind schedule.Engine) (all []facility.Member) {
+func (s *site) members(l schedule.Lease, kind schedule.Engine, limits map[string]time.Duration) (all []facility.Member) {
 	s.d.mu.Lock()
 	defer s.d.mu.Unlock()
 	for _, p := range l.Parts {
 		if s.d.kinds[p.Pool] == kind {
-			all = append(all, facility.Member{Assignment: p})
+			all = append(all, facility.Member{Assignment: p, Limit: limits[p.Task]})
 		}
 	}
 	return all
 }
 
-func (s *site) start(ctx context.Context, i *item, l schedule.Lease) error {
-	err := s.each(ctx, i, l, "start", func(h *half) bool { return !h.taken }, func(ctx context.Context, e facility.Engine, w facility.Work) error { return e.Start(ctx, w) })
+// start asks for what has not begun, or where it is only to be held, for what is
+// not taken.
+func (s *site) start(ctx context.Context, i *item, l schedule.Lease, held bool) error {
+	request := "start"
+	if held {
+		request = "hold"
+	}
+	err := s.each(ctx, i, l, request, func(h *half) bool { return !h.begun && !(held && h.taken) },
+		func(ctx context.Context, e facility.Engine, w facility.Work) error {
+			w.Hold = held
+			return e.Start(ctx, w)
+		},
+		func(h *half, e *watched) {
+			h.asked, h.taken, h.begun, h.round = true, true, h.begun || !held, max(e.round, h.round)
+		})
 	s.d.mu.Lock()
 	defer s.d.mu.Unlock()
 	now := time.Now()
@@ -258,7 +305,9 @@ func (s *site) start(ctx context.Context, i *item, l schedule.Lease) error {
 		i.since = now
 	}
 	switch {
-	case err == nil, ctx.Err() != nil:
+	case ctx.Err() != nil:
+	case err == nil:
+		i.since = time.Time{}
 	case errors.Is(err, facility.ErrFenced):
 		// Another driver has stopped it, or has started a later lease.
 		s.giveUp(i, schedule.Because(schedule.FacilityLost, s.id))
@@ -294,13 +343,7 @@ func (d *Driver) refuse(workload string) time.Duration {
 // tell tells the ledger how far an item is.
 func (s *site) tell(ctx context.Context, i *item, l schedule.Lease) error {
 	s.d.mu.Lock()
-	p := i.progress()
-	code, message := 0, ""
-	for _, h := range i.halves {
-		if h.said == facility.Failed || h.said == facility.Stopped {
-			code, message = h.code, h.message
-		}
-	}
+	p, worst := i.progress(), i.worst()
 	s.d.mu.Unlock()
 	running := ledger.Report{Token: l.Token, To: schedule.Running}
 	switch p {
@@ -311,8 +354,11 @@ func (s *site) tell(ctx context.Context, i *item, l schedule.Lease) error {
 	case facility.Succeeded:
 		return s.report(ctx, running, ledger.Report{Token: l.Token, To: schedule.Succeeded})
 	case facility.Failed:
-		why := schedule.Because(schedule.ExitCode, code)
-		s.d.deps.Log.Info("work_failed", "facility", s.id, "lease", l.ID, "workload", l.Workload, "exit_code", code, "message", message)
+		why, err := s.why(ctx, l, worst)
+		if err != nil {
+			return err
+		}
+		s.d.deps.Log.Info("work_failed", "facility", s.id, "lease", l.ID, "workload", l.Workload, "reason", why.Code, "exit_code", worst.code, "message", worst.message)
 		s.d.mu.Lock()
 		i.end = &ledger.Report{Token: l.Token, To: schedule.Failed, Reason: &why}
 		s.d.mu.Unlock()
@@ -324,6 +370,36 @@ func (s *site) tell(ctx context.Context, i *item, l schedule.Lease) error {
 	return nil
 }
 
+// worst is the half that failed; of several, that with the highest exit code.
+// The caller holds mu.
+func (i *item) worst() (worst half) {
+	for _, h := range i.halves {
+		if (h.said == facility.Failed || h.said == facility.Stopped) && (worst.said == "" || h.code > worst.code) {
+			worst = h
+		}
+	}
+	return worst
+}
+
+// why is why work has failed.
+func (s *site) why(ctx context.Context, l schedule.Lease, worst half) (schedule.Reason, error) {
+	if !worst.late {
+		return schedule.Because(schedule.ExitCode, worst.code), nil
+	}
+	r, err := s.d.deps.Ledger().Get(ctx, l.Workload)
+	if err != nil {
+		return schedule.Reason{}, err
+	}
+	least := time.Duration(0) // that the work has run for longer than
+	for n := range r.Workload.Tasks {
+		t := &r.Workload.Tasks[n]
+		if t.Limit > 0 && (least == 0 || t.Limit < least) && slices.ContainsFunc(l.Parts, func(p schedule.Assignment) bool { return p.Task == t.Name }) {
+			least = t.Limit
+		}
+	}
+	return schedule.Because(schedule.TimeLimit, least), nil
+}
+
 // stop ends an item at its engines, and then for the ledger.
 func (s *site) stop(ctx context.Context, i *item, l schedule.Lease) error {
 	err := s.each(ctx, i, l, "stop", func(*half) bool { return true }, func(ctx context.Context, e facility.Engine, w facility.Work) error {
@@ -331,7 +407,7 @@ func (s *site) stop(ctx context.Context, i *item, l schedule.Lease) error {
 			return err
 		}
 		return nil // a later lease has stopped it
-	})
+	}, func(*half, *watched) {})
 	if err != nil {
 		return fmt.Errorf("stop: %w", err)
 	}

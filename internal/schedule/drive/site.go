@@ -18,6 +18,8 @@ import (
 type site struct {
 	d       *Driver
 	id      string
+	life    context.Context // ends when the facility is gone
+	end     context.CancelFunc
 	wake    chan struct{} // holds one token while run has something to do
 	engines map[schedule.Engine]*watched
 	items   map[uint64]*item // leases that take capacity, and strays, by token
@@ -41,7 +43,9 @@ type watched struct {
 }
 
 func newSite(d *Driver, id string) *site {
-	return &site{d: d, id: id, wake: make(chan struct{}, 1), engines: map[schedule.Engine]*watched{}, items: map[uint64]*item{}, todo: map[uint64]*item{}}
+	s := &site{d: d, id: id, wake: make(chan struct{}, 1), engines: map[schedule.Engine]*watched{}, items: map[uint64]*item{}, todo: map[uint64]*item{}}
+	s.life, s.end = context.WithCancel(context.Background())
+	return s
 }
 
 // most is how many requests about one facility are out at once.
@@ -118,7 +122,7 @@ func (s *site) pause(longest time.Duration) time.Duration {
 
 // due puts an item among what is to do. The caller holds mu.
 func (s *site) due(i *item) {
-	if i.want() == nothing {
+	if s.want(i) == nothing {
 		return
 	}
 	s.todo[i.lease.Token] = i
@@ -226,7 +230,10 @@ func (s *site) judge(ctx context.Context) time.Duration {
 
 // lose fences the facility. One that is not declared any more has no leases.
 func (s *site) lose(ctx context.Context, f schedule.Facility, dark time.Duration) error {
-	if err := s.d.deps.Ledger().Fence(ctx, s.id); err != nil && !errors.Is(err, ledger.ErrUnknown) {
+	if err := s.d.deps.Ledger().Fence(ctx, s.id); err != nil {
+		if errors.Is(err, ledger.ErrUnknown) {
+			return nil
+		}
 		return err
 	}
 	s.d.mu.Lock()
@@ -253,10 +260,11 @@ func (s *site) back(ctx context.Context, f schedule.Facility, known map[uint64]b
 	if !s.complete() {
 		return nil
 	}
+	s.open = true
 	for _, i := range s.items {
 		i.settle(s)
+		s.d.stir(i.lease.Workload)
 	}
-	s.open = true
 	nudge(s.wake)
 	return nil
 }

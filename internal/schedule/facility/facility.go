@@ -24,6 +24,11 @@ type Engine interface {
 	// token, it changes nothing. What will never work is ErrRefused, wrapped
 	// with the engine's own words; any other error may be tried again, and then
 	// it is not known whether the engine has the work.
+	//
+	// Of one lease no member begins before the engine has taken all of them. Work
+	// with Hold is taken and does not begin: it is Waiting, also after a restart,
+	// until Start is asked for without Hold, or Stop. What has begun is not held
+	// again.
 	Start(ctx context.Context, w Work) error
 	// Stop ends the members of a lease, and returns when none of them runs or
 	// will ever run under this token. Work that is not known is stopped. Of what
@@ -46,6 +51,9 @@ type Work struct {
 	Members  []Member
 	// Payload is the workload's, for the engine, JSON.
 	Payload json.RawMessage
+	// Hold lets Start take the work without beginning it: so a gang over several
+	// engines begins when all of them have taken their part.
+	Hold bool
 }
 
 // Member is one member at its place.
@@ -53,6 +61,13 @@ type Member struct {
 	schedule.Assignment
 	// Limit is how long it may run; zero for as long as it likes.
 	Limit time.Duration
+}
+
+// Output names the file that a member of a lease writes to, in a directory of the
+// facility, where the engine keeps outputs in files: members are counted from 0,
+// and * stands for all of them.
+func Output(directory, lease, member string) string {
+	return directory + "/" + lease + "-" + member + ".out"
 }
 
 // Report says how far the work of a lease is.
@@ -64,6 +79,8 @@ type Report struct {
 	// engine says of it, without secrets.
 	ExitCode int
 	Message  string
+	// TimedOut says that the engine ended it because it ran longer than its limit.
+	TimedOut bool
 	At       time.Time
 	// Complete marks that all that the engine knew at the beginning was
 	// reported; the other fields are empty.

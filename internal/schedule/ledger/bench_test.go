@@ -210,12 +210,12 @@ func fillAndWork(b *testing.B, path string) {
 			batch.keys = newKey("default", strconv.Itoa(i), [32]byte{1}, r.num).append(batch.keys)
 			w := &row{record: r}
 			batch.records[r.num] = w
-			batch.encode([]written{{r, w}})
+			batch.encode([]written{{r, w, lacksNothing}})
 		}
 		h.last.at = h.now()
 		batch.last = h.last
 		h.mu.Unlock()
-		if err := h.db.Tx(b.Context(), func(tx *sql.Tx) error { return batch.save(b.Context(), tx, h.statements) }); err != nil {
+		if err := h.db.Tx(b.Context(), func(tx *sql.Tx) error { return h.save(b.Context(), tx, batch) }); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -99,7 +99,12 @@ func tellAll(t *testing.T, path string) {
 				if c.rand.IntN(16) == 0 {
 					continue // it stays
 				}
+				back := c.rand.IntN(4) == 0
 				for _, to := range []schedule.State{schedule.Bound, schedule.Running, schedule.Succeeded} {
+					if back && to == schedule.Succeeded {
+						takeBack(h, answer{a.ID, "", a.Grants[0].Token, a.Seq})
+						break
+					}
 					if err := h.Report(context.Background(), Report{Token: a.Grants[0].Token, To: to})[0]; err == nil {
 						a.Seq++
 						fmt.Printf("answer %s %s %d %d .\n", a.ID, to, a.Grants[0].Token, a.Seq)
@@ -111,7 +116,18 @@ func tellAll(t *testing.T, path string) {
 	time.Sleep(time.Hour) // until it is killed
 }
 
-var order = map[string]int{"submitted": 1, "reserved": 2, "bound": 3, "running": 4, "succeeded": 5}
+// takeBack takes work back that runs, and says that it has stopped.
+func takeBack(h *hub, a answer) {
+	if r := h.Submit(context.Background(), Move{Workload: a.id, To: schedule.Preempted})[0]; r.Err != nil {
+		return
+	}
+	fmt.Printf("answer %s %s %d %d .\n", a.id, schedule.Preempted, a.token, a.seq+1)
+	if h.Release(context.Background(), a.token) == nil {
+		fmt.Printf("answer %s %s %d %d .\n", a.id, schedule.Queued, a.token, a.seq+2)
+	}
+}
+
+var order = map[string]int{"submitted": 1, "reserved": 2, "bound": 3, "running": 4, "succeeded": 5, "preempted": 5, "queued": 6}
 
 // reopened checks a ledger against what was answered, and returns its last token.
 func reopened(t *testing.T, path string, said map[string]answer) uint64 {
@@ -124,6 +140,9 @@ func reopened(t *testing.T, path string, said map[string]answer) uint64 {
 		}
 		if order[string(r.State)] < order[a.state] || len(r.Leases) != 1 || r.Leases[0].Token != a.token {
 			t.Errorf("%s was %s with token %d and is %s with %v", id, a.state, a.token, r.State, r.Leases)
+		}
+		if stops := r.Leases[0].State == schedule.Fenced; stops != (r.State == schedule.Preempted) {
+			t.Errorf("%s is %s with a lease that is %s", id, r.State, r.Leases[0].State)
 		}
 	}
 	replayed(t, h)
@@ -152,7 +171,7 @@ func reopened(t *testing.T, path string, said map[string]answer) uint64 {
 
 // writes are all statements of a commit, as triggers see them.
 var writes = []string{"INSERT ON schedule_inventory", "UPDATE ON schedule_inventory", "DELETE ON schedule_inventory", "INSERT ON schedule_live", "UPDATE ON schedule_live",
-	"DELETE ON schedule_live", "INSERT ON schedule_ended", "INSERT ON schedule_commits", "INSERT ON schedule_keys"}
+	"DELETE ON schedule_live", "INSERT ON schedule_journal", "DELETE ON schedule_journal", "INSERT ON schedule_packs", "INSERT ON schedule_pack_tenants", "INSERT ON schedule_commits", "INSERT ON schedule_keys"}
 
 // A fault at any write of a commit, and at the commit itself: nobody is
 // answered, Run ends with the error, and what is there afterwards is what was
@@ -161,14 +180,21 @@ func TestAFaultAtEveryWrite(t *testing.T) {
 	for _, write := range append(writes, "commit") {
 		t.Run(write, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "r.db")
-			h := prepare(t, path).run()
-			h.declare(t, "f", "p", 4)
+			h := carrying(prepare(t, path)).run()
+			h.declare(t, "f", "p", 5)
 			h.declare(t, "g", "q", 1)
-			stays, ends := h.submit(t, at("f", "p", 0, 0, 1)), h.submit(t, at("f", "p", 1, 0, 1))
+			stays, ends, past := h.submit(t, at("f", "p", 0, 0, 1)), h.submit(t, at("f", "p", 1, 0, 1)), h.submit(t, at("f", "p", 3, 0, 1))
+			h.close(t)
+			h = prepare(t, path).run()
+			// In the journal: one that has a row changed, one ended, one is new.
+			if errs := h.Report(t.Context(), Report{Token: stays.Grants[0].Token, To: schedule.Bound}, Report{Token: past.Grants[0].Token, To: schedule.Succeeded}); errors.Join(errs...) != nil {
+				t.Fatal(errs)
+			}
+			h.submit(t, at("f", "p", 4, 0, 1))
 			before := h.everything(t)
 			h.close(t)
 
-			h = prepare(t, path)
+			h = carrying(prepare(t, path))
 			ctx := context.Background()
 			if write == "commit" {
 				ctx = records.Also(ctx, func(*sql.Tx) error { return errors.New("a fault") })
@@ -231,6 +257,12 @@ func TestAFaultAtEveryWrite(t *testing.T) {
 			}
 		})
 	}
+}
+
+// carrying lets each commit carry on what the one before left in the journal.
+func carrying(h *hub) *hub {
+	h.journal.reach = -1
+	return h
 }
 
 func (h *hub) exec(t *testing.T, query string) {

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -8,7 +9,11 @@ import (
 	"math"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
+	"unsafe"
+
+	"github.com/songhua-io/hub/internal/schedule"
 )
 
 // A document is a struct as pairs of key and value, without the fields that are
@@ -27,21 +32,35 @@ const (
 
 var errDocument = errors.New("the document is damaged")
 
-// form is how the values of one type are written.
+// form is how the values of one type are written. It is made once for each type,
+// by reflection; a value is then read and written at its address.
 type form struct {
 	wire int
-	put  func([]byte, reflect.Value) []byte
+	// zero reports whether a field with the value is left out.
+	zero func(unsafe.Pointer) bool
+	put  func([]byte, unsafe.Pointer) []byte
 	// get reads the whole of data, or for varints and fixed values its number.
-	get func(data []byte, number uint64, v reflect.Value) error
+	get func(data []byte, number uint64, to unsafe.Pointer) error
 }
 
 type field struct {
-	key   uint64
-	index int
-	form  *form
+	key    uint64
+	head   string // the key as it is written
+	offset uintptr
+	form   *form
+	kind   reflect.Kind // of those that putFields knows by itself
 }
 
 var timeType = reflect.TypeFor[time.Time]()
+
+// derived are fields that follow from the rest, and are not written.
+var derived = map[reflect.Type][]string{
+	reflect.TypeFor[schedule.Lease]():    {"ID", "Workload", "Tenant"},
+	reflect.TypeFor[schedule.Workload](): {"ID"},
+	reflect.TypeFor[Receipt]():           {"ID", "Repeated"},
+	reflect.TypeFor[Grant]():             {"Lease"},
+	reflect.TypeFor[Record]():            {"ID", "Decision"},
+}
 
 // forms are those of all types within one; they are complete before anybody
 // reads them.
@@ -62,19 +81,30 @@ func (fs forms) of(t reflect.Type) *form {
 	switch t.Kind() {
 	case reflect.Bool:
 		*f = boolForm()
-	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
-		*f = form{asVarint, func(b []byte, v reflect.Value) []byte { return binary.AppendVarint(b, v.Int()) },
-			func(_ []byte, n uint64, v reflect.Value) error { v.SetInt(int64(n>>1) ^ -int64(n&1)); return nil }}
-	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
-		*f = form{asVarint, func(b []byte, v reflect.Value) []byte { return binary.AppendUvarint(b, v.Uint()) },
-			func(_ []byte, n uint64, v reflect.Value) error { v.SetUint(n); return nil }}
+	case reflect.Int:
+		*f = signed[int]()
+	case reflect.Int8:
+		*f = signed[int8]()
+	case reflect.Int16:
+		*f = signed[int16]()
+	case reflect.Int32:
+		*f = signed[int32]()
+	case reflect.Int64:
+		*f = signed[int64]()
+	case reflect.Uint:
+		*f = unsigned[uint]()
+	case reflect.Uint8:
+		*f = unsigned[uint8]()
+	case reflect.Uint16:
+		*f = unsigned[uint16]()
+	case reflect.Uint32:
+		*f = unsigned[uint32]()
+	case reflect.Uint64:
+		*f = unsigned[uint64]()
 	case reflect.Float64:
-		*f = form{asFixed, func(b []byte, v reflect.Value) []byte {
-			return binary.LittleEndian.AppendUint64(b, math.Float64bits(v.Float()))
-		}, func(_ []byte, n uint64, v reflect.Value) error { v.SetFloat(math.Float64frombits(n)); return nil }}
+		*f = floatForm()
 	case reflect.String:
-		*f = form{asBytes, func(b []byte, v reflect.Value) []byte { return append(b, v.String()...) },
-			func(data []byte, _ uint64, v reflect.Value) error { v.SetString(string(data)); return nil }}
+		*f = textForm()
 	case reflect.Slice:
 		*f = fs.slice(t)
 	case reflect.Array:
@@ -91,31 +121,63 @@ func (fs forms) of(t reflect.Type) *form {
 	return f
 }
 
+// plain is a form by the address of a value of a type.
+func plain[T any](wire int, zero func(T) bool, put func([]byte, T) []byte, get func([]byte, uint64) T) form {
+	return form{wire,
+		func(p unsafe.Pointer) bool { return zero(*(*T)(p)) },
+		func(b []byte, p unsafe.Pointer) []byte { return put(b, *(*T)(p)) },
+		func(data []byte, n uint64, to unsafe.Pointer) error { *(*T)(to) = get(data, n); return nil }}
+}
+
+func signed[T int | int8 | int16 | int32 | int64]() form {
+	return plain(asVarint, func(v T) bool { return v == 0 }, func(b []byte, v T) []byte { return binary.AppendVarint(b, int64(v)) },
+		func(_ []byte, n uint64) T { return T(zigzag(n)) })
+}
+
+func unsigned[T uint | uint8 | uint16 | uint32 | uint64]() form {
+	return plain(asVarint, func(v T) bool { return v == 0 }, func(b []byte, v T) []byte { return binary.AppendUvarint(b, uint64(v)) },
+		func(_ []byte, n uint64) T { return T(n) })
+}
+
+func zigzag(n uint64) int64 { return int64(n>>1) ^ -int64(n&1) }
+
 func boolForm() form {
-	return form{asVarint, func(b []byte, v reflect.Value) []byte {
-		if v.Bool() {
+	return plain(asVarint, func(v bool) bool { return !v }, func(b []byte, v bool) []byte {
+		if v {
 			return append(b, 1)
 		}
 		return append(b, 0)
-	}, func(_ []byte, n uint64, v reflect.Value) error { v.SetBool(n != 0); return nil }}
+	}, func(_ []byte, n uint64) bool { return n != 0 })
+}
+
+func floatForm() form {
+	return plain(asFixed, func(v float64) bool { return math.Float64bits(v) == 0 },
+		func(b []byte, v float64) []byte { return binary.LittleEndian.AppendUint64(b, math.Float64bits(v)) },
+		func(_ []byte, n uint64) float64 { return math.Float64frombits(n) })
+}
+
+func textForm() form {
+	return plain(asBytes, func(v string) bool { return v == "" }, func(b []byte, v string) []byte { return append(b, v...) },
+		func(data []byte, _ uint64) string { return string(data) })
+}
+
+func bytesForm() form {
+	return plain(asBytes, func(v []byte) bool { return len(v) == 0 }, func(b, v []byte) []byte { return append(b, v...) },
+		func(data []byte, _ uint64) []byte { return bytes.Clone(data) })
 }
 
 func timeForm() form {
-	return form{asVarint, func(b []byte, v reflect.Value) []byte {
-		return binary.AppendVarint(b, v.Addr().Interface().(*time.Time).UnixNano())
-	}, func(_ []byte, n uint64, v reflect.Value) error {
-		*v.Addr().Interface().(*time.Time) = time.Unix(0, int64(n>>1)^-int64(n&1)).UTC()
-		return nil
-	}}
+	return plain(asVarint, time.Time.IsZero, func(b []byte, v time.Time) []byte { return binary.AppendVarint(b, v.UnixNano()) },
+		func(_ []byte, n uint64) time.Time { return time.Unix(0, zigzag(n)).UTC() })
 }
 
 // one writes a value among others, and next reads it.
-func (f *form) one(b []byte, v reflect.Value) []byte {
+func (f *form) one(b []byte, p unsafe.Pointer) []byte {
 	if f.wire != asBytes {
-		return f.put(b, v)
+		return f.put(b, p)
 	}
 	at := len(b)
-	b = f.put(append(b, 0), v)
+	b = f.put(append(b, 0), p)
 	n := len(b) - at - 1
 	if n < 0x80 {
 		b[at] = byte(n)
@@ -126,12 +188,12 @@ func (f *form) one(b []byte, v reflect.Value) []byte {
 	return slices.Replace(b, at, at+1, head[:size]...)
 }
 
-func (f *form) next(data []byte, v reflect.Value) ([]byte, error) {
+func (f *form) next(data []byte, to unsafe.Pointer) ([]byte, error) {
 	value, number, rest, err := read(data, f.wire)
 	if err != nil {
 		return nil, err
 	}
-	return rest, f.get(value, number, v)
+	return rest, f.get(value, number, to)
 }
 
 func read(data []byte, wire int) (value []byte, number uint64, rest []byte, err error) {
@@ -152,46 +214,61 @@ func read(data []byte, wire int) (value []byte, number uint64, rest []byte, err 
 	return nil, n, data, nil
 }
 
+// header is that of any slice.
+type header struct {
+	first    unsafe.Pointer
+	len, cap int
+}
+
 func (fs forms) slice(t reflect.Type) form {
 	if t.Elem().Kind() == reflect.Uint8 {
-		return form{asBytes, func(b []byte, v reflect.Value) []byte { return append(b, v.Bytes()...) },
-			func(data []byte, _ uint64, v reflect.Value) error { v.SetBytes(slices.Clone(data)); return nil }}
+		return bytesForm()
 	}
-	elem := fs.of(t.Elem())
-	return form{asBytes, func(b []byte, v reflect.Value) []byte {
-		b = binary.AppendUvarint(b, uint64(v.Len()))
-		for i := range v.Len() {
-			b = elem.one(b, v.Index(i))
-		}
-		return b
-	}, func(data []byte, _ uint64, v reflect.Value) error {
-		n, size := binary.Uvarint(data)
-		if size <= 0 || n > uint64(len(data)) {
-			return errDocument
-		}
-		data = data[size:]
-		v.Set(reflect.MakeSlice(t, int(n), int(n)))
-		for i := range int(n) {
-			var err error
-			if data, err = elem.next(data, v.Index(i)); err != nil {
-				return err
+	elem, size := fs.of(t.Elem()), t.Elem().Size()
+	return form{asBytes, func(p unsafe.Pointer) bool { return (*header)(p).len == 0 },
+		func(b []byte, p unsafe.Pointer) []byte {
+			h := (*header)(p)
+			b = binary.AppendUvarint(b, uint64(h.len))
+			for i := range h.len {
+				b = elem.one(b, unsafe.Add(h.first, uintptr(i)*size))
 			}
-		}
-		return nil
-	}}
+			return b
+		}, func(data []byte, _ uint64, to unsafe.Pointer) error {
+			n, read := binary.Uvarint(data)
+			if read <= 0 || n > uint64(len(data)) {
+				return errDocument
+			}
+			data = data[read:]
+			reflect.NewAt(t, to).Elem().Set(reflect.MakeSlice(t, int(n), int(n)))
+			first := (*header)(to).first
+			for i := range int(n) {
+				var err error
+				if data, err = elem.next(data, unsafe.Add(first, uintptr(i)*size)); err != nil {
+					return err
+				}
+			}
+			return nil
+		}}
 }
 
 func (fs forms) array(t reflect.Type) form {
-	elem := fs.of(t.Elem())
-	return form{asBytes, func(b []byte, v reflect.Value) []byte {
-		for i := range v.Len() {
-			b = elem.one(b, v.Index(i))
+	elem, size, n := fs.of(t.Elem()), t.Elem().Size(), t.Len()
+	return form{asBytes, func(p unsafe.Pointer) bool {
+		for i := range n {
+			if !elem.zero(unsafe.Add(p, uintptr(i)*size)) {
+				return false
+			}
+		}
+		return true
+	}, func(b []byte, p unsafe.Pointer) []byte {
+		for i := range n {
+			b = elem.one(b, unsafe.Add(p, uintptr(i)*size))
 		}
 		return b
-	}, func(data []byte, _ uint64, v reflect.Value) error {
-		for i := 0; i < v.Len() && len(data) > 0; i++ {
+	}, func(data []byte, _ uint64, to unsafe.Pointer) error {
+		for i := 0; i < n && len(data) > 0; i++ {
 			var err error
-			if data, err = elem.next(data, v.Index(i)); err != nil {
+			if data, err = elem.next(data, unsafe.Add(to, uintptr(i)*size)); err != nil {
 				return err
 			}
 		}
@@ -202,41 +279,44 @@ func (fs forms) array(t reflect.Type) form {
 // table is a map by strings, in their order.
 func (fs forms) table(t reflect.Type) form {
 	key, elem := fs.of(t.Key()), fs.of(t.Elem())
-	return form{asBytes, func(b []byte, v reflect.Value) []byte {
-		keys := v.MapKeys()
-		slices.SortFunc(keys, func(a, b reflect.Value) int {
-			if a.String() < b.String() {
-				return -1
+	return form{asBytes, func(p unsafe.Pointer) bool { return reflect.NewAt(t, p).Elem().Len() == 0 },
+		func(b []byte, p unsafe.Pointer) []byte {
+			m := reflect.NewAt(t, p).Elem()
+			keys := m.MapKeys()
+			slices.SortFunc(keys, func(a, b reflect.Value) int { return strings.Compare(a.String(), b.String()) })
+			for _, k := range keys {
+				at, v := reflect.New(t.Key()), reflect.New(t.Elem())
+				at.Elem().Set(k)
+				v.Elem().Set(m.MapIndex(k))
+				b = elem.one(key.one(b, at.UnsafePointer()), v.UnsafePointer())
 			}
-			return 1
-		})
-		for _, k := range keys {
-			b = elem.one(key.one(b, k), v.MapIndex(k))
-		}
-		return b
-	}, func(data []byte, _ uint64, v reflect.Value) error {
-		v.Set(reflect.MakeMap(t))
-		for len(data) > 0 {
-			k, e := reflect.New(t.Key()).Elem(), reflect.New(t.Elem()).Elem()
-			var err error
-			if data, err = key.next(data, k); err != nil {
-				return err
+			return b
+		}, func(data []byte, _ uint64, to unsafe.Pointer) error {
+			m := reflect.MakeMap(t)
+			reflect.NewAt(t, to).Elem().Set(m)
+			for len(data) > 0 {
+				k, v := reflect.New(t.Key()), reflect.New(t.Elem())
+				var err error
+				if data, err = key.next(data, k.UnsafePointer()); err != nil {
+					return err
+				}
+				if data, err = elem.next(data, v.UnsafePointer()); err != nil {
+					return err
+				}
+				m.SetMapIndex(k.Elem(), v.Elem())
 			}
-			if data, err = elem.next(data, e); err != nil {
-				return err
-			}
-			v.SetMapIndex(k, e)
-		}
-		return nil
-	}}
+			return nil
+		}}
 }
 
 func (fs forms) pointer(t reflect.Type) form {
 	elem := fs.of(t.Elem())
-	return form{asBytes, func(b []byte, v reflect.Value) []byte { return elem.one(b, v.Elem()) },
-		func(data []byte, _ uint64, v reflect.Value) error {
-			v.Set(reflect.New(t.Elem()))
-			_, err := elem.next(data, v.Elem())
+	return form{asBytes, func(p unsafe.Pointer) bool { return *(*unsafe.Pointer)(p) == nil },
+		func(b []byte, p unsafe.Pointer) []byte { return elem.one(b, *(*unsafe.Pointer)(p)) },
+		func(data []byte, _ uint64, to unsafe.Pointer) error {
+			v := reflect.New(t.Elem())
+			reflect.NewAt(t, to).Elem().Set(v)
+			_, err := elem.next(data, v.UnsafePointer())
 			return err
 		}}
 }
@@ -245,7 +325,7 @@ func (fs forms) structure(t reflect.Type) form {
 	var fields []field
 	for i := range t.NumField() {
 		f := t.Field(i)
-		if f.Tag.Get("doc") == "-" {
+		if slices.Contains(derived[t], f.Name) {
 			continue
 		}
 		h := fnv.New32a()
@@ -255,33 +335,52 @@ func (fs forms) structure(t reflect.Type) form {
 		if slices.ContainsFunc(fields, func(o field) bool { return o.key>>wireBits == key>>wireBits }) {
 			panic(fmt.Sprintf("ledger: the key of field %s of %v is that of another; give it another name", f.Name, t))
 		}
-		fields = append(fields, field{key: key, index: i, form: form})
+		fields = append(fields, field{key: key, head: string(binary.AppendUvarint(nil, key)), offset: f.Offset, form: form, kind: f.Type.Kind()})
 	}
-	return form{asBytes, func(b []byte, v reflect.Value) []byte { return putFields(b, v, fields) },
-		func(data []byte, _ uint64, v reflect.Value) error { return getFields(data, v, fields) }}
+	return form{asBytes,
+		func(p unsafe.Pointer) bool {
+			return !slices.ContainsFunc(fields, func(f field) bool { return !f.form.zero(unsafe.Add(p, f.offset)) })
+		},
+		func(b []byte, p unsafe.Pointer) []byte { return putFields(b, p, fields) },
+		func(data []byte, _ uint64, to unsafe.Pointer) error { return getFields(data, to, fields) }}
 }
 
-func putFields(b []byte, v reflect.Value, fields []field) []byte {
+func putFields(b []byte, p unsafe.Pointer, fields []field) []byte {
 	for i := range fields {
 		f := &fields[i]
-		x := v.Field(f.index)
-		if empty(x) {
-			continue
+		at := unsafe.Add(p, f.offset)
+		switch f.kind { // most fields are of these, and a call for each costs more than the rest
+		case reflect.String:
+			if v := *(*string)(at); v != "" {
+				b = binary.AppendUvarint(append(b, f.head...), uint64(len(v)))
+				b = append(b, v...)
+			}
+		case reflect.Float64:
+			if v := *(*uint64)(at); v != 0 {
+				b = binary.LittleEndian.AppendUint64(append(b, f.head...), v)
+			}
+		case reflect.Int:
+			if v := *(*int)(at); v != 0 {
+				b = binary.AppendVarint(append(b, f.head...), int64(v))
+			}
+		case reflect.Int64:
+			if v := *(*int64)(at); v != 0 {
+				b = binary.AppendVarint(append(b, f.head...), v)
+			}
+		case reflect.Slice:
+			if (*header)(at).len > 0 {
+				b = f.form.one(append(b, f.head...), at)
+			}
+		default:
+			if !f.form.zero(at) {
+				b = f.form.one(append(b, f.head...), at)
+			}
 		}
-		b = f.form.one(binary.AppendUvarint(b, f.key), x)
 	}
 	return b
 }
 
-func empty(v reflect.Value) bool {
-	switch v.Kind() {
-	case reflect.Slice, reflect.Map, reflect.String:
-		return v.Len() == 0
-	}
-	return v.IsZero()
-}
-
-func getFields(data []byte, v reflect.Value, fields []field) error {
+func getFields(data []byte, to unsafe.Pointer, fields []field) error {
 	at := 0 // fields come in the order of the struct, unless it has changed
 	for len(data) > 0 {
 		key, size := binary.Uvarint(data)
@@ -296,7 +395,7 @@ func getFields(data []byte, v reflect.Value, fields []field) error {
 		for i := range fields {
 			f := &fields[(at+i)%len(fields)]
 			if f.key == key {
-				if err := f.form.get(value, number, v.Field(f.index)); err != nil {
+				if err := f.form.get(value, number, unsafe.Add(to, f.offset)); err != nil {
 					return err
 				}
 				at += i + 1
@@ -309,12 +408,6 @@ func getFields(data []byte, v reflect.Value, fields []field) error {
 
 // appendDoc appends the document of *v, and parseDoc reads it into *v, which is
 // zero.
-func appendDoc[T any](f *form, b []byte, v *T) []byte {
-	return f.put(b, valueOf(v))
-}
+func appendDoc[T any](f *form, b []byte, v *T) []byte { return f.put(b, unsafe.Pointer(v)) }
 
-func parseDoc[T any](f *form, data []byte, v *T) error {
-	return f.get(data, 0, valueOf(v))
-}
-
-func valueOf[T any](v *T) reflect.Value { return reflect.ValueOf(v).Elem() }
+func parseDoc[T any](f *form, data []byte, v *T) error { return f.get(data, 0, unsafe.Pointer(v)) }

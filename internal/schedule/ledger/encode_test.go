@@ -91,10 +91,12 @@ func TestDocumentsOfOtherVersions(t *testing.T) {
 
 func FuzzDamagedDocuments(f *testing.F) {
 	r := Record{Tenant: "a", Leases: []schedule.Lease{{Token: 3, Parts: []schedule.Assignment{{Task: "main", Devices: []uint8{1}}}}}}
-	f.Add(appendRecord(nil, &record{Record: r}))
+	f.Add(appendRecord(nil, &record{Record: r}, lacksNothing))
 	f.Add(appendEvents(nil, []schedule.Event{{Kind: schedule.OfLease, Token: 1}, {Kind: schedule.OfPool, Object: "p"}}))
 	f.Fuzz(func(_ *testing.T, doc []byte) {
-		parseRecord(1, doc) //nolint:errcheck // it must end, and not in a panic
-		parseEvents(1, doc) //nolint:errcheck // the same
+		parseRecord(1, doc)                                                  //nolint:errcheck // it must end, and not in a panic
+		parseEvents(1, doc)                                                  //nolint:errcheck // the same
+		parseChanges(doc)                                                    //nolint:errcheck // the same
+		unpack(1, 2, doc, func(uint64, string, string) bool { return true }) //nolint:errcheck // the same
 	})
 }

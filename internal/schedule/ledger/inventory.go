@@ -17,6 +17,8 @@ const (
 	kindTenant   = "tenant"
 	kindQueue    = "queue"
 	kindSignal   = "signal"
+	kindSpent    = "spent"
+	kindNetwork  = "network"
 )
 
 // checked is what checks itself.
@@ -101,7 +103,7 @@ func (t *txn) fence(facility string) error {
 			return err
 		}
 	}
-	return nil
+	return t.unheard(facility)
 }
 
 // recordsAt are the numbers of records with leases in a facility whose state
@@ -359,6 +361,12 @@ func (l *Ledger) PutQueue(ctx context.Context, v schedule.Queue) (int64, error) 
 	return putExtra(ctx, l, kindQueue, v.ID, v, func(q *schedule.Queue) *int64 { return &q.Version })
 }
 
+// PutNetwork keeps the network, of which there is one, and returns its version,
+// as PutFacility does.
+func (l *Ledger) PutNetwork(ctx context.Context, v schedule.Network) (int64, error) {
+	return putExtra(ctx, l, kindNetwork, kindNetwork, v, func(n *schedule.Network) *int64 { return &n.Version })
+}
+
 func putExtra[T checked](ctx context.Context, l *Ledger, kind, id string, v T, version func(*T) *int64) (int64, error) {
 	if err := check(v); err != nil {
 		return 0, err
@@ -422,7 +430,10 @@ func (t *txn) put(kind, id string, v any) {
 
 func (t *txn) remove(kind, id string) {
 	t.put(kind, id, nil)
-	if kind == kindFacility || kind == kindPool {
+	switch kind {
+	case kindFacility:
+		t.changes = append(t.changes, Change{Gone: id})
+	case kindPool:
 		t.changes = append(t.changes, Change{Removed: id})
 	}
 }

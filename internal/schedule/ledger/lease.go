@@ -70,7 +70,7 @@ func (t *txn) report(p Report) error {
 	case r.Workload == nil:
 		return fmt.Errorf("lease %q %w: it is of a reservation, whose owner commits and releases it", r.Leases[i].ID, ErrInvalid)
 	case r.Leases[i].State == schedule.Fenced && ends:
-		return t.turn(r, i, schedule.Released, p.Reason)
+		return t.stopped(r, i, p.Reason)
 	case r.Leases[i].State == schedule.Fenced:
 		return fmt.Errorf("lease %q, token %d, %w", r.Leases[i].ID, p.Token, ErrFenced)
 	case ends:
@@ -292,7 +292,7 @@ func (l *Ledger) Release(ctx context.Context, token uint64) error {
 		if r.Workload != nil && r.Leases[i].State != schedule.Fenced {
 			return fmt.Errorf("lease %q %w: it is of workload %q; cancel that", r.Leases[i].ID, ErrInUse, r.ID)
 		}
-		return t.turn(r, i, schedule.Released, nil)
+		return t.stopped(r, i, nil)
 	})
 }
 

@@ -89,13 +89,16 @@ type Deps struct {
 type Change struct {
 	Facility *schedule.Facility // declared
 	Pool     *schedule.Pool     // declared; what is taken there stays taken, by the ids of nodes
-	Removed  string             // a pool or a facility that is gone
+	Removed  string             // a pool that is gone
+	Gone     string             // a facility that is gone
 	// Lease came to its state from From. Its parts are taken when From is empty,
 	// and free when its state is Released.
 	Lease *schedule.Lease
 	From  schedule.LeaseState
 	// Record came to its state.
 	Record *Record
+	// Spent is what a tenant has spent by now.
+	Spent *schedule.Spent
 
 	num uint64 // of the record that has the lease
 }
@@ -113,12 +116,22 @@ type Record struct {
 	// Decision is the last one, in Get and List; its assignments are the parts of
 	// the leases.
 	Decision *schedule.Decision
-	Until    time.Time        // the last decision defers it so long; zero: it does not
-	Reason   *schedule.Reason // of the last transition
+	Until    time.Time // the last decision defers it so long; zero: it does not
+	// Planned is where it is to run after that, or when it goes on after a pause:
+	// Decision.Planned of the last decision, in Snapshot as well.
+	Planned []schedule.Assignment
+	// Worked is what of the work was done when it was taken back, at speed 1 and
+	// without what its checkpoints lose; see schedule.Workload.Splits.
+	Worked time.Duration
+	Reason *schedule.Reason // of the last transition
 	// Leases of the last decision, and those before that still take capacity.
 	Leases []schedule.Lease
 	Done   []uint64 // tokens of those leases whose work has succeeded
-	First  Receipt  // what its caller was answered
+	// TakenBack is how often it was pre-empted.
+	TakenBack int
+	// Charged is what it has taken from the budget of its tenant.
+	Charged Charge
+	First   Receipt // what its caller was answered
 }
 
 // Receipt is the answer to who submitted a workload or asked for a reservation.
@@ -150,12 +163,14 @@ type Ledger struct {
 	wake    chan struct{} // holds one token while Run has something to do
 
 	statements *statements
+	journal    journal
 
 	mu      sync.RWMutex // what follows; the writer is who holds it for writing
 	book    *book
 	extras  map[thing]any // tenants and queues
 	live    map[uint64]*record
-	leases  map[uint64]uint64 // records by the tokens of leases that take capacity
+	past    map[uint64]*record // ended, and in no pack yet
+	leases  map[uint64]uint64  // records by the tokens of leases that take capacity
 	keys    keys
 	expiry  expiries
 	expired time.Time // when Expire looked last
@@ -174,12 +189,16 @@ type record struct {
 	in  *batch // that writes it; nil: none, it was read
 	// explained is the document of the decision, which nobody but people reads.
 	explained []byte
+	trail     trail
+	decided   bool // by this version
 }
 
-// kept is a record on disk.
+// kept is a record on disk, or what of it changed.
 type kept struct {
-	Record   Record // without what follows from the rest
+	Record   Record
 	Decision []byte
+	Trail    []byte
+	Lacks    int
 }
 
 // counters are the last numbers given; none is given twice.
@@ -202,12 +221,14 @@ type batch struct {
 	done      chan struct{}
 	err       error
 	riders    []func(*sql.Tx) error // what callers want to be written with it, such as the audit
-	completed []*record             // those that leave memory when it is on disk
+	completed []*record             // those that do not live any more when it is on disk
+	packed    [][]*record           // those that leave memory when it is on disk
 }
 
 // row is the newest version of a record in a batch.
 type row struct {
-	*record // the newest; under the ledger's mu
+	*record     // the newest; under the ledger's mu, as is
+	lacks   int // what no version of it in the batch says
 
 	mu      sync.Mutex // what follows
 	version int64
@@ -226,7 +247,7 @@ func Open(ctx context.Context, cfg Config, deps Deps) (*Ledger, error) {
 	}
 	l := &Ledger{
 		cfg: cfg, deps: deps, wake: make(chan struct{}, 1),
-		book: newBook(), extras: map[thing]any{}, live: map[uint64]*record{}, leases: map[uint64]uint64{}, keys: newKeys(), next: newBatch(0),
+		book: newBook(), extras: map[thing]any{}, live: map[uint64]*record{}, past: map[uint64]*record{}, journal: newJournal(), leases: map[uint64]uint64{}, keys: newKeys(), next: newBatch(0),
 	}
 	if err := l.load(ctx); err != nil {
 		return nil, fmt.Errorf("read the ledger of capacity: %w", err)

@@ -54,6 +54,9 @@ func prepare(tb testing.TB, path string, alter ...func(*Config, *Deps)) *hub {
 	if err != nil {
 		tb.Fatal(err)
 	}
+	if _, measures := tb.(*testing.B); !measures {
+		l.journal.reach = 16 << 10 // so that tests see what is carried on
+	}
 	return &hub{Ledger: l, db: db, ended: make(chan error, 1)}
 }
 
@@ -320,7 +323,54 @@ func TestAProposalHappensWholeOrNotAtAll(t *testing.T) {
 	if r.Err != nil || len(r.Receipts[1].Grants) != 1 {
 		t.Errorf("%+v", r)
 	}
-	h.expect(t, old.ID, schedule.Preempted, schedule.Released)
+	h.expect(t, old.ID, schedule.Queued, schedule.Released)
+}
+
+// What is taken back waits for its next start when nothing of it runs any more,
+// and not before.
+func TestWhatIsTakenBackWaitsUntilItHasStopped(t *testing.T) {
+	until := time.Date(2126, 1, 1, 0, 0, 0, 0, time.UTC)
+	for name, c := range map[string]struct {
+		decision *schedule.Decision
+		end      func(*hub, Receipt) error
+		want     schedule.State
+		lease    schedule.LeaseState
+	}{
+		"released": {nil, func(h *hub, r Receipt) error { return h.Release(t.Context(), r.Grants[0].Token) }, schedule.Queued, schedule.Released},
+		"reported": {nil, func(h *hub, r Receipt) error {
+			return h.Report(t.Context(), Report{Token: r.Grants[0].Token, To: schedule.Succeeded})[0]
+		}, schedule.Queued, schedule.Released},
+		"until":     {&schedule.Decision{Until: until}, func(h *hub, r Receipt) error { return h.Release(t.Context(), r.Grants[0].Token) }, schedule.Deferred, schedule.Released},
+		"lost":      {nil, func(h *hub, _ Receipt) error { return h.Fence(t.Context(), "f") }, schedule.Queued, schedule.Fenced},
+		"cancelled": {nil, func(h *hub, r Receipt) error { return h.Cancel(t.Context(), r.ID) }, schedule.Cancelled, schedule.Fenced},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := small(t)
+			r := h.submit(t, at("f", "p", 0, 0, 4))
+			if err := h.Report(t.Context(), Report{Token: r.Grants[0].Token, To: schedule.Running})[0]; err != nil {
+				t.Fatal(err)
+			}
+			why := schedule.Because(schedule.PreemptedBy, "w-9")
+			if got := h.Submit(t.Context(), Move{Workload: r.ID, To: schedule.Preempted, Reason: &why, Decision: c.decision})[0]; got.Err != nil {
+				t.Fatal(got.Err)
+			}
+			h.expect(t, r.ID, schedule.Preempted, schedule.Fenced)
+			if n := h.used(t, "p"); n != 4 {
+				t.Errorf("%d CPUs are taken while it stops, want 4", n)
+			}
+			if err := c.end(h, r); err != nil {
+				t.Fatal(err)
+			}
+			h.expect(t, r.ID, c.want, c.lease)
+			got, err := h.Get(t.Context(), r.ID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got.TakenBack != 1 || c.want != schedule.Cancelled && (got.Reason == nil || got.Reason.Code != schedule.PreemptedBy) {
+				t.Errorf("taken back %d times, because of %v", got.TakenBack, got.Reason)
+			}
+		})
+	}
 }
 
 func TestWhatIsRefused(t *testing.T) {

@@ -94,7 +94,9 @@ func (m *model) lease(c Change, touched map[string]bool) {
 
 func (m *model) record(r *Record) {
 	live := map[member]uint64{}
+	stopping := false
 	for _, l := range r.Leases {
+		stopping = stopping || l.State == schedule.Fenced
 		if l.State != schedule.Held && l.State != schedule.Committed {
 			continue
 		}
@@ -109,6 +111,9 @@ func (m *model) record(r *Record) {
 	promised := r.State == schedule.Reserved || r.State == schedule.Bound || r.State == schedule.Running
 	if promised != (len(live) > 0) {
 		m.fault("%s is %s with %d members that have a lease", r.ID, r.State, len(live))
+	}
+	if r.State == schedule.Preempted && !stopping {
+		m.fault("%s is taken back, has nothing to be stopped, and does not wait", r.ID)
 	}
 	m.states[r.ID] = r.State
 }

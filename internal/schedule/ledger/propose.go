@@ -38,6 +38,8 @@ type Move struct {
 	Key  string
 	Body [32]byte
 
+	// To is where it goes. Preempted takes it back: it is queued again, or deferred
+	// until Decision says, once nothing of it is at an engine any more.
 	To schedule.State
 	// Decision is kept as the explanation, and goes back with Get. Its assignments are promised: they
 	// go with Reserved, or with the state that the workload has, for members
@@ -112,7 +114,7 @@ func explain(proposals []Proposal) {
 		for j := range proposals[i].Moves {
 			if m := &proposals[i].Moves[j]; m.Decision != nil {
 				d := *m.Decision
-				d.Assignments = nil
+				d.Assignments, d.Planned = nil, nil // the record has them
 				m.explained = appendDoc(decisionForm, make([]byte, 0, 512), &d)
 			}
 		}
@@ -157,6 +159,9 @@ func (t *txn) propose(p *Proposal) (receipts []Receipt, err error) {
 			}
 		}
 		r, err := t.move(m)
+		if err == nil && m.To == schedule.Preempted {
+			err = t.takenBack(r)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -222,6 +227,8 @@ func (t *txn) move(m *Move) (*record, error) {
 		if err := t.advance(r, m.To, m.Reason); err != nil {
 			return nil, err
 		}
+	} else if m.To == schedule.Deferred && m.Decision != nil {
+		t.replan(r, m)
 	}
 	if !hasLeases(m.To) {
 		if err := t.disown(r, m.Stopped, m.Reason); err != nil {
@@ -234,7 +241,7 @@ func (t *txn) move(m *Move) (*record, error) {
 		}
 		return r, nil
 	}
-	r.explained, r.Until = m.explained, m.Decision.Until
+	r.explained, r.decided, r.Until, r.Planned = m.explained, true, m.Decision.Until, m.Decision.Planned
 	parts := m.Decision.Assignments
 	if len(parts) == 0 && m.To != schedule.Reserved {
 		return r, nil
@@ -245,6 +252,7 @@ func (t *txn) move(m *Move) (*record, error) {
 	if err := r.takes(parts); err != nil {
 		return nil, err
 	}
+	t.charge(r, m.Decision)
 	return r, t.grant(r, parts, m.Expires)
 }
 

@@ -25,29 +25,38 @@ func (l *Ledger) newest() *batch {
 // Get returns a workload or a reservation, also one that has ended, as it is on
 // disk.
 func (l *Ledger) Get(ctx context.Context, id string) (Record, error) {
-	num, err := number(id)
+	r, err := l.find(ctx, id)
 	if err != nil {
 		return Record{}, err
 	}
+	return r.whole()
+}
+
+func (l *Ledger) find(ctx context.Context, id string) (*record, error) {
+	num, err := number(id)
+	if err != nil {
+		return nil, err
+	}
 	l.mu.RLock()
 	r := l.live[num]
+	if r == nil {
+		r = l.past[num]
+	}
 	l.mu.RUnlock()
 	if r == nil {
-		ended, err := l.ended(ctx, "num = ?", 1, int64(num))
-		if err == nil && len(ended) == 0 {
-			err = fmt.Errorf("workload %q %w", id, ErrUnknown)
+		if r, err = l.packed(ctx, num); err != nil {
+			return nil, err
 		}
-		if err != nil {
-			return Record{}, err
+		if r == nil {
+			return nil, fmt.Errorf("workload %q %w", id, ErrUnknown)
 		}
-		r = ended[0]
 	} else if err := l.await(ctx, r.in); err != nil {
-		return Record{}, err
+		return nil, err
 	}
 	if r.ID != id {
-		return Record{}, fmt.Errorf("workload %q %w", id, ErrUnknown)
+		return nil, fmt.Errorf("workload %q %w", id, ErrUnknown)
 	}
-	return r.whole()
+	return r, nil
 }
 
 // whole returns the record with its decision.
@@ -60,26 +69,13 @@ func (r *record) whole() (Record, error) {
 	if err := parseDoc(decisionForm, r.explained, is.Decision); err != nil {
 		return Record{}, fmt.Errorf("decision of %s: %w", r.ID, err)
 	}
+	is.Decision.Planned = r.Planned
 	for _, l := range r.Leases {
 		if l.State != schedule.Fenced {
 			is.Decision.Assignments = append(is.Decision.Assignments, l.Parts...)
 		}
 	}
 	return is, nil
-}
-
-func (l *Ledger) ended(ctx context.Context, where string, limit int, args ...any) (all []*record, err error) {
-	err = l.deps.Records.Each(ctx, func(rows *sql.Rows) error {
-		var num int64
-		var doc sql.RawBytes
-		if err := rows.Scan(&num, &doc); err != nil {
-			return err
-		}
-		r, err := parseRecord(uint64(num), doc)
-		all = append(all, r)
-		return err
-	}, "SELECT num, doc FROM schedule_ended WHERE "+where+" ORDER BY num DESC LIMIT ?", append(slices.Clone(args), limit)...)
-	return all, err
 }
 
 // Lease returns a lease that takes capacity, by its token.
@@ -115,25 +111,20 @@ func (l *Ledger) List(ctx context.Context, f Filter, before string, limit int) (
 	}
 	var found []*record
 	l.mu.RLock()
-	for num, r := range l.live {
-		if num < below && (f.Tenant == "" || r.Tenant == f.Tenant) && (f.State == "" || r.State == f.State) {
-			found = append(found, r)
+	for _, some := range []map[uint64]*record{l.live, l.past} {
+		for num, r := range some {
+			if num < below && (f.Tenant == "" || r.Tenant == f.Tenant) && (f.State == "" || r.State == f.State) {
+				found = append(found, r)
+			}
 		}
 	}
 	l.mu.RUnlock()
-	where, args := "num < ?", []any{int64(below)}
-	if f.Tenant != "" {
-		where, args = where+" AND tenant = ?", append(args, f.Tenant)
-	}
-	if f.State != "" {
-		where, args = where+" AND state = ?", append(args, string(f.State))
-	}
 	if f.State == "" || f.State.Ended() {
-		ended, err := l.ended(ctx, where, limit, args...)
+		packed, err := l.listPacks(ctx, f, below, limit)
 		if err != nil {
 			return nil, err
 		}
-		found = append(found, ended...) // one that has ended meanwhile comes first as it was
+		found = append(found, packed...) // one that has gone there meanwhile comes first as it was
 	}
 	slices.SortStableFunc(found, func(a, b *record) int { return cmp.Compare(b.num, a.num) })
 	found = slices.CompactFunc(found, func(a, b *record) bool { return a.num == b.num })
@@ -163,7 +154,9 @@ type Snapshot struct {
 	Tenants    []schedule.Tenant
 	Queues     []schedule.Queue
 	Signals    []signal.Series
-	Records    []Record // in the order in which they came
+	Spent      []schedule.Spent
+	Network    *schedule.Network // nil: none was declared
+	Records    []Record          // in the order in which they came
 }
 
 // Inventory is Snapshot without Records: what was declared.
@@ -191,11 +184,16 @@ func (l *Ledger) inventory() Snapshot {
 			s.Queues = append(s.Queues, v)
 		case signal.Series:
 			s.Signals = append(s.Signals, v)
+		case schedule.Spent:
+			s.Spent = append(s.Spent, v)
+		case schedule.Network:
+			s.Network = &v
 		}
 	}
 	slices.SortFunc(s.Facilities, func(a, b schedule.Facility) int { return cmp.Compare(a.ID, b.ID) })
 	slices.SortFunc(s.Pools, func(a, b schedule.Pool) int { return cmp.Compare(a.ID, b.ID) })
 	slices.SortFunc(s.Tenants, func(a, b schedule.Tenant) int { return cmp.Compare(a.ID, b.ID) })
+	slices.SortFunc(s.Spent, func(a, b schedule.Spent) int { return cmp.Compare(a.Tenant, b.Tenant) })
 	slices.SortFunc(s.Queues, func(a, b schedule.Queue) int { return cmp.Compare(a.ID, b.ID) })
 	return s
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sync/errgroup"
 
@@ -23,9 +24,11 @@ var (
 	tenantForm   = formOf[schedule.Tenant]()
 	queueForm    = formOf[schedule.Queue]()
 	signalForm   = formOf[signal.Series]()
+	spentForm    = formOf[schedule.Spent]()
 	recordForm   = formOf[kept]()
 	decisionForm = formOf[schedule.Decision]()
 	eventForm    = formOf[schedule.Event]()
+	networkForm  = formOf[schedule.Network]()
 )
 
 func encodeThing(v any) []byte {
@@ -40,6 +43,10 @@ func encodeThing(v any) []byte {
 		return appendDoc(queueForm, nil, &v)
 	case signal.Series:
 		return appendDoc(signalForm, nil, &v)
+	case schedule.Spent:
+		return appendDoc(spentForm, nil, &v)
+	case schedule.Network:
+		return appendDoc(networkForm, nil, &v)
 	}
 	panic(fmt.Sprintf("ledger: %T is no thing of the inventory", v))
 }
@@ -49,7 +56,7 @@ func encodeThing(v any) []byte {
 func (b *batch) encode(all []written) {
 	for _, w := range all {
 		doc := documents.Get().(*[]byte)
-		*doc = appendRecord((*doc)[:0], w.record)
+		*doc = appendRecord((*doc)[:0], w.record, w.lacks)
 		w.to.mu.Lock()
 		if w.Version > w.to.version {
 			w.to.version, w.to.doc, doc = w.Version, doc, w.to.doc
@@ -64,17 +71,20 @@ func (b *batch) encode(all []written) {
 // documents is memory for those of records until they are on disk.
 var documents = sync.Pool{New: func() any { return new([]byte) }}
 
-// appendRecord leaves out what follows from the rest.
-func appendRecord(b []byte, r *record) []byte {
-	k := kept{Record: r.Record, Decision: r.explained}
-	k.Record.ID, k.Record.First.ID = "", ""
-	k.Record.Leases, k.Record.First.Grants = slices.Clone(r.Leases), slices.Clone(r.First.Grants)
-	for i := range k.Record.Leases {
-		l := &k.Record.Leases[i]
-		l.ID, l.Workload, l.Tenant = "", "", ""
+// What a document lacks: it is as in the version before.
+const (
+	lacksNothing = 0
+	lacksOrigin  = 1 << iota // tenant, workload and first receipt
+	lacksDecision
+)
+
+func appendRecord(b []byte, r *record, lacks int) []byte {
+	k := kept{Record: r.Record, Decision: r.explained, Trail: r.trail, Lacks: lacks}
+	if lacks&lacksOrigin != 0 {
+		k.Record.Tenant, k.Record.Workload, k.Record.First = "", nil, Receipt{}
 	}
-	for i := range k.Record.First.Grants {
-		k.Record.First.Grants[i].Lease = ""
+	if lacks&lacksDecision != 0 {
+		k.Decision = nil
 	}
 	return appendDoc(recordForm, b, &k)
 }
@@ -84,10 +94,16 @@ func parseRecord(num uint64, doc []byte) (*record, error) {
 	if err := parseDoc(recordForm, doc, &k); err != nil {
 		return nil, fmt.Errorf("record %d: %w", num, err)
 	}
-	r := &record{num: num, Record: k.Record, explained: k.Decision}
+	return k.record(num), nil
+}
+
+// record adds what follows from the rest.
+func (k *kept) record(num uint64) *record {
+	r := &record{num: num, Record: k.Record, explained: k.Decision, trail: k.Trail}
 	r.ID = reservationID(num)
 	if r.Workload != nil {
-		r.ID = r.Workload.ID
+		r.ID = workloadID(num)
+		r.Workload.ID = r.ID
 	}
 	r.First.ID = r.ID
 	for i := range r.Leases {
@@ -100,16 +116,17 @@ func parseRecord(num uint64, doc []byte) (*record, error) {
 	for i := range r.First.Grants {
 		r.First.Grants[i].Lease = leaseID(r.First.Grants[i].Token)
 	}
-	return r, nil
+	return r
 }
 
 // save writes a batch.
-func (b *batch) save(ctx context.Context, tx *sql.Tx, all *statements) error {
+func (l *Ledger) save(ctx context.Context, tx *sql.Tx, b *batch) error {
 	if err := b.saveThings(ctx, tx); err != nil {
 		return err
 	}
+	all := l.statements
 	s := all.within(ctx, tx)
-	if err := b.saveRecords(ctx, &s); err != nil {
+	if err := l.saveJournal(ctx, &s, b, l.deps.Clock()); err != nil {
 		return err
 	}
 	at := records.Millis(b.last.at)
@@ -139,51 +156,17 @@ func (b *batch) saveThings(ctx context.Context, tx *sql.Tx) error {
 	return nil
 }
 
-func (b *batch) saveRecords(ctx context.Context, s *statements) error {
-	for _, r := range b.order() {
-		if r.lives() {
-			if _, err := s.live.ExecContext(ctx, int64(r.num), *r.doc); err != nil {
-				return err
-			}
-			continue
-		}
-		if _, err := s.gone.ExecContext(ctx, int64(r.num)); err != nil {
-			return err
-		}
-		if _, err := s.ended.ExecContext(ctx, int64(r.num), r.Tenant, string(r.State), records.Millis(b.last.at), *r.doc); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// order returns the rows by number, as the table has them.
-func (b *batch) order() []*row {
-	all := make([]*row, 0, len(b.records))
-	for _, r := range b.records {
-		all = append(all, r)
-	}
-	slices.SortFunc(all, func(a, b *row) int {
-		if a.num < b.num {
-			return -1
-		}
-		return 1
-	})
-	return all
-}
-
 // appendEvents leaves out what follows from the rest: the number of all but the
 // first, and names of leases.
 func appendEvents(b []byte, all []schedule.Event) []byte {
 	var e schedule.Event
-	v := valueOf(&e)
 	for i := range all {
 		e = all[i]
 		e.Seq = 0
 		if e.Kind == schedule.OfLease {
 			e.Object, e.Lease = "", ""
 		}
-		b = eventForm.one(b, v)
+		b = eventForm.one(b, unsafe.Pointer(&e))
 	}
 	return b
 }
@@ -191,7 +174,7 @@ func appendEvents(b []byte, all []schedule.Event) []byte {
 func parseEvents(first int64, doc []byte) (all []schedule.Event, err error) {
 	for len(doc) > 0 {
 		e := schedule.Event{}
-		if doc, err = eventForm.next(doc, valueOf(&e)); err != nil {
+		if doc, err = eventForm.next(doc, unsafe.Pointer(&e)); err != nil {
 			return nil, fmt.Errorf("event %d: %w", first+int64(len(all)), err)
 		}
 		e.Seq = first + int64(len(all))
@@ -280,6 +263,16 @@ func (l *Ledger) loadThing(id thing, doc []byte) error {
 		err := parseDoc(queueForm, doc, &q)
 		l.extras[id] = q
 		return err
+	case kindSpent:
+		var s schedule.Spent
+		err := parseDoc(spentForm, doc, &s)
+		l.extras[id] = s
+		return err
+	case kindNetwork:
+		var n schedule.Network
+		err := parseDoc(networkForm, doc, &n)
+		l.extras[id] = n
+		return err
 	case kindSignal:
 		var s signal.Series
 		err := parseDoc(signalForm, doc, &s)
@@ -318,8 +311,15 @@ func (l *Ledger) loadRecords(ctx context.Context) error {
 	}
 	for _, p := range all {
 		for _, r := range p.records {
-			l.hold(r)
+			l.live[r.num] = r
+			l.journal.rows.add(r.num)
 		}
+	}
+	if err := l.replay(ctx, l.live); err != nil {
+		return err
+	}
+	for _, r := range l.live {
+		l.hold(r)
 	}
 	return nil
 }
@@ -346,9 +346,8 @@ func (p *pile) parse() error {
 	return nil
 }
 
-// hold takes a record into memory with what it takes.
+// hold takes what a record takes.
 func (l *Ledger) hold(r *record) {
-	l.live[r.num] = r
 	for i := range r.Leases {
 		lease := &r.Leases[i]
 		if !lease.State.Takes() {
@@ -383,9 +382,12 @@ func (l *Ledger) loadKeys(ctx context.Context) error {
 	}, "SELECT at, keys FROM schedule_keys WHERE at >= ? ORDER BY seq", records.Millis(l.deps.Clock().Add(-keysLife)))
 }
 
-// pruned is how many rows of each table one transaction deletes at most: callers
-// wait meanwhile.
-const pruned = 500
+// How many rows of a table one transaction deletes at most: callers wait
+// meanwhile.
+const (
+	pruned      = 500
+	prunedPacks = 32 // of up to 64 workloads
+)
 
 // prune deletes a piece of what is older than it is kept, and reports whether
 // there may be more.
@@ -397,16 +399,18 @@ func (l *Ledger) prune(ctx context.Context, now time.Time) (more bool, err error
 	for _, d := range []struct {
 		query string
 		until int64
+		limit int64
 	}{
-		{"DELETE FROM schedule_commits WHERE seq IN (SELECT seq FROM schedule_commits WHERE seq <= ? ORDER BY seq LIMIT ?)", before},
-		{"DELETE FROM schedule_keys WHERE seq IN (SELECT seq FROM schedule_keys WHERE at < ? ORDER BY seq LIMIT ?)", records.Millis(now.Add(-keysLife))},
-		{"DELETE FROM schedule_ended WHERE num IN (SELECT num FROM schedule_ended WHERE ended < ? ORDER BY ended LIMIT ?)", records.Millis(now.Add(-l.cfg.Keep))},
+		{"DELETE FROM schedule_commits WHERE seq IN (SELECT seq FROM schedule_commits WHERE seq <= ? ORDER BY seq LIMIT ?)", before, pruned},
+		{"DELETE FROM schedule_keys WHERE seq IN (SELECT seq FROM schedule_keys WHERE at < ? ORDER BY seq LIMIT ?)", records.Millis(now.Add(-keysLife)), pruned},
+		{"DELETE FROM schedule_packs WHERE (block, first) IN (SELECT block, first FROM schedule_packs WHERE ended < ? ORDER BY ended LIMIT ?)", records.Millis(now.Add(-l.cfg.Keep)), prunedPacks},
+		{"DELETE FROM schedule_pack_tenants WHERE (block, tenant) IN (SELECT block, tenant FROM schedule_pack_tenants WHERE block < (SELECT coalesce(min(block), ?) FROM schedule_packs) ORDER BY block LIMIT ?)", 0, pruned},
 	} {
-		n, err := l.delete(ctx, d.query, d.until)
+		n, err := l.delete(ctx, d.query, d.until, d.limit)
 		if err != nil {
 			return false, fmt.Errorf("delete what is not kept any more: %w", err)
 		}
-		more = more || n == pruned
+		more = more || n == d.limit
 	}
 	return more, l.deps.Records.Each(ctx, func(rows *sql.Rows) error {
 		var oldest int64
@@ -418,9 +422,9 @@ func (l *Ledger) prune(ctx context.Context, now time.Time) (more bool, err error
 	}, "SELECT first FROM schedule_commits ORDER BY seq LIMIT 1")
 }
 
-func (l *Ledger) delete(ctx context.Context, query string, until int64) (n int64, err error) {
+func (l *Ledger) delete(ctx context.Context, query string, until, limit int64) (n int64, err error) {
 	err = l.deps.Records.Tx(ctx, func(tx *sql.Tx) error {
-		res, err := tx.ExecContext(ctx, query, until, pruned)
+		res, err := tx.ExecContext(ctx, query, until, limit)
 		if err == nil {
 			n, err = res.RowsAffected()
 		}

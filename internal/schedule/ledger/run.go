@@ -71,12 +71,12 @@ func (l *Ledger) commit(ctx context.Context) error {
 	l.next, l.writing = newBatch(len(b.events)), b
 	l.mu.Unlock()
 	b.encoding.Wait()
-	if !b.empty() {
+	if !b.empty() || l.journal.due(l.deps.Clock()) {
 		start := time.Now()
 		for _, rider := range b.riders {
 			ctx = records.Also(ctx, rider)
 		}
-		b.err = l.deps.Records.Tx(ctx, func(tx *sql.Tx) error { return b.save(ctx, tx, l.statements) })
+		b.err = l.deps.Records.Tx(ctx, func(tx *sql.Tx) error { return l.save(ctx, tx, b) })
 		l.metrics.commits.Observe(time.Since(start).Seconds())
 	}
 	if b.err != nil {
@@ -117,13 +117,19 @@ func (l *Ledger) settle(b *batch) {
 	for _, r := range b.completed {
 		if l.live[r.num] == r {
 			delete(l.live, r.num)
+			l.past[r.num] = r
+		}
+	}
+	for _, pack := range b.packed {
+		for _, r := range pack {
+			delete(l.past, r.num)
 		}
 	}
 	l.events.add(b.events)
 	for _, r := range b.records {
 		documents.Put(r.doc)
 	}
-	b.records, b.things, b.events, b.keys, b.completed = nil, nil, nil, nil, nil
+	b.records, b.things, b.events, b.keys, b.completed, b.packed = nil, nil, nil, nil, nil, nil
 }
 
 // fail ends everybody who waits with an error.

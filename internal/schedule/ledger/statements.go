@@ -11,9 +11,9 @@ import (
 // for a statement that writes several, which costs more than it saves. They are
 // compiled once, and Run's alone.
 type statements struct {
-	live, gone, ended, keys, commits *sql.Stmt
+	live, gone, journal, carried, pack, tenant, keys, commits *sql.Stmt
 
-	events []byte // memory for the document of a commit
+	events, journalled, doc []byte // memory for what a commit writes
 }
 
 func compile(ctx context.Context, db *records.DB) (*statements, error) {
@@ -24,7 +24,10 @@ func compile(ctx context.Context, db *records.DB) (*statements, error) {
 	}{
 		{&s.live, "INSERT INTO schedule_live (num, doc) VALUES (?, ?) ON CONFLICT (num) DO UPDATE SET doc = excluded.doc"},
 		{&s.gone, "DELETE FROM schedule_live WHERE num = ?"},
-		{&s.ended, "INSERT INTO schedule_ended (num, tenant, state, ended, doc) VALUES (?, ?, ?, ?, ?)"},
+		{&s.journal, "INSERT INTO schedule_journal (id, doc) VALUES (?, ?)"},
+		{&s.carried, "DELETE FROM schedule_journal WHERE id < ?"},
+		{&s.pack, "INSERT INTO schedule_packs (block, first, n, ended, doc) VALUES (?, ?, ?, ?, ?)"},
+		{&s.tenant, "INSERT INTO schedule_pack_tenants (block, tenant) VALUES (?, ?) ON CONFLICT (block, tenant) DO NOTHING"},
 		{&s.keys, "INSERT INTO schedule_keys (seq, at, keys) VALUES (?, ?, ?)"},
 		{&s.commits, "INSERT INTO schedule_commits (seq, first, at, num, token, events) VALUES (?, ?, ?, ?, ?, ?)"},
 	} {
@@ -39,7 +42,8 @@ func compile(ctx context.Context, db *records.DB) (*statements, error) {
 // within returns the statements as a transaction takes them.
 func (s *statements) within(ctx context.Context, tx *sql.Tx) statements {
 	return statements{
-		live: tx.StmtContext(ctx, s.live), gone: tx.StmtContext(ctx, s.gone), ended: tx.StmtContext(ctx, s.ended),
+		live: tx.StmtContext(ctx, s.live), gone: tx.StmtContext(ctx, s.gone),
+		journal: tx.StmtContext(ctx, s.journal), carried: tx.StmtContext(ctx, s.carried), pack: tx.StmtContext(ctx, s.pack), tenant: tx.StmtContext(ctx, s.tenant),
 		keys: tx.StmtContext(ctx, s.keys), commits: tx.StmtContext(ctx, s.commits),
 	}
 }

@@ -29,7 +29,8 @@ type txn struct {
 // written is a version of a record, and the row that it goes to.
 type written struct {
 	*record
-	to *row
+	to    *row
+	lacks int
 }
 
 // booking is a part that was taken (1) or freed (-1).
@@ -89,11 +90,16 @@ func (t *txn) publish() {
 		l.live[r.num] = r
 		w := b.records[r.num]
 		if w == nil {
-			w = &row{}
+			w = &row{lacks: lacksOrigin | lacksDecision}
 			b.records[r.num] = w
 		}
 		w.record = r
-		t.session.wrote = append(t.session.wrote, written{r, w})
+		if r.Version == 1 {
+			w.lacks = lacksNothing
+		} else if r.decided {
+			w.lacks &^= lacksDecision
+		}
+		t.session.wrote = append(t.session.wrote, written{r, w, w.lacks})
 		if !r.lives() {
 			b.completed = append(b.completed, r)
 		}
@@ -102,6 +108,9 @@ func (t *txn) publish() {
 	for id, v := range t.things {
 		if b.things[id] = nil; v != nil {
 			b.things[id] = encodeThing(v)
+		}
+		if id.kind == kindSpent {
+			l.extras[id] = v
 		}
 	}
 	for _, k := range t.keys {
@@ -143,7 +152,7 @@ func (t *txn) find(num uint64) (*record, error) {
 	if old == nil {
 		return nil, fmt.Errorf("workload %q %w, or has ended", workloadID(num), ErrUnknown)
 	}
-	r := &record{Record: old.Record, num: num, explained: old.explained}
+	r := &record{Record: old.Record, num: num, explained: old.explained, trail: old.trail}
 	r.Leases, r.Done = slices.Clone(r.Leases), slices.Clone(r.Done)
 	r.Version++
 	t.stage(r)
@@ -187,10 +196,11 @@ func (t *txn) add() *record {
 	return r
 }
 
-func (t *txn) event(e schedule.Event) {
+func (t *txn) event(e schedule.Event) (seq int64) {
 	t.last.seq++
 	e.Seq, e.At = t.last.seq, t.now
 	t.events = append(t.events, e)
+	return e.Seq
 }
 
 // advance takes a workload to a state, if the state before allows it.
@@ -198,7 +208,11 @@ func (t *txn) advance(r *record, to schedule.State, why *schedule.Reason) error 
 	if !r.State.MayBecome(to) {
 		return fmt.Errorf("workload %q is %s, which %w: it cannot become %s", r.ID, r.State, ErrState, to)
 	}
-	t.event(schedule.Event{Kind: schedule.OfWorkload, Object: r.ID, Tenant: r.Tenant, From: string(r.State), To: string(to), Reason: why})
+	t.refund(r, to)
+	r.trail = r.trail.add(t.event(schedule.Event{Kind: schedule.OfWorkload, Object: r.ID, Tenant: r.Tenant, From: string(r.State), To: string(to), Reason: why}))
+	if r.State == schedule.Running && to == schedule.Preempted {
+		r.Worked += t.l.book.worked(r, t.now)
+	}
 	r.State, r.Since, r.Reason = to, t.now, why
 	return nil
 }
@@ -229,7 +243,7 @@ func (t *txn) turn(r *record, i int, to schedule.LeaseState, why *schedule.Reaso
 	if f := t.l.book.facilities[l.Facility]; f != nil {
 		region = f.Region
 	}
-	t.event(schedule.Event{Kind: schedule.OfLease, Object: l.ID, Tenant: l.Tenant, Region: region, From: string(from), To: string(to), Reason: why, Lease: l.ID, Token: l.Token})
+	r.trail = r.trail.add(t.event(schedule.Event{Kind: schedule.OfLease, Object: l.ID, Tenant: l.Tenant, Region: region, From: string(from), To: string(to), Reason: why, Lease: l.ID, Token: l.Token}))
 	is := *l
 	t.changes = append(t.changes, Change{Lease: &is, From: from, num: r.num})
 	return nil

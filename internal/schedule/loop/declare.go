@@ -64,6 +64,7 @@ func (s *Scheduler) share(ctx context.Context, err error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.shares.declare(all.Tenants, all.Queues)
+	s.spending.declare(all.Tenants)
 	s.changed()
 	return nil
 }
@@ -86,19 +87,9 @@ func (s *Scheduler) PutSignal(ctx context.Context, one *signal.Series) (taken bo
 	next = maps.Clone(s.signals)
 	if taken = next.Put(one); taken {
 		s.signals = next
-		s.reconsider()
+		s.reissue(one.Kind)
 	}
 	return taken, nil
-}
-
-// reconsider lets everything that is deferred be decided in the next pass. The
-// caller holds mu.
-func (s *Scheduler) reconsider() {
-	now := s.deps.Clock()
-	for _, d := range s.deferred {
-		d.until = now
-	}
-	s.nudge()
 }
 
 // Report takes what who runs a workload says of it; see ledger.Report.

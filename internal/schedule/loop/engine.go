@@ -37,7 +37,8 @@ type Engine struct {
 	// AcceleratorResource is what a whole device is called at Kubernetes; empty:
 	// nvidia.com/gpu.
 	AcceleratorResource string `yaml:"accelerator_resource"`
-	// Directory is where work runs at Slurm, and where its output goes.
+	// Directory is where work runs at Slurm, and where its output goes:
+	// LEASE-N.out of member N of a lease, counted from 0.
 	Directory string `yaml:"directory"`
 	// Poll is how often Slurm is asked what became of work; 0s: every 5s.
 	Poll time.Duration `yaml:"poll"`

@@ -313,36 +313,22 @@ func TestEnginesThatCannotBeReachedAreFaults(t *testing.T) {
 	if c.Engines = []Engine{good, good}; len(c.Check("schedule")) != 1 {
 		t.Errorf("two of one facility: %v", c.Check("schedule"))
 	}
+	c = DefaultConfig()
+	c.Hold = c.LostAfter
+	if errs := c.Check("schedule"); len(errs) != 1 || !strings.Contains(errs[0].Error(), "schedule.lost_after") {
+		t.Errorf("promises that expire before their facility is lost: %v", errs)
+	}
 }
 
-func TestAGangOfWhichOneFacilityRefusesIsStopped(t *testing.T) {
-	near, far := scheduletest.NewMemory(scheduletest.Faults{}), scheduletest.NewMemory(scheduletest.Faults{})
-	far.Refuse(fmt.Errorf("closed: %w", facility.ErrRefused))
-	r := openWith(t, file(t), agents(map[string]facility.Engine{"near": near, "far": far}))
-	r.declare("near", 1, schedule.EngineAgent)
-	r.declare("far", 1, schedule.EngineAgent)
-	a := r.submit(work("gang", 1, script(scheduletest.Script{Mark: "gang", Hold: true}), func(w *schedule.Workload) {
-		w.Gang, w.Shape = schedule.GangAll, schedule.OnePerFacility
-		w.Tasks[0].Min, w.Tasks[0].Max = 2, 2
-	}))
-	if len(a.Grants) != 2 {
-		t.Fatalf("%d leases, want 2", len(a.Grants))
+func TestWhatRunsLongerThanItsLimitIsEndedAndSaysSo(t *testing.T) {
+	m := scheduletest.NewMemory(scheduletest.Faults{})
+	r := openWith(t, file(t), agents(map[string]facility.Engine{"here": m}))
+	r.declare("here", 2, schedule.EngineAgent)
+	long := r.submit(work("long", 1, script(scheduletest.Script{Mark: "long", Hold: true}), func(w *schedule.Workload) { w.Tasks[0].Limit = 50 * time.Millisecond }))
+	free := r.submit(work("free", 1, script(scheduletest.Script{Mark: "free", Hold: true})))
+	got := r.reaches(long.ID, schedule.Failed)
+	if got.Reason == nil || got.Reason.Code != schedule.TimeLimit || got.Reason.Text().ZH != "运行超过时限 50ms，已被终止" {
+		t.Errorf("reason %+v, want its limit", got.Reason)
 	}
-	first := map[uint64]bool{a.Grants[0].Token: true, a.Grants[1].Token: true}
-	r.until("other leases", func() bool {
-		got, err := r.Get(t.Context(), a.ID)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return len(got.Leases) > 0 && !first[got.Leases[len(got.Leases)-1].Token]
-	})
-	far.Refuse(nil)
-	r.until("both members", func() bool { return near.Alive("gang") == 1 && far.Alive("gang") == 1 })
-	near.Release("gang")
-	far.Release("gang")
-	r.reaches(a.ID, schedule.Succeeded)
-	r.free()
-	if n := far.Began("gang"); n != 1 {
-		t.Errorf("%d runs where it was refused before, want 1", n)
-	}
+	r.reaches(free.ID, schedule.Running)
 }

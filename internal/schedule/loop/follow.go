@@ -21,6 +21,7 @@ func (s *Scheduler) follow(changes []ledger.Change) {
 		case c.Facility != nil:
 			f := *c.Facility
 			s.cluster.SetFacility(&f)
+			s.tightenAt(f.ID)
 			s.changed()
 		case c.Pool != nil:
 			p := *c.Pool
@@ -28,8 +29,10 @@ func (s *Scheduler) follow(changes []ledger.Change) {
 				s.deps.Log.Error("pool_not_planned_with", "pool", p.ID, "error", err)
 			}
 			s.resized = true
+			s.tighten(p.ID)
 			s.changed()
 		case c.Removed != "":
+			s.vacate(c.Removed)
 			s.cluster.RemovePool(c.Removed)
 			s.resized = true
 		case c.Lease != nil && c.Lease.State == schedule.Released:
@@ -38,8 +41,16 @@ func (s *Scheduler) follow(changes []ledger.Change) {
 			s.changed()
 		case c.Lease != nil:
 			s.leases[c.Lease.Token] = *c.Lease
+			if s.cluster.Lost(c.Lease.Facility) { // else it is taken back, and nothing is lost
+				s.seen.lease(c.Lease, c.From, s.deps.Clock())
+			}
+		case c.Spent != nil:
+			s.spending.spent[c.Spent.Tenant] = *c.Spent
+			s.changed()
 		case c.Record != nil:
+			s.run(c.Record)
 			s.place(c.Record)
+			s.seen.record(c.Record)
 		}
 	}
 }
@@ -70,6 +81,9 @@ func (s *Scheduler) take(tenant string, parts []schedule.Assignment) error {
 		return err
 	}
 	s.shares.take(tenant, parts)
+	for i := range parts {
+		s.tighten(parts[i].Pool)
+	}
 	return nil
 }
 
@@ -79,19 +93,11 @@ func (s *Scheduler) place(r *ledger.Record) {
 	if r.Workload == nil {
 		return
 	}
-	switch r.State {
-	case schedule.Queued, schedule.Preempted:
-		s.undefer(r.ID)
-		s.queue.Add(r.Workload)
-		s.changed()
-	case schedule.Deferred:
+	s.awaits(r)
+	if r.State != schedule.Queued {
 		s.queue.Remove(r.ID)
-		if !r.Until.IsZero() {
-			s.deferUntil(r.Workload, r.Until)
-		}
-		s.nudge()
-	default:
-		s.queue.Remove(r.ID)
-		s.undefer(r.ID)
+		return
 	}
+	s.queue.Add(r.Workload.Left(r.Worked))
+	s.changed()
 }

@@ -6,7 +6,8 @@
 //	                                                    │
 //	queue, deferred ◄────────── follow (Applied) ◄──────┘
 //	   │
-//	   └─► pass: Walk ─► plan.Place ─► ledger.Submit
+//	   ├─► pass: Walk ─► plan.Place ─► ledger.Submit
+//	   └─► batch: all at once, on a clone ─► plan.PlaceAt ─► ledger.Submit
 //
 //	what is promised ─► drive ─► engines of facilities ─► ledger.Report
 //
@@ -15,7 +16,6 @@
 package loop
 
 import (
-	"container/heap"
 	"context"
 	"fmt"
 	"log/slog"
@@ -44,18 +44,27 @@ type Config struct {
 	// Patience is how long a gang, or anything large, lets smaller work pass
 	// before capacity is kept for it.
 	Patience time.Duration `yaml:"patience"`
+	// Preempt says when work gives way to other work.
+	Preempt Preempt `yaml:"preempt"`
 	// LostAfter is how long a facility may not be seen before what runs there is
-	// fenced and planned anew elsewhere.
+	// fenced and planned anew elsewhere. It is below hold.
 	LostAfter time.Duration `yaml:"lost_after"`
+	// Batch is when what waits is decided all at once.
+	Batch Batch `yaml:"batch"`
 	// Engines are those of facilities that the hub itself speaks to.
 	Engines []Engine `yaml:"engines"`
+	// Live is how live values of facilities and pools come to the scheduler.
+	Live Live `yaml:"live"`
+	// Network says how far places lie from one another, until it is declared by
+	// PUT /api/v1/network.
+	Network Network `yaml:"network"`
 	// Ledger bounds what is kept.
 	Ledger ledger.Config `yaml:"ledger"`
 }
 
 // DefaultConfig returns the settings of a hub without a config file.
 func DefaultConfig() Config {
-	return Config{Hold: 10 * time.Minute, Patience: 10 * time.Minute, LostAfter: 5 * time.Minute, Ledger: ledger.DefaultConfig()}
+	return Config{Hold: 10 * time.Minute, Patience: 10 * time.Minute, Preempt: DefaultPreempt(), LostAfter: 5 * time.Minute, Live: Live{Every: 15 * time.Second}, Network: DefaultNetwork(), Batch: DefaultBatch(), Ledger: ledger.DefaultConfig()}
 }
 
 // Check implements strict.Checker.
@@ -65,6 +74,9 @@ func (c Config) Check(path string) []strict.Error {
 		strict.AtLeast(path, "patience", c.Patience, 0),
 		strict.AtLeast(path, "lost_after", c.LostAfter, time.Second),
 	)
+	if c.Hold >= time.Second && c.LostAfter >= c.Hold {
+		errs = append(errs, strict.Fault(path, "lost_after", "%v is not below hold, %v: what is promised at a facility that is dark would expire before it is planned anew", c.LostAfter, c.Hold))
+	}
 	seen := map[string]bool{}
 	for i, e := range c.Engines {
 		if seen[e.Facility+" "+e.Kind] {
@@ -75,13 +87,9 @@ func (c Config) Check(path string) []strict.Error {
 	return errs
 }
 
-// Deps are what a scheduler works with. All are required but Network and
-// Engines.
+// Deps are what a scheduler works with. All are required but Engines.
 type Deps struct {
 	Records *records.DB
-	// Network says how far places lie from one another; nil: by their division
-	// codes, with schedule.DefaultTiers.
-	Network *schedule.Network
 	// Engines run what is promised; nil: the owners of pools do.
 	Engines drive.Engines
 	Log     *slog.Logger
@@ -97,32 +105,41 @@ type Scheduler struct {
 	ledger  *ledger.Ledger
 	driver  *drive.Driver
 	metrics *metrics
-	wake    chan struct{} // holds one token while Run has something to try
+	// declaring is held while the network is.
+	declaring sync.Mutex
+	wake      chan struct{} // holds one token while Run has something to try
 
 	mu       sync.Mutex // what follows; never held while the ledger is asked
 	cluster  *plan.Cluster
+	network  schedule.Network
 	signals  signal.Set // replaced, never changed
 	queue    *queue.Queue
 	deferred deferrals
-	waits    map[string]*deferral
+	pausing  deferrals // what runs until it pauses
+	booked   bookings
+	replans  replans
 	leases   map[uint64]schedule.Lease // that take capacity, by token
 	shares   shares
 	demand   demand
-	held     *hold // capacity that is kept for who waits longest
-	dirty    bool  // something changed since all that waits was tried
-	resized  bool  // what there is changed since the shares were measured
+	held     []*hold // capacity that is kept: for who waits longest, and for whom others give way
+	preempting
+	spending spending
+	dirty    bool // something changed since all that waits was tried
+	resized  bool // what there is changed since the shares were measured
 	starts   rate
+	seen     experience
 }
 
 // Open reads what lives and brings the cluster in step.
 func Open(ctx context.Context, cfg Config, deps Deps) (*Scheduler, error) {
-	if deps.Network == nil {
-		deps.Network = &schedule.Network{Tiers: schedule.DefaultTiers}
-	}
+	network := cfg.Network.network()
 	s := &Scheduler{
-		cfg: cfg, deps: deps, wake: make(chan struct{}, 1),
-		cluster: plan.NewCluster(deps.Network), signals: signal.Set{}, queue: queue.New(), waits: map[string]*deferral{},
+		network: network,
+		cfg:     cfg, deps: deps, wake: make(chan struct{}, 1),
+		cluster: plan.NewCluster(&network), signals: signal.Set{}, queue: queue.New(),
+		deferred: newDeferrals(), pausing: newDeferrals(), booked: newBookings(), replans: newReplans(),
 		leases: map[uint64]schedule.Lease{}, shares: newShares(), demand: demand{}, dirty: true,
+		preempting: newPreempting(), spending: newSpending(), seen: newExperience(deps.Clock()),
 	}
 	if deps.Engines == nil {
 		s.deps.Engines = func(string, schedule.Engine) facility.Engine { return nil }
@@ -156,7 +173,15 @@ func (s *Scheduler) load(ctx context.Context) error {
 	for _, x := range all.Signals {
 		s.signals.Put(&x)
 	}
+	if all.Network != nil {
+		s.network = *all.Network
+		s.cluster.SetNetwork(&s.network)
+	}
 	s.shares.declare(all.Tenants, all.Queues)
+	s.spending.declare(all.Tenants)
+	for _, x := range all.Spent {
+		s.spending.spent[x.Tenant] = x
+	}
 	s.resized = true
 	for i := range all.Records {
 		r := &all.Records[i]
@@ -169,7 +194,9 @@ func (s *Scheduler) load(ctx context.Context) error {
 				s.shares.take(l.Tenant, l.Parts)
 			}
 		}
+		s.run(r)
 		s.place(r)
+		s.seen.record(r)
 	}
 	s.driver.Follow(asChanges(&all))
 	return nil
@@ -187,6 +214,7 @@ func asChanges(all *ledger.Snapshot) (changes []ledger.Change) {
 		for j := range all.Records[i].Leases {
 			changes = append(changes, ledger.Change{Lease: &all.Records[i].Leases[j]})
 		}
+		changes = append(changes, ledger.Change{Record: &all.Records[i]})
 	}
 	return changes
 }
@@ -198,6 +226,7 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	written, stop := context.WithCancel(context.WithoutCancel(ctx))
 	asking, _ := errgroup.WithContext(both)
 	asking.Go(func() error { return s.passes(both) })
+	asking.Go(func() error { return s.batches(both) })
 	asking.Go(func() error { return s.driver.Run(both) })
 	group.Go(func() error {
 		defer stop()
@@ -207,13 +236,17 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	return group.Wait()
 }
 
-// demandEvery is how often nodes are scored anew by what was asked for lately.
-const demandEvery = 2 * time.Minute
+// How often nodes are scored anew by what was asked for lately, and tenants by
+// what they use.
+const (
+	demandEvery = 2 * time.Minute
+	sharesEvery = 5 * time.Second
+)
 
 func (s *Scheduler) passes(ctx context.Context) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	asked := s.deps.Clock()
+	asked, shared := s.deps.Clock(), time.Time{}
 	for {
 		select {
 		case <-ctx.Done():
@@ -222,12 +255,19 @@ func (s *Scheduler) passes(ctx context.Context) error {
 		case <-tick.C:
 		}
 		s.pass(ctx)
-		if now := s.deps.Clock(); now.Sub(asked) >= demandEvery {
+		s.preempt(ctx)
+		now := s.deps.Clock()
+		s.mu.Lock()
+		if now.Sub(asked) >= demandEvery {
 			asked = now
-			s.mu.Lock()
 			s.cluster.SetDemand(s.demand.list(now))
-			s.mu.Unlock()
 		}
+		if now.Sub(shared) >= sharesEvery {
+			shared = now
+			s.measure(now)
+			s.cluster.SetBeyond(s.shares.beyond())
+		}
+		s.mu.Unlock()
 	}
 }
 
@@ -237,51 +277,4 @@ func (s *Scheduler) nudge() {
 	case s.wake <- struct{}{}:
 	default:
 	}
-}
-
-// deferral is a workload that waits for its time.
-type deferral struct {
-	w     *schedule.Workload
-	until time.Time
-	at    int // in the heap; -1 when it is out
-}
-
-// deferrals is a heap, the earliest first.
-type deferrals []*deferral
-
-func (d deferrals) Len() int           { return len(d) }
-func (d deferrals) Less(i, j int) bool { return d[i].until.Before(d[j].until) }
-func (d deferrals) Swap(i, j int) {
-	d[i], d[j] = d[j], d[i]
-	d[i].at, d[j].at = i, j
-}
-
-// Push is for container/heap.
-func (d *deferrals) Push(x any) {
-	one := x.(*deferral)
-	one.at = len(*d)
-	*d = append(*d, one)
-}
-
-// Pop is for container/heap.
-func (d *deferrals) Pop() any {
-	last := (*d)[len(*d)-1]
-	*d = (*d)[:len(*d)-1]
-	last.at = -1
-	return last
-}
-
-// undefer takes a workload out of those that wait for their time.
-func (s *Scheduler) undefer(id string) {
-	if d := s.waits[id]; d != nil {
-		delete(s.waits, id)
-		heap.Remove(&s.deferred, d.at)
-	}
-}
-
-func (s *Scheduler) deferUntil(w *schedule.Workload, until time.Time) {
-	s.undefer(w.ID)
-	d := &deferral{w: w, until: until}
-	s.waits[w.ID] = d
-	heap.Push(&s.deferred, d)
 }

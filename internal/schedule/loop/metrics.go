@@ -7,7 +7,8 @@ import (
 )
 
 type metrics struct {
-	decisions *prometheus.CounterVec
+	decisions   *prometheus.CounterVec
+	preemptions *prometheus.CounterVec
 }
 
 func newMetrics(r prometheus.Registerer, s *Scheduler) *metrics {
@@ -16,6 +17,12 @@ func newMetrics(r prometheus.Registerer, s *Scheduler) *metrics {
 	}, []string{"to"})}
 	for _, to := range []schedule.State{schedule.Reserved, schedule.Queued, schedule.Deferred} {
 		m.decisions.WithLabelValues(string(to))
+	}
+	m.preemptions = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "hub_schedule_preemptions_total", Help: "Workloads that gave way to others, by why: to a higher priority, or to who has a claim to what was borrowed.",
+	}, []string{"reason"})
+	for _, why := range []string{byPriority, byClaim} {
+		m.preemptions.WithLabelValues(why)
 	}
 	waiting := func(state string, n func() int) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
@@ -26,14 +33,28 @@ func newMetrics(r prometheus.Registerer, s *Scheduler) *metrics {
 			return float64(n())
 		})
 	}
-	r.MustRegister(m.decisions,
+	r.MustRegister(m.decisions, m.preemptions,
 		waiting("queued", func() int { return s.queue.Len() }),
-		waiting("deferred", func() int { return len(s.deferred) }),
+		waiting("deferred", func() int { return s.deferred.Len() }),
 		capacity{s})
 	return m
 }
 
 func (m *metrics) decided(to schedule.State) { m.decisions.WithLabelValues(string(to)).Inc() }
+
+// Why work gives way.
+const (
+	byPriority = "priority"
+	byClaim    = "reclaim"
+)
+
+func (m *metrics) preempted(why schedule.Code) {
+	reason := byPriority
+	if why == schedule.ReclaimedBy {
+		reason = byClaim
+	}
+	m.preemptions.WithLabelValues(reason).Inc()
+}
 
 // capacity collects what pools have, what is leased of it and what is free.
 type capacity struct{ s *Scheduler }

@@ -1,9 +1,9 @@
 package loop
 
 import (
-	"container/heap"
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/songhua-io/hub/internal/schedule"
 	"github.com/songhua-io/hub/internal/schedule/ledger"
@@ -14,8 +14,15 @@ import (
 const together = 256
 
 // pass tries what waits: first what was deferred until now, then the queue,
-// when something changed since it was tried.
+// when something changed since it was tried. What is to pause does before, and
+// what is to be planned anew is after.
 func (s *Scheduler) pass(ctx context.Context) {
+	s.pause(ctx)
+	s.try(ctx)
+	s.replan(ctx)
+}
+
+func (s *Scheduler) try(ctx context.Context) {
 	for ctx.Err() == nil {
 		s.mu.Lock()
 		moves, more := s.wanted()
@@ -34,28 +41,21 @@ func (s *Scheduler) pass(ctx context.Context) {
 // The caller holds mu.
 func (s *Scheduler) wanted() (moves []move, more bool) {
 	now := s.deps.Clock()
-	for len(s.deferred) > 0 && !s.deferred[0].until.After(now) {
-		if len(moves) == together {
-			return moves, true
-		}
-		w := heap.Pop(&s.deferred).(*deferral).w
-		delete(s.waits, w.ID)
-		d, to := s.decide(w, now)
-		m := s.move(w.Tenant, d, to, now)
-		m.Workload = w.ID
-		moves = append(moves, m)
+	if moves, more = s.begin(now); more {
+		return moves, true
+	}
+	if s.spending.turned(now) {
+		s.dirty = true // who has spent its budget may go on
 	}
 	if !s.dirty || len(moves) > 0 {
 		return moves, s.dirty
 	}
-	s.dirty, s.held = false, nil
+	s.dirty, s.wants = false, s.wants[:0]
+	s.held = slices.DeleteFunc(s.held, func(h *hold) bool { return !h.preempts })
 	if s.queue.Len() == 0 {
 		return nil, false
 	}
-	if s.resized {
-		s.resized = false
-		s.shares.measure(s.cluster.Capacities(now))
-	}
+	s.measure(now)
 	s.queue.Walk(s.shares.of, func(w *schedule.Workload) queue.Outcome {
 		if len(moves) == together {
 			s.dirty, more = true, true
@@ -63,8 +63,12 @@ func (s *Scheduler) wanted() (moves []move, more bool) {
 		}
 		d, to := s.decide(w, now)
 		if to == schedule.Queued {
-			if s.held == nil && now.Sub(w.Submitted) > s.cfg.Patience {
-				s.held = s.keep(w, now)
+			s.settleHold(w.ID, now)
+			s.want(w, d)
+			if !s.starves() && now.Sub(w.Submitted) > s.cfg.Patience {
+				if h := s.keep(w, now); h != nil {
+					s.held = append(s.held, h)
+				}
 			}
 			return queue.Stays
 		}

@@ -2,9 +2,11 @@ package loop
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/songhua-io/hub/internal/schedule"
+	"github.com/songhua-io/hub/internal/schedule/facility"
 	"github.com/songhua-io/hub/internal/schedule/ledger"
 	"github.com/songhua-io/hub/internal/schedule/plan"
 	"github.com/songhua-io/hub/internal/schedule/signal"
@@ -44,6 +46,12 @@ func (s *Scheduler) Events(ctx context.Context, since int64, limit int) ([]sched
 	return s.ledger.Events(ctx, since, limit)
 }
 
+// EventsOf returns events of a workload and its leases after a sequence number;
+// see ledger.EventsOf.
+func (s *Scheduler) EventsOf(ctx context.Context, id string, since int64, limit int) (events []schedule.Event, more bool, err error) {
+	return s.ledger.EventsOf(ctx, id, since, limit)
+}
+
 // Capacities are what all pools have and what of it is in use.
 func (s *Scheduler) Capacities() []plan.Capacity {
 	s.mu.Lock()
@@ -80,6 +88,17 @@ func (s *Scheduler) Lease(ctx context.Context, token uint64) (schedule.Lease, er
 	return s.ledger.Lease(ctx, token)
 }
 
+// Output is where the members of a lease write at its facility; empty where that
+// is not known.
+func (s *Scheduler) Output(l *schedule.Lease) string {
+	for _, e := range s.cfg.Engines {
+		if e.Facility == l.Facility && l.Workload != "" {
+			return facility.Output(e.Directory, l.ID, "*")
+		}
+	}
+	return ""
+}
+
 // Try decides about a workload and keeps nothing: where it would go now.
 func (s *Scheduler) Try(w *schedule.Workload) schedule.Decision {
 	c, signals := s.view()
@@ -87,16 +106,20 @@ func (s *Scheduler) Try(w *schedule.Workload) schedule.Decision {
 }
 
 // Explain says why a workload waits: why each pool cannot take it, and what
-// would help. One that runs is explained by the decision that its record has.
+// would help. One that runs, or waits for its time, is explained by the decision that
+// its record has.
 func (s *Scheduler) Explain(ctx context.Context, id string) (ledger.Record, schedule.Decision, error) {
 	r, err := s.ledger.Get(ctx, id)
 	if err != nil || r.Workload == nil {
 		return r, schedule.Decision{}, err
 	}
 	switch r.State {
-	case schedule.Queued, schedule.Deferred, schedule.Preempted:
-		d := s.Try(r.Workload)
+	case schedule.Queued, schedule.Preempted:
+		d := s.Try(r.Workload.Left(r.Worked))
 		d.Assignments = nil
+		if n := s.stopping(id); n > 0 {
+			d.Reasons = slices.Insert(d.Reasons, 0, schedule.Because(schedule.WaitsForVictims, n))
+		}
 		if r.Reason != nil && len(d.Reasons) > 0 && d.Reasons[0].Code == schedule.Chosen {
 			d.Reasons = []schedule.Reason{*r.Reason} // it has a place, and its turn has not come
 		}
@@ -112,7 +135,9 @@ func (s *Scheduler) Explain(ctx context.Context, id string) (ledger.Record, sche
 // begin: as many as are ahead, at the rate of the last hour.
 type Turn struct {
 	Rank     int
-	P50, P90 time.Time // zero: nothing began in the last hour
+	P50, P90 time.Time // zero: nothing began in the last hour, or Never
+	// Never says that no pool could take it even if nothing else ran.
+	Never bool
 }
 
 // Turn returns the turn of a workload; false when it does not wait for capacity.
@@ -124,10 +149,16 @@ func (s *Scheduler) Turn(id string) (Turn, bool) {
 		return Turn{}, false
 	}
 	t := Turn{Rank: rank}
-	now := s.deps.Clock()
-	if h := s.held; h != nil && h.id == id {
-		t.P50, t.P90 = h.from, h.from
+	if w := s.queue.Get(id); w != nil && !s.cluster.Fits(w) {
+		t.Never = true
 		return t, true
+	}
+	now := s.deps.Clock()
+	for _, h := range s.held {
+		if h.id == id {
+			t.P50, t.P90 = h.from, h.from
+			return t, true
+		}
 	}
 	if n := s.starts.perHour(now); n > 0 {
 		each := time.Hour / time.Duration(n)

@@ -32,6 +32,9 @@ func (s *Scheduler) Reserve(ctx context.Context, r Reservation) (ledger.Receipt,
 	if to != schedule.Reserved {
 		return ledger.Receipt{}, s.Try(r.Wanted), nil
 	}
+	s.mu.Lock()
+	s.spending.decide(r.Wanted.Tenant, d, -1) // reservations cost their tenants nothing
+	s.mu.Unlock()
 	got, err := s.ledger.Reserve(context.WithoutCancel(ctx), ledger.Reservation{
 		Tenant: r.Wanted.Tenant, Key: r.Key, Body: r.Body, Parts: d.Assignments, Expires: now.Add(r.TTL),
 	})

@@ -2,6 +2,7 @@ package loop
 
 import (
 	"slices"
+	"time"
 
 	"github.com/songhua-io/hub/internal/schedule"
 	"github.com/songhua-io/hub/internal/schedule/plan"
@@ -25,6 +26,14 @@ func (s *shares) declare(tenants []schedule.Tenant, queues []schedule.Queue) {
 	clear(s.weights)
 	for _, t := range tenants {
 		s.weights[t.ID] = t.Weight
+	}
+}
+
+// measure follows what there is. The caller holds mu.
+func (s *Scheduler) measure(now time.Time) {
+	if s.resized {
+		s.resized = false
+		s.shares.measure(s.cluster.Capacities(now))
 	}
 }
 
@@ -111,4 +120,44 @@ func (s *shares) over(tenant string, parts []schedule.Assignment) (queue, dimens
 		}
 	}
 	return "", "", false
+}
+
+// beyond is how much of what each tenant uses is more than its share: of its
+// queue the nominal amounts; without such a part of all there is, by weight among
+// the queues and tenants that use something. Tenants within theirs are not in it.
+func (s *shares) beyond() map[string]float64 {
+	together := map[*schedule.Queue]schedule.Vector{}
+	var all int64
+	for tenant, used := range s.used {
+		q := s.queue(tenant)
+		if q == nil {
+			all += max(s.weights[tenant], 1)
+			continue
+		}
+		if _, ok := together[q]; !ok {
+			all += q.Weight
+		}
+		together[q] = together[q].Add(used)
+	}
+	found := map[string]float64{}
+	for tenant, used := range s.used {
+		weight, claim := max(s.weights[tenant], 1), schedule.Vector{}
+		if q := s.queue(tenant); q != nil {
+			used, weight, claim = together[q], q.Weight, q.Nominal
+		}
+		most := 0.0
+		for d, n := range used {
+			has := float64(claim[d])
+			if claim.IsZero() {
+				has = float64(s.total[d]) * float64(weight) / float64(all)
+			}
+			if n > 0 && s.total[d] > 0 && (claim.IsZero() || claim[d] > 0) {
+				most = max(most, (float64(n)-has)/float64(n))
+			}
+		}
+		if most > 0 {
+			found[tenant] = most
+		}
+	}
+	return found
 }

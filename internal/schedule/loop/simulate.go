@@ -82,9 +82,9 @@ func (s *Scheduler) Simulate(ctx context.Context, x Scenario) (before, after Out
 // waiting is all that waits for capacity or for its time, in the order of
 // priority and age. The caller holds mu.
 func (s *Scheduler) waiting() []*schedule.Workload {
-	all := make([]*schedule.Workload, 0, s.queue.Len()+len(s.deferred))
+	all := make([]*schedule.Workload, 0, s.queue.Len()+s.deferred.Len())
 	s.queue.Each(func(w *schedule.Workload) { all = append(all, w) })
-	for _, d := range s.deferred {
+	for _, d := range s.deferred.heap {
 		all = append(all, d.w)
 	}
 	slices.SortFunc(all, func(a, b *schedule.Workload) int {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/songhua-io/hub/internal/schedule"
 	"github.com/songhua-io/hub/internal/schedule/ledger"
+	"github.com/songhua-io/hub/internal/schedule/plan"
 )
 
 // Submission is a workload that somebody wants to run.
@@ -55,14 +56,23 @@ func (s *Scheduler) Submit(ctx context.Context, all ...Submission) []Answer {
 
 // decide says where a workload goes, and takes it. The caller holds mu.
 func (s *Scheduler) decide(w *schedule.Workload, now time.Time) (*schedule.Decision, schedule.State) {
-	d := s.cluster.Place(w, now, s.signals)
+	return s.accept(w, s.cluster.Place(w, now, s.signals), now)
+}
+
+// accept takes what a decision is about, and says where the workload goes. The
+// caller holds mu.
+func (s *Scheduler) accept(w *schedule.Workload, d schedule.Decision, now time.Time) (*schedule.Decision, schedule.State) {
 	if len(d.Assignments) == 0 {
 		if !d.Until.IsZero() {
+			s.plan(d.Planned)
 			return &d, schedule.Deferred
+		}
+		if w.ID == "" && !s.cluster.Fits(w) { // said once, when it comes
+			d.Reasons = append(d.Reasons, schedule.Because(schedule.NeverFits))
 		}
 		return &d, schedule.Queued
 	}
-	why := s.obstacle(w, &d)
+	why := s.obstacle(w, &d, now)
 	if why == nil && s.take(w.Tenant, d.Assignments) != nil {
 		b := schedule.Because(schedule.BehindOthers, s.queue.Len()) // cannot be: what Place finds, Take takes
 		why = &b
@@ -70,13 +80,18 @@ func (s *Scheduler) decide(w *schedule.Workload, now time.Time) (*schedule.Decis
 	if why != nil {
 		return &schedule.Decision{At: now, Reasons: []schedule.Reason{*why}}, schedule.Queued
 	}
+	s.plan(d.Planned)
+	if h := s.roomFor(w.ID); h != nil && len(h.victims) > 0 {
+		d = plan.Disrupted(d, h.victims)
+	}
+	s.spending.decide(w.Tenant, &d, 1)
 	return &d, schedule.Reserved
 }
 
 // obstacle is why a workload waits although it has a place: its turn has not
-// come, its queue has used its share, or the place is kept for another. The
-// caller holds mu.
-func (s *Scheduler) obstacle(w *schedule.Workload, d *schedule.Decision) *schedule.Reason {
+// come, its queue has used its share, its tenant has spent its budget, or the
+// place is kept for another. The caller holds mu.
+func (s *Scheduler) obstacle(w *schedule.Workload, d *schedule.Decision, now time.Time) *schedule.Reason {
 	why := func(code schedule.Code, args ...any) *schedule.Reason {
 		r := schedule.Because(code, args...)
 		return &r
@@ -89,8 +104,13 @@ func (s *Scheduler) obstacle(w *schedule.Workload, d *schedule.Decision) *schedu
 	if q, dimension, over := s.shares.over(w.Tenant, d.Assignments); over {
 		return why(schedule.QuotaExceeded, q, dimension)
 	}
-	if h := s.held; h != nil && h.id != w.ID && h.inTheWay(w, d) {
-		return why(schedule.HeldForGang, h.id)
+	if over := s.spending.over(w.Tenant, d, now); over != nil {
+		return over
+	}
+	for _, h := range s.held {
+		if h.id != w.ID && h.inTheWay(w, d) && !(h.borrows && h.queue != s.shares.name(w.Tenant) && s.shares.claims(w)) {
+			return why(schedule.HeldForGang, h.id)
+		}
 	}
 	return nil
 }
@@ -126,6 +146,12 @@ func (s *Scheduler) promise(ctx context.Context, moves []move) []ledger.Result {
 	now := s.deps.Clock()
 	for i, r := range results {
 		m := &moves[i]
+		if m.Decision != nil {
+			s.unplan(m.Decision.Planned)
+		}
+		if m.To == schedule.Reserved {
+			s.spending.decide(m.tenant, m.Decision, -1)
+		}
 		happened := r.Err == nil && !r.Receipts[0].Repeated
 		switch {
 		case happened:

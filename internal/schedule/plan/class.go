@@ -11,197 +11,22 @@ import (
 	"github.com/songhua-io/hub/internal/schedule/signal"
 )
 
-// index finds the best nodes for a request without looking at all. It follows
-// from the rest of the cluster and holds nothing of its own: one that was kept
-// through any number of changes equals one that is built anew.
-//
-// Each class of requests has a column, and each node a row of what a member of
-// each class costs there; above them stand trees of the least over the nodes of a
-// pool, and over pools. A node that changed is scored for all classes at once,
-// while it is at hand, before the next decision.
-type index struct {
-	relaid bool // nodes or pools came or went, or the demand is another
-	base   []int32
-	poolAt []int32 // pool of each leaf
-
-	classes []*class // by column; nil where none is
-	byHash  map[uint64]*class
-	tick    int64
-	needs   []need // distinct ones of the classes
-
-	width  int       // columns that rows have room for
-	packed rows      // a tree for each pool: yuan an hour by packing
-	sums   rows      // a tree over pools: the best node and the offer
-	offers []float32 // yuan of the rest by pool and column; never where it may not run
-	shut   []uint64  // by pool and column: counts as never for now
-
-	dirty     []int32 // leaves that changed
-	dirtyAt   bitmap
-	draws     []int32 // facilities whose draw or load changed
-	drawsAt   bitmap
-	stale     []int32 // pools to work out anew
-	changed   []int32 // facilities that are defined anew
-	changes   int64   // counts all of these
-	mostWatts int64   // that any member takes anywhere
-	tight     bitmap  // facilities whose cap is nearer than that
-	costs     []float32
-	cols      []int32
-	memos     []memo
-
-	// epoch counts slots and sets of signals: offers hold for one.
-	epoch   int64
-	at      time.Time // start of the slot
-	signals signal.Set
-	grids   map[int][]slotGrid
-
-	feeds []feed // by facility, of the epoch
-
-	walk    walk
-	scratch scratch
-	scene   scene
-}
-
-const (
-	// maxClassBytes bounds the memory of all classes together, and maxClasses
-	// the work that a change of a node is.
-	maxClassBytes = 256 << 20
-	maxClasses    = 512
-	minClasses    = 16
-	// idle is after how many decisions a class that nobody asked for gives its
-	// column to another.
-	idle = 50_000
-	// loadSteps is how finely the load of a facility is told apart by the index.
-	loadSteps = 20
-)
-
-type slotGrid struct {
-	grid
-	known bool
-}
-
-// kept reports whether there is an index that must follow.
-func (c *Cluster) kept() bool { return !c.relaid && len(c.classes) > 0 }
-
-func (c *Cluster) nodeChanged(pool int32, slot int) {
-	c.changes++
-	if !c.kept() {
-		return
-	}
-	if leaf := c.base[pool] + int32(slot); !c.dirtyAt.has(leaf) {
-		c.dirtyAt.set(leaf)
-		c.dirty = append(c.dirty, leaf)
-	}
-}
-
-func (c *Cluster) poolChanged(i int32) {
-	c.changes++
-	if c.kept() {
-		c.stale = append(c.stale, i)
-	}
-}
-
-func (c *Cluster) facilityChanged(i int32) {
-	c.changes++
-	c.feeds = c.feeds[:0] // its zone may be another
-	c.forgetGrid(i)
-	if c.kept() {
-		c.changed = append(c.changed, i)
-	}
-}
-
-func (c *Cluster) forgetGrid(i int32) {
-	for _, g := range c.grids {
-		if int(i) < len(g) {
-			g[i].known = false
-		}
-	}
-}
-
-// usedChanged follows the use of a facility, where something depends on it.
-func (c *Cluster) usedChanged(i int32) {
-	f := &c.facilities[i]
-	loaded := len(f.def.PUE.Load) > 0
-	if loaded {
-		c.forgetGrid(i)
-	}
-	if !c.kept() || (!loaded && !c.tightens(i)) || c.drawsAt.has(i) {
-		return
-	}
-	c.drawsAt.set(i)
-	c.draws = append(c.draws, i)
-}
-
-// tightens reports whether the cap of a facility is so near that some member may
-// be too much, or was.
-func (c *Cluster) tightens(i int32) bool {
-	was := c.tight.has(i)
-	if f := &c.facilities[i]; f.def.PowerCapW > 0 && f.watts+c.mostWatts > f.def.PowerCapW {
-		c.tight.set(i)
-	} else {
-		c.tight.clear(i)
-	}
-	return was || c.tight.has(i)
-}
-
-// lay gives every node its leaf.
-func (c *Cluster) lay() {
-	c.value()
-	n := 0
-	c.base = make([]int32, len(c.pools)+1)
-	for i, p := range c.pools {
-		c.base[i] = int32(n)
-		n += len(p.nodes)
-	}
-	c.base[len(c.pools)] = int32(n)
-	c.poolAt = make([]int32, n)
-	for i := range c.pools {
-		for leaf := c.base[i]; leaf < c.base[i+1]; leaf++ {
-			c.poolAt[leaf] = int32(i)
-		}
-	}
-	c.classes, c.byHash, c.needs, c.width = nil, map[uint64]*class{}, nil, 0
-	c.packed, c.sums, c.offers, c.shut = rows{}, rows{}, nil, nil
-	c.dirty, c.dirtyAt = nil, newBitmap(n)
-	c.draws, c.drawsAt = nil, newBitmap(len(c.facilities))
-	c.stale, c.changed = nil, nil
-	c.mostWatts, c.tight = 0, newBitmap(len(c.facilities))
-	c.memos = make([]memo, len(c.kinds)+1)
-	c.grids = map[int][]slotGrid{}
-	c.relaid = false
-}
-
-// turn brings the cluster to a time and a set of forecasts. A set must not be
-// changed once it was given; another one takes its place.
-func (c *Cluster) turn(now time.Time, signals signal.Set) {
-	c.forget(now)
-	if c.relaid {
-		c.lay()
-	}
-	if at := now.Truncate(step); !at.Equal(c.at) || !sameSet(signals, c.signals) {
-		c.at, c.signals = at, signals
-		c.epoch++
-		clear(c.grids)
-		c.feeds = c.feeds[:0]
-	}
-	c.feed()
-	c.follow()
-}
-
 // class is all requests that are equal in what filters and scorers look at;
 // durations are equal within a factor of two.
 type class struct {
-	col   int
-	w     schedule.Workload // the request that it was made for
-	t     schedule.Task
-	need  need
-	slot  int       // of its need in index.needs
-	size  int       // durations: 2^size minutes and up to twice that
-	once  float64   // share of one member in what is paid once
-	hours []float32 // by kind of accelerator + 1
+	col  int
+	w    schedule.Workload // the request that it was made for
+	t    schedule.Task
+	need need
+	slot int     // of its need in index.wants
+	size int     // durations: 2^size minutes and up to twice that
+	once float64 // share of one member in what is paid once
 
 	admitted []schedule.Code // by facility
+	accepts  []bool          // by kind of accelerator + 1
+	picky    bool            // it asks for more of a pool than that
 	reaches  []reach         // by facility; nil where it is all the same
-	blocked  bitmap          // pools whose facility may not draw so much more
+	blocked  bitmap          // pools whose facility had no power for one more
 	masked   bitmap          // pools that do not count during one decision; nil for none
 
 	why   schedule.Reason // that there is no room, as of a number of changes
@@ -241,6 +66,10 @@ func (c *Cluster) classOf(w *schedule.Workload, t *schedule.Task, members int) *
 func (c *Cluster) drop(k *class, h uint64) {
 	c.classes[k.col] = nil
 	delete(c.byHash, h)
+	w := &c.wants[k.slot]
+	if w.cols = slices.DeleteFunc(w.cols, func(col int32) bool { return int(col) == k.col }); len(w.cols) == 0 {
+		w.ask = nobody
+	}
 }
 
 // column finds a column for a new class: a free one, else that of a class that
@@ -249,7 +78,7 @@ func (c *Cluster) column() int {
 	if i := slices.Index(c.classes, nil); i >= 0 {
 		return i
 	}
-	most := min(maxClasses, max(minClasses, maxClassBytes/(4*(2*len(c.poolAt)+3*len(c.pools)+1))))
+	most := min(maxClasses, max(minClasses, maxClassBytes/c.columnBytes()))
 	oldest, hash := (*class)(nil), uint64(0)
 	for h, k := range c.byHash {
 		if oldest == nil || k.tick < oldest.tick {
@@ -262,46 +91,72 @@ func (c *Cluster) column() int {
 	}
 	c.classes = append(c.classes, nil)
 	if len(c.classes) > c.width {
-		c.widen(max(minClasses, 2*c.width))
+		c.widen(c.width + max(minClasses, c.width/4))
 	}
 	return len(c.classes) - 1
 }
 
-// widen makes room for more columns.
-func (c *Cluster) widen(width int) {
-	move := func(from []float32, rows int) []float32 {
-		to := make([]float32, rows*width)
-		for r := 0; r < rows && c.width > 0; r++ {
-			copy(to[r*width:], from[r*c.width:(r+1)*c.width])
+// slotOf finds the slot of a need for one more class; of a need that none had
+// before nothing is known.
+func (c *Cluster) slotOf(n need, col int) int {
+	slot := -1
+	for i := range c.wants {
+		w := &c.wants[i]
+		if len(w.cols) > 0 && w.need == n {
+			w.cols = append(w.cols, int32(col))
+			return i
 		}
-		return to
-	}
-	c.packed = rows{move(c.packed.v, 2*len(c.poolAt)), width}
-	c.sums = rows{move(c.sums.v, 2*len(c.pools)), width}
-	c.offers = move(c.offers, len(c.pools))
-	words := (width + 63) / 64
-	shut := make([]uint64, words*len(c.pools))
-	if old := (c.width + 63) / 64; old > 0 {
-		for i := range c.pools {
-			copy(shut[i*words:], c.shut[i*old:(i+1)*old])
+		if len(w.cols) == 0 && slot < 0 {
+			slot = i
 		}
 	}
-	c.shut, c.width = shut, width
+	if slot < 0 {
+		slot = len(c.wants)
+		c.wants = append(c.wants, want{})
+	}
+	c.wants[slot] = want{need: n, cols: []int32{int32(col)}, cpu: float32(n.use[schedule.CPUMilli]), mem: float32(n.use[schedule.MemoryMiB]), disk: float32(n.use[schedule.DiskGiB])}
+	c.listAsks()
+	return slot
+}
+
+// nobody is the ask of a want that no class has.
+const nobody = 0
+
+// listAsks lists what wants ask for.
+func (c *Cluster) listAsks() {
+	c.asks = append(c.asks[:0], ask{count: -1})
+	for i := range c.wants {
+		w := &c.wants[i]
+		if len(w.cols) == 0 {
+			w.ask = nobody
+			continue
+		}
+		at := slices.Index(c.asks, w.need.ask)
+		if at < 0 {
+			at = len(c.asks)
+			c.asks = append(c.asks, w.need.ask)
+		}
+		w.ask = int32(at)
+	}
 }
 
 func (c *Cluster) newClass(w *schedule.Workload, t *schedule.Task, size, members int) *class {
 	k := &class{
 		col: c.column(), w: *w, t: *t, need: needOf(t), size: size, once: 1 / float64(members),
-		hours:    make([]float32, len(c.kinds)+1),
 		admitted: make([]schedule.Code, len(c.facilities)),
+		accepts:  make([]bool, len(c.kinds)+1),
+		picky:    len(w.Affinity.Pools)+len(w.Affinity.Archs)+len(w.Affinity.Labels) > 0,
 		blocked:  newBitmap(len(c.pools)),
 		epoch:    c.epoch,
 	}
 	c.classes[k.col] = k
-	c.slots()
-	k.hours[0] = float32(hoursOf(size))
+	k.slot = c.slotOf(k.need, k.col)
+	c.zones[k.col] = zone{int32(k.slot), -never}
+	c.hours[k.col] = float32(hoursOf(size))
+	k.accepts[0] = t.Accelerators == nil
 	for i := range c.kinds {
-		k.hours[i+1] = float32(hoursOf(size) / speed(t, &schedule.Pool{Accelerator: &c.kinds[i].Accelerator}))
+		k.accepts[i+1] = t.Accelerators == nil || accepts(t.Accelerators, &c.kinds[i].Accelerator)
+		c.hours[(i+1)*c.width+k.col] = float32(hoursOf(size) / speed(t, &schedule.Pool{Accelerator: &c.kinds[i].Accelerator}))
 	}
 	if len(w.Data) > 0 || w.Latency != nil {
 		k.reaches = make([]reach, len(c.facilities))
@@ -309,31 +164,18 @@ func (c *Cluster) newClass(w *schedule.Workload, t *schedule.Task, size, members
 	for i := range c.facilities {
 		c.admit(k, int32(i))
 	}
-	clear(c.memos)
-	for i, p := range c.pools {
-		c.mostWatts = max(c.mostWatts, p.def.Watts(k.need.use))
-		c.suit(k, int32(i), &c.memos[p.kind+1])
-		c.sums.put(len(c.pools)+i, k.col, c.sum(k, int32(i)))
-	}
-	c.sums.grow(0, len(c.pools), k.col)
+	c.mostWatts = max(c.mostWatts, draws(c.mostPower, k.need.use))
 	for i := range c.facilities {
 		c.tightens(int32(i))
 	}
-	return k
-}
-
-// slots lists the distinct needs of all classes.
-func (c *Cluster) slots() {
-	c.needs = c.needs[:0]
-	for _, k := range c.classes {
-		if k == nil {
-			continue
-		}
-		if k.slot = slices.Index(c.needs, k.need); k.slot < 0 {
-			k.slot = len(c.needs)
-			c.needs = append(c.needs, k.need)
-		}
+	clear(c.memos)
+	for i, p := range c.pools {
+		v := c.suit(k, int32(i), &c.memos[p.kind+1])
+		c.cells[i*c.width+k.col].bound = v
+		c.sums.fill(i, k.col, v)
 	}
+	c.sums.grow(k.col)
+	return k
 }
 
 // admit works out the filters of one facility.
@@ -345,87 +187,86 @@ func (c *Cluster) admit(k *class, i int32) {
 	}
 }
 
-// memo is the last node that was scored of a kind: equal ones follow each other.
+// memo is the last node that was scored of a kind, without devices that are free
+// in part: equal ones follow each other.
 type memo struct {
-	node    node
-	devices []uint16
-	packed  packed
+	room   room
+	packed packed
 }
 
-// suit works out all of a pool for a class: filters, offer, nodes.
-func (c *Cluster) suit(k *class, i int32, m *memo) {
-	p := c.pools[i]
-	from, n := int(2*c.base[i]), len(p.nodes)
-	if k.admitted[p.facility] != passed || suits(&k.w, &k.t, p.def) != passed {
-		c.offers[int(i)*c.width+k.col] = never
-		for j := range 2 * n {
-			c.packed.put(from+j, k.col, never)
-		}
-		c.close(k, i)
-		return
+// suit works out a pool for a class: filters, offer and nodes. It returns what a
+// member costs.
+func (c *Cluster) suit(k *class, i int32, m *memo) float32 {
+	p, deep := c.pools[i], &c.deep[i]
+	cell := &c.cells[int(i)*c.width+k.col]
+	if k.admitted[p.facility] != passed || !k.accepts[p.kind+1] || (k.picky && suits(&k.w, &k.t, p.def) != passed) {
+		cell.offer = never
+		return never
 	}
-	c.offers[int(i)*c.width+k.col] = c.offer(k, p)
-	if p.alike() {
-		v := c.yuan(k, p, 0, m)
-		for j := 1; j < 2*n; j++ {
-			c.packed.put(from+j, k.col, v)
+	cell.offer = c.offer(k, p)
+	least := never
+	if v := c.view(i); v.equal {
+		if least = c.yuan(k, i, 0, &v.room, m); deep.n > 0 {
+			for node := range p.nodes {
+				deep.fill(node, k.slot, least)
+			}
 		}
 	} else {
-		for s := range n {
-			c.packed.put(from+n+s, k.col, c.yuan(k, p, s, m))
+		for node := range p.nodes {
+			v := c.yuan(k, i, node, &p.nodes[node].room, m)
+			if least = min(least, v); deep.n > 0 {
+				deep.fill(node, k.slot, v)
+			}
 		}
-		c.packed.grow(from, n, k.col)
 	}
-	c.close(k, i)
+	if deep.n > 0 {
+		deep.grow(k.slot)
+	}
+	return c.total(k, i, least)
+}
+
+// total is what a member costs at a pool that suits, by what packing costs there:
+// never where it cannot run now.
+func (c *Cluster) total(k *class, i int32, packed float32) float32 {
+	p := c.pools[i]
+	if packed == never {
+		return never
+	}
+	if c.tight.has(p.facility) && !c.facilities[p.facility].powered(p.draws(k.need.use)) {
+		k.blocked.set(i)
+		return never
+	}
+	if k.blocked.has(i) {
+		k.blocked.clear(i)
+	}
+	return sumOf(packed, c.hours[int(p.kind+1)*c.width+k.col], c.cells[int(i)*c.width+k.col].offer)
 }
 
 // suited reports whether a class may run at a pool at all.
-func (c *Cluster) suited(k *class, i int32) bool { return c.offers[int(i)*c.width+k.col] < never }
+func (c *Cluster) suited(k *class, i int32) bool { return c.offerOf(k, i) < never }
 
-// roomiest is the least cost of packing in a pool, never when nothing fits.
-func (c *Cluster) roomiest(k *class, i int32) float32 {
-	if c.base[i] == c.base[i+1] {
-		return never
-	}
-	return c.packed.at(int(2*c.base[i])+1, k.col)
-}
-
-// close notes whether a pool does not count for now: its facility may not power
-// one more member there, or it is masked. It reports whether that is new.
-func (c *Cluster) close(k *class, i int32) bool {
-	p := c.pools[i]
-	if c.facilities[p.facility].powered(p.def.Watts(k.need.use)) {
-		k.blocked.clear(i)
-	} else {
-		k.blocked.set(i)
-	}
-	at := int(i)*((c.width+63)/64) + k.col>>6
-	bit := uint64(1) << (k.col & 63)
-	was := c.shut[at]
-	if k.blocked.has(i) || (k.masked != nil && k.masked.has(i)) {
-		c.shut[at] |= bit
-	} else {
-		c.shut[at] &^= bit
-	}
-	return was != c.shut[at]
-}
+// offerOf is what a member costs at a pool besides packing, never where it may not
+// run.
+func (c *Cluster) offerOf(k *class, i int32) float32 { return c.cells[int(i)*c.width+k.col].offer }
 
 // yuan is what a member costs an hour at a node by packing.
-func (c *Cluster) yuan(k *class, p *pool, slot int, m *memo) float32 {
-	if !p.fits(&k.need, slot) {
+func (c *Cluster) yuan(k *class, i int32, node int, r *room, m *memo) float32 {
+	if !r.fits(&k.need) {
 		return never
 	}
-	node, devices := &p.nodes[slot], p.devices(slot)
-	if m.node.free != node.free || m.node.cap != node.cap || m.node.devices != node.devices || !slices.Equal(m.devices, devices) {
-		*m = memo{node: *node, devices: devices, packed: c.pack(p, &k.need, slot)}
+	if !r.undivided() {
+		return c.scene(i, node).yuan(&k.need)
 	}
-	return m.packed.yuan(p)
+	if m.room != *r {
+		*m = memo{room: *r, packed: c.scene(i, node).pack(&k.need)}
+	}
+	return m.packed.yuan(c.pools[i])
 }
 
 // offer is what a member costs at a pool besides packing.
 func (c *Cluster) offer(k *class, p *pool) float32 {
 	b := c.bill(k, &k.w, &k.t, p, c.at)
-	b.hours = float64(k.hours[p.kind+1])
+	b.hours = float64(c.hours[int(p.kind+1)*c.width+k.col])
 	b.g = c.slotGrid(k.size, p.facility)
 	var terms terms
 	b.add(&terms)
@@ -451,156 +292,34 @@ func (c *Cluster) slotGrid(size int, i int32) grid {
 		c.grids[size] = g
 	}
 	if !g[i].known {
-		f := &c.facilities[i]
-		load := math.Round(f.load()*loadSteps) / loadSteps
-		g[i] = slotGrid{c.gridOver(i, c.at, hoursOf(size), load, math.NaN()), true}
+		c.loads[i] = c.facilities[i].loadStep()
+		g[i] = slotGrid{c.gridOver(i, c.at, hoursOf(size), float64(c.loads[i])/loadSteps, math.NaN()), true}
 	}
 	return g[i].grid
-}
-
-// sum is the best of a pool.
-func (c *Cluster) sum(k *class, i int32) float32 {
-	if c.shut[int(i)*((c.width+63)/64)+k.col>>6]>>(k.col&63)&1 != 0 || !c.suited(k, i) {
-		return never
-	}
-	if v := c.roomiest(k, i); v < never {
-		return v*k.hours[c.pools[i].kind+1] + c.offers[int(i)*c.width+k.col]
-	}
-	return never
 }
 
 // offerAll brings the offers of a class to the epoch.
 func (c *Cluster) offerAll(k *class) {
 	k.epoch = c.epoch
-	for i, p := range c.pools {
-		if c.suited(k, int32(i)) {
-			c.offers[i*c.width+k.col] = c.offer(k, p)
-			c.sums.put(len(c.pools)+i, k.col, c.sum(k, int32(i)))
-		}
+	for i := range c.pools {
+		c.reoffer(k, int32(i))
+		c.sums.fill(i, k.col, c.cells[i*c.width+k.col].bound)
 	}
-	c.sums.grow(0, len(c.pools), k.col)
+	c.sums.grow(k.col)
 }
 
-// follow brings the index up to all changes.
-func (c *Cluster) follow() {
-	for _, f := range c.changed {
-		for _, k := range c.classes {
-			if k != nil {
-				c.admit(k, f)
-			}
-		}
-		c.stale = append(c.stale, c.facilities[f].pools...)
-		c.tightens(f)
-	}
-	for _, i := range c.stale {
-		for _, k := range c.classes {
-			if k == nil {
-				continue
-			}
-			c.mostWatts = max(c.mostWatts, c.pools[i].def.Watts(k.need.use))
-			clear(c.memos)
-			c.suit(k, i, &c.memos[0])
-			c.sums.climb(len(c.pools)+int(i), k.col, c.sum(k, i))
-		}
-	}
-	for _, f := range c.draws {
-		for _, k := range c.classes {
-			if k != nil {
-				c.followDraw(k, f)
-			}
-		}
-		c.drawsAt.clear(f)
-	}
-	for _, leaf := range c.dirty {
-		c.followNode(leaf)
-		c.dirtyAt.clear(leaf)
-	}
-	c.changed, c.stale, c.draws, c.dirty = c.changed[:0], c.stale[:0], c.draws[:0], c.dirty[:0]
-}
-
-// followNode scores a node for all classes.
-func (c *Cluster) followNode(leaf int32) {
-	i := c.poolAt[leaf]
-	p := c.pools[i]
-	slot, n := int(leaf-c.base[i]), len(p.nodes)
-	c.costs = c.costs[:0]
-	s := &c.scene
-	s.look(c, p, slot)
-	for j := range c.needs {
-		v := never
-		if n := &c.needs[j]; s.fits(n) {
-			d := s.pack(n)
-			v = d.yuan(p)
-		}
-		c.costs = append(c.costs, v)
-	}
-	c.cols = c.cols[:0]
-	row, offers := c.packed.row(int(2*c.base[i])+n+slot), c.offers[int(i)*c.width:]
-	for col, k := range c.classes {
-		if k == nil || offers[col] == never {
-			continue
-		}
-		if v := c.costs[k.slot]; row[col] != v {
-			row[col] = v
-			c.cols = append(c.cols, int32(col))
-		}
-	}
-	c.cols = c.packed.climbAll(int(2*c.base[i]), n+slot, c.cols)
-	above := c.sums.row(len(c.pools) + int(i))
-	rest := c.cols[:0]
-	for _, col := range c.cols {
-		if v := c.sum(c.classes[col], i); above[col] != v {
-			above[col] = v
-			rest = append(rest, col)
-		}
-	}
-	c.sums.climbAll(0, len(c.pools)+int(i), rest)
-}
-
-func (c *Cluster) followDraw(k *class, f int32) {
-	loaded := len(c.facilities[f].def.PUE.Load) > 0
-	for _, i := range c.facilities[f].pools {
-		if !c.suited(k, i) {
-			continue
-		}
-		if loaded && k.epoch == c.epoch {
-			c.offers[int(i)*c.width+k.col] = c.offer(k, c.pools[i])
-		}
-		if c.close(k, i) || loaded {
-			c.sums.climb(len(c.pools)+int(i), k.col, c.sum(k, i))
-		}
-	}
-}
-
-// followFor brings one class up to one node, while the others wait: for
-// decisions that take and give back.
-func (c *Cluster) followFor(k *class, i int32, slot int) {
-	p := c.pools[i]
-	if !c.suited(k, i) {
+// reoffer works out an offer anew, and the bound with it.
+func (c *Cluster) reoffer(k *class, i int32) {
+	cell := &c.cells[int(i)*c.width+k.col]
+	was := cell.offer
+	if was == never {
 		return
 	}
-	v := never
-	if p.fits(&k.need, slot) {
-		d := c.pack(p, &k.need, slot)
-		v = d.yuan(p)
+	if cell.offer = c.offer(k, c.pools[i]); cell.offer != was && cell.bound < never {
+		// Rounding may take as much off a sum that is worked out in one.
+		off := 1e-6 * float32(math.Abs(float64(cell.bound))+math.Abs(float64(was))+math.Abs(float64(cell.offer)))
+		cell.bound += cell.offer - was - off
 	}
-	n := len(p.nodes)
-	c.packed.climbWithin(int(2*c.base[i]), n+slot, k.col, v)
-	c.sums.climb(len(c.pools)+int(i), k.col, c.sum(k, i))
-	if f := &c.facilities[p.facility]; f.def.PowerCapW > 0 || len(f.def.PUE.Load) > 0 {
-		c.followDraw(k, p.facility)
-	}
-}
-
-// settled forgets changes that were taken back.
-func (c *Cluster) settled() {
-	for _, leaf := range c.dirty {
-		c.dirtyAt.clear(leaf)
-	}
-	for _, f := range c.draws {
-		c.drawsAt.clear(f)
-	}
-	c.dirty, c.draws = c.dirty[:0], c.draws[:0]
 }
 
 // mask leaves a pool out until unmask.
@@ -609,23 +328,103 @@ func (c *Cluster) mask(k *class, i int32) {
 		k.masked = newBitmap(len(c.pools))
 	}
 	k.masked.set(i)
-	c.close(k, i)
-	c.sums.climb(len(c.pools)+int(i), k.col, never)
+	c.sums.put(int(i), k.col, never)
 }
 
 // unmask lets a pool count again.
 func (c *Cluster) unmask(k *class, i int32) {
 	k.masked.clear(i)
-	c.close(k, i)
-	c.sums.climb(len(c.pools)+int(i), k.col, c.sum(k, i))
+	c.sums.put(int(i), k.col, c.cells[int(i)*c.width+k.col].bound)
 }
 
-// least is the least sum of a class, never when there is no place.
-func (c *Cluster) least(k *class) float32 {
-	if len(c.pools) == 0 {
-		return never
+// spot is the best node of a pool for a member.
+type spot struct {
+	pool   int32
+	node   int
+	packed packed
+	cost   float32 // as the index counts it; never where it cannot run now
+}
+
+// best finds the pool where a member costs least, and the node; the first of
+// equal ones. It reports whether there is any.
+func (c *Cluster) best(k *class) (spot, bool) {
+	for {
+		i, bound := c.sums.first(k.col)
+		if i < 0 {
+			return spot{}, false
+		}
+		s := c.look(k, int32(i))
+		if s.cost == bound {
+			return s, true
+		}
+		c.bind(k, int32(i), s.cost)
 	}
-	return c.sums.at(1, k.col)
+}
+
+// look finds the best node of a pool that suits.
+func (c *Cluster) look(k *class, i int32) spot {
+	s := spot{pool: i, cost: never}
+	s.cost = c.total(k, i, c.pick(k, &s))
+	return s
+}
+
+// pick finds the node of a pool where packing costs least, and what it costs.
+func (c *Cluster) pick(k *class, to *spot) float32 {
+	if deep := &c.deep[to.pool]; deep.n > 0 {
+		return c.search(k, deep, to)
+	}
+	v := never
+	for node := range c.pools[to.pool].nodes {
+		scene := c.scene(to.pool, node)
+		if !scene.node.fits(&k.need) {
+			continue
+		}
+		d := scene.pack(&k.need)
+		if y := d.yuan(scene.p); y < v {
+			v, to.node, to.packed = y, node, d
+		}
+	}
+	return v
+}
+
+// search finds the best node of a pool of many.
+func (c *Cluster) search(k *class, deep *trees, to *spot) float32 {
+	for {
+		node, bound := deep.first(k.slot)
+		if node < 0 {
+			return never
+		}
+		y := never
+		if scene := c.scene(to.pool, node); scene.node.fits(&k.need) {
+			to.packed = scene.pack(&k.need)
+			y = to.packed.yuan(scene.p)
+		}
+		if y == bound {
+			to.node = node
+			return y
+		}
+		deep.put(node, k.slot, y)
+	}
+}
+
+// roomy reports whether a pool that suits has room for one more member, whether
+// there is power for it or not.
+func (c *Cluster) roomy(k *class, i int32) bool {
+	if c.cells[int(i)*c.width+k.col].bound == never && !k.blocked.has(i) {
+		return false
+	}
+	return c.pick(k, &spot{pool: i}) < never
+}
+
+// open reports whether one more member can run at a pool now.
+func (c *Cluster) open(k *class, i int32) bool {
+	return c.suited(k, i) && c.look(k, i).cost < never
+}
+
+// any reports whether one more member can run anywhere now.
+func (c *Cluster) any(k *class) bool {
+	_, found := c.best(k)
+	return found
 }
 
 // hash tells requests apart that are not of one class, nearly always.

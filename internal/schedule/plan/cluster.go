@@ -3,10 +3,11 @@
 // their reasons go out. The same calls in the same order give the same answers.
 //
 //	Cluster   what there is and what is in use        cluster.go, pool.go, free.go
-//	Place     a decision that takes nothing           place.go, gang.go, window.go
+//	Place     a decision that takes nothing           place.go, gang.go
+//	shifting  when, if not now                        window.go, shift.go, split.go, booking.go
 //	filters   may this pool run it at all             filter.go
 //	scorers   what it costs there, in yuan            score.go, pack.go, demand.go
-//	class     index of all nodes for equal requests   class.go, tree.go
+//	index     bounds of all pools for equal requests  index.go, class.go, tree.go
 //	Explain   why not, and what would help            explain.go
 //
 // Art. 13
@@ -33,13 +34,18 @@ type Cluster struct {
 	poolOf     map[string]int32
 	gone       map[string]*pool // removed, with capacity that is still leased
 
+	prices *prices // of what is scarce; nil: none were told
+
 	demand *demand
 	kinds  []kind  // of accelerators, one for each that pools have
 	valued *demand // that the worth of kinds follows from
 
+	beyond map[string]float64 // by tenant, of what it uses beyond its share; never changed
+
 	// seen are the nodes whose telemetry raises what is in use, the oldest
 	// first.
 	seen expiries
+	told bool // live values were, once
 
 	index
 }
@@ -54,29 +60,37 @@ type facility struct {
 	watts int64
 	used  schedule.Vector
 	cap   schedule.Vector
+
+	live   FacilityLive
+	beyond int64 // watts that were measured besides watts
 }
 
 // NewCluster returns a cluster without facilities; a nil network knows no
 // distances.
 func NewCluster(network *schedule.Network) *Cluster {
-	if network == nil {
-		network = &schedule.Network{}
-	}
 	c := &Cluster{
-		tiers:      network.Tiers,
-		links:      map[[2]string]schedule.Way{},
 		me:         new(owner),
 		facilityOf: map[string]int32{},
 		poolOf:     map[string]int32{},
 		gone:       map[string]*pool{},
 		demand:     &demand{},
 	}
-	for _, l := range network.Links {
+	if network == nil {
+		network = &schedule.Network{}
+	}
+	c.SetNetwork(network)
+	return c
+}
+
+// SetNetwork says anew how far places lie from one another.
+func (c *Cluster) SetNetwork(n *schedule.Network) {
+	c.tiers = n.Tiers
+	c.links = make(map[[2]string]schedule.Way, 2*len(n.Links)) // a clone may share the old ones
+	for _, l := range n.Links {
 		c.links[[2]string{l.From, l.To}] = l.Way
 		c.links[[2]string{l.To, l.From}] = l.Way
 	}
 	c.index.relaid = true
-	return c
 }
 
 // SetFacility adds a facility or replaces the one of the same id. It must not be
@@ -139,7 +153,8 @@ func (c *Cluster) RemovePool(id string) {
 	if !ok {
 		return
 	}
-	p := c.pools[i]
+	p := c.own(i)
+	p.planned = nil
 	if !p.used.IsZero() {
 		c.gone[id] = p
 	}
@@ -163,6 +178,20 @@ func (c *Cluster) RemovePool(id string) {
 func (c *Cluster) Region(id string) string {
 	if i, ok := c.facilityOf[id]; ok {
 		return c.facilities[i].def.Region
+	}
+	return ""
+}
+
+// Lost reports whether a facility is lost.
+func (c *Cluster) Lost(id string) bool {
+	i, ok := c.facilityOf[id]
+	return ok && c.facilities[i].def.State == schedule.Lost
+}
+
+// FacilityOf returns the facility of a pool; empty when there is no such.
+func (c *Cluster) FacilityOf(pool string) string {
+	if i, ok := c.poolOf[pool]; ok {
+		return c.pools[i].def.Facility
 	}
 	return ""
 }
@@ -257,7 +286,7 @@ func (c *Cluster) take(a *schedule.Assignment, check bool) error {
 		return err
 	}
 	if check {
-		if err := p.room(slot, a); err != nil {
+		if err := p.holds(slot, a); err != nil {
 			return err
 		}
 		if limit := f.def.PowerCapW; limit > 0 && watts > 0 && f.watts+watts > limit {
@@ -331,6 +360,7 @@ func (c *Cluster) Observe(poolID, nodeID string, slot int, used schedule.Vector,
 		return false
 	}
 	p := c.own(i)
+	c.told = true
 	if len(p.seenAt) == 0 {
 		p.seenAt = make([]int64, len(p.nodes))
 	}
@@ -375,25 +405,6 @@ func (c *Cluster) forget(now time.Time) {
 		n.seen = schedule.Vector{}
 		p.refresh(int(e.slot))
 		c.nodeChanged(i, int(e.slot))
-	}
-}
-
-// Live are values of a pool that change while it runs.
-type Live struct {
-	// Wait is how long work lies in the engine's own queue before it starts.
-	Wait time.Duration
-	// FailuresPerHour of one node; zero: FailuresPerHour, the constant.
-	FailuresPerHour float64
-	// OutdoorC is the outdoor temperature; nil: not known.
-	OutdoorC *float64
-	At       time.Time
-}
-
-// SetLive tells live values of a pool. They count for LiveBound.
-func (c *Cluster) SetLive(poolID string, l Live) {
-	if i, ok := c.poolOf[poolID]; ok {
-		c.own(i).live = l
-		c.poolChanged(i)
 	}
 }
 

@@ -117,12 +117,13 @@ type demand struct {
 	// Thousandths of devices that come with one mCPU in the mean, mCPU with one
 	// MiB, and GiB of disk with one mCPU; 0 where nothing asks for both.
 	devicesPerCPU, cpuPerMem, diskPerCPU float64
-	cpu, mem                             []int64 // the sizes, rising
+	cpu, mem                             sizes
 }
 
 func newDemand(ds []Demand) *demand {
 	d := &demand{mix: ds}
 	var weight, cpu, mem, disk, devices float64
+	var cpus, mems []int64
 	for _, m := range ds {
 		cpu += m.Weight * float64(m.Use[schedule.CPUMilli])
 		mem += m.Weight * float64(m.Use[schedule.MemoryMiB])
@@ -130,8 +131,8 @@ func newDemand(ds []Demand) *demand {
 		if m.Accelerators != nil {
 			weight += m.Weight
 			devices += m.Weight * float64(int64(m.Accelerators.Count)*m.Accelerators.Milli)
-			d.cpu = append(d.cpu, m.Use[schedule.CPUMilli])
-			d.mem = append(d.mem, m.Use[schedule.MemoryMiB])
+			cpus = append(cpus, m.Use[schedule.CPUMilli])
+			mems = append(mems, m.Use[schedule.MemoryMiB])
 		}
 	}
 	if cpu > 0 {
@@ -145,22 +146,59 @@ func newDemand(ds []Demand) *demand {
 			d.mix[i].Weight /= weight
 		}
 	}
-	d.cpu, d.mem = sizes(d.cpu), sizes(d.mem)
+	d.cpu, d.mem = newSizes(cpus), newSizes(mems)
 	return d
 }
 
-// sizes sorts and bounds what is told apart.
-func sizes(s []int64) []int64 {
+// sizes are what is told apart of CPU or of memory, rising.
+type sizes struct {
+	all []int64
+	// from is how many are at most v, for every v whose low bits are zero, up to
+	// the greatest.
+	from []uint8
+	low  uint
+}
+
+// newSizes sorts and bounds what is told apart.
+func newSizes(s []int64) sizes {
 	slices.Sort(s)
 	s = slices.Compact(s)
-	if len(s) <= maxSteps {
-		return s
+	if len(s) > maxSteps {
+		kept := make([]int64, 0, maxSteps)
+		for i := range maxSteps {
+			kept = append(kept, s[(i+1)*len(s)/maxSteps-1])
+		}
+		s = slices.Compact(kept)
 	}
-	kept := make([]int64, 0, maxSteps)
-	for i := range maxSteps {
-		kept = append(kept, s[(i+1)*len(s)/maxSteps-1])
+	z := sizes{all: s}
+	if len(s) == 0 {
+		return z
 	}
-	return slices.Compact(kept)
+	const steps = 4 * maxSteps
+	for s[len(s)-1]>>z.low >= steps {
+		z.low++
+	}
+	n := 0
+	for v := range s[len(s)-1]>>z.low + 1 {
+		for n < len(s) && s[n] <= v<<z.low {
+			n++
+		}
+		z.from = append(z.from, uint8(n))
+	}
+	return z
+}
+
+// atMost counts the sizes that are at most v, which is not negative.
+func (z *sizes) atMost(v int64) int {
+	step := int(v >> z.low)
+	if step >= len(z.from) {
+		return len(z.all)
+	}
+	n := int(z.from[step])
+	for n < len(z.all) && z.all[n] <= v {
+		n++
+	}
+	return n
 }
 
 // worth is how much of a node of one kind of accelerator the expected members
@@ -173,7 +211,7 @@ func sizes(s []int64) []int64 {
 // fit there and ask for at most the i-th share of a device (i from 0: none), then
 // of those that ask for at most k whole ones.
 type worth struct {
-	cpu, mem []int64
+	cpu, mem sizes
 	shares   int         // shares told apart
 	wholes   int         // the most whole devices that a member asks for
 	rank     [1001]uint8 // how many of them are at most that many thousandths
@@ -206,7 +244,7 @@ func (d *demand) worth(a *schedule.Accelerator, weights []float64) *worth {
 		}
 	}
 	w.stride = len(shares) + 1 + wholes + 1
-	w.rows = make([]float32, (len(d.cpu)+1)*(len(d.mem)+1)*w.stride)
+	w.rows = make([]float32, (len(d.cpu.all)+1)*(len(d.mem.all)+1)*w.stride)
 	any := false
 	for n, m := range d.mix {
 		if !accepts(m.Accelerators, a) {
@@ -218,11 +256,11 @@ func (d *demand) worth(a *schedule.Accelerator, weights []float64) *worth {
 			at = int(w.rank[m.Accelerators.Milli])
 		}
 		// It fits where there is at least the size that its need is rounded to.
-		ci, _ := slices.BinarySearch(d.cpu, m.Use[schedule.CPUMilli])
-		mi, _ := slices.BinarySearch(d.mem, m.Use[schedule.MemoryMiB])
-		for i := ci + 1; i <= len(d.cpu); i++ {
-			for j := mi + 1; j <= len(d.mem); j++ {
-				w.rows[(i*(len(d.mem)+1)+j)*w.stride+at] += float32(weights[n])
+		ci, _ := slices.BinarySearch(d.cpu.all, m.Use[schedule.CPUMilli])
+		mi, _ := slices.BinarySearch(d.mem.all, m.Use[schedule.MemoryMiB])
+		for i := ci + 1; i <= len(d.cpu.all); i++ {
+			for j := mi + 1; j <= len(d.mem.all); j++ {
+				w.rows[(i*(len(d.mem.all)+1)+j)*w.stride+at] += float32(weights[n])
 			}
 		}
 	}
@@ -248,23 +286,8 @@ func accepts(n *schedule.Accelerators, a *schedule.Accelerator) bool {
 
 // row is the row for what is free.
 func (w *worth) row(cpu, mem int64) []float32 {
-	r := (atMost(w.cpu, cpu)*(len(w.mem)+1) + atMost(w.mem, mem)) * w.stride
+	r := (w.cpu.atMost(cpu)*(len(w.mem.all)+1) + w.mem.atMost(mem)) * w.stride
 	return w.rows[r : r+w.stride : r+w.stride]
-}
-
-// atMost counts the sizes that are at most v.
-func atMost(sizes []int64, v int64) int {
-	lo, n := 0, len(sizes)
-	for n > 0 {
-		half := n >> 1
-		if sizes[lo+half] <= v {
-			lo += half + 1
-			n -= half + 1
-		} else {
-			n = half
-		}
-	}
-	return lo
 }
 
 // usable is the expected number of thousandths that a member finds usable.

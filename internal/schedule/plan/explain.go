@@ -16,10 +16,8 @@ import (
 // member at once why not, and by which change of the request it could.
 func (c *Cluster) Explain(w *schedule.Workload, now time.Time, signals signal.Set) schedule.Decision {
 	d := c.Place(w, now, signals)
-	if len(d.Assignments) > 0 {
-		if p := c.pools[c.poolOf[d.Assignments[0].Pool]]; !p.live.At.IsZero() && now.Sub(p.live.At) > LiveBound {
-			d.Reasons = append(d.Reasons, schedule.Because(schedule.LiveValueStale, p.def.ID, now.Sub(p.live.At)))
-		}
+	if len(d.Assignments) == 0 && d.Until.IsZero() && !c.Fits(w) {
+		d.Reasons = append(d.Reasons, schedule.Because(schedule.NeverFits))
 	}
 	members := w.Members()
 	classes := make([]*class, len(w.Tasks))
@@ -43,15 +41,35 @@ func (c *Cluster) Explain(w *schedule.Workload, now time.Time, signals signal.Se
 type sheet struct {
 	changes []schedule.Change
 	args    []string
-	keys    []map[string]string // by task and name
-	nums    map[int64]string
-	lists   map[[2]string]string // by key and what is added
+	keys    [][taskKeys]string // by task
+	nums    [256]struct {      // numbers that came last, by a hash
+		n int64
+		s string
+	}
+	lists [64]struct{ key, add, s string } // the same of lists
 }
 
+// The keys of a task that changes name; those of Use come by dimension first.
+const (
+	countKey = schedule.Dimensions + iota
+	milliKey
+	modelsKey
+	deviceMemoryKey
+	taskKeys
+)
+
+var taskKeyNames = [taskKeys]string{countKey: "accelerators.count", milliKey: "accelerators.milli", modelsKey: "accelerators.models", deviceMemoryKey: "accelerators.memory_mib"}
+
 func newSheet(w *schedule.Workload, pools int) *sheet {
-	s := &sheet{changes: make([]schedule.Change, 0, 4*pools), args: make([]string, 0, 3*pools), keys: make([]map[string]string, len(w.Tasks)), nums: map[int64]string{}, lists: map[[2]string]string{}}
+	s := &sheet{changes: make([]schedule.Change, 0, pools), args: make([]string, 0, pools), keys: make([][taskKeys]string, len(w.Tasks))}
 	for i := range s.keys {
-		s.keys[i] = map[string]string{}
+		for key := range s.keys[i] {
+			name := taskKeyNames[key]
+			if key < schedule.Dimensions {
+				name = schedule.DimensionNames[key]
+			}
+			s.keys[i][key] = "tasks[" + strconv.Itoa(i) + "]." + name
+		}
 	}
 	return s
 }
@@ -59,7 +77,7 @@ func newSheet(w *schedule.Workload, pools int) *sheet {
 // why is the reason that no pool is a candidate: that of the pool that came
 // nearest. While nothing changes, a class has it in memory.
 func (c *Cluster) why(k *class, w *schedule.Workload, t *schedule.Task, task int, now time.Time) schedule.Reason {
-	full := c.least(k) == never
+	full := !c.any(k)
 	if !full || k.whyAt != c.changes || k.why.Code == passed {
 		k.why, k.whyAt = c.nearest(k, w, t, task, now), c.changes
 		if !full {
@@ -84,7 +102,7 @@ func (c *Cluster) nearest(k *class, w *schedule.Workload, t *schedule.Task, task
 			}
 		}
 		switch {
-		case c.roomiest(k, int32(i)) < never:
+		case c.roomy(k, int32(i)):
 			rank = schedule.Dimensions + 1
 		case rank < schedule.Dimensions:
 			for d, use := range k.need.use {
@@ -139,7 +157,7 @@ func (c *Cluster) commonest(k *class, w *schedule.Workload, t *schedule.Task) in
 func (c *Cluster) refuse(k *class, w *schedule.Workload, t *schedule.Task, task int, i int32, now time.Time, help *sheet) (schedule.Refusal, bool) {
 	p := c.pools[i]
 	f := &c.facilities[p.facility]
-	r := refusal{c: c, w: w, t: t, task: task, p: p, f: f, need: k.need, help: help}
+	r := refusal{c: c, w: w, t: t, task: task, at: i, p: p, f: f, need: k.need, help: help}
 	if help != nil {
 		r.from = len(help.changes)
 	}
@@ -152,8 +170,8 @@ func (c *Cluster) refuse(k *class, w *schedule.Workload, t *schedule.Task, task 
 	if !r.settled() {
 		r.room(&k.need)
 	}
-	if !r.settled() && k.blocked.has(i) {
-		r.fail(schedule.PowerCap, r.num(f.def.PowerCapW), r.num(f.watts), r.num(p.def.Watts(k.need.use)))
+	if !r.settled() && !f.powered(p.draws(r.need.use)) {
+		r.fail(schedule.PowerCap, r.num(f.def.PowerCapW), r.num(f.draw()), r.num(p.draws(r.need.use)))
 		r.impossible = true
 	}
 	if !r.settled() {
@@ -179,6 +197,7 @@ type refusal struct {
 	w          *schedule.Workload
 	t          *schedule.Task
 	task       int
+	at         int32 // the pool
 	p          *pool
 	f          *facility
 	need       need   // with the changes made so far
@@ -199,28 +218,32 @@ func (r *refusal) fail(code schedule.Code, args ...string) {
 		r.reason = schedule.Reason{Code: code, Args: slices.Clone(args)}
 		return
 	}
+	if len(r.help.args)+len(args) > cap(r.help.args) {
+		r.help.args = make([]string, 0, cap(r.help.args)+len(args)) // refusals hold the old ones
+	}
 	from := len(r.help.args)
 	r.help.args = append(r.help.args, args...)
 	r.reason = schedule.Reason{Code: code, Args: r.help.args[from:len(r.help.args):len(r.help.args)]}
 }
 
 func (r *refusal) change(key, from, to string) {
-	if r.help != nil {
-		r.help.changes = append(r.help.changes, schedule.Change{Key: key, From: from, To: to})
+	h := r.help
+	if h == nil {
+		return
 	}
+	if len(h.changes) == cap(h.changes) {
+		h.changes = append(make([]schedule.Change, 0, cap(h.changes)+8), h.changes[r.from:]...) // refusals hold the old ones
+		r.from = 0
+	}
+	h.changes = append(h.changes, schedule.Change{Key: key, From: from, To: to})
 }
 
 // key is the path of a key of the task.
-func (r *refusal) key(name string) string {
+func (r *refusal) key(key int) string {
 	if r.help == nil {
 		return ""
 	}
-	k, there := r.help.keys[r.task][name]
-	if !there {
-		k = "tasks[" + strconv.Itoa(r.task) + "]." + name
-		r.help.keys[r.task][name] = k
-	}
-	return k
+	return r.help.keys[r.task][key]
 }
 
 // num writes a number; most come again and again.
@@ -228,12 +251,11 @@ func (r *refusal) num(n int64) string {
 	if r.help == nil {
 		return strconv.FormatInt(n, 10)
 	}
-	s, there := r.help.nums[n]
-	if !there {
-		s = strconv.FormatInt(n, 10)
-		r.help.nums[n] = s
+	kept := &r.help.nums[uint64(n)*0x9e3779b97f4a7c15>>56]
+	if kept.n != n || kept.s == "" {
+		kept.n, kept.s = n, strconv.FormatInt(n, 10)
 	}
-	return s
+	return kept.s
 }
 
 // widen changes a list by one more that will do.
@@ -248,15 +270,18 @@ func (r *refusal) list(key string, l []string, add string) string {
 	if r.help == nil {
 		return list(l)
 	}
-	s, there := r.help.lists[[2]string{key, add}]
-	if !there {
-		s = list(l)
-		if add != "" {
-			s = list(append(slices.Clone(l), add))
-		}
-		r.help.lists[[2]string{key, add}] = s
+	at := len(key)
+	if add != "" {
+		at += len(add) + 5*int(add[0]) + 3*int(add[len(add)-1])
 	}
-	return s
+	kept := &r.help.lists[at%len(r.help.lists)]
+	if kept.key != key || kept.add != add || kept.s == "" {
+		kept.key, kept.add, kept.s = key, add, list(l)
+		if add != "" {
+			kept.s = list(append(slices.Clone(l), add))
+		}
+	}
+	return kept.s
 }
 
 func decimal(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }
@@ -340,17 +365,17 @@ func (r *refusal) pool() {
 		return
 	}
 	if len(n.Models) > 0 && !slices.Contains(n.Models, a.Model) {
-		key := r.key("accelerators.models")
+		key := r.key(modelsKey)
 		r.fail(schedule.ModelDiffers, a.Model, r.list(key, n.Models, ""))
 		r.widen(key, n.Models, a.Model)
 	}
 	if a.MemoryMiB < n.MemoryMiB {
 		r.fail(schedule.DeviceMemoryLow, r.num(a.MemoryMiB), r.num(n.MemoryMiB))
-		r.change(r.key("accelerators.memory_mib"), r.num(n.MemoryMiB), r.num(a.MemoryMiB))
+		r.change(r.key(deviceMemoryKey), r.num(n.MemoryMiB), r.num(a.MemoryMiB))
 	}
 	if n.Milli < schedule.DeviceMilli && !a.Shareable {
 		r.fail(schedule.NotShareable, r.num(n.Milli))
-		r.change(r.key("accelerators.milli"), r.num(n.Milli), r.num(schedule.DeviceMilli))
+		r.change(r.key(milliKey), r.num(n.Milli), r.num(schedule.DeviceMilli))
 		r.need.milli, r.need.use[schedule.AcceleratorMilli] = schedule.DeviceMilli, schedule.DeviceMilli
 	}
 }
@@ -360,7 +385,7 @@ func (r *refusal) room(asked *need) {
 	p := r.p
 	if r.help == nil {
 		for slot := range p.nodes {
-			if p.fits(&r.need, slot) {
+			if p.nodes[slot].fits(&r.need) {
 				return
 			}
 		}
@@ -368,34 +393,39 @@ func (r *refusal) room(asked *need) {
 		return
 	}
 	best := shortage{keys: math.MaxInt}
-	nodes := len(p.nodes)
-	if p.alike() {
-		nodes = 1
-	}
-	for slot := range nodes {
-		s := p.short(&r.need, slot)
-		if s.less(&best) {
-			if best = s; s.keys == 0 {
-				return
+	if v := r.c.view(r.at); v.covers {
+		best = p.short(&r.need, &v.room)
+	} else {
+		for slot := range p.nodes {
+			if s := p.short(&r.need, &p.nodes[slot].room); s.less(&best) {
+				best = s
 			}
 		}
+	}
+	if best.keys == 0 {
+		return
 	}
 	r.why()
 	if best.keys == math.MaxInt {
 		r.impossible = true
 		return
 	}
+	need := &r.need
 	for d, to := range best.to {
 		if to >= 0 {
-			r.change(r.key(schedule.DimensionNames[d]), r.num(r.need.use[d]), r.num(to))
+			r.change(r.key(d), r.num(need.use[d]), r.num(to))
+			need.use[d] = to
 		}
 	}
 	if best.count > 0 {
-		r.change(r.key("accelerators.count"), strconv.Itoa(asked.count), strconv.Itoa(best.count))
+		r.change(r.key(countKey), strconv.Itoa(asked.count), strconv.Itoa(best.count))
+		need.count = best.count
 	}
 	if best.milli > 0 {
-		r.change(r.key("accelerators.milli"), r.num(r.need.milli), r.num(best.milli))
+		r.change(r.key(milliKey), r.num(need.milli), r.num(best.milli))
+		need.milli = best.milli
 	}
+	need.use[schedule.AcceleratorMilli] = int64(need.count) * need.milli
 }
 
 // why says what is short: of any node, of the pool, or of a single node.
@@ -404,18 +434,17 @@ func (r *refusal) why() {
 		return
 	}
 	p, need := r.p, &r.need
-	var largest, freest, total schedule.Vector
-	for i := range p.nodes {
-		for d := range largest {
-			largest[d] = max(largest[d], p.nodes[i].cap[d])
-			freest[d] = max(freest[d], p.nodes[i].free[d])
-			total[d] += p.nodes[i].free[d]
+	for d, use := range need.use {
+		if use > p.largest[d] {
+			r.fail(schedule.NodeTooSmall, schedule.DimensionNames[d], r.num(p.largest[d]), r.num(use))
+			return
 		}
 	}
-	for d, use := range need.use {
-		if use > largest[d] {
-			r.fail(schedule.NodeTooSmall, schedule.DimensionNames[d], r.num(largest[d]), r.num(use))
-			return
+	var freest, total schedule.Vector
+	for i := range p.nodes {
+		for d, free := range p.nodes[i].free {
+			freest[d] = max(freest[d], free)
+			total[d] += free
 		}
 	}
 	for d, use := range need.use {
@@ -436,6 +465,48 @@ func (r *refusal) why() {
 	r.fail(schedule.Fragmented, list(short))
 }
 
+// view is what a pool has free, as far as one node tells of all.
+type view struct {
+	known bool // since something changed
+	// covers is that room is of a node that has at least as much free of
+	// everything as any other has: what is short is least there.
+	covers bool
+	// equal is that all are like room, without devices that are free in part.
+	equal bool
+	room  room
+}
+
+// view looks at the nodes of a pool, once.
+func (c *Cluster) view(i int32) *view {
+	v := &c.views[i]
+	if v.known {
+		return v
+	}
+	nodes := c.pools[i].nodes
+	best := 0
+	for at := range nodes {
+		if !nodes[best].covers(&nodes[at].room) {
+			best = at
+		}
+	}
+	*v = view{known: true}
+	if len(nodes) == 0 {
+		return v
+	}
+	v.room = nodes[best].room
+	v.covers, v.equal = true, v.room.undivided()
+	for at := range nodes {
+		v.covers = v.covers && v.room.covers(&nodes[at].room)
+		v.equal = v.equal && v.room == nodes[at].room
+	}
+	return v
+}
+
+// covers reports whether whatever fits there fits here.
+func (r *room) covers(o *room) bool {
+	return o.free.Within(r.free) && o.whole <= r.whole && o.most <= r.most
+}
+
 // shortage is what must change for a node to have room.
 type shortage struct {
 	keys     int // to be changed
@@ -450,9 +521,8 @@ func (s *shortage) less(o *shortage) bool {
 }
 
 // short works out the shortage of one node. No resource is reduced to nothing.
-func (p *pool) short(n *need, slot int) shortage {
+func (p *pool) short(n *need, node *room) shortage {
 	s := shortage{to: schedule.Vector{-1, -1, -1, -1, -1}}
-	node := &p.nodes[slot]
 	lower := func(from, to int64) bool {
 		if to == 0 {
 			s.keys = math.MaxInt
@@ -488,10 +558,7 @@ func (p *pool) short(n *need, slot int) shortage {
 			lower(int64(n.count), 1)
 		}
 	}
-	var most int64
-	for _, f := range p.devices(slot) {
-		most = max(most, int64(f))
-	}
+	most := int64(node.most)
 	if most >= n.milli {
 		return s
 	}

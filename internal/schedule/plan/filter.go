@@ -82,15 +82,7 @@ func suits(w *schedule.Workload, t *schedule.Task, p *schedule.Pool) schedule.Co
 }
 
 // speed is how fast a task runs at a pool.
-func speed(t *schedule.Task, p *schedule.Pool) float64 {
-	if t.Accelerators == nil || p.Accelerator == nil {
-		return 1
-	}
-	if s := t.Accelerators.Speed[p.Accelerator.Model]; s > 0 {
-		return s
-	}
-	return 1
-}
+func speed(t *schedule.Task, p *schedule.Pool) float64 { return t.SpeedOn(p.Accelerator) }
 
 // over is a duration at a speed.
 func over(d time.Duration, speed float64) time.Duration {
@@ -102,7 +94,7 @@ func over(d time.Duration, speed float64) time.Duration {
 
 // powered reports whether a facility may draw so many more watts.
 func (f *facility) powered(watts int64) bool {
-	return f.def.PowerCapW == 0 || watts == 0 || f.watts+watts <= f.def.PowerCapW
+	return f.def.PowerCapW == 0 || watts == 0 || f.draw()+watts <= f.def.PowerCapW
 }
 
 // place is an end of a way.

@@ -152,24 +152,24 @@ func (g *gang) place() {
 func (g *gang) member(i int) bool {
 	k, t := g.classes[i], &g.w.Tasks[i]
 	for {
-		at := g.pick(k)
-		if at < 0 && g.w.Shape == schedule.Spread && len(g.masked) > 0 {
+		at, found := g.pick(k)
+		if !found && g.w.Shape == schedule.Spread && len(g.masked) > 0 {
 			g.unmask()
 			continue
 		}
-		if at < 0 {
+		if !found {
 			if g.reason.Code == passed {
 				g.reason = g.why(i)
 			}
 			return false
 		}
 		var m candidate
-		g.c.weigh(k, g.w, t, at, g.now, &m)
+		g.c.weigh(k, g.w, t, &at, g.now, &m)
 		if m.overdue || m.overdraw != passed {
 			for _, other := range g.classes {
-				g.c.mask(other, at)
+				g.c.mask(other, at.pool)
 			}
-			g.bar(at)
+			g.bar(at.pool)
 			continue
 		}
 		g.take(i, &m)
@@ -177,21 +177,27 @@ func (g *gang) member(i int) bool {
 	}
 }
 
-// pick is the pool of the best place, -1 for none.
-func (g *gang) pick(k *class) int32 {
+// pick finds the best place, and reports whether there is one.
+func (g *gang) pick(k *class) (spot, bool) {
+	c := g.c
 	if g.only < 0 {
-		if g.c.least(k) == never {
-			return -1
-		}
-		return int32(g.c.sums.first(0, len(g.c.pools), k.col))
+		return c.best(k)
 	}
-	best, at := never, int32(-1)
-	for _, p := range g.c.facilities[g.only].pools {
-		if v := g.c.sums.at(len(g.c.pools)+int(p), k.col); v < best {
-			best, at = v, p
+	best := spot{cost: never}
+	for _, p := range c.facilities[g.only].pools {
+		bound := c.sums.at(int(p), k.col)
+		if bound >= best.cost {
+			continue
+		}
+		s := c.look(k, p)
+		if s.cost != bound {
+			c.bind(k, p, s.cost)
+		}
+		if s.cost < best.cost {
+			best = s
 		}
 	}
-	return at
+	return best, best.cost < never
 }
 
 func (g *gang) take(i int, m *candidate) {
@@ -328,12 +334,12 @@ func (g *gang) facilities() []int32 {
 		g.only = int32(i)
 		o := offer{int32(i), 0}
 		for _, k := range g.classes {
-			at := g.pick(k)
-			if at < 0 {
+			at, found := g.pick(k)
+			if !found {
 				o.cost = never
 				break
 			}
-			o.cost += c.sums.at(len(c.pools)+int(at), k.col)
+			o.cost += at.cost
 		}
 		switch {
 		case o.cost == never:

@@ -9,7 +9,12 @@ import (
 
 // need is what one member takes of a node.
 type need struct {
-	use   schedule.Vector
+	use schedule.Vector
+	ask
+}
+
+// ask is what a member takes of devices; many kinds of members take the same.
+type ask struct {
 	count int   // devices, 0 for none
 	milli int64 // of each
 }
@@ -22,26 +27,21 @@ func needOf(t *schedule.Task) need {
 	return n
 }
 
-// fits reports whether a node has room for a member.
-func (p *pool) fits(n *need, slot int) bool {
-	node := &p.nodes[slot]
-	if !n.use.Within(node.free) {
+// fits reports whether there is room for a member.
+func (r *room) fits(n *need) bool {
+	f := &r.free
+	if n.use[0] > f[0] || n.use[1] > f[1] || n.use[2] > f[2] || n.use[3] > f[3] || n.use[4] > f[4] {
 		return false
 	}
-	switch {
-	case n.count == 0:
-		return true
-	case n.milli == schedule.DeviceMilli:
-		return int(node.whole) >= n.count
-	case node.whole > 0:
-		return true
+	if n.milli == schedule.DeviceMilli {
+		return int(r.whole) >= n.count
 	}
-	for _, f := range p.devices(slot) {
-		if int64(f) >= n.milli {
-			return true
-		}
-	}
-	return false
+	return n.milli <= int64(r.most)
+}
+
+// undivided reports whether no device is free in part.
+func (r *room) undivided() bool {
+	return r.free[schedule.AcceleratorMilli] == int64(r.whole)*schedule.DeviceMilli
 }
 
 // packed is what a member does to a node, per hour that it stays: the units are
@@ -89,6 +89,8 @@ type scene struct {
 	// what is stranded
 	accelerator, cpu, storage float32
 	perCPU                    float32 // one over the node's CPU
+
+	floors []float32 // memory of a floor
 }
 
 type part struct {
@@ -97,19 +99,34 @@ type part struct {
 	count  uint8
 }
 
-// look makes the scene of a node.
-func (s *scene) look(c *Cluster, p *pool, slot int) {
-	s.c, s.p, s.slot, s.node, s.worth, s.n, s.most = c, p, slot, &p.nodes[slot], nil, 0, 0
-	s.whole = int(s.node.whole)
-	if s.whole > 0 {
-		s.most = schedule.DeviceMilli
+// look makes the scene of a node. usable is what it found before, NaN for what it
+// has to find.
+func (s *scene) look(c *Cluster, p *pool, slot int, usable *float32) {
+	n := &p.nodes[slot]
+	s.c, s.p, s.slot, s.node, s.worth, s.n, s.usable = c, p, slot, n, nil, 0, 0
+	s.whole, s.most = int(n.whole), int64(n.most)
+	if !n.undivided() {
+		s.share(p.devices(slot))
 	}
+	if p.kind >= 0 && n.devices > 0 {
+		if s.worth = c.kinds[p.kind].worth; s.worth != nil {
+			if *usable != *usable {
+				*usable = s.worth.usable(s.worth.row(n.free[schedule.CPUMilli], n.free[schedule.MemoryMiB]), s)
+			}
+			s.usable = *usable
+		}
+	}
+	s.accelerator, s.cpu, s.storage = c.demand.stranded(&n.free)
+	s.perCPU = n.perCPU
+}
+
+// share lists the devices that are free in part.
+func (s *scene) share(devices []uint16) {
 devices:
-	for i, f := range p.devices(slot) {
+	for i, f := range devices {
 		if f == 0 || f == schedule.DeviceMilli {
 			continue
 		}
-		s.most = max(s.most, int64(f))
 		for j := range s.parts[:s.n] {
 			if s.parts[j].free == f {
 				s.parts[j].count++
@@ -119,25 +136,6 @@ devices:
 		s.parts[s.n] = part{f, uint8(i), 1}
 		s.n++
 	}
-	if p.kind >= 0 && s.node.devices > 0 {
-		if s.worth = c.kinds[p.kind].worth; s.worth != nil {
-			s.usable = s.worth.usable(s.worth.row(s.node.free[schedule.CPUMilli], s.node.free[schedule.MemoryMiB]), s)
-		}
-	}
-	s.accelerator, s.cpu, s.storage = c.demand.stranded(&s.node.free)
-	s.perCPU = 1 / float32(max(1, s.node.cap[schedule.CPUMilli]))
-}
-
-// fits reports whether there is room for a member.
-func (s *scene) fits(n *need) bool {
-	free := &s.node.free
-	if n.use[0] > free[0] || n.use[1] > free[1] || n.use[2] > free[2] || n.use[3] > free[3] || n.use[4] > free[4] {
-		return false
-	}
-	if n.milli == schedule.DeviceMilli {
-		return s.whole >= n.count
-	}
-	return n.milli <= s.most
 }
 
 // pack works out what a member would do to the node, which it fits.
@@ -148,7 +146,7 @@ func (s *scene) pack(n *need) packed {
 	if s.node.devices > 0 {
 		if w := s.worth; w != nil {
 			row := w.row(after[schedule.CPUMilli], after[schedule.MemoryMiB])
-			then, device := w.placed(row, s, n)
+			then, device := w.placed(row, s, w.usable(row, s), n.ask)
 			k.device = device
 			k.fragmentation = (s.usable - then - float32(n.use[schedule.AcceleratorMilli])) / schedule.DeviceMilli
 		} else if n.count > 0 && n.milli < schedule.DeviceMilli {
@@ -164,10 +162,94 @@ func (s *scene) pack(n *need) packed {
 	return k
 }
 
-// pack works out what a member would do to a node that it fits.
-func (c *Cluster) pack(p *pool, n *need, slot int) packed {
-	c.scene.look(c, p, slot)
-	return c.scene.pack(n)
+// floor bounds from below what a member costs at a node by packing: the sum of
+// what it asks for of devices and of the rates of what else it uses.
+type floor struct {
+	asks           []float32
+	cpu, mem, disk float32
+}
+
+// floor takes the rows of the worth as if a member used no CPU or memory, which
+// can only make more devices usable, and what is stranded by its slope, above
+// which it never lies since it is convex.
+func (s *scene) floor(asks []ask) floor {
+	d, p, free := s.c.demand, s.p, &s.node.free
+	perDevice, perCPU := p.deviceHour/schedule.DeviceMilli, strandedShare*p.cpuHour/1000
+	cores, devices := float32(free[schedule.CPUMilli]), float32(free[schedule.AcceleratorMilli])
+	f := floor{asks: s.floors[:0], cpu: -leftShare * p.deviceHour * s.perCPU}
+	base, perMilli := -f.cpu*cores, float32(0)
+	if s.node.devices > 0 {
+		base += leftShare * perDevice * devices
+		perMilli -= leftShare * perDevice
+	}
+	if s.accelerator > 0 {
+		perMilli -= strandedShare * perDevice
+		f.cpu += strandedShare * perDevice * float32(d.devicesPerCPU)
+	}
+	if s.cpu > 0 {
+		f.cpu -= perCPU
+		f.mem = perCPU * float32(d.cpuPerMem)
+	}
+	if s.storage > 0 {
+		f.cpu += strandedShare * storageHour * float32(d.diskPerCPU)
+		f.disk = -strandedShare * storageHour
+	}
+	// What is worked out here and there in another order differs by less.
+	base -= 1e-5 * (base + perDevice*(s.usable+devices) + perCPU*cores + strandedShare*storageHour*float32(free[schedule.DiskGiB]))
+	var row []float32
+	now := float32(0)
+	if s.worth != nil {
+		row = s.worth.row(free[schedule.CPUMilli], free[schedule.MemoryMiB])
+		now = s.worth.usable(row, s)
+	}
+	for _, a := range asks {
+		milli := float32(int64(a.count) * a.milli)
+		v := base + perMilli*milli
+		switch {
+		case a.count < 0, !s.has(a):
+			v = never
+		case row != nil:
+			then, _ := s.worth.placed(row, s, now, a)
+			v += perDevice * (s.usable - then - milli)
+		}
+		f.asks = append(f.asks, v)
+	}
+	s.floors = f.asks
+	return f
+}
+
+// has reports whether the devices are there that a member asks for.
+func (s *scene) has(a ask) bool {
+	if a.milli == schedule.DeviceMilli {
+		return s.whole >= a.count
+	}
+	return a.milli <= s.most
+}
+
+// yuan is what a member costs an hour at the node by packing, never where it does
+// not fit.
+func (s *scene) yuan(n *need) float32 {
+	if !s.node.fits(n) {
+		return never
+	}
+	k := s.pack(n)
+	return k.yuan(s.p)
+}
+
+// scene is a node of a pool as it is now. It stays so until something changes, or
+// another pool is looked at.
+func (c *Cluster) scene(i int32, node int) *scene {
+	if c.scenesOf != i || c.scenesAt != c.changes {
+		c.scenesOf, c.scenesAt = i, c.changes
+		for j := range c.scenes {
+			c.scenes[j].p = nil
+		}
+	}
+	s, p := &c.scenes[node%few], c.pools[i]
+	if s.p != p || s.slot != node {
+		s.look(c, p, node, &c.usable[c.base[i]+int32(node)])
+	}
+	return s
 }
 
 // stranded is how much of what is free has too little of another resource beside
@@ -189,8 +271,8 @@ func (d *demand) stranded(free *schedule.Vector) (accelerator, cpu, storage floa
 
 // placed is what is usable after a member took its devices, and which device it
 // takes a share of: the one after which most is usable, the fullest of equals.
-func (w *worth) placed(row []float32, s *scene, n *need) (usable float32, device int) {
-	now := w.usable(row, s)
+// now is what is usable before.
+func (w *worth) placed(row []float32, s *scene, now float32, n ask) (usable float32, device int) {
 	switch {
 	case n.count == 0:
 		return now, -1
@@ -246,11 +328,11 @@ func (p *pool) appendDevices(to []uint8, n *need, slot, device int) []uint8 {
 	if n.milli < schedule.DeviceMilli {
 		return append(to, uint8(device))
 	}
+	left := n.count
 	for i, f := range p.devices(slot) {
-		if f == schedule.DeviceMilli {
-			if to = append(to, uint8(i)); len(to) == n.count {
-				break
-			}
+		if f == schedule.DeviceMilli && left > 0 {
+			to = append(to, uint8(i))
+			left--
 		}
 	}
 	return to

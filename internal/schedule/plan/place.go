@@ -13,14 +13,24 @@ import (
 // and, when it is deferred, until when. Neither the workload nor the set of
 // signals may be changed afterwards; new signals come in a new set.
 func (c *Cluster) Place(w *schedule.Workload, now time.Time, signals signal.Set) schedule.Decision {
+	return c.place(w, now, signals, false)
+}
+
+func (c *Cluster) place(w *schedule.Workload, now time.Time, signals signal.Set, waits bool) schedule.Decision {
 	c.turn(now, signals)
-	d, deferred, stale := c.postpone(w, now)
-	if deferred {
-		return d
+	p := c.postpone(w, now, waits)
+	switch {
+	case p.decision != nil:
+		return *p.decision
+	case p.first != nil:
+		return c.placeFirst(w, now, p.first)
 	}
-	d = c.placeNow(w, now)
-	if stale != nil {
-		d.Reasons = append(d.Reasons, *stale)
+	d := c.placeNow(w, now)
+	if p.stale != nil {
+		d.Reasons = append(d.Reasons, *p.stale)
+	}
+	if c.told {
+		d.Reasons = append(d.Reasons, c.lapsed(d.Assignments, now)...)
 	}
 	return d
 }
@@ -35,6 +45,7 @@ func (c *Cluster) placeNow(w *schedule.Workload, now time.Time) schedule.Decisio
 // scratch is memory for one decision at a time.
 type scratch struct {
 	candidates [1 + schedule.MaxRunnersUp]candidate
+	aside      []spot // pools that were weighed
 }
 
 // candidate is a place for one member, scored in full.
@@ -54,20 +65,19 @@ type candidate struct {
 	overdraw schedule.Code // BudgetExceeded or passed
 }
 
-// weigh scores the best node of a pool in full.
-func (c *Cluster) weigh(k *class, w *schedule.Workload, t *schedule.Task, i int32, now time.Time, to *candidate) {
-	p := c.pools[i]
-	slot := c.packed.first(int(2*c.base[i]), len(p.nodes), k.col)
-	packed := c.pack(p, &k.need, slot)
+// weigh scores a place in full.
+func (c *Cluster) weigh(k *class, w *schedule.Workload, t *schedule.Task, at *spot, now time.Time, to *candidate) {
+	p, slot := c.pools[at.pool], at.node
 	b := c.bill(k, w, t, p, now)
 	rate := speed(t, p.def)
 	b.hours = over(t.P50, rate).Hours()
+	b.beyond = c.beyond[w.Tenant]
 	_, _, outdoor, age := p.lives(now)
 	f := &c.facilities[p.facility]
 	begin := now.Add(b.wait + b.r.copyTime)
 	b.g = c.gridOver(p.facility, begin, b.hours, f.load(), outdoor)
 	*to = candidate{
-		pool: i, slot: slot, device: packed.device, hours: b.hours,
+		pool: at.pool, slot: slot, device: at.packed.device, hours: b.hours,
 		end:    begin.Add(over(t.P95, rate)),
 		energy: b.energy()*b.g.kWh + b.r.kWh*b.once,
 		gib:    b.r.gib * b.once,
@@ -77,8 +87,16 @@ func (c *Cluster) weigh(k *class, w *schedule.Workload, t *schedule.Task, i int3
 	if !p.nodes[slot].seen.IsZero() {
 		to.age = max(to.age, now.Sub(time.Unix(0, p.seenAt[slot])))
 	}
+	if !f.live.At.IsZero() {
+		to.age = max(to.age, now.Sub(f.live.At))
+	}
 	b.add(&to.terms)
-	to.terms.addPacked(p, &packed, b.hours)
+	to.terms.addPacked(p, &at.packed, b.hours)
+	b.addFair(&to.terms)
+	if c.prices != nil {
+		yuan := c.scarcity(p, k.need.use, now, begin, b.hours)
+		to.terms[scarcity].value, to.terms[scarcity].cost = yuan, yuan
+	}
 	to.cost = to.terms.sum()
 	to.overdue = !w.Window.Deadline.IsZero() && to.end.After(w.Window.Deadline)
 	if (w.Budget.Money > 0 && to.money() > w.Budget.Money) || (w.Budget.CarbonKg > 0 && to.terms[carbon].value > w.Budget.CarbonKg) {
@@ -102,7 +120,12 @@ type answer struct {
 func (c *Cluster) placeOne(w *schedule.Workload, now time.Time) schedule.Decision {
 	t := &w.Tasks[0]
 	k := c.classOf(w, t, 1)
-	cs := c.candidates(k, w, t, now)
+	return c.chosen(k, w, now, c.candidates(k, w, t, now))
+}
+
+// chosen makes the decision for the first of the candidates.
+func (c *Cluster) chosen(k *class, w *schedule.Workload, now time.Time, cs []candidate) schedule.Decision {
+	t := &w.Tasks[0]
 	if len(cs) == 0 {
 		return schedule.Decision{At: now, Reasons: []schedule.Reason{c.why(k, w, t, 0, now)}}
 	}
@@ -127,16 +150,17 @@ func (c *Cluster) placeOne(w *schedule.Workload, now time.Time) schedule.Decisio
 
 // candidates are the best pools that pass all filters, the cheapest first.
 func (c *Cluster) candidates(k *class, w *schedule.Workload, t *schedule.Task, now time.Time) []candidate {
-	cs := c.scratch.candidates[:0]
-	c.walk.start(&c.sums, len(c.pools), k.col)
+	cs, aside := c.scratch.candidates[:0], c.scratch.aside[:0]
 	for len(cs) < cap(cs) {
-		i := c.walk.next()
-		if i < 0 {
+		at, found := c.best(k)
+		if !found {
 			break
 		}
+		aside = append(aside, at)
+		c.sums.put(int(at.pool), k.col, never)
 		n := len(cs)
 		cs = cs[:n+1]
-		c.weigh(k, w, t, int32(i), now, &cs[n])
+		c.weigh(k, w, t, &at, now, &cs[n])
 		if cs[n].overdue || cs[n].overdraw != passed {
 			cs = cs[:n]
 			continue
@@ -145,6 +169,11 @@ func (c *Cluster) candidates(k *class, w *schedule.Workload, t *schedule.Task, n
 			cs[n], cs[n-1] = cs[n-1], cs[n]
 		}
 	}
+	for i := range aside {
+		c.sums.put(int(aside[i].pool), k.col, aside[i].cost)
+		c.zones[k.col].cost = aside[i].cost
+	}
+	c.scratch.aside = aside
 	return cs
 }
 

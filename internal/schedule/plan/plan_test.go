@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"fmt"
 	"reflect"
 	"slices"
@@ -72,7 +73,7 @@ func drawPool(t *rapid.T, c *Cluster, f, i int) {
 	}
 	node := schedule.Node{CPUMilli: 1000 * rapid.Int64Range(1, 16).Draw(t, "cpu"), MemoryMiB: 1024 * rapid.Int64Range(1, 16).Draw(t, "mem"),
 		DiskGiB: rapid.Int64Range(0, 4).Draw(t, "disk"), Accelerators: devices}
-	n := rapid.IntRange(1, 4).Draw(t, "nodes")
+	n := rapid.IntRange(1, 2*few).Draw(t, "nodes")
 	if (f+i)%2 == 0 {
 		p.Classes = []schedule.Class{{Count: n, Node: node}}
 	} else {
@@ -390,25 +391,14 @@ func TestTheIndexEqualsOneBuiltAnew(t *testing.T) {
 		c.turn(at, nil)
 		fresh.turn(at, nil)
 		for _, w := range asked {
-			a, b := c.classOf(w, &w.Tasks[0], 1), fresh.classOf(w, &w.Tasks[0], 1)
-			for i, p := range c.pools {
-				if x, y := c.sum(a, int32(i)), fresh.sum(b, int32(i)); x != y {
-					t.Fatalf("%s: kept %v, anew %v", p.def.ID, x, y)
-				}
-				for j := range 2 * len(p.nodes) {
-					row := int(2*c.base[i]) + j
-					if x, y := c.packed.at(row, a.col), fresh.packed.at(row, b.col); j > 0 && x != y && c.suited(a, int32(i)) {
-						t.Fatalf("%s row %d: kept %v, anew %v", p.def.ID, j, x, y)
-					}
-				}
-			}
-			for j := 1; j < 2*len(c.pools); j++ {
-				if x, y := c.sums.at(j, a.col), fresh.sums.at(j, b.col); x != y {
-					t.Fatalf("row %d of pools: kept %v, anew %v", j, x, y)
-				}
-			}
-			if x, y := c.Place(w, at, nil), fresh.Place(w, at, nil); !reflect.DeepEqual(x, y) {
+			checkBounds(t, c, c.classOf(w, &w.Tasks[0], 1))
+			x, y := c.Place(w, at, nil), fresh.Place(w, at, nil)
+			if !reflect.DeepEqual(x, y) {
 				t.Fatalf("kept %+v\nanew %+v", x, y)
+			}
+			checkBounds(t, c, c.classOf(w, &w.Tasks[0], 1))
+			if got, want := nearestPools(c, w), plainly(c, w); !slices.Equal(got, want) {
+				t.Fatalf("the index finds %v, and all looked at are %v", got, want)
 			}
 		}
 		for _, parts := range live {
@@ -427,10 +417,86 @@ func TestTheIndexEqualsOneBuiltAnew(t *testing.T) {
 	})
 }
 
+// checkBounds looks at every node: no bound of a class is above what it bounds.
+func checkBounds(t *rapid.T, c *Cluster, k *class) {
+	for i, p := range c.pools {
+		if !c.suited(k, int32(i)) {
+			continue
+		}
+		least := never
+		for n := range p.nodes {
+			v := c.yuan(k, int32(i), n, &p.nodes[n].room, &memo{})
+			if deep := &c.deep[i]; deep.n > 0 && deep.at(n, k.slot) > v {
+				t.Fatalf("%s node %d: bound %v, costs %v", p.def.ID, n, deep.at(n, k.slot), v)
+			}
+			least = min(least, v)
+		}
+		cost := never
+		if f := &c.facilities[p.facility]; least < never && f.powered(p.def.Watts(k.need.use)) {
+			cost = sumOf(least, c.hours[int(p.kind+1)*c.width+k.col], c.offer(k, p))
+		}
+		if bound := c.cells[i*c.width+k.col].bound; bound > cost {
+			t.Fatalf("%s: bound %v, costs %v", p.def.ID, bound, cost)
+		}
+		if bound, kept := c.cells[i*c.width+k.col].bound, c.sums.at(i, k.col); bound != kept {
+			t.Fatalf("%s: bound %v, in the tree %v", p.def.ID, bound, kept)
+		}
+	}
+}
+
+// nearestPools are the pools that the index finds, the best first.
+func nearestPools(c *Cluster, w *schedule.Workload) []string {
+	k := c.classOf(w, &w.Tasks[0], 1)
+	var ids []string
+	var masked []int32
+	for s, found := c.best(k); found; s, found = c.best(k) {
+		ids = append(ids, fmt.Sprint(c.pools[s.pool].def.ID, s.node, s.cost))
+		c.mask(k, s.pool)
+		masked = append(masked, s.pool)
+	}
+	for _, i := range masked {
+		c.unmask(k, i)
+	}
+	return ids
+}
+
+// plainly looks at all nodes of all pools.
+func plainly(c *Cluster, w *schedule.Workload) []string {
+	t := &w.Tasks[0]
+	k := c.classOf(w, t, 1)
+	type place struct {
+		id   string
+		cost float32
+	}
+	var all []place
+	for i, p := range c.pools {
+		f := &c.facilities[p.facility]
+		if c.admits(w, f.def) != passed || suits(w, t, p.def) != passed || !f.powered(p.def.Watts(t.Need())) {
+			continue
+		}
+		least, node := never, -1
+		for n := range p.nodes {
+			if v := c.yuan(k, int32(i), n, &p.nodes[n].room, &memo{}); v < least {
+				least, node = v, n
+			}
+		}
+		if node >= 0 {
+			cost := sumOf(least, c.hours[int(p.kind+1)*c.width+k.col], c.offer(k, p))
+			all = append(all, place{fmt.Sprint(c.pools[i].def.ID, node, cost), cost})
+		}
+	}
+	slices.SortStableFunc(all, func(a, b place) int { return cmp.Compare(a.cost, b.cost) })
+	var ids []string
+	for _, p := range all {
+		ids = append(ids, p.id)
+	}
+	return ids
+}
+
 func inUse(c *Cluster) any {
 	var all []any
 	for _, p := range c.pools {
-		all = append(all, slices.Clone(p.nodes), slices.Clone(p.leased), append([]ending{}, p.ends...), p.watts)
+		all = append(all, slices.Clone(p.nodes), slices.Clone(p.leased), append(timeline{}, p.ends...), p.watts)
 	}
 	return all
 }
@@ -506,6 +572,52 @@ func TestTakeTakesAllOrNothing(t *testing.T) {
 	}
 	if err := c.Give([]schedule.Assignment{part(1000, 0)}); err == nil {
 		t.Error("what was not taken was given back")
+	}
+}
+
+// TestAGangTakesTheDevicesThatItsMembersAskFor asks for whole ones, several on
+// one node.
+func TestAGangTakesTheDevicesThatItsMembersAskFor(t *testing.T) {
+	c := NewCluster(nil)
+	c.SetFacility(&schedule.Facility{ID: "f", State: schedule.Ready})
+	if err := c.SetPool(&schedule.Pool{ID: "p", Facility: "f", Accelerator: &schedule.Accelerator{Model: "A"},
+		Nodes: []schedule.Node{{ID: "n", CPUMilli: 8000, MemoryMiB: 8192, Accelerators: 8}}}); err != nil {
+		t.Fatal(err)
+	}
+	w := &schedule.Workload{Tasks: []schedule.Task{{Name: "t", Min: 3, Max: 3, P50: time.Hour, P95: time.Hour, Use: schedule.Vector{1000},
+		Accelerators: &schedule.Accelerators{Count: 2, Milli: schedule.DeviceMilli}}}, Gang: schedule.GangAll, Shape: schedule.AnyShape}
+	d := c.Place(w, noon, nil)
+	if len(d.Assignments) != 3 {
+		t.Fatal(d.Reasons)
+	}
+	for i, a := range d.Assignments {
+		if want := []uint8{uint8(2 * i), uint8(2*i + 1)}; !slices.Equal(a.Devices, want) {
+			t.Errorf("member %d has the devices %v, not %v", i, a.Devices, want)
+		}
+	}
+	if err := c.Take(d.Assignments); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestNoChangeIsProposedThatThePowerCapForbids asks for half of a device that can
+// only be had as a whole, for which there is no power.
+func TestNoChangeIsProposedThatThePowerCapForbids(t *testing.T) {
+	for _, power := range []struct {
+		watts   int64
+		changes int
+	}{{200, 0}, {300, 1}} {
+		c := NewCluster(nil)
+		c.SetFacility(&schedule.Facility{ID: "f", State: schedule.Ready, PowerCapW: 100 + power.watts})
+		if err := c.SetPool(&schedule.Pool{ID: "p", Facility: "f", Accelerator: &schedule.Accelerator{Model: "A"},
+			Nodes: []schedule.Node{{ID: "n", CPUMilli: 8000, MemoryMiB: 8192, Accelerators: 1}}}); err != nil {
+			t.Fatal(err)
+		}
+		d := c.Explain(&schedule.Workload{Tasks: []schedule.Task{{Name: "t", Min: 1, Max: 1, P50: time.Hour, P95: time.Hour,
+			Accelerators: &schedule.Accelerators{Count: 1, Milli: 500}}}, Gang: schedule.GangAll}, noon, nil)
+		if len(d.Refused) != 1 || d.Refused[0].Reason.Code != schedule.NotShareable || len(d.Refused[0].Change) != power.changes {
+			t.Errorf("with %d W: %v", power.watts, d.Refused)
+		}
 	}
 }
 
@@ -632,8 +744,16 @@ func TestAPowerCapHoldsForEveryPoolOfAFacility(t *testing.T) {
 	if d := c.Place(&small, noon, nil); len(d.Assignments) != 0 || d.Reasons[0].Code != schedule.PowerCap {
 		t.Fatalf("no power is left: %v %v", d.Assignments, d.Reasons)
 	}
+	beside := small // in the pool where nothing is given back
+	beside.Affinity.Pools = []string{one.Assignments[0].Pool}
+	if d := c.Place(&beside, noon, nil); len(d.Assignments) != 0 || d.Reasons[0].Code != schedule.PowerCap {
+		t.Fatalf("no power is left: %v %v", d.Assignments, d.Reasons)
+	}
 	if err := c.Give(two.Assignments); err != nil {
 		t.Fatal(err)
+	}
+	if d := c.Place(&beside, noon, nil); len(d.Assignments) != 1 {
+		t.Fatalf("another pool gave its power back: %v", d.Reasons)
 	}
 	for i := range 5 {
 		d := c.Place(&small, noon, nil)

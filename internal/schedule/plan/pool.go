@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -26,21 +27,31 @@ type pool struct {
 
 	cap, used schedule.Vector
 	largest   schedule.Vector // the most that a node has of each
-	uniform   bool            // all nodes are of one size
 	watts     int64           // of what is leased
 	live      Live
 	seenAt    []int64 // when a node was last observed, Unix ns; empty: none was
 
 	// ends say how much of what is leased ends when, in order, by hour.
-	ends    []ending
-	planned []booking
+	ends    timeline
+	planned timeline // what deferred work is to use, by when it changes
 }
 
-// node is one machine. free is what a new member may have: capacity without what
-// is leased and what telemetry saw besides, never below zero.
+// node is one machine. What decisions look at lies in one line of the cache, and a
+// node has three of them.
 type node struct {
-	cap, used, seen, free schedule.Vector
-	devices, whole        uint8 // all, and those that are free as a whole
+	room
+	_               [16]byte
+	cap, used, seen schedule.Vector
+	_               [8]byte
+}
+
+// room is what a new member may have of a node: capacity without what is leased
+// and what telemetry saw besides, never below zero.
+type room struct {
+	free           schedule.Vector
+	devices, whole uint8   // all, and those that are free as a whole
+	most           uint16  // thousandths that one device has free
+	perCPU         float32 // one over the capacity
 }
 
 // newPool makes the pool of a definition. What is leased of old stays: by id
@@ -77,23 +88,22 @@ func newPool(me *owner, def *schedule.Pool, facility, kind int32, old *pool) *po
 		p.leased = make([]uint16, len(p.nodes)*p.stride)
 	}
 	p.free = make([]uint16, len(p.nodes)*p.stride)
-	p.uniform = true
 	for i := range p.nodes {
 		p.refresh(i)
-		p.uniform = p.uniform && p.nodes[i].cap == p.nodes[0].cap
 	}
 	return p
 }
 
-// alike reports whether all nodes are equal and none is in use, as far as is
-// plain to see: one of them tells of all.
-func (p *pool) alike() bool {
-	return p.uniform && len(p.nodes) > 0 && len(p.seenAt) == 0 && p.used.IsZero()
+// draws is Watts of the definition.
+func (p *pool) draws(use schedule.Vector) int64 { return draws(p.power, use) }
+
+func draws(p schedule.Power, use schedule.Vector) int64 {
+	return max(use[schedule.PowerW], int64(math.Ceil(p.Draw(use))))
 }
 
 func (p *pool) add(n schedule.Node) {
 	p.stride = max(p.stride, n.Accelerators)
-	p.nodes = append(p.nodes, node{cap: n.Capacity(), devices: uint8(n.Accelerators)})
+	p.nodes = append(p.nodes, node{cap: n.Capacity(), room: room{devices: uint8(n.Accelerators), perCPU: 1 / float32(max(1, n.CPUMilli))}})
 	for d, v := range n.Capacity() {
 		p.cap[d] += v
 		p.largest[d] = max(p.largest[d], v)
@@ -130,9 +140,9 @@ func (p *pool) inherit(old *pool) {
 				p.slots[id] = int32(len(p.nodes))
 			}
 			for !named && len(p.nodes) < j { // a slot keeps its number
-				p.nodes, from = append(p.nodes, node{}), append(from, -1)
+				p.nodes, from = append(p.nodes, node{room: room{perCPU: 1}}), append(from, -1)
 			}
-			p.nodes, from = append(p.nodes, node{}), append(from, j)
+			p.nodes, from = append(p.nodes, node{room: room{perCPU: 1}}), append(from, j)
 		}
 	}
 	p.leased = make([]uint16, len(p.nodes)*p.stride)
@@ -199,8 +209,8 @@ func (p *pool) wellFormed(slot int, a *schedule.Assignment) error {
 	return nil
 }
 
-// room checks an assignment against what is leased.
-func (p *pool) room(slot int, a *schedule.Assignment) error {
+// holds checks an assignment against what is leased.
+func (p *pool) holds(slot int, a *schedule.Assignment) error {
 	n := &p.nodes[slot]
 	for d, use := range a.Use {
 		if use > 0 && n.used[d]+use > n.cap[d] {
@@ -243,7 +253,9 @@ func (p *pool) move(slot int, a *schedule.Assignment, sign int64) int64 {
 	}
 	watts := p.def.Watts(a.Use) * sign
 	p.watts += watts
-	p.end(a.End, a.Use, sign)
+	if !a.End.IsZero() { // else never, by plan
+		p.ends.add(stepAfter(a.End), a.Use.Times(sign))
+	}
 	p.refresh(slot)
 	return watts
 }
@@ -254,7 +266,7 @@ func (p *pool) refresh(slot int) {
 	for d := range n.free {
 		n.free[d] = max(0, n.cap[d]-n.used[d]-n.seen[d])
 	}
-	n.whole = 0
+	n.whole, n.most = 0, 0
 	if p.stride == 0 {
 		return
 	}
@@ -271,6 +283,7 @@ func (p *pool) refresh(slot int) {
 		total -= occupy(free, n.seen[schedule.AcceleratorMilli])
 	}
 	for _, f := range free {
+		n.most = max(n.most, f)
 		if f == schedule.DeviceMilli {
 			n.whole++
 		}
@@ -308,37 +321,9 @@ func (p *pool) devices(slot int) []uint16 {
 // step is how fine future use is kept.
 const step = 15 * time.Minute
 
-// ending is what of the leases ends before the end of a step.
-type ending struct {
-	at  int64 // Unix time over step, rounded up
-	use schedule.Vector
-}
-
-// booking is use that is planned for a time and not leased.
-type booking struct {
-	from, to int64 // Unix time over step
-	use      schedule.Vector
-}
-
 func stepOf(t time.Time) int64 { return t.Unix() / int64(step/time.Second) }
 
 func stepAfter(t time.Time) int64 {
 	s := int64(step / time.Second)
 	return (t.Unix() + s - 1) / s
-}
-
-// end keeps when what is leased ends, by plan.
-func (p *pool) end(at time.Time, use schedule.Vector, sign int64) {
-	if at.IsZero() {
-		return // never, by plan
-	}
-	key := stepAfter(at)
-	i, ok := slices.BinarySearchFunc(p.ends, key, func(e ending, k int64) int { return int(e.at - k) })
-	if !ok {
-		p.ends = slices.Insert(p.ends, i, ending{at: key})
-	}
-	p.ends[i].use = p.ends[i].use.Add(use.Times(sign))
-	if p.ends[i].use.IsZero() {
-		p.ends = slices.Delete(p.ends, i, i+1)
-	}
 }

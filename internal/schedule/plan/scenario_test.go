@@ -57,10 +57,18 @@ type stage struct {
 	demand  []Demand
 	taken   map[string][]schedule.Assignment
 	facil   map[string]schedule.Facility
+	waits   map[string]*waits
+	rivals
+}
+
+// waits is what is planned of a workload.
+type waits struct {
+	w       *schedule.Workload
+	planned []schedule.Assignment
 }
 
 func play(t *testing.T, script string) string {
-	s := &stage{t: t, signals: signal.Set{}, now: day, taken: map[string][]schedule.Assignment{}, facil: map[string]schedule.Facility{}}
+	s := &stage{t: t, signals: signal.Set{}, now: day, taken: map[string][]schedule.Assignment{}, facil: map[string]schedule.Facility{}, waits: map[string]*waits{}, rivals: newRivals()}
 	for _, line := range strings.Split(strings.TrimRight(script, "\n"), "\n") {
 		if strings.HasPrefix(line, "    ") {
 			continue // what was decided before
@@ -174,12 +182,27 @@ func (s *stage) do(text string) {
 		}
 	case "place":
 		s.place(name, l)
+	case "beyond":
+		s.cluster().SetBeyond(map[string]float64{name: l.num("share")})
+	case "queue":
+		s.nominal[name] = l.vector()
+	case "preempt":
+		s.preempt(name, l)
+	case "replan":
+		s.replan(s.waits[name])
+	case "overbooked":
+		if from, to, over := s.cluster().Overbooked(name, s.now); over {
+			s.say("more is planned than there is from %s to %s", hhmm(from), hhmm(to))
+		} else {
+			s.say("there is room for all that is planned")
+		}
 	case "explain":
 		s.decision(s.cluster().Explain(s.workload(name, l), s.now, s.signals))
 	case "give":
 		if err := s.cluster().Give(s.taken[name]); err != nil {
 			s.t.Fatal(err)
 		}
+		delete(s.taken, name)
 	case "capacity":
 		for _, k := range s.cluster().Capacities(s.now) {
 			s.say("%s: %d nodes, leased %v; free %v; on one node at most %v", k.Pool, k.Nodes, k.Leased, k.Free, k.Largest)
@@ -368,6 +391,10 @@ func (s *stage) workload(name string, l line) *schedule.Workload {
 			w.Affinity.Labels[label] = v
 		}
 	}
+	w.Priority = int(l.num("priority"))
+	if v := l.by["queue"]; v != "" {
+		w.Tenant = v
+	}
 	w.Budget = schedule.Budget{Money: l.num("money"), CarbonKg: l.num("carbon_kg")}
 	if errs := w.Check(""); errs != nil {
 		s.t.Fatal(errs)
@@ -376,9 +403,30 @@ func (s *stage) workload(name string, l line) *schedule.Workload {
 }
 
 func (s *stage) place(name string, l line) {
-	d := s.cluster().Place(s.workload(name, l), s.now, s.signals)
+	w := s.workload(name, l)
+	d := s.cluster().Place(w, s.now, s.signals)
 	s.decision(d)
-	s.taken[name] = d.Assignments
+	s.began(w, s.now, int(l.num("taken_back")))
+	s.hold(&waits{w: w}, d)
+}
+
+// replan decides anew about what is deferred.
+func (s *stage) replan(x *waits) {
+	s.cluster().Unplan(x.planned)
+	d, moves := s.cluster().Replan(x.w, x.planned, s.now, s.signals)
+	if !moves {
+		s.say("%s %s stays", hhmm(s.now), x.w.ID)
+		s.cluster().Plan(x.planned)
+		return
+	}
+	s.decision(d)
+	s.hold(x, d)
+}
+
+// hold books what is planned, and takes what is to run.
+func (s *stage) hold(x *waits, d schedule.Decision) {
+	x.planned, s.waits[x.w.ID] = d.Planned, x
+	s.taken[x.w.ID] = d.Assignments
 	s.cluster().Plan(d.Planned)
 	if err := s.cluster().Take(d.Assignments); err != nil {
 		s.t.Fatal(err)
@@ -413,6 +461,9 @@ func (s *stage) decision(d schedule.Decision) {
 	}
 	if len(d.Assignments) > 0 {
 		s.say("  %.3f kWh, %.3f kg CO2, %.2f yuan, %g GiB moved, work begins after %v, oldest live value %v", d.EnergyKWh, d.CarbonKg, d.Cost, d.TransferGiB, d.ExpectedWait, d.DataAge)
+	}
+	if len(d.Assignments) == 0 && d.EnergyKWh > 0 {
+		s.say("  %.3f kWh, %.3f kg CO2, %.2f yuan, begins after %v", d.EnergyKWh, d.CarbonKg, d.Cost, d.ExpectedWait)
 	}
 	for _, x := range d.Scores {
 		s.say("  score %-20s %10.4f %-7s %10.4f yuan", x.Scorer, x.Value, x.Unit, x.Cost)

@@ -1,7 +1,6 @@
 package plan
 
 import (
-	"math"
 	"slices"
 	"time"
 
@@ -30,6 +29,9 @@ const (
 	wait
 	runtime
 	failure
+	fairness
+	disruption
+	scarcity
 	scorers
 )
 
@@ -66,7 +68,20 @@ var Scorers = [scorers]Scorer{
 	failure: {"failure_risk", "h", schedule.Text{
 		ZH: "预期因节点故障重做的小时数，按所费计",
 		EN: "hours of work that are expected to be lost with a node, at what they cost"}},
+	fairness: {"fairness", "CNY", schedule.Text{
+		ZH: "租户已用超出应得份额时，所占资源小时价格的一成，乘以超出比例与资源池占用率",
+		EN: "a tenth of the price of the resource hours that are taken, by how much of what the tenant uses is beyond its share, and by how full the pool is"}},
+	disruption: {"disruption", "CNY", schedule.Text{
+		ZH: "让路任务自检查点以来损失的资源小时，按价格计，优先级每高 100 加一倍",
+		EN: "resource hours since the last checkpoint that are lost by work that gives way, at their price, once more for each 100 of its priority"}},
+	scarcity: {"scarcity", "CNY", schedule.Text{
+		ZH: "所占紧缺容量按时段对其他排队任务的价值：批量优化给出的影子价格",
+		EN: "what the capacity that it takes is worth to the others that wait, by the hour: the prices of the batch optimiser"}},
 }
+
+// fairShare is what a resource hour beyond the claim of its tenant costs more, as
+// a share of its price, where nothing is free.
+const fairShare = 0.1
 
 // latencyHour is what a round trip costs an hour that is as long as allowed.
 const latencyHour = 0.05
@@ -94,14 +109,35 @@ type grid struct {
 	plain float64 // kg of a kWh in the zone, without PUE or green share
 }
 
-// feed are the series of a facility's zone; nil where there is none.
-type feed struct{ carbon, price *signal.Series }
+// feed are the series of a zone, nil where there is none, and their means over
+// the time that was asked for last: the pools of a decision are asked for one.
+type feed struct {
+	carbon, price *signal.Series
+	start, end    time.Time
+	kg, yuan      float64
+}
+
+// over returns the means of carbon, per kWh, and price.
+func (f *feed) over(start, end time.Time) (kg, yuan float64) {
+	if f.start != start || f.end != end {
+		f.start, f.end = start, end
+		f.kg = meanOr(f.carbon, start, end, fallbackCarbon) / 1000
+		f.yuan = meanOr(f.price, start, end, fallbackPrice)
+	}
+	return f.kg, f.yuan
+}
 
 // feed finds the series of all facilities.
 func (c *Cluster) feed() {
+	if len(c.feeds) == 0 {
+		c.zoneFeeds = map[string]*feed{}
+	}
 	for i := len(c.feeds); i < len(c.facilities); i++ {
 		zone := c.facilities[i].def.GridZone
-		c.feeds = append(c.feeds, feed{c.signals.Of(signal.Carbon, zone), c.signals.Of(signal.Price, zone)})
+		if c.zoneFeeds[zone] == nil {
+			c.zoneFeeds[zone] = &feed{carbon: c.signals.Of(signal.Carbon, zone), price: c.signals.Of(signal.Price, zone)}
+		}
+		c.feeds = append(c.feeds, c.zoneFeeds[zone])
 	}
 }
 
@@ -116,15 +152,17 @@ func meanOr(s *signal.Series, start, end time.Time, fallback float64) float64 {
 // gridOver is the mean over a time from start. Where PUE varies with the hour as
 // well, the means are multiplied.
 func (c *Cluster) gridOver(i int32, start time.Time, hours, load, outdoor float64) grid {
-	f, feed := c.facilities[i].def, &c.feeds[i]
+	f := c.facilities[i].def
 	end := start.Add(time.Duration(hours * float64(time.Hour)))
 	pue := max(f.PUE.Constant, 1)
-	if f.PUE.Constant == 0 || f.PUE.Live != "" || len(f.PUE.Load) > 0 || len(f.PUE.Temperature) > 0 {
+	if live := c.facilities[i].live; live.PUE > 0 && c.at.Sub(live.At) <= LiveBound {
+		pue = live.PUE
+	} else if f.PUE.Constant == 0 || f.PUE.Live != "" || len(f.PUE.Load) > 0 || len(f.PUE.Temperature) > 0 {
 		pue = c.signals.Overhead(f, start, end, load, outdoor)
 	}
-	plain := meanOr(feed.carbon, start, end, fallbackCarbon) / 1000
+	plain, yuan := c.feeds[i].over(start, end)
 	return grid{
-		yuan:  meanOr(feed.price, start, end, fallbackPrice) * pue,
+		yuan:  yuan * pue,
 		kg:    plain * pue * (1 - f.GreenShare),
 		kWh:   pue,
 		plain: plain,
@@ -207,6 +245,8 @@ type bill struct {
 	wait  time.Duration
 	risk  float64 // failures per hour
 	once  float64
+	// beyond is how much of what its tenant uses is beyond its share.
+	beyond float64
 }
 
 func (b *bill) energy() float64 { return b.p.power.Draw(b.n.use) * b.hours / 1000 }
@@ -260,19 +300,4 @@ func (k *terms) addPacked(p *pool, d *packed, hours float64) {
 	add(strandedAccelerator, float64(d.accelerator), strandedShare*float64(device))
 	add(strandedCPU, float64(d.cpu), strandedShare*float64(cpu))
 	add(strandedStorage, float64(d.storage), strandedShare*storageHour)
-}
-
-// lives are the live values of a pool that still count.
-func (p *pool) lives(now time.Time) (wait time.Duration, risk, outdoor float64, age time.Duration) {
-	risk, outdoor = FailuresPerHour, math.NaN()
-	if p.live.At.IsZero() || now.Sub(p.live.At) > LiveBound {
-		return 0, risk, outdoor, 0
-	}
-	if p.live.FailuresPerHour > 0 {
-		risk = p.live.FailuresPerHour
-	}
-	if p.live.OutdoorC != nil {
-		outdoor = *p.live.OutdoorC
-	}
-	return p.live.Wait, risk, outdoor, now.Sub(p.live.At)
 }

@@ -4,149 +4,165 @@ import "math"
 
 var never = float32(math.Inf(1))
 
-// rows are trees of the least, many side by side: a row is one place in all of
-// them, a column one tree. A tree of n values that begins at row r has value i in
-// row r+n+i, and in row r+j, for j from 1, the lesser of rows r+2j and r+2j+1: so
-// the least of all is in row r+1.
-type rows struct {
-	v     []float32
-	width int
+// fan is how many children a node of a tree has: a line of the cache.
+const fan = 16
+
+// trees find the least of n values, for many columns side by side: one tree a
+// column. Values lie in tiles of fan, and the least of a tile is a value of the
+// level above. A tile of one column lies beside those of the others for the same
+// values.
+type trees struct {
+	v      []key
+	width  int   // columns
+	n      int   // values
+	levels []int // the first tile of each level, the values first
 }
 
-func (t *rows) at(row, col int) float32     { return t.v[row*t.width+col] }
-func (t *rows) put(row, col int, v float32) { t.v[row*t.width+col] = v }
-func (t *rows) row(row int) []float32       { return t.v[row*t.width : (row+1)*t.width] }
+// key is a float32 in the order of integers, of which a machine finds the least
+// without branches.
+type key int32
 
-// grow works out the inner rows of one column.
-func (t *rows) grow(from, n, col int) {
-	for j := n - 1; j >= 1; j-- {
-		t.put(from+j, col, min(t.at(from+2*j, col), t.at(from+2*j+1, col)))
+func keyOf(v float32) key {
+	b := int32(math.Float32bits(v + 0)) // -0 is 0
+	return key(b ^ b>>31&math.MaxInt32)
+}
+
+func (k key) value() float32 { return math.Float32frombits(uint32(k ^ k>>31&math.MaxInt32)) }
+
+const neverKey = key(0x7f800000)
+
+// newTrees makes trees in which all is never.
+func newTrees(n, width int) trees {
+	t := trees{width: width, n: n}
+	tiles := 0
+	if width > 0 {
+		t.levels, tiles = levels(n)
+	}
+	t.v = make([]key, tiles*width*fan)
+	t.blank()
+	return t
+}
+
+// levels are the first tiles of the levels above n values, and how many tiles
+// there are.
+func levels(n int) (first []int, tiles int) {
+	for n > 0 {
+		first = append(first, tiles)
+		tiles += (n + fan - 1) / fan
+		if n <= fan {
+			break
+		}
+		n = (n + fan - 1) / fan
+	}
+	return first, tiles
+}
+
+// widen returns the trees with room for more columns.
+func (t *trees) widen(width int) trees {
+	w := newTrees(t.n, width)
+	if t.width > 0 {
+		for tile := 0; tile*t.width*fan < len(t.v); tile++ {
+			copy(w.v[tile*width*fan:], t.v[tile*t.width*fan:(tile+1)*t.width*fan])
+		}
+	}
+	return w
+}
+
+// in is where element e of a level lies.
+func (t *trees) in(level, e, col int) int {
+	return ((t.levels[level]+e/fan)*t.width+col)*fan + e%fan
+}
+
+func (t *trees) at(i, col int) float32 { return t.v[((i/fan)*t.width+col)*fan+i%fan].value() }
+
+// tile is the tile of a level in which element e lies.
+func (t *trees) tile(level, e, col int) *[fan]key {
+	at := ((t.levels[level]+e/fan)*t.width + col) * fan
+	return (*[fan]key)(t.v[at : at+fan])
+}
+
+// fill sets a value without what follows; grow does that for all of a column.
+func (t *trees) fill(i, col int, v float32) { t.v[t.in(0, i, col)] = keyOf(v) }
+
+func (t *trees) grow(col int) {
+	n := t.n
+	for level := 1; level < len(t.levels); level++ {
+		n = (n + fan - 1) / fan
+		for e := range n {
+			t.v[t.in(level, e, col)] = least(t.tile(level-1, e*fan, col))
+		}
 	}
 }
 
-// climb changes a value of the tree that begins at row 0, and what follows.
-func (t *rows) climb(j, col int, v float32) { t.climbWithin(0, j, col, v) }
-
-func (t *rows) climbWithin(from, j, col int, v float32) {
-	if t.at(from+j, col) == v {
+// put changes a value.
+func (t *trees) put(i, col int, v float32) {
+	k := keyOf(v)
+	at := &t.v[t.in(0, i, col)]
+	was := *at
+	*at = k
+	if k < was {
+		for level := 1; level < len(t.levels); level++ {
+			i /= fan
+			if at = &t.v[t.in(level, i, col)]; *at <= k {
+				return
+			}
+			*at = k
+		}
 		return
 	}
-	t.put(from+j, col, v)
-	for j > 1 {
-		j >>= 1
-		m := min(t.at(from+2*j, col), t.at(from+2*j+1, col))
-		if t.at(from+j, col) == m {
+	for level := 1; level < len(t.levels); level++ {
+		if at = &t.v[t.in(level, i/fan, col)]; *at != was {
 			return
 		}
-		t.put(from+j, col, m)
+		if k = least(t.tile(level-1, i, col)); k == was {
+			return
+		}
+		*at = k
+		i /= fan
 	}
 }
 
-// climbAll works out the rows above row j for the columns in which it changed,
-// and returns those whose least changed.
-func (t *rows) climbAll(from, j int, cols []int32) []int32 {
-	for j > 1 && len(cols) > 0 {
-		j >>= 1
-		up, left, right := t.row(from+j), t.row(from+2*j), t.row(from+2*j+1)
-		rest := cols[:0]
-		for _, col := range cols {
-			if m := min(left[col], right[col]); up[col] != m {
-				up[col] = m
-				rest = append(rest, col)
-			}
-		}
-		cols = rest
-	}
-	return cols
+// root is the least of a column.
+func (t *trees) root(col int) float32 {
+	return least(t.tile(len(t.levels)-1, 0, col)).value()
 }
 
-// first is the index of a value that is the least in a column: the left one of
-// equal subtrees.
-func (t *rows) first(from, n, col int) int {
-	j := 1
-	for j < n {
-		j *= 2
-		if t.at(from+j+1, col) < t.at(from+j, col) {
-			j++
-		}
-	}
-	return j - n
-}
-
-// walk visits the values of one tree from the least, by a heap of subtrees.
-type walk struct {
-	tree *rows
-	col  int
-	n    int32
-	heap []int32
-}
-
-// start begins at the root of the tree of n values at row 0.
-func (w *walk) start(tree *rows, n, col int) {
-	w.tree, w.col, w.n, w.heap = tree, col, int32(n), w.heap[:0]
-	if n > 0 && tree.at(1, col) < never {
-		w.heap = append(w.heap, 1)
+// blank makes all never.
+func (t *trees) blank() {
+	for i := range t.v {
+		t.v[i] = neverKey
 	}
 }
 
-func (w *walk) value(j int32) float32 { return w.tree.at(int(j), w.col) }
-
-// next is the index of the next value, -1 after the last finite one.
-func (w *walk) next() int {
-	if len(w.heap) == 0 {
-		return -1
-	}
-	j := w.pop()
-	for j < w.n {
-		j *= 2
-		other := j + 1
-		if w.value(other) < w.value(j) {
-			j, other = other, j
+// first is the index of the least value of a column, the first of equal ones;
+// -1 when all are never.
+func (t *trees) first(col int) (int, float32) {
+	e, k := 0, neverKey
+	for level := len(t.levels) - 1; level >= 0; level-- {
+		var j int
+		if j, k = first(t.tile(level, e*fan, col)); k == neverKey {
+			return -1, never
 		}
-		if w.value(other) < never {
-			w.push(other)
-		}
+		e = e*fan + j
 	}
-	return int(j - w.n)
+	if k == neverKey {
+		return -1, never
+	}
+	return e, k.value()
 }
 
-func (w *walk) before(a, b int32) bool {
-	x, y := w.value(a), w.value(b)
-	return x < y || (x == y && a < b)
+// least is the least of a tile.
+func least(t *[fan]key) key {
+	a, b := min(t[0], t[1], t[2], t[3]), min(t[4], t[5], t[6], t[7])
+	c, d := min(t[8], t[9], t[10], t[11]), min(t[12], t[13], t[14], t[15])
+	return min(min(a, b), min(c, d))
 }
 
-func (w *walk) push(e int32) {
-	w.heap = append(w.heap, e)
-	h := w.heap
-	for i := len(h) - 1; i > 0; {
-		up := (i - 1) / 2
-		if !w.before(h[i], h[up]) {
-			break
-		}
-		h[i], h[up] = h[up], h[i]
-		i = up
-	}
-}
-
-func (w *walk) pop() int32 {
-	h := w.heap
-	top, last := h[0], len(h)-1
-	h[0] = h[last]
-	h = h[:last]
-	for i := 0; ; {
-		child := 2*i + 1
-		if child >= last {
-			break
-		}
-		if child+1 < last && w.before(h[child+1], h[child]) {
-			child++
-		}
-		if !w.before(h[child], h[i]) {
-			break
-		}
-		h[i], h[child] = h[child], h[i]
-		i = child
-	}
-	w.heap = h
-	return top
+// first is the first of the least of a tile.
+func first(t *[fan]key) (int, key) {
+	at := func(i int) int64 { return int64(t[i])<<8 | int64(i) }
+	a, b := min(at(0), at(1), at(2), at(3)), min(at(4), at(5), at(6), at(7))
+	c, d := min(at(8), at(9), at(10), at(11)), min(at(12), at(13), at(14), at(15))
+	m := min(min(a, b), min(c, d))
+	return int(m & 0xff), key(m >> 8)
 }

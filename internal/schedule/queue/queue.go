@@ -60,6 +60,14 @@ func (q *Queue) Len() int { return len(q.items) }
 // Has reports whether a workload waits.
 func (q *Queue) Has(id string) bool { return q.items[id] != nil }
 
+// Get returns a workload that waits; nil when it does not.
+func (q *Queue) Get(id string) *schedule.Workload {
+	if i := q.items[id]; i != nil {
+		return i.w
+	}
+	return nil
+}
+
 // Each calls f for all that waits, in no order.
 func (q *Queue) Each(f func(*schedule.Workload)) {
 	for _, i := range q.items {

@@ -30,14 +30,13 @@ type Memory struct {
 
 // Faults break one promise each, to see that somebody notices.
 type Faults struct {
-	RunsTwice, ForgetsTokens, LosesExitCode, StopsLater, ForgetsStops, BeginsShort bool
+	RunsTwice, ForgetsTokens, LosesExitCode, StopsLater, ForgetsStops, BeginsShort, BeginsHeld, HoldsAgain, ReleasesStopped bool
 }
 
 type run struct {
 	facility.Report
 	script  Script
-	members int
-	timer   *time.Timer
+	members []facility.Member
 }
 
 // NewMemory makes a facility where nothing runs.
@@ -88,12 +87,17 @@ func (m *Memory) Began(mark string) int {
 }
 
 // Alive is that of a Fixture.
-func (m *Memory) Alive(mark string) (n int) {
+func (m *Memory) Alive(mark string) int { return m.count(mark, facility.Running) }
+
+// Held counts members that were taken and have not begun.
+func (m *Memory) Held(mark string) int { return m.count(mark, facility.Waiting) }
+
+func (m *Memory) count(mark string, state facility.Progress) (n int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, r := range m.works {
-		if r.script.Mark == mark && !r.State.Over() {
-			n += r.members
+		if r.script.Mark == mark && r.State == state {
+			n += len(r.members)
 		}
 	}
 	return n
@@ -139,30 +143,46 @@ func (m *Memory) Start(_ context.Context, w facility.Work) error {
 		return errAway
 	case m.refuse != nil:
 		return m.refuse
-	case w.Token < m.highest[w.Workload] && !m.faults.ForgetsTokens, m.ended[w.Token] && !m.faults.ForgetsStops:
+	case w.Token < m.highest[w.Workload] && !m.faults.ForgetsTokens, m.ended[w.Token] && !m.faults.ForgetsStops && !m.faults.ReleasesStopped:
 		return fmt.Errorf("token %d: %w", w.Token, facility.ErrFenced)
 	}
 	m.highest[w.Workload] = w.Token
-	if m.works[w.Token] != nil && !m.faults.RunsTwice {
+	hold := w.Hold && !m.faults.BeginsHeld
+	if r := m.works[w.Token]; r != nil && !m.faults.RunsTwice {
+		switch {
+		case r.State == facility.Waiting && !hold, r.State == facility.Stopped && m.faults.ReleasesStopped:
+			m.begin(r)
+		case r.State == facility.Running && hold && m.faults.HoldsAgain:
+			m.turn(r, facility.Waiting)
+		}
 		return nil
 	}
-	r := &run{members: len(w.Members), Report: facility.Report{Lease: w.Lease, Token: w.Token}}
+	r := &run{members: w.Members, Report: facility.Report{Lease: w.Lease, Token: w.Token}}
 	if err := json.Unmarshal(w.Payload, &r.script); err != nil {
 		return fmt.Errorf("%w: %w", facility.ErrRefused, err)
 	}
 	m.works[w.Token] = r
-	m.began[r.script.Mark] += len(w.Members)
+	if hold {
+		m.turn(r, facility.Waiting)
+		return nil
+	}
+	m.begin(r)
+	return nil
+}
+
+// begin lets work run. The caller holds mu.
+func (m *Memory) begin(r *run) {
+	m.began[r.script.Mark] += len(r.members)
 	m.turn(r, facility.Running)
 	if !r.script.Hold || m.free[r.script.Mark] {
 		m.end(r)
-		return nil
+		return
 	}
-	for _, one := range w.Members {
+	for _, one := range r.members {
 		if one.Limit > 0 {
-			r.timer = time.AfterFunc(one.Limit, func() { m.late(r) })
+			time.AfterFunc(one.Limit, func() { m.late(r) })
 		}
 	}
-	return nil
 }
 
 // late ends work at its limit.
@@ -170,7 +190,7 @@ func (m *Memory) late(r *run) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if !r.State.Over() {
-		r.ExitCode, r.Message = 137, "it ran longer than its limit"
+		r.ExitCode, r.Message, r.TimedOut = 137, "it ran longer than its limit", true
 		m.turn(r, facility.Failed)
 	}
 }

@@ -85,6 +85,8 @@ var promises = []struct {
 	{name: "the exit code comes back", check: exitCodes},
 	{name: "stop ends", check: stopEnds},
 	{name: "what was stopped does not begin late", check: lateStart},
+	{name: "what is held does not begin", check: held},
+	{name: "what is held may be stopped", check: heldStopped},
 	{name: "the beginning of Watch is complete", check: beginning},
 	{name: "what runs longer than its limit ends", limits: true, check: limit},
 }
@@ -322,6 +324,62 @@ func lateStart(b *bench) {
 	b.ran("late", 0)
 }
 
+// hold has work taken and not begun.
+func (b *bench) hold(w facility.Work) {
+	b.Helper()
+	w.Hold = true
+	b.start(w)
+}
+
+// stays checks that held work has not begun when what was asked for after it has
+// ended.
+func (b *bench) stays(w facility.Work, token uint64) {
+	b.Helper()
+	after := b.work("w-after-"+w.Workload, token, Script{Mark: w.Workload + "-after"}, 1)
+	b.start(after)
+	b.reaches(after, facility.Succeeded)
+	b.ran(w.Name, 0)
+	b.reaches(w, facility.Waiting)
+}
+
+func held(b *bench) {
+	w := b.work("w-held", 181, Script{Mark: "held", Hold: true}, 2)
+	b.hold(w)
+	b.hold(w)
+	b.stays(w, 182)
+	b.again()
+	b.watch()
+	b.hold(w)
+	b.stays(w, 183)
+	b.start(w)
+	b.began("held", 2)
+	b.reaches(w, facility.Running)
+	b.hold(w)
+	b.reaches(w, facility.Running)
+	b.Release("held")
+	b.reaches(w, facility.Succeeded)
+	b.start(w)
+	b.hold(w)
+	b.ran("held", 2)
+}
+
+func heldStopped(b *bench) {
+	w := b.work("w-not-let-go", 191, Script{Mark: "not-let-go"}, 2)
+	b.hold(w)
+	b.reaches(w, facility.Waiting)
+	b.stop(w)
+	b.fenced(w)
+	b.reaches(w, facility.Stopped)
+	next := b.work("w-not-let-go", 192, Script{Mark: "let-go"}, 1)
+	b.hold(next)
+	b.again()
+	b.watch()
+	b.start(next) // held before a restart, begun after it
+	b.reaches(next, facility.Succeeded)
+	b.ran("not-let-go", 0)
+	b.ran("let-go", 1)
+}
+
 func beginning(b *bench) {
 	ended := b.work("w-ended", 161, Script{Mark: "ended", Exit: 4}, 1)
 	runs := b.work("w-runs", 162, Script{Mark: "runs", Hold: true}, 1)
@@ -353,7 +411,9 @@ func limit(b *bench) {
 	w := b.work("w-limit", 171, Script{Mark: "limit", Hold: true}, 1)
 	w.Members[0].Limit = time.Second
 	b.start(w)
-	b.reaches(w, facility.Failed)
+	if r := b.reaches(w, facility.Failed); !r.TimedOut {
+		b.Errorf("%+v does not say that it ran longer than its limit", r)
+	}
 	if n := b.Alive("limit"); n != 0 {
 		b.Errorf("%d members run after their limit", n)
 	}

@@ -30,14 +30,21 @@ func (s *sham) Fatalf(format string, args ...any) {
 
 // TestASuiteThatSeesEveryFault breaks each promise, and expects its test to fail.
 func TestASuiteThatSeesEveryFault(t *testing.T) {
-	for promise, faults := range map[string]Faults{
-		"asked twice it runs once":             {RunsTwice: true},
-		"a lower token is refused":             {ForgetsTokens: true},
-		"the exit code comes back":             {LosesExitCode: true},
-		"stop ends":                            {StopsLater: true},
-		"what was stopped does not begin late": {ForgetsStops: true},
-		"the beginning of Watch is complete":   {BeginsShort: true},
+	for _, one := range []struct {
+		promise string
+		faults  Faults
+	}{
+		{"asked twice it runs once", Faults{RunsTwice: true}},
+		{"a lower token is refused", Faults{ForgetsTokens: true}},
+		{"the exit code comes back", Faults{LosesExitCode: true}},
+		{"stop ends", Faults{StopsLater: true}},
+		{"what was stopped does not begin late", Faults{ForgetsStops: true}},
+		{"what is held does not begin", Faults{BeginsHeld: true}},
+		{"what is held does not begin", Faults{HoldsAgain: true}},
+		{"what is held may be stopped", Faults{ReleasesStopped: true}},
+		{"the beginning of Watch is complete", Faults{BeginsShort: true}},
 	} {
+		promise, faults := one.promise, one.faults
 		t.Run(promise, func(t *testing.T) {
 			t.Parallel()
 			s := &sham{ctx: t.Context()}

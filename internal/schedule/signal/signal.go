@@ -25,13 +25,14 @@ const (
 	Carbon Kind = "carbon" // g of CO2 equivalent per kWh
 	Price  Kind = "price"  // yuan per kWh
 	PUE    Kind = "pue"    // total energy over the energy of computing
+	Free   Kind = "free"   // share of a pool that will be free, 0 to 1; its zone is the pool
 )
 
 // Kinds are all kinds.
-var Kinds = []Kind{Carbon, Price, PUE}
+var Kinds = []Kind{Carbon, Price, PUE, Free}
 
 // Units is the unit that values of a kind have.
-var Units = map[Kind]string{Carbon: "g/kWh", Price: "CNY/kWh", PUE: "1"}
+var Units = map[Kind]string{Carbon: "g/kWh", Price: "CNY/kWh", PUE: "1", Free: "1"}
 
 // Step is a value that holds from Start until before End. Low and High bound
 // it with a chance of eight in ten where the forecast says so; both are Value
@@ -79,6 +80,9 @@ func (s Series) Check(path string) []strict.Error {
 		if least := map[Kind]float64{Carbon: 0, Price: math.Inf(-1), PUE: 1}[s.Kind]; math.IsNaN(p.Value) || math.IsInf(p.Value, 0) || p.Value < least {
 			fault(at+".value", "%v is no %s in %s", p.Value, s.Kind, Units[s.Kind])
 		}
+		if s.Kind == Free && !(p.Low >= 0 && p.High <= 1) {
+			fault(at+".value", "%v to %v is no share of a pool, 0 to 1", p.Low, p.High)
+		}
 		if !(p.Low <= p.Value && p.Value <= p.High) {
 			fault(at+".value", "%v is not between its quantiles %v and %v", p.Value, p.Low, p.High)
 		}
@@ -120,6 +124,20 @@ func (s *Series) Mean(start, end time.Time) (mean, known float64) {
 		return 0, 0
 	}
 	return sum / hours, hours / end.Sub(start).Hours()
+}
+
+// Least is the lowest of the low quantiles of [start, end); false when the series
+// says nothing of that time.
+func (s *Series) Least(start, end time.Time) (low float64, known bool) {
+	if s == nil {
+		return 0, false
+	}
+	for i := s.after(start); i < len(s.Steps) && s.Steps[i].Start.Before(end); i++ {
+		if !known || s.Steps[i].Low < low {
+			low, known = s.Steps[i].Low, true
+		}
+	}
+	return low, known
 }
 
 func earlier(a, b time.Time) time.Time {

@@ -138,19 +138,20 @@ type engine struct {
 
 // Start implements facility.Engine. It returns when every node has taken its
 // members and the hub has that on disk. Where one refuses, those that have
-// taken theirs are stopped.
+// taken theirs are stopped. Nodes hold what they have until all have theirs.
 func (e *engine) Start(ctx context.Context, w facility.Work) error {
 	all, err := orders(w)
 	if err != nil {
 		return err
 	}
 	e.add(all)
-	group, one := errgroup.WithContext(ctx)
-	group.SetLimit(atOnce)
-	for node, o := range all {
-		group.Go(func() error { return e.hand(one, node, o) })
+	if w.Hold || len(all) > 1 {
+		err = e.every(ctx, all, true)
 	}
-	if err = group.Wait(); !errors.Is(err, facility.ErrRefused) || len(all) == 1 {
+	if err == nil && !w.Hold {
+		err = e.every(ctx, all, false)
+	}
+	if !errors.Is(err, facility.ErrRefused) || len(all) == 1 {
 		return err
 	}
 	if failed := e.Stop(ctx, w); failed != nil { // so that it is asked again
@@ -165,6 +166,20 @@ func (e *engine) add(all map[string]*order) {
 	for node := range all {
 		e.nodes[node] = true
 	}
+}
+
+// every hands each node its order.
+func (e *engine) every(ctx context.Context, all map[string]*order, hold bool) error {
+	group, one := errgroup.WithContext(ctx)
+	group.SetLimit(atOnce)
+	for node, o := range all {
+		if s, found, _ := e.fleet.find(node, o.Token); hold && found && !s.State.Over() {
+			continue // it has it
+		}
+		o.Hold = hold
+		group.Go(func() error { return e.hand(one, node, o) })
+	}
+	return group.Wait()
 }
 
 func (e *engine) hand(ctx context.Context, node string, o *order) error {

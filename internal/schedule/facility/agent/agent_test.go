@@ -19,6 +19,7 @@ type room struct {
 	refuses string // node
 	dark    bool
 	asked   []string
+	began   []string // nodes
 	has     map[string][]status
 }
 
@@ -45,8 +46,13 @@ func (r *room) ask(_ context.Context, device, name string, params json.RawMessag
 		return json.RawMessage(`{"outcome": "refused", "message": "no room"}`), nil
 	}
 	state := facility.Running
-	if name == "work.stop" {
+	switch {
+	case name == "work.stop":
 		state = facility.Stopped
+	case o.Hold:
+		state = facility.Waiting
+	default:
+		r.began = append(r.began, device)
 	}
 	r.mu.Unlock()
 	r.tell(device, status{which: o.which, State: state, Members: max(len(o.Members), 1), Total: max(o.Total, 1)})
@@ -91,6 +97,33 @@ func TestWhatOneNodeRefusesNoNodeKeeps(t *testing.T) {
 	}
 	if fmt.Sprint(r.asked[len(r.asked)-1][:9]) != "work.stop" {
 		t.Errorf("asked: %v", r.asked)
+	}
+	if len(r.began) > 0 {
+		t.Errorf("%v began although another node refused", r.began)
+	}
+}
+
+func TestNodesBeginWhenAllHaveTheirs(t *testing.T) {
+	r := newRoom(t)
+	e := r.Engine("f")
+	w := work(`{"command": ["/bin/true"]}`, "n1", "n2")
+	w.Hold = true
+	for range 2 {
+		if err := e.Start(t.Context(), w); err != nil || len(r.began) > 0 {
+			t.Fatalf("%v, %v began, want none", err, r.began)
+		}
+	}
+	w.Hold = false
+	if err := e.Start(t.Context(), w); err != nil || len(r.began) != 2 {
+		t.Errorf("%v, %v began, want both", err, r.began)
+	}
+	if len(r.asked) != 4 {
+		t.Errorf("asked %v, want each node twice", r.asked)
+	}
+	alone := work(`{"command": ["/bin/true"]}`, "n1")
+	alone.Token = 8
+	if err := e.Start(t.Context(), alone); err != nil || len(r.asked) != 5 {
+		t.Errorf("%v, asked %v, want one node once", err, r.asked)
 	}
 }
 

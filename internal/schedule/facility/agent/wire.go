@@ -18,6 +18,7 @@ type order struct {
 	Total    int                `json:"total"`
 	Programs map[string]program `json:"programs"`
 	Members  []member           `json:"members"`
+	Hold     bool               `json:"hold,omitempty"`
 }
 
 type which struct {
@@ -68,6 +69,7 @@ type status struct {
 	Total    int               `json:"total"`
 	ExitCode int               `json:"exit_code"`
 	Message  string            `json:"message"`
+	TimedOut bool              `json:"timed_out"`
 	At       time.Time         `json:"at"`
 }
 
@@ -151,6 +153,7 @@ func reports(nodes map[string][]status) map[uint64]facility.Report {
 				sums[s.Token] = r
 			}
 			r.members, r.total = r.members+s.Members, max(r.total, s.Total)
+			r.TimedOut = r.TimedOut || s.TimedOut
 			if s.At.After(r.At) {
 				r.At = s.At
 			}

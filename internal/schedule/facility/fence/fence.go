@@ -25,7 +25,8 @@ type mark struct {
 	Of      string // a workload, or a lease of which nothing else is known
 	Token   uint64
 	Stopped bool // nothing may begin under the token any more
-	Taken   bool // the engine has it for sure
+	Held    bool // the engine has it for sure, and nothing of it was let go before
+	Taken   bool // the engine has it for sure, and all of it was let go
 	At      time.Time
 }
 
@@ -114,8 +115,9 @@ type Stage int
 // The stages.
 const (
 	Fresh Stage = iota // nothing was asked of the engine
-	Asked              // it is not known whether the engine has it
-	Taken              // the engine has it, or had it
+	Asked              // it is not known whether the engine has it, and nothing of it has begun
+	Held               // the engine has it, and it is not known whether it has begun
+	Taken              // the engine has it and began it, or had it
 )
 
 // Begin allows work to begin, and remembers its token. It is ErrFenced under a
@@ -133,24 +135,26 @@ func (f *Fence) Begin(w facility.Work) (Stage, error) {
 		return Fresh, f.raise(mark{Of: w.Workload, Token: w.Token})
 	case m.Taken:
 		return Taken, nil
+	case m.Held:
+		return Held, nil
 	}
 	return Asked, nil
 }
 
-// Took remembers that the engine has work whose Begin was allowed.
-func (f *Fence) Took(w facility.Work) error {
+// Reach remembers how far work has come whose Begin was allowed.
+func (f *Fence) Reach(w facility.Work, s Stage) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.raise(mark{Of: w.Workload, Token: w.Token, Taken: true})
+	return f.raise(mark{Of: w.Workload, Token: w.Token, Held: s == Held, Taken: s == Taken})
 }
 
-// Open reports whether the beginning of a lease is under way, or was broken off:
-// not everything of it is there.
+// Open reports whether the taking of a lease is under way, or was broken off: not
+// everything of it is there.
 func (f *Fence) Open(workload string, token uint64) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	m := f.marks[workload]
-	return m.Token == token && !m.Taken && !m.Stopped
+	return m.Token == token && !m.Held && !m.Taken && !m.Stopped
 }
 
 // End remembers that nothing begins under a token any more, nor under a lower
@@ -170,7 +174,8 @@ func (f *Fence) End(w facility.Work) error {
 
 func (f *Fence) raise(m mark) error {
 	was := f.marks[m.Of]
-	if was.Token == m.Token && was.Stopped == m.Stopped && was.Taken == m.Taken {
+	m.At = was.At
+	if was == m {
 		return nil
 	}
 	m.At = time.Now().UTC()

@@ -41,12 +41,14 @@ func TestAStageOutlivesARestart(t *testing.T) {
 		}
 	}
 	f := open(t, path)
-	if err := f.Took(w); err != nil {
-		t.Fatal(err)
-	}
-	f = open(t, path)
-	if got, err := f.Begin(w); got != Taken || err != nil || f.Open(w.Workload, w.Token) {
-		t.Errorf("%v, %v, want it taken", got, err)
+	for _, want := range []Stage{Held, Taken} {
+		if err := f.Reach(w, want); err != nil {
+			t.Fatal(err)
+		}
+		f = open(t, path)
+		if got, err := f.Begin(w); got != want || err != nil || f.Open(w.Workload, w.Token) {
+			t.Errorf("%v, %v, want %v", got, err, want)
+		}
 	}
 	if got, err := f.Begin(work("w-1", "l-6", 6)); got != Fresh || err != nil {
 		t.Errorf("a later lease: %v, %v, want it fresh", got, err)

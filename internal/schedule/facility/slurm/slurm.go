@@ -7,7 +7,8 @@
 //
 // Slurm forgets jobs MinJobAge after their end. What ended while the hub was
 // down for longer is taken for lost, and runs again; raise MinJobAge above the
-// longest outage. Art. 13
+// longest outage. A slurmctld that is killed forgets jobs that it had not saved,
+// of its last seconds, though they run: they are taken for lost, too. Art. 13
 package slurm
 
 import (
@@ -153,11 +154,11 @@ func (e *Engine) Start(ctx context.Context, w facility.Work) error {
 	}
 	defer e.lock(w.Token)()
 	stage, err := e.fence.Begin(w)
-	if err != nil || stage == fence.Taken {
+	if err != nil || stage == fence.Taken || stage == fence.Held && w.Hold {
 		return err
 	}
 	have := map[int][]job{}
-	if stage == fence.Asked {
+	if stage != fence.Fresh {
 		by, err := e.leases(ctx)
 		if err != nil {
 			return err
@@ -166,33 +167,67 @@ func (e *Engine) Start(ctx context.Context, w facility.Work) error {
 			have = f.jobs
 		}
 	}
-	if err := e.begin(ctx, wanted, have); err != nil {
+	if stage != fence.Held {
+		if have, err = e.take(ctx, wanted, have); err != nil {
+			return err
+		}
+		if err := e.fence.Reach(w, fence.Held); err != nil || w.Hold {
+			return err
+		}
+	}
+	if err := e.letGo(ctx, len(wanted), have); err != nil {
 		return err
 	}
-	return e.fence.Took(w)
+	return e.fence.Reach(w, fence.Taken)
 }
 
-// begin submits what is not there, and lets go of all of it.
-func (e *Engine) begin(ctx context.Context, wanted []submission, have map[int][]job) error {
-	ids := make([]int64, len(wanted))
+// take submits what is not there, held, and returns the one job of each member.
+func (e *Engine) take(ctx context.Context, wanted []submission, have map[int][]job) (map[int][]job, error) {
+	all := map[int][]job{}
+	var ids []int64
 	for n, s := range wanted {
 		same := slices.SortedFunc(slices.Values(have[n]), func(a, b job) int { return cmp.Compare(a.ID, b.ID) })
 		for i, j := range same {
 			if i == 0 {
-				ids[n] = j.ID
+				all[n] = same[:1]
 			} else if err := e.rest.alter(ctx, http.MethodDelete, j.ID); err != nil {
-				return err // a submission whose answer was lost
+				return nil, err // a submission whose answer was lost
 			}
 		}
-		if ids[n] != 0 {
-			continue
+		if all[n] == nil {
+			id, err := e.rest.submit(ctx, s)
+			if errors.Is(err, facility.ErrRefused) {
+				err = errors.Join(err, e.end(ctx, ids))
+			}
+			if err != nil {
+				return nil, err // what is there is held, and is found when it is asked again
+			}
+			all[n] = []job{{ID: id, State: pending}}
 		}
-		var err error
-		if ids[n], err = e.rest.submit(ctx, s); err != nil {
-			return errors.Join(err, e.end(ctx, ids[:n]))
+		ids = append(ids, all[n][0].ID)
+	}
+	return all, nil
+}
+
+// letGo lets the jobs of all members begin that are held still. What Slurm has
+// lost is not submitted anew: it may have run. Where somebody has cancelled one,
+// the others do not begin.
+func (e *Engine) letGo(ctx context.Context, members int, have map[int][]job) error {
+	var ids, waiting []int64
+	for n := range members {
+		if len(have[n]) == 0 {
+			return fmt.Errorf("slurm: the job of member %d is gone: %w", n, facility.ErrRefused)
+		}
+		j := earliest(have[n])
+		if j.State == cancelled {
+			return fmt.Errorf("slurm: job %d of member %d was cancelled: %w", j.ID, n, facility.ErrRefused)
+		}
+		ids = append(ids, j.ID)
+		if j.held() {
+			waiting = append(waiting, j.ID)
 		}
 	}
-	for _, id := range ids {
+	for _, id := range waiting {
 		err := e.rest.alter(ctx, http.MethodPost, id)
 		if errors.Is(err, facility.ErrRefused) {
 			return errors.Join(err, e.end(ctx, ids))
@@ -228,7 +263,7 @@ func (e *Engine) wanted(w facility.Work) ([]submission, error) {
 		env["SONGHUA_WORKLOAD"], env["SONGHUA_TASK"], env["SONGHUA_INDEX"] = w.Workload, m.Task, strconv.Itoa(m.Index)
 		r := request{
 			Name: e.name(tag{w.Lease, w.Token, n, len(w.Members)}), Comment: w.Workload, Partition: p.Partition,
-			Directory: e.cfg.Directory, Output: e.cfg.Directory + "/" + w.Lease + "-" + strconv.Itoa(n) + ".out", Environment: env, Hold: true, Tasks: 1,
+			Directory: e.cfg.Directory, Output: facility.Output(e.cfg.Directory, w.Lease, strconv.Itoa(n)), Environment: env, Hold: true, Tasks: 1,
 			CPUs: up(m.Use[schedule.CPUMilli], 1000), MemoryMiB: m.Use[schedule.MemoryMiB],
 		}
 		if n := len(m.Devices); n > 0 {
@@ -349,10 +384,21 @@ func (e *Engine) Watch(ctx context.Context, report func(facility.Report)) error 
 	}
 }
 
+const pending, cancelled = "PENDING", "CANCELLED"
+
+// earliest is the job of a member: later ones are submissions whose answers were
+// lost.
+func earliest(jobs []job) job {
+	return slices.MinFunc(jobs, func(a, b job) int { return cmp.Compare(a.ID, b.ID) })
+}
+
+// held reports whether a job waits to be let go.
+func (j *job) held() bool { return j.State == pending && j.Priority == 0 }
+
 // over reports whether nothing of a job runs any more.
 func (j *job) over() bool {
 	switch j.State {
-	case "PENDING", "RUNNING", "SUSPENDED", "COMPLETING", "CONFIGURING", "RESIZING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SIGNALING", "SPECIAL_EXIT", "STAGE_OUT", "STOPPED":
+	case pending, "RUNNING", "SUSPENDED", "COMPLETING", "CONFIGURING", "RESIZING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SIGNALING", "SPECIAL_EXIT", "STAGE_OUT", "STOPPED":
 		return false
 	}
 	return true
@@ -381,7 +427,7 @@ func (f *found) report(ended map[int]job) (r facility.Report, there bool) {
 		jobs := f.jobs[n]
 		j, was := ended[n]
 		if len(jobs) > 0 {
-			j = slices.MinFunc(jobs, func(a, b job) int { return cmp.Compare(a.ID, b.ID) })
+			j = earliest(jobs)
 		}
 		switch {
 		case len(jobs) == 0 && !was:
@@ -390,13 +436,14 @@ func (f *found) report(ended map[int]job) (r facility.Report, there bool) {
 			continue
 		case !j.over():
 			over = false
-			running = running || j.State != "PENDING"
-			there = there && (j.State != "PENDING" || j.Priority != 0)
+			running = running || j.State != pending
+			there = there && !j.held()
 			continue
 		}
 		ended[n] = j
 		running = true
-		stopped = stopped || j.State == "CANCELLED"
+		stopped = stopped || j.State == cancelled
+		r.TimedOut = r.TimedOut || j.State == "TIMEOUT"
 		if c := j.code(); c > r.ExitCode {
 			r.ExitCode, r.Message = c, fmt.Sprintf("job %d: %s, %s", j.ID, j.State, j.Reason)
 		}

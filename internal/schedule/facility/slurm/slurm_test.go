@@ -27,10 +27,13 @@ func payload(t *testing.T, p Payload) json.RawMessage {
 	return doc
 }
 
+// cluster is a real Slurm.
+type cluster struct{ *scheduletest.Cluster }
+
 // engine is one of a facility of its own, on a cluster that many share.
 func (c *cluster) engine(t *testing.T, id string) *Engine {
 	t.Helper()
-	e, err := Open(Config{Facility: id, URL: c.url, Directory: c.dir, Poll: 100 * time.Millisecond, State: filepath.Join(c.dir, id+".fences")})
+	e, err := Open(Config{Facility: id, URL: c.URL, Directory: c.Dir, Poll: 100 * time.Millisecond, State: filepath.Join(c.Dir, id+".fences")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,12 +45,12 @@ func TestSlurm(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it starts Slurm")
 	}
-	c := newCluster(t)
+	c := &cluster{scheduletest.NewCluster(t)}
 	n := 0
 	scheduletest.Run(t, func(t *testing.T) scheduletest.Fixture {
 		n++
 		id := fmt.Sprintf("f%d", n)
-		shell := scheduletest.Shell{Dir: filepath.Join(c.dir, id)}
+		shell := scheduletest.Shell{Dir: filepath.Join(c.Dir, id)}
 		if err := errors.Join(os.Mkdir(shell.Dir, 0o755), os.Chmod(shell.Dir, 0o777)); err != nil {
 			t.Fatal(err)
 		}
@@ -84,7 +87,7 @@ func refuses(t *testing.T, c *cluster) {
 			t.Errorf("%s: %v, want it refused", name, err)
 		}
 	}
-	c.until(t, "the end of what was refused", func() bool {
+	c.Until("the end of what was refused", func() bool {
 		by, err := e.leases(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -104,7 +107,7 @@ func refuses(t *testing.T, c *cluster) {
 // should, and nothing is let go.
 func brokenOff(t *testing.T, c *cluster) {
 	e := c.engine(t, "broken")
-	mark := filepath.Join(c.dir, "broken")
+	mark := filepath.Join(c.Dir, "broken")
 	w := work(7, payload(t, Payload{Script: "#!/bin/sh\necho run >> " + mark + "\n"}), scheduletest.Anywhere("broken", "main"))
 	if _, err := e.fence.Begin(w); err != nil {
 		t.Fatal(err)
@@ -122,7 +125,7 @@ func brokenOff(t *testing.T, c *cluster) {
 		t.Fatal(err)
 	}
 	var f *found
-	c.until(t, "the end of both jobs", func() bool {
+	c.Until("the end of both jobs", func() bool {
 		by, err := e.leases(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -141,14 +144,14 @@ func brokenOff(t *testing.T, c *cluster) {
 
 func environment(t *testing.T, c *cluster) {
 	e := c.engine(t, "env")
-	out := filepath.Join(c.dir, "env")
+	out := filepath.Join(c.Dir, "env")
 	m := scheduletest.Anywhere("env", "main")
 	m.Task, m.Index = "train", 3
 	w := work(9, payload(t, Payload{Script: "#!/bin/sh\necho $SONGHUA_WORKLOAD $SONGHUA_TASK $SONGHUA_INDEX $MINE > " + out + "\n", Env: map[string]string{"MINE": "mine"}}), m)
 	if err := e.Start(t.Context(), w); err != nil {
 		t.Fatal(err)
 	}
-	c.until(t, "what it says", func() bool {
+	c.Until("what it says", func() bool {
 		said, _ := os.ReadFile(out)
 		return string(said) == "w-9 train 3 mine\n"
 	})

@@ -1,4 +1,4 @@
-package slurm
+package scheduletest
 
 import (
 	"context"
@@ -13,17 +13,20 @@ import (
 	"time"
 )
 
-// cluster is a real Slurm of one node on loopback, with its slurmrestd.
-type cluster struct {
-	dir string // that everybody may write to
-	url string
+// Cluster is a real Slurm of one node on loopback, with its slurmrestd.
+type Cluster struct {
+	Dir string // that everybody may write to
+	URL string // of slurmrestd, a socket
+
+	t       *testing.T
+	running map[string]func() // end a program, by its name
 }
 
 // nobody is who jobs run as: slurmrestd refuses to be root.
 const nobody = 65534
 
-// newCluster starts Slurm, or skips the test where there is none.
-func newCluster(t *testing.T) *cluster {
+// NewCluster starts Slurm, or skips the test where there is none.
+func NewCluster(t *testing.T) *Cluster {
 	t.Helper()
 	missing := ""
 	for _, p := range []string{"slurmctld", "slurmd", "slurmrestd", "sinfo"} {
@@ -45,32 +48,52 @@ func newCluster(t *testing.T) *cluster {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	c := &cluster{dir: dir, url: "unix://" + dir + "/rest"}
+	c := &Cluster{Dir: dir, URL: "unix://" + dir + "/rest", t: t, running: map[string]func(){}}
 	for _, d := range []string{".", "state", "spool"} {
 		_ = os.Mkdir(filepath.Join(dir, d), 0o755)
 		if err := os.Chmod(filepath.Join(dir, d), 0o777); err != nil {
 			t.Fatal(err)
 		}
 	}
-	c.configure(t)
-	c.run(t, 0, "slurmctld", "-D", "-c")
-	c.run(t, 0, "slurmd", "-D", "-c")
-	c.until(t, "an idle node", func() bool {
+	c.configure()
+	for _, name := range []string{"slurmctld", "slurmd"} {
+		c.Start(name)
+	}
+	c.Until("an idle node", func() bool {
 		cmd := exec.Command("sinfo", "-h", "-o", "%T")
 		cmd.Env = c.env()
 		out, _ := cmd.Output()
 		return strings.TrimSpace(string(out)) == "idle"
 	})
-	c.run(t, nobody, "slurmrestd", "-s", "openapi/v0.0.38", "-a", "rest_auth/local", "unix:"+dir+"/rest")
-	c.until(t, "slurmrestd", func() bool {
-		r, err := newRest(Config{URL: c.url})
-		if err != nil {
-			t.Fatal(err)
+	c.Start("slurmrestd")
+	c.Until("slurmrestd", func() bool {
+		conn, err := net.Dial("unix", dir+"/rest")
+		if err == nil {
+			_ = conn.Close()
 		}
-		_, err = r.jobs(t.Context())
 		return err == nil
 	})
 	return c
+}
+
+// Start starts slurmctld, slurmd or slurmrestd, until Stop or the end of the
+// test. What they knew, they know again.
+func (c *Cluster) Start(name string) {
+	c.t.Helper()
+	switch name {
+	case "slurmrestd":
+		_ = os.Remove(c.Dir + "/rest")
+		c.run(nobody, name, "-s", "openapi/v0.0.38", "-a", "rest_auth/local", "unix:"+c.Dir+"/rest")
+	default:
+		c.run(0, name, "-D")
+	}
+}
+
+// Stop ends one. slurmctld saves what it knows of jobs; killed, it would lose
+// what is younger than some seconds, and with it that a job runs.
+func (c *Cluster) Stop(name string) {
+	c.t.Helper()
+	c.running[name]()
 }
 
 // port is one that is free now: Slurm cannot choose its own.
@@ -84,11 +107,11 @@ func port(t *testing.T) int {
 	return l.Addr().(*net.TCPAddr).Port
 }
 
-func (c *cluster) configure(t *testing.T) {
-	t.Helper()
+func (c *Cluster) configure() {
+	c.t.Helper()
 	host, err := os.Hostname()
 	if err != nil {
-		t.Fatal(err)
+		c.t.Fatal(err)
 	}
 	host, _, _ = strings.Cut(host, ".")
 	conf := fmt.Sprintf(`ClusterName=test
@@ -114,15 +137,15 @@ MailProg=/bin/true
 ReturnToService=2
 NodeName=%[1]s NodeAddr=127.0.0.1 CPUs=16 RealMemory=4096 State=UNKNOWN
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
-`, host, c.dir, port(t), port(t))
-	if err := os.WriteFile(filepath.Join(c.dir, "slurm.conf"), []byte(conf), 0o644); err != nil {
-		t.Fatal(err)
+`, host, c.Dir, port(c.t), port(c.t))
+	if err := os.WriteFile(filepath.Join(c.Dir, "slurm.conf"), []byte(conf), 0o644); err != nil {
+		c.t.Fatal(err)
 	}
 }
 
 // env is that of this test, with another slurm.conf and without a token.
-func (c *cluster) env() []string {
-	all := []string{"SLURM_CONF=" + filepath.Join(c.dir, "slurm.conf")}
+func (c *Cluster) env() []string {
+	all := []string{"SLURM_CONF=" + filepath.Join(c.Dir, "slurm.conf")}
 	for _, e := range os.Environ() {
 		if !strings.HasPrefix(e, "SLURM_") {
 			all = append(all, e)
@@ -132,39 +155,46 @@ func (c *cluster) env() []string {
 }
 
 // run runs a program until the test ends.
-func (c *cluster) run(t *testing.T, uid uint32, name string, args ...string) {
-	t.Helper()
-	log, err := os.Create(filepath.Join(c.dir, name+".log"))
+func (c *Cluster) run(uid uint32, name string, args ...string) {
+	c.t.Helper()
+	log, err := os.OpenFile(filepath.Join(c.Dir, name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644) //nolint:gosec // a test
 	if err != nil {
-		t.Fatal(err)
+		c.t.Fatal(err)
 	}
-	cmd := exec.Command(name, args...)
-	cmd.Env, cmd.Dir, cmd.Stdout, cmd.Stderr = c.env(), c.dir, log, log
+	cmd := exec.Command(name, args...) //nolint:gosec // three programs
+	cmd.Env, cmd.Dir, cmd.Stdout, cmd.Stderr = c.env(), c.Dir, log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
 	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
+		c.t.Fatal(err)
 	}
-	t.Cleanup(func() {
+	ended := make(chan struct{})
+	go func() { defer close(ended); _ = cmd.Wait() }()
+	c.running[name] = func() {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
 		kill := time.AfterFunc(10*time.Second, func() { _ = cmd.Process.Kill() })
-		_ = cmd.Wait()
+		<-ended
 		kill.Stop()
+	}
+	end := c.running[name]
+	c.t.Cleanup(func() {
+		end()
 		_ = log.Close()
-		if t.Failed() {
+		if c.t.Failed() {
 			said, _ := os.ReadFile(log.Name())
-			t.Logf("%s:\n%s", name, said[max(0, len(said)-4000):])
+			c.t.Logf("%s:\n%s", name, said[max(0, len(said)-4000):])
 		}
 	})
 }
 
-func (c *cluster) until(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+// Until waits a minute for what becomes true.
+func (c *Cluster) Until(what string, is func() bool) {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(c.t.Context(), time.Minute)
 	defer cancel()
 	for !is() {
 		select {
 		case <-ctx.Done():
-			t.Fatalf("%s has not come", what)
+			c.t.Fatalf("%s has not come", what)
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
