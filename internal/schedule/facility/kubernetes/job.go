@@ -174,10 +174,10 @@ func environment(w facility.Work, m facility.Member, c Container) (all []core.En
 	return all
 }
 
-// held reports whether a job was never let go. One that somebody else suspends
-// later waits.
-func held(j *batch.Job) bool {
-	return j.Spec.Suspend != nil && *j.Spec.Suspend && j.Annotations[begunNote] == ""
+// begun reports whether a job was let go. One that somebody else suspends later
+// was.
+func begun(j *batch.Job) bool {
+	return j.Spec.Suspend == nil || !*j.Spec.Suspend || j.Annotations[begunNote] != ""
 }
 
 // ending is the condition by which a job is over; nil while it is not.

@@ -283,6 +283,9 @@ func TestRealKubernetes(t *testing.T) {
 	newNode(t, r.client(t, admin))
 	conform(t, r.config(hub))
 	t.Run("what will never work is refused", func(t *testing.T) { refuses(t, r.config(hub)) })
-	t.Run("a late promise runs nothing", func(t *testing.T) { latePromise(t, r.config(hub)) })
+	t.Run("a late promise runs nothing", func(t *testing.T) {
+		latePromise(t, r.config(hub), 901, false)
+		latePromise(t, r.config(hub), 911, true)
+	})
 	t.Run("members know which they are", func(t *testing.T) { environments(t, r.config(hub)) })
 }

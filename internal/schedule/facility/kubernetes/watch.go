@@ -166,8 +166,8 @@ func endOf(p *core.Pod) end {
 	return found
 }
 
-// sweep takes away the jobs of leases that ended long ago, those that were never
-// let go, and old marks.
+// sweep takes away the jobs of leases that ended long ago, those of a Start that
+// was broken off long ago, and old marks.
 func (e *Engine) sweep(ctx context.Context, v *view, now time.Time) error {
 	var old []batch.Job
 	for _, l := range v.leases {
