@@ -218,6 +218,42 @@ func TestALatePromiseRunsNothing(t *testing.T) {
 	latePromise(t, c, 911, true)
 }
 
+// unavailable has work whose image cannot be had, since long ago and since now.
+func unavailable(t *testing.T, c Config) {
+	e := engine(t, c)
+	image := func(name string) json.RawMessage { return payload(t, Payload{Container: Container{Image: name}}) }
+	gone, slow := work(941, image("gone"), scheduletest.Anywhere("here", "main")), work(942, image("slow"), scheduletest.Anywhere("here", "main"))
+	for _, w := range []facility.Work{gone, slow} {
+		if err := e.Start(t.Context(), w); err != nil {
+			t.Fatal(err)
+		}
+		until(t, "that the image cannot be had", func() bool {
+			pods, err := e.api.podsOf(t.Context(), e.selector(w))
+			return err == nil && len(pods) == 1 && obstacle(&pods[0]) != ""
+		})
+	}
+	check := func(r facility.Report) {
+		t.Helper()
+		if r.ExitCode == 0 || r.TimedOut || !strings.HasSuffix(r.Message, ": ErrImagePull of gone") {
+			t.Errorf("%+v, want why it has failed, and not that it ran for too long", r)
+		}
+	}
+	said := watched(t, e)
+	check(reaches(t, said, gone.Token, facility.Failed))
+	check(last(watched(t, engine(t, c))(), gone.Token)) // a hub that comes later
+	if r := last(said(), slow.Token); r.State != facility.Waiting {
+		t.Errorf("%+v, want it to wait for its image", r)
+	}
+	if err := e.Stop(t.Context(), slow); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAnImageThatCannotBeHadFailsTheWork(t *testing.T) {
+	_, c := small(t)
+	unavailable(t, c)
+}
+
 func TestWhatIsHeldBeginsWholeOrNotAtAll(t *testing.T) {
 	_, c := small(t)
 	e := engine(t, c)

@@ -36,6 +36,7 @@ const (
 	nameNote     = "songhua.io/name"
 	membersNote  = "songhua.io/members" // how many the lease has
 	begunNote    = "songhua.io/begun"   // it was let go
+	failureNote  = "songhua.io/failure" // why it was ended: it could not begin
 )
 
 // selector finds what is of a lease.

@@ -287,5 +287,6 @@ func TestRealKubernetes(t *testing.T) {
 		latePromise(t, r.config(hub), 901, false)
 		latePromise(t, r.config(hub), 911, true)
 	})
+	t.Run("an image that cannot be had fails the work", func(t *testing.T) { unavailable(t, r.config(hub)) })
 	t.Run("members know which they are", func(t *testing.T) { environments(t, r.config(hub)) })
 }

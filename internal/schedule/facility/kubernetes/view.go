@@ -94,8 +94,9 @@ func memberOf(j *batch.Job, was member, ends map[string]end) member {
 		how := ends[j.Name] // none where the pod is gone, as after a deadline
 		m.state, m.since = facility.Failed, c.LastTransitionTime.Time
 		m.code = max(how.code, 1)
-		m.late = c.Reason == batch.JobReasonDeadlineExceeded
-		m.message = strings.TrimSpace("job " + j.Name + ": " + c.Reason + " " + how.reason)
+		why := j.Annotations[failureNote]
+		m.late = c.Reason == batch.JobReasonDeadlineExceeded && why == ""
+		m.message = "job " + j.Name + ": " + cmp.Or(why, strings.TrimSpace(c.Reason+" "+how.reason))
 	case j.Status.Ready != nil && *j.Status.Ready > 0, was.uid == j.UID && was.state == facility.Running:
 		m.state = facility.Running
 	case begun(j):
@@ -147,6 +148,18 @@ func (v *view) tellLease(l *lease) {
 		}
 	}
 	delete(v.leases, l.token)
+}
+
+// waits reports whether a job was let go that does not run yet.
+func (v *view) waits() bool {
+	for _, l := range v.leases {
+		for _, m := range l.members {
+			if m.state == facility.Waiting {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // replace takes all jobs that there are.
