@@ -97,6 +97,14 @@ func (a *api) podsOf(ctx context.Context, selector string) (all []core.Pod, err 
 	return all, err
 }
 
+// podsIn lists the pods of a phase.
+func (a *api) podsIn(phase core.PodPhase) func(context.Context, meta.ListOptions) (*core.PodList, error) {
+	return func(ctx context.Context, o meta.ListOptions) (*core.PodList, error) {
+		o.FieldSelector = "status.phase=" + string(phase)
+		return a.pods.List(ctx, o)
+	}
+}
+
 func exists(err error) bool { return apierrors.IsAlreadyExists(err) }
 
 // gone reports whether what was asked about is not there, or another of its

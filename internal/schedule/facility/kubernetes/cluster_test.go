@@ -103,6 +103,8 @@ func (n *node) pod(ctx context.Context, p *core.Pod) error {
 		// A pod of no node is deleted without waiting for anybody.
 		return n.api.pods.GetClient().Post().Namespace(p.Namespace).Resource("pods").Name(p.Name).SubResource("binding").
 			Body(&core.Binding{ObjectMeta: meta.ObjectMeta{Name: p.Name, Namespace: p.Namespace}, Target: core.ObjectReference{Kind: "Node", Name: "n1"}}).Do(ctx).Error()
+	case p.Spec.Containers[0].Image == "gone", p.Spec.Containers[0].Image == "slow":
+		return n.lack(ctx, p)
 	case run == nil:
 		run, err := begin(&p.Spec.Containers[0])
 		if err != nil {
@@ -118,6 +120,23 @@ func (n *node) pod(ctx context.Context, p *core.Pod) error {
 		return n.tell(ctx, p, core.PodRunning, 0)
 	}
 	return nil
+}
+
+// lack has the image of a pod not be had, since long ago where it is "gone".
+func (n *node) lack(ctx context.Context, p *core.Pod) error {
+	if p.Status.StartTime != nil {
+		return nil
+	}
+	since, image := time.Now(), p.Spec.Containers[0].Image
+	if image == "gone" {
+		since = since.Add(-GiveUpAfter - time.Minute)
+	}
+	p.Status.Phase, p.Status.StartTime = core.PodPending, new(meta.NewTime(since))
+	p.Status.ContainerStatuses = []core.ContainerStatus{{Name: "member", Image: image, State: core.ContainerState{
+		Waiting: &core.ContainerStateWaiting{Reason: "ErrImagePull", Message: "what the registry said"},
+	}}}
+	_, err := n.api.pods.UpdateStatus(ctx, p, meta.UpdateOptions{})
+	return err
 }
 
 // begin runs what a container says, with $$ as Kubernetes reads it.

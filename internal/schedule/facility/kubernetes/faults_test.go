@@ -135,12 +135,13 @@ func refuses(t *testing.T, c Config) {
 	}
 }
 
-// latePromise has one hub create jobs and fall silent, another stop the lease,
-// and the first go on.
-func latePromise(t *testing.T, c Config) {
+// latePromise has one hub create jobs, to be held or not, and fall silent, another
+// stop the lease, and the first go on.
+func latePromise(t *testing.T, c Config, token uint64, hold bool) {
 	dir := t.TempDir()
 	slow, other := engine(t, c), engine(t, c)
-	w := work(901, shell(t, "echo run >> "+dir+"/runs"), scheduletest.Anywhere("here", "main"), scheduletest.Anywhere("here", "main"))
+	w := work(token, shell(t, "echo run >> "+dir+"/runs"), scheduletest.Anywhere("here", "main"), scheduletest.Anywhere("here", "main"))
+	w.Hold = hold
 	all, err := slow.wanted(w)
 	if err != nil {
 		t.Fatal(err)
@@ -161,7 +162,8 @@ func latePromise(t *testing.T, c Config) {
 		t.Errorf("%v, want it fenced", err)
 	}
 	// Of this one the other hub knows the lease only.
-	stray := work(902, w.Payload, w.Members...)
+	stray := work(token+1, w.Payload, w.Members...)
+	stray.Hold = hold
 	if err := other.Stop(t.Context(), facility.Work{Lease: stray.Lease, Token: stray.Token}); err != nil {
 		t.Fatal(err)
 	}
@@ -178,7 +180,7 @@ func environments(t *testing.T, c Config) {
 	e, dir := engine(t, c), t.TempDir()
 	m := scheduletest.Anywhere("here", "main")
 	m.Task, m.Index = "train", 3
-	w := work(903, payload(t, Payload{Tasks: map[string]Container{"train": {
+	w := work(931, payload(t, Payload{Tasks: map[string]Container{"train": {
 		Image: "sh", Command: []string{"/bin/sh", "-c"}, Args: []string{`echo $SONGHUA_WORKLOAD $(echo $SONGHUA_TASK) $SONGHUA_INDEX "$MINE" $(pwd) > out.new && mv out.new out`},
 		Env: map[string]string{"MINE": "$(SONGHUA_TASK) $$", "SONGHUA_INDEX": "9"}, Directory: dir,
 	}}}), m)
@@ -187,7 +189,7 @@ func environments(t *testing.T, c Config) {
 	}
 	until(t, "what it says", func() bool {
 		said, _ := os.ReadFile(filepath.Join(dir, "out"))
-		return string(said) == "w-903 train 3 $(SONGHUA_TASK) $$ "+dir+"\n"
+		return string(said) == "w-931 train 3 $(SONGHUA_TASK) $$ "+dir+"\n"
 	})
 	if err := e.Stop(t.Context(), w); err != nil {
 		t.Error(err)
@@ -212,7 +214,77 @@ func TestWhatWillNeverWorkIsRefused(t *testing.T) {
 
 func TestALatePromiseRunsNothing(t *testing.T) {
 	_, c := small(t)
-	latePromise(t, c)
+	latePromise(t, c, 901, false)
+	latePromise(t, c, 911, true)
+}
+
+// unavailable has work whose image cannot be had, since long ago and since now.
+func unavailable(t *testing.T, c Config) {
+	e := engine(t, c)
+	image := func(name string) json.RawMessage { return payload(t, Payload{Container: Container{Image: name}}) }
+	gone, slow := work(941, image("gone"), scheduletest.Anywhere("here", "main")), work(942, image("slow"), scheduletest.Anywhere("here", "main"))
+	for _, w := range []facility.Work{gone, slow} {
+		if err := e.Start(t.Context(), w); err != nil {
+			t.Fatal(err)
+		}
+		until(t, "that the image cannot be had", func() bool {
+			pods, err := e.api.podsOf(t.Context(), e.selector(w))
+			return err == nil && len(pods) == 1 && obstacle(&pods[0]) != ""
+		})
+	}
+	check := func(r facility.Report) {
+		t.Helper()
+		if r.ExitCode == 0 || r.TimedOut || !strings.HasSuffix(r.Message, ": ErrImagePull of gone") {
+			t.Errorf("%+v, want why it has failed, and not that it ran for too long", r)
+		}
+	}
+	said := watched(t, e)
+	check(reaches(t, said, gone.Token, facility.Failed))
+	check(last(watched(t, engine(t, c))(), gone.Token)) // a hub that comes later
+	if r := last(said(), slow.Token); r.State != facility.Waiting {
+		t.Errorf("%+v, want it to wait for its image", r)
+	}
+	if err := e.Stop(t.Context(), slow); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAnImageThatCannotBeHadFailsTheWork(t *testing.T) {
+	_, c := small(t)
+	unavailable(t, c)
+}
+
+func TestWhatIsHeldBeginsWholeOrNotAtAll(t *testing.T) {
+	_, c := small(t)
+	e := engine(t, c)
+	said := watched(t, e)
+	m := scheduletest.Anywhere("here", "main")
+	for token, deleted := range []int{1, 2} {
+		w := work(uint64(token+1), shell(t, "true"), m, m)
+		w.Hold = true
+		if err := e.Start(t.Context(), w); err != nil {
+			t.Fatal(err)
+		}
+		reaches(t, said, w.Token, facility.Waiting)
+		for _, j := range e.leaseJobs(t, w)[:deleted] {
+			if err := e.api.jobs.Delete(t.Context(), j.Name, meta.DeleteOptions{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.Hold = false
+		if err := e.Start(t.Context(), w); !errors.Is(err, facility.ErrRefused) {
+			t.Errorf("%d of 2 jobs were deleted: %v, want it refused", deleted, err)
+		}
+		for _, j := range e.leaseJobs(t, w) {
+			if begun(&j) {
+				t.Errorf("%s was let go alone", j.Name)
+			}
+		}
+		if err := e.Stop(t.Context(), w); err != nil {
+			t.Error(err)
+		}
+		reaches(t, said, w.Token, facility.Stopped)
+	}
 }
 
 func TestMembersKnowWhichTheyAre(t *testing.T) {
@@ -257,8 +329,12 @@ func TestAStartThatWasBrokenOffIsFinished(t *testing.T) {
 			t.Fatal(err)
 		}
 		reaches(t, said, uint64(200+n), facility.Succeeded)
-		if r := last(said(), w.Token); r.State != "" {
-			t.Errorf("%d: %+v is said of a start that was broken off", n, r)
+		var want facility.Progress
+		if n > 2 { // all jobs are there
+			want = facility.Waiting
+		}
+		if r := last(said(), w.Token); r.State != want {
+			t.Errorf("%d: %+v is said of a start that was broken off, want %q", n, r, want)
 		}
 		if err := e.Start(t.Context(), w); err != nil {
 			t.Fatalf("%d: %v", n, err)
@@ -424,6 +500,22 @@ func TestTheHighestTokenWins(t *testing.T) {
 	}
 }
 
+// TestWhatMayBeginIsNotHeldAgain has two requests about a lease cross.
+func TestWhatMayBeginIsNotHeldAgain(t *testing.T) {
+	s := newServer(t)
+	f := engine(t, Config{Facility: "here", URL: s.URL, Namespace: "songhua"}).fence
+	w := facility.Work{Workload: "w-1", Lease: "l-1", Token: 1}
+	if was, err := f.begin(t.Context(), w); err != nil || was != asked {
+		t.Errorf("%q, %v, want it asked", was, err)
+	}
+	if err := errors.Join(f.reach(t.Context(), w, held), f.reach(t.Context(), w, taken), f.reach(t.Context(), w, held)); err != nil {
+		t.Error(err)
+	}
+	if was, err := f.begin(t.Context(), w); err != nil || was != taken {
+		t.Errorf("%q, %v, want it taken", was, err)
+	}
+}
+
 func TestWhatIsOldIsTakenAway(t *testing.T) {
 	s, c := small(t)
 	e := engine(t, c)
@@ -434,6 +526,18 @@ func TestWhatIsOldIsTakenAway(t *testing.T) {
 		if err := e.Start(t.Context(), w); err != nil {
 			t.Fatal(err)
 		}
+	}
+	held := work(4, shell(t, "true"), m)
+	held.Hold = true
+	if err := e.Start(t.Context(), held); err != nil {
+		t.Fatal(err)
+	}
+	all, err := e.wanted(work(5, shell(t, "true"), m, m)) // of a start that was broken off
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.api.jobs.Create(t.Context(), all[0], meta.CreateOptions{}); err != nil {
+		t.Fatal(err)
 	}
 	reaches(t, said, 1, facility.Succeeded)
 	reaches(t, said, 2, facility.Running)
@@ -461,14 +565,14 @@ func TestWhatIsOldIsTakenAway(t *testing.T) {
 		}
 		return jobs, marks
 	}
-	if jobs, marks := sweep(KeepJobs - time.Minute); jobs != 2 || marks != 3 {
+	if jobs, marks := sweep(KeepJobs - time.Minute); jobs != 4 || marks != 4 {
 		t.Errorf("%d jobs, %d marks, want all", jobs, marks)
 	}
-	if jobs, marks := sweep(KeepJobs + time.Minute); jobs != 1 || marks != 3 {
-		t.Errorf("%d jobs, %d marks, want the one that runs, and all marks", jobs, marks)
+	if jobs, marks := sweep(KeepJobs + time.Minute); jobs != 2 || marks != 4 {
+		t.Errorf("%d jobs, %d marks, want the one that runs, the one that is held, and all marks", jobs, marks)
 	}
-	if jobs, marks := sweep(KeepMarks + time.Minute); jobs != 1 || marks != 0 {
-		t.Errorf("%d jobs, %d marks, want the one that runs, and no mark", jobs, marks)
+	if jobs, marks := sweep(KeepMarks + time.Minute); jobs != 2 || marks != 0 {
+		t.Errorf("%d jobs, %d marks, want the one that runs, the one that is held, and no mark", jobs, marks)
 	}
 	// By now everything was asked that is ever asked.
 	s.mu.Lock()

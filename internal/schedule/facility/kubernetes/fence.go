@@ -30,12 +30,24 @@ type fence struct {
 // mark is what is kept of a workload, or of a lease of which nothing else is
 // known.
 type mark struct {
-	token   uint64
-	stopped bool // nothing may begin under the token any more
-	taken   bool // all jobs are there, and may begin
+	token uint64
+	stage stage
 }
 
-func (m mark) forbids(token uint64) bool { return m.token > token || m.token == token && m.stopped }
+func (m mark) forbids(token uint64) bool {
+	return m.token > token || m.token == token && m.stage == stopped
+}
+
+// stage is how far the work of a token has come.
+type stage string
+
+// The stages.
+const (
+	asked   stage = "asked"   // jobs are created, and none may begin
+	held    stage = "held"    // all jobs are there, and none may begin
+	taken   stage = "taken"   // all jobs are there, and may begin
+	stopped stage = "stopped" // nothing may begin under the token any more
+)
 
 // Keys of the ConfigMap of a mark.
 const (
@@ -45,22 +57,8 @@ const (
 	atKey    = "at"
 )
 
-// The states of a mark.
-const (
-	asked   = "asked"
-	taken   = "taken"
-	stopped = "stopped"
-)
-
 func (m mark) data(of string) map[string]string {
-	state := asked
-	switch {
-	case m.stopped:
-		state = stopped
-	case m.taken:
-		state = taken
-	}
-	return map[string]string{ofKey: of, tokenKey: strconv.FormatUint(m.token, 10), stateKey: state, atKey: time.Now().UTC().Format(time.RFC3339)}
+	return map[string]string{ofKey: of, tokenKey: strconv.FormatUint(m.token, 10), stateKey: string(m.stage), atKey: time.Now().UTC().Format(time.RFC3339)}
 }
 
 func readMark(c *core.ConfigMap) (m mark, err error) {
@@ -68,7 +66,7 @@ func readMark(c *core.ConfigMap) (m mark, err error) {
 	if err != nil {
 		return m, fmt.Errorf("config map %s: %q is no token; take the config map away when nothing of %s runs", c.Name, c.Data[tokenKey], c.Data[ofKey])
 	}
-	m.stopped, m.taken = c.Data[stateKey] == stopped, c.Data[stateKey] == taken
+	m.stage = stage(c.Data[stateKey])
 	return m, nil
 }
 
@@ -121,35 +119,37 @@ func fenced(w facility.Work, m mark) error {
 	return fmt.Errorf("token %d of %s: %w: %d", w.Token, w.Workload, facility.ErrFenced, m.token)
 }
 
-// begin allows work to be created, and reports whether all of it is there
-// already.
-func (f fence) begin(ctx context.Context, w facility.Work) (there bool, err error) {
+// begin allows work to be created, and reports how far it has come already.
+func (f fence) begin(ctx context.Context, w facility.Work) (s stage, err error) {
 	err = f.raise(ctx, w.Workload, func(m mark) (mark, error) {
 		if m.forbids(w.Token) {
 			return m, fenced(w, m)
 		}
-		if m.token == w.Token {
-			there = m.taken
-			return m, nil
+		if m.token != w.Token {
+			m = mark{token: w.Token, stage: asked}
 		}
-		return mark{token: w.Token}, nil
+		s = m.stage
+		return m, nil
 	})
-	return there, err
+	return s, err
 }
 
-// take promises that what was created may begin. The caller has created all of
-// it, and creates no more.
-func (f fence) take(ctx context.Context, w facility.Work) error {
+// reach promises that all of what was asked for is there, and where it is taken,
+// that it may begin. The caller has created all of it, and creates no more. What
+// may begin is not held again.
+func (f fence) reach(ctx context.Context, w facility.Work, s stage) error {
 	if m, _, err := f.get(ctx, w.Lease); err != nil {
 		return err
 	} else if m.forbids(w.Token) {
 		return fenced(w, m)
 	}
 	return f.raise(ctx, w.Workload, func(m mark) (mark, error) {
-		if m.token != w.Token || m.stopped {
+		if m.token != w.Token || m.stage == stopped {
 			return m, fenced(w, m)
 		}
-		m.taken = true
+		if m.stage != taken {
+			m.stage = s
+		}
 		return m, nil
 	})
 }
@@ -165,7 +165,7 @@ func (f fence) end(ctx context.Context, w facility.Work) error {
 		if m.token > w.Token {
 			return m, nil
 		}
-		return mark{token: w.Token, stopped: true}, nil
+		return mark{token: w.Token, stage: stopped}, nil
 	})
 }
 

@@ -36,6 +36,7 @@ const (
 	nameNote     = "songhua.io/name"
 	membersNote  = "songhua.io/members" // how many the lease has
 	begunNote    = "songhua.io/begun"   // it was let go
+	failureNote  = "songhua.io/failure" // why it was ended: it could not begin
 )
 
 // selector finds what is of a lease.
@@ -174,10 +175,10 @@ func environment(w facility.Work, m facility.Member, c Container) (all []core.En
 	return all
 }
 
-// held reports whether a job was never let go. One that somebody else suspends
-// later waits.
-func held(j *batch.Job) bool {
-	return j.Spec.Suspend != nil && *j.Spec.Suspend && j.Annotations[begunNote] == ""
+// begun reports whether a job was let go. One that somebody else suspends later
+// was.
+func begun(j *batch.Job) bool {
+	return j.Spec.Suspend == nil || !*j.Spec.Suspend || j.Annotations[begunNote] != ""
 }
 
 // ending is the condition by which a job is over; nil while it is not.

@@ -2,8 +2,8 @@
 // namespace of one cluster.
 //
 // Each member of a lease is a Job, created suspended. When all of a lease are
-// there, the cluster itself is told under a token, by compare-and-swap, that
-// they may begin, and they are let go. So a request that comes late, after the
+// there, and it is not to be held, the cluster itself is told under a token, by
+// compare-and-swap, that they may begin, and they are let go. So a request that comes late, after the
 // hub has gone or from another hub, runs nothing; and what the fence knows
 // survives the hub and is the same for all hubs. Art. 13
 package kubernetes
@@ -89,21 +89,27 @@ func (e *Engine) Start(ctx context.Context, w facility.Work) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", facility.ErrRefused, err)
 	}
-	taken, err := e.fence.begin(ctx, w)
-	if err != nil {
+	was, err := e.fence.begin(ctx, w)
+	if err != nil || w.Hold && (was == held || was == taken) {
 		return err
 	}
-	if !taken {
-		if err := e.create(ctx, w, wanted); err != nil {
-			return err
-		}
+	switch was {
+	case taken:
+	case held:
+		err = e.fence.reach(ctx, w, taken)
+	default:
+		err = e.create(ctx, w, wanted)
 	}
-	return e.letGo(ctx, w)
+	if err != nil || w.Hold {
+		return err
+	}
+	return e.letGo(ctx, w, was)
 }
 
-// create makes the jobs of a lease, and then the promise that they may begin:
-// Stop marks the fence before it looks for jobs, so that it finds all of those
-// of a promise that was given before, and none is given after.
+// create makes the jobs of a lease, and then the promise that all are there, and
+// may begin unless they are held: Stop marks the fence before it looks for jobs,
+// so that it finds all of those of a promise that was given before, and none is
+// given after.
 func (e *Engine) create(ctx context.Context, w facility.Work, wanted []*batch.Job) error {
 	err := each(ctx, wanted, func(ctx context.Context, j *batch.Job) error {
 		_, err := e.api.jobs.Create(ctx, j, meta.CreateOptions{})
@@ -112,8 +118,12 @@ func (e *Engine) create(ctx context.Context, w facility.Work, wanted []*batch.Jo
 		}
 		return refusal(err)
 	})
+	promise := taken
+	if w.Hold {
+		promise = held
+	}
 	if err == nil {
-		err = e.fence.take(ctx, w)
+		err = e.fence.reach(ctx, w, promise)
 	}
 	switch {
 	case errors.Is(err, facility.ErrRefused):
@@ -130,7 +140,7 @@ func (e *Engine) discard(ctx context.Context, w facility.Work) error {
 	if err != nil {
 		return err
 	}
-	jobs = slices.DeleteFunc(jobs, func(j batch.Job) bool { return !held(&j) })
+	jobs = slices.DeleteFunc(jobs, func(j batch.Job) bool { return begun(&j) })
 	return e.remove(ctx, jobs, meta.DeletePropagationBackground)
 }
 
@@ -146,13 +156,20 @@ func (e *Engine) remove(ctx context.Context, jobs []batch.Job, how meta.Deletion
 	})
 }
 
-// letGo lets the jobs of a lease begin that have not.
-func (e *Engine) letGo(ctx context.Context, w facility.Work) error {
+// letGo lets the jobs of a lease begin that have not. Where somebody has taken
+// one of them away, the others do not begin; what was taken before may have
+// ended so long ago that nothing of it is kept.
+func (e *Engine) letGo(ctx context.Context, w facility.Work, was stage) error {
 	jobs, err := e.api.jobsOf(ctx, e.selector(w))
 	if err != nil {
 		return err
 	}
-	jobs = slices.DeleteFunc(jobs, func(j batch.Job) bool { return !held(&j) || j.DeletionTimestamp != nil })
+	jobs = slices.DeleteFunc(jobs, func(j batch.Job) bool { return j.DeletionTimestamp != nil })
+	there := len(jobs)
+	jobs = slices.DeleteFunc(jobs, func(j batch.Job) bool { return begun(&j) })
+	if there < len(w.Members) && (len(jobs) > 0 || was != taken) {
+		return fmt.Errorf("lease %s: of %d jobs %d are there, others were deleted: %w", w.Lease, len(w.Members), there, facility.ErrRefused)
+	}
 	return each(ctx, jobs, func(ctx context.Context, j batch.Job) error {
 		patch := fmt.Appendf(nil, `{"metadata":{"uid":%q,"annotations":{%q:"true"}},"spec":{"suspend":false}}`, j.UID, begunNote)
 		if _, err := e.api.jobs.Patch(ctx, j.Name, types.MergePatchType, patch, meta.PatchOptions{}); err != nil {

@@ -149,6 +149,11 @@ func (r *real) finish(t *testing.T, bin string) {
 "clusters":[{"name":"c","cluster":{"server":%q,"certificate-authority":%q}}],"users":[{"name":"u","user":{"token":%q}}]}`, r.url, r.dir+"/apiserver.crt", admin))
 	r.run(t, bin+"/kube-controller-manager", "--kubeconfig="+r.dir+"/config", "--controllers=job-controller,garbage-collector-controller", "--leader-elect=false", "--secure-port=0")
 	r.apply(t, "../../../../deploy/kubernetes/engine.yaml")
+	// The API server learns of its own roles by watching them.
+	r.until(t, "the rights of the hub", func() bool {
+		_, err := r.client(t, hub).jobsOf(t.Context(), "")
+		return err == nil
+	})
 }
 
 func key(t *testing.T) string {
@@ -278,6 +283,10 @@ func TestRealKubernetes(t *testing.T) {
 	newNode(t, r.client(t, admin))
 	conform(t, r.config(hub))
 	t.Run("what will never work is refused", func(t *testing.T) { refuses(t, r.config(hub)) })
-	t.Run("a late promise runs nothing", func(t *testing.T) { latePromise(t, r.config(hub)) })
+	t.Run("a late promise runs nothing", func(t *testing.T) {
+		latePromise(t, r.config(hub), 901, false)
+		latePromise(t, r.config(hub), 911, true)
+	})
+	t.Run("an image that cannot be had fails the work", func(t *testing.T) { unavailable(t, r.config(hub)) })
 	t.Run("members know which they are", func(t *testing.T) { environments(t, r.config(hub)) })
 }

@@ -2,8 +2,8 @@ package kubernetes
 
 import (
 	"cmp"
-	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	batch "k8s.io/api/batch/v1"
@@ -34,6 +34,7 @@ type member struct {
 	uid     types.UID
 	state   facility.Progress // empty: it was not let go
 	gone    bool              // the job is not there any more
+	late    bool              // it ran longer than its limit
 	code    int
 	message string
 	since   time.Time // it ended; before: it was created
@@ -93,10 +94,12 @@ func memberOf(j *batch.Job, was member, ends map[string]end) member {
 		how := ends[j.Name] // none where the pod is gone, as after a deadline
 		m.state, m.since = facility.Failed, c.LastTransitionTime.Time
 		m.code = max(how.code, 1)
-		m.message = fmt.Sprintf("job %s: %s %s", j.Name, c.Reason, how.reason)
+		why := j.Annotations[failureNote]
+		m.late = c.Reason == batch.JobReasonDeadlineExceeded && why == ""
+		m.message = "job " + j.Name + ": " + cmp.Or(why, strings.TrimSpace(c.Reason+" "+how.reason))
 	case j.Status.Ready != nil && *j.Status.Ready > 0, was.uid == j.UID && was.state == facility.Running:
 		m.state = facility.Running
-	case !held(j):
+	case begun(j):
 		m.state = facility.Waiting
 	}
 	return m
@@ -117,7 +120,7 @@ func (l *lease) lose(n int) {
 	m := l.members[n]
 	m.gone = true
 	switch {
-	case m.state == "":
+	case m.state == "" && l.told == "":
 		delete(l.members, n)
 		return
 	case !m.state.Over():
@@ -147,6 +150,18 @@ func (v *view) tellLease(l *lease) {
 	delete(v.leases, l.token)
 }
 
+// waits reports whether a job was let go that does not run yet.
+func (v *view) waits() bool {
+	for _, l := range v.leases {
+		for _, m := range l.members {
+			if m.state == facility.Waiting {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // replace takes all jobs that there are.
 func (v *view) replace(jobs []batch.Job, ends map[string]end) {
 	there := map[types.UID]bool{}
@@ -168,15 +183,17 @@ func (v *view) replace(jobs []batch.Job, ends map[string]end) {
 	}
 }
 
-// progress says how far a lease is; false while it is not let go as a whole:
-// Start is at it, or was broken off and will be asked again.
+// progress says how far a lease is; false while not all of it is there: Start is
+// at it, or was broken off and will be asked again. It waits until all of it was
+// let go.
 func (l *lease) progress() (r facility.Report, ok bool) {
 	r = facility.Report{Lease: l.id, Token: l.token, State: facility.Waiting, At: time.Now().UTC()}
-	held, begun, running, over, stopped := false, false, false, true, false
+	missing, held, running, over, stopped := 0, false, false, true, false
 	for n := range l.of {
 		m, known := l.members[n]
 		switch {
 		case !known:
+			missing++
 			if r.ExitCode == 0 {
 				r.ExitCode, r.Message = 1, "a job was deleted before its end was seen"
 			}
@@ -185,19 +202,21 @@ func (l *lease) progress() (r facility.Report, ok bool) {
 			held = true
 			continue
 		case !m.state.Over():
-			begun, over = true, false
+			over = false
 			running = running || m.state == facility.Running
 			continue
 		}
-		begun, running = true, true
+		running = true
 		stopped = stopped || m.state == facility.Stopped
+		r.TimedOut = r.TimedOut || m.late
 		if m.code > r.ExitCode || r.Message == "" {
 			r.ExitCode, r.Message = cmp.Or(m.code, r.ExitCode), cmp.Or(m.message, r.Message)
 		}
 	}
 	switch {
-	case held || !begun:
+	case held && missing > 0, missing == l.of:
 		return r, false
+	case held:
 	case !over && running:
 		r.State = facility.Running
 	case !over:
@@ -211,10 +230,11 @@ func (l *lease) progress() (r facility.Report, ok bool) {
 	return r, true
 }
 
-// old reports whether nothing of a lease is worth keeping.
+// old reports whether nothing of a lease is worth keeping. What was never let go
+// is, when all of the lease is there.
 func (l *lease) old(now time.Time) bool {
 	for _, m := range l.members {
-		if m.state != "" && !m.state.Over() || now.Sub(m.since) < KeepJobs {
+		if !m.state.Over() && (m.state != "" || l.told != "") || now.Sub(m.since) < KeepJobs {
 			return false
 		}
 	}

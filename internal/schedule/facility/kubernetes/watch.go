@@ -23,6 +23,8 @@ const (
 	rewatch = 200 * time.Millisecond
 	// sweepEvery is how often it is looked for what is too old.
 	sweepEvery = time.Hour
+	// lookEvery is the least time from one look for what cannot begin to the next.
+	lookEvery = watchFor / 2
 )
 
 // errExpired says that changes since a version are not to be had any more.
@@ -32,7 +34,7 @@ var errExpired = errors.New("the version is too old")
 // again for ever when they cannot see the server, and do not say so.
 func (e *Engine) Watch(ctx context.Context, report func(facility.Report)) error {
 	v := newView(report)
-	var swept time.Time
+	var swept, looked time.Time
 	for beginning := true; ; beginning = false {
 		version, err := e.list(ctx, v)
 		if err != nil {
@@ -47,6 +49,12 @@ func (e *Engine) Watch(ctx context.Context, report func(facility.Report)) error 
 					return fmt.Errorf("take away what is too old: %w", err)
 				}
 				swept = time.Now()
+			}
+			if time.Since(looked) > lookEvery {
+				if err := e.giveUp(ctx, v, time.Now()); err != nil {
+					return fmt.Errorf("end what cannot begin: %w", err)
+				}
+				looked = time.Now()
 			}
 			began := time.Now()
 			version, err = e.follow(ctx, v, version)
@@ -143,11 +151,7 @@ type end struct {
 // ends are the ends of the pods that failed, by job.
 func (e *Engine) ends(ctx context.Context, selector string) (map[string]end, error) {
 	all := map[string]end{}
-	list := func(ctx context.Context, o meta.ListOptions) (*core.PodList, error) {
-		o.FieldSelector = "status.phase=" + string(core.PodFailed)
-		return e.api.pods.List(ctx, o)
-	}
-	_, err := pages(ctx, selector, list, func(l *core.PodList) {
+	_, err := pages(ctx, selector, e.api.podsIn(core.PodFailed), func(l *core.PodList) {
 		for i := range l.Items {
 			all[l.Items[i].Labels[batch.JobNameLabel]] = endOf(&l.Items[i])
 		}
@@ -166,8 +170,8 @@ func endOf(p *core.Pod) end {
 	return found
 }
 
-// sweep takes away the jobs of leases that ended long ago, those that were never
-// let go, and old marks.
+// sweep takes away the jobs of leases that ended long ago, those of a Start that
+// was broken off long ago, and old marks.
 func (e *Engine) sweep(ctx context.Context, v *view, now time.Time) error {
 	var old []batch.Job
 	for _, l := range v.leases {
