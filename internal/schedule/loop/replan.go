@@ -86,8 +86,8 @@ func (s *Scheduler) rearrange(why schedule.Code, which func(*schedule.Workload) 
 // age begins a round when a forecast is out of date, and that of the hour. The
 // caller holds mu.
 func (s *Scheduler) age(now time.Time) {
-	for key, series := range s.signals {
-		stale := series.Stale(now)
+	for _, series := range s.signals.Sorted() {
+		key, stale := signal.Key{Kind: series.Kind, Zone: series.Zone}, series.Stale(now)
 		if stale && !s.replans.stale[key] {
 			s.reissue(key.Kind)
 		}
@@ -133,7 +133,7 @@ func (s *Scheduler) vacate(pool string) {
 // relieve finds who is planned where there is no room any more. The caller holds
 // mu.
 func (s *Scheduler) relieve(now time.Time) {
-	for pool := range s.replans.tight {
+	for _, pool := range slices.Sorted(maps.Keys(s.replans.tight)) {
 		from, to, over := s.cluster.Overbooked(pool, now)
 		if !over {
 			continue
