@@ -18,9 +18,9 @@ import (
 func v2xCommand() *cobra.Command {
 	return group(&cobra.Command{
 		Use:     "v2x",
-		Short:   "Frames of LTE-V2X: print them as JSON, or make them of JSON",
+		Short:   "What roadside units say: frames of LTE-V2X as JSON and back, a check of their messages, a play of a road net",
 		Example: "  hub v2x decode --si frames.txt\n  hub v2x decode frames.txt | hub v2x encode -",
-	}, v2xDecode(), v2xEncode())
+	}, v2xDecode(), v2xEncode(), v2xCheck(), v2xSimulate())
 }
 
 // maxFrame bounds one frame in hex, or one value tree: no frame has more than a

@@ -1,0 +1,102 @@
+package main
+
+import (
+	"bufio"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/songhua-io/hub/internal/simulate/roads"
+)
+
+func v2xSimulate() *cobra.Command {
+	var c roads.Config
+	var faults []string
+	var truth, start string
+	var length time.Duration
+	cmd := &cobra.Command{
+		Use:     "simulate",
+		Short:   "Play a road net and print what its roadside units send, one line of JSON each",
+		Long:    "simulate plays intersections with signals, vehicles and roadside units, deterministic by seed. A line holds the\ntime, the unit, the message and its payload: a frame in hex, or JSON. --truth writes beside what truly happened.",
+		Example: "  hub v2x simulate --units 9 --length 1m --truth truth.jsonl > uplinks.jsonl\n  hub v2x simulate --units 4 --fault 0=no_yellow --fault 1=fixed_id",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if c.Faulty, err = faultsAt(faults, c.Units); err != nil {
+				return usageError{err}
+			}
+			if c.Start, err = time.Parse(time.RFC3339, start); err != nil {
+				return usageError{fmt.Errorf("--start %q is no time such as 2026-11-26T08:00:00Z", start)}
+			}
+			if c.Units < 1 || c.Units > 10_000 || c.Vehicles < 0 || c.Vehicles > 100 {
+				return usageError{fmt.Errorf("--units %d is not between 1 and 10,000, or --vehicles %d not between 0 and 100", c.Units, c.Vehicles)}
+			}
+			w := roads.New(c)
+			out := bufio.NewWriter(cmd.OutOrStdout())
+			for end := w.Now().Add(length); w.Now().Before(end) && err == nil && cmd.Context().Err() == nil; {
+				w.Step(func(u roads.Uplink) {
+					payload := u.Payload
+					if payload[0] != '{' {
+						payload = strconv.AppendQuote(nil, hex.EncodeToString(payload))
+					}
+					_, failed := fmt.Fprintf(out, `{"at": %q, "unit": %q, "message": %q, "payload": %s}`+"\n", w.Now().Format(time.RFC3339Nano), u.Unit, u.Message, json.RawMessage(payload))
+					if failed != nil {
+						err = failed
+					}
+				})
+			}
+			if err != nil {
+				return err
+			}
+			if err := out.Flush(); err != nil || truth == "" {
+				return err
+			}
+			f, err := os.Create(truth)
+			if err != nil {
+				return err
+			}
+			if err := w.Truth().Write(f); err != nil {
+				return err
+			}
+			return f.Close()
+		},
+	}
+	f := cmd.Flags()
+	f.Uint64Var(&c.Seed, "seed", 1, "the same `number` plays the same")
+	f.IntVar(&c.Units, "units", 4, "intersections, each with a unit")
+	f.IntVar(&c.Vehicles, "vehicles", 8, "vehicles of each unit, on average")
+	f.Float64Var(&c.Connected, "connected", 0.3, "`share` of vehicles that speak for themselves (BSM)")
+	f.StringVar(&start, "start", "2026-11-26T08:00:00Z", "`time` at which the play begins")
+	f.DurationVar(&length, "length", 10*time.Second, "how long is played")
+	f.StringArrayVar(&faults, "fault", nil, "`unit=fault`, from 0; faults: "+names(roads.Faults))
+	f.StringVar(&truth, "truth", "", "`file` for what truly happened")
+	return cmd
+}
+
+func names(all []roads.Fault) string {
+	text := make([]string, len(all))
+	for i, f := range all {
+		text[i] = string(f)
+	}
+	return strings.Join(text, ", ")
+}
+
+// faultsAt reads what is wrong with which unit.
+func faultsAt(all []string, units int) (map[int]roads.Fault, error) {
+	at := map[int]roads.Fault{}
+	for _, one := range all {
+		unit, fault, _ := strings.Cut(one, "=")
+		n, err := strconv.Atoi(unit)
+		if err != nil || n < 0 || n >= units || !slices.Contains(roads.Faults, roads.Fault(fault)) {
+			return nil, fmt.Errorf("--fault %q is not a unit from 0 to %d, = and one of %s", one, units-1, names(roads.Faults))
+		}
+		at[n] = roads.Fault(fault)
+	}
+	return at, nil
+}
