@@ -76,6 +76,7 @@ const (
 	CancelledByCaller Code = "cancelled_by_caller"
 	ExitCode          Code = "exit_code"
 	TimeLimit         Code = "time_limit"
+	NotBegun          Code = "not_begun"
 	CapacityReduced   Code = "capacity_reduced"
 )
 
@@ -131,6 +132,7 @@ var texts = map[Code]Text{
 	WaitsForVictims:   {"等待 {0} 个让路的任务停止", "it waits until {0} workloads that give way have stopped"},
 	CancelledByCaller: {"由提交方取消", "its owner cancelled it"},
 	TimeLimit:         {"运行超过时限 {0}，已被终止", "it ran longer than its limit of {0} and was ended"},
+	NotBegun:          {"引擎无法启动：{0}", "the engine could not begin it: {0}"},
 	ExitCode:          {"退出码 {0}", "it ended with exit code {0}"},
 	CapacityReduced:   {"资源池 {0} 的容量减少", "the capacity of pool {0} was reduced"},
 }

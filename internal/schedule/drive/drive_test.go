@@ -39,6 +39,18 @@ func (deaf) Start(ctx context.Context, _ facility.Work) error {
 	return ctx.Err()
 }
 
+// unable is an engine that can begin nothing.
+type unable struct{ *scheduletest.Memory }
+
+func (u unable) Watch(ctx context.Context, report func(facility.Report)) error {
+	return u.Memory.Watch(ctx, func(r facility.Report) {
+		if r.State == facility.Running {
+			r.State, r.ExitCode, r.NotBegun, r.Message = facility.Failed, 1, true, "ErrImagePull of gone"
+		}
+		report(r)
+	})
+}
+
 const dark, patience = 5 * time.Minute, 10 * time.Minute
 
 // run makes a world of facilities with one node of four CPUs each.
@@ -60,6 +72,8 @@ func run(t *testing.T, ids []string, test func(*world)) {
 					return nil
 				case id == "deaf":
 					return deaf{m}
+				case id == "unable":
+					return unable{m}
 				default:
 					return m
 				}
@@ -202,6 +216,17 @@ func TestAFacilityComesBackAsItWas(t *testing.T) {
 		w.rooms["a"].Mend()
 		w.pass(2 * time.Minute)
 		w.stands("a", schedule.Cordoned)
+	})
+}
+
+func TestWhatCannotBeginSaysWhy(t *testing.T) {
+	run(t, []string{"unable"}, func(w *world) {
+		id := w.submit("w", schedule.GangNone, "unable")
+		w.pass(time.Minute)
+		w.is(id, schedule.Failed)
+		if r := w.record(id).Reason; r == nil || r.Code != schedule.NotBegun || r.Text().EN != "the engine could not begin it: ErrImagePull of gone" {
+			t.Errorf("reason %v", r)
+		}
 	})
 }
 

@@ -39,6 +39,7 @@ type half struct {
 	code    int
 	message string
 	late    bool // it ran longer than its limit
+	stuck   bool // the engine could not begin it
 }
 
 // wish is what is next for a lease.
@@ -126,7 +127,7 @@ func (i *item) saw(e *watched, r facility.Report) {
 		if h.kind != e.kind || h.said.Over() {
 			continue
 		}
-		h.asked, h.round, h.said, h.code, h.message, h.late = true, e.round, r.State, r.ExitCode, r.Message, r.TimedOut
+		h.asked, h.round, h.said, h.code, h.message, h.late, h.stuck = true, e.round, r.State, r.ExitCode, r.Message, r.TimedOut, r.NotBegun
 		if r.State != facility.Waiting {
 			h.taken, h.begun = true, true
 		}
@@ -383,7 +384,10 @@ func (i *item) worst() (worst half) {
 
 // why is why work has failed.
 func (s *site) why(ctx context.Context, l schedule.Lease, worst half) (schedule.Reason, error) {
-	if !worst.late {
+	switch {
+	case worst.stuck:
+		return schedule.Because(schedule.NotBegun, worst.message), nil
+	case !worst.late:
 		return schedule.Because(schedule.ExitCode, worst.code), nil
 	}
 	r, err := s.d.deps.Ledger().Get(ctx, l.Workload)

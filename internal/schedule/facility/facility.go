@@ -81,6 +81,8 @@ type Report struct {
 	Message  string
 	// TimedOut says that the engine ended it because it ran longer than its limit.
 	TimedOut bool
+	// NotBegun says that the engine could not begin it, as Message says.
+	NotBegun bool
 	At       time.Time
 	// Complete marks that all that the engine knew at the beginning was
 	// reported; the other fields are empty.

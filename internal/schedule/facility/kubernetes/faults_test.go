@@ -234,7 +234,7 @@ func unavailable(t *testing.T, c Config) {
 	}
 	check := func(r facility.Report) {
 		t.Helper()
-		if r.ExitCode == 0 || r.TimedOut || !strings.HasSuffix(r.Message, ": ErrImagePull of gone") {
+		if r.ExitCode == 0 || r.TimedOut || !r.NotBegun || !strings.HasSuffix(r.Message, ": ErrImagePull of gone") {
 			t.Errorf("%+v, want why it has failed, and not that it ran for too long", r)
 		}
 	}

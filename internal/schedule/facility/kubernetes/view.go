@@ -35,6 +35,7 @@ type member struct {
 	state   facility.Progress // empty: it was not let go
 	gone    bool              // the job is not there any more
 	late    bool              // it ran longer than its limit
+	stuck   bool              // it could not be begun
 	code    int
 	message string
 	since   time.Time // it ended; before: it was created
@@ -95,7 +96,8 @@ func memberOf(j *batch.Job, was member, ends map[string]end) member {
 		m.state, m.since = facility.Failed, c.LastTransitionTime.Time
 		m.code = max(how.code, 1)
 		why := j.Annotations[failureNote]
-		m.late = c.Reason == batch.JobReasonDeadlineExceeded && why == ""
+		m.stuck = why != ""
+		m.late = c.Reason == batch.JobReasonDeadlineExceeded && !m.stuck
 		m.message = "job " + j.Name + ": " + cmp.Or(why, strings.TrimSpace(c.Reason+" "+how.reason))
 	case j.Status.Ready != nil && *j.Status.Ready > 0, was.uid == j.UID && was.state == facility.Running:
 		m.state = facility.Running
@@ -208,7 +210,7 @@ func (l *lease) progress() (r facility.Report, ok bool) {
 		}
 		running = true
 		stopped = stopped || m.state == facility.Stopped
-		r.TimedOut = r.TimedOut || m.late
+		r.TimedOut, r.NotBegun = r.TimedOut || m.late, r.NotBegun || m.stuck
 		if m.code > r.ExitCode || r.Message == "" {
 			r.ExitCode, r.Message = cmp.Or(m.code, r.ExitCode), cmp.Or(m.message, r.Message)
 		}
