@@ -288,7 +288,7 @@ func readOther(of reflect.Value, name string, x any) (o Other, fault *mismatch) 
 		w.octets(raw)
 		return Other{Raw: w.data}, fault.in(".raw")
 	}
-	index, err := strconv.ParseUint(strings.TrimPrefix(name, "ext:"), 10, 24)
+	index, err := strconv.ParseUint(strings.TrimPrefix(name, "ext:"), 10, 32)
 	if err != nil || !strings.HasPrefix(name, "ext:") {
 		return o, mismatched("is none of its alternatives")
 	}
