@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/hex"
 	"fmt"
 	"io"
@@ -8,6 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/songhua-io/hub/internal/codec/v2x"
+	"github.com/songhua-io/hub/internal/road"
 	"github.com/songhua-io/hub/internal/road/dialect"
 )
 
@@ -24,7 +27,7 @@ func v2xCheck() *cobra.Command {
 			}
 			route, ok := set.Route(args[0])
 			if !ok {
-				return fmt.Errorf("topic %q is of no dialect that the hub knows", args[0])
+				return fmt.Errorf("topic %q is of no dialect that the hub knows; V2X.RSU.HB.UP, V2X/RSU/ESN/SPAT/UP and v2x/v1/rsu/ESN/map/up are", args[0])
 			}
 			in, err := frames(cmd, args[1:])
 			if err != nil {
@@ -50,18 +53,43 @@ func v2xCheck() *cobra.Command {
 	}
 }
 
-// checked reads a message as its topic says: JSON, a frame in hex, or as it is on
-// the wire.
+// checked reads a message as its topic says: JSON, or a frame in hex or as it is
+// on the wire, alone or framed.
 func checked(set *dialect.Set, route dialect.Route, data []byte) ([]dialect.Finding, error) {
 	now := time.Now()
-	if len(data) > 0 && data[0] == '{' {
+	data = bytes.TrimSpace(data)
+	if bytes.HasPrefix(data, []byte("{")) {
 		_, findings, err := set.ReadJSON(route, data, now)
 		return findings, err
 	}
 	if raw, err := hex.DecodeString(string(data)); err == nil {
 		data = raw
 	}
+	err := frameOf(route, data, now)
+	if err == nil || !route.MayBeFramed() {
+		return nil, err
+	}
+	framed, head := v2x.ReadFramed(data, route.Kind == road.KindBSM)
+	if head != nil {
+		return nil, err // it is no uplink either
+	}
+	for {
+		frame, err := framed.Next()
+		if frame == nil || err != nil {
+			return nil, err
+		}
+		if err := frameOf(route, frame, now); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// frameOf reports what is wrong with a frame that came on a topic.
+func frameOf(route dialect.Route, data []byte, now time.Time) error {
 	var frames dialect.Frames
-	_, err := frames.Read(data, now)
-	return nil, err
+	m, err := frames.Read(data, now)
+	if err == nil && m.Kind != route.Kind {
+		err = fmt.Errorf("the frame is of kind %s, and its topic of %s", m.Kind, route.Kind)
+	}
+	return err
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"os"
 	"slices"
@@ -45,7 +44,7 @@ func v2xSimulate() *cobra.Command {
 					if payload[0] != '{' {
 						payload = strconv.AppendQuote(nil, hex.EncodeToString(payload))
 					}
-					_, failed := fmt.Fprintf(out, `{"at": %q, "unit": %q, "message": %q, "payload": %s}`+"\n", w.Now().Format(time.RFC3339Nano), u.Unit, u.Message, json.RawMessage(payload))
+					_, failed := fmt.Fprintf(out, `{"at": %q, "unit": %q, "message": %q, "payload": %s}`+"\n", w.Now().Format(time.RFC3339Nano), u.Unit, u.Message, payload)
 					if failed != nil {
 						err = failed
 					}

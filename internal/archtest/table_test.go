@@ -173,7 +173,7 @@ var table = []rule{
 	{of: "internal/archtest", reason: "reads source text"},
 
 	{of: "client", never: slices.Concat(noSQL, everybodys, []string{"github.com", "golang.org"}), reason: "programs of others import it, and nothing of ours with it"},
-	{of: "cmd/hub", own: []string{"internal/audit", "internal/cli", "internal/client", "internal/codec/v2x", "internal/config", "internal/edge", "internal/hub", "internal/model", "internal/road/dialect", "internal/simulate", "internal/simulate/load", "internal/simulate/roads", "internal/telemetry"}, never: noSQL,
+	{of: "cmd/hub", own: []string{"internal/audit", "internal/cli", "internal/client", "internal/codec/v2x", "internal/config", "internal/edge", "internal/hub", "internal/model", "internal/road", "internal/road/dialect", "internal/simulate", "internal/simulate/load", "internal/simulate/roads", "internal/telemetry"}, never: noSQL,
 		reason: "a command speaks to a hub by its API, or runs one"},
 	{of: "cmd/edge-agent", own: []string{"internal/cli", "internal/edge", "internal/edge/spool", "internal/simulate"}, never: noSQL,
 		reason: "the agent stays small"},

@@ -146,9 +146,6 @@ func (l Light) String() string {
 	return lightNames[LightUnavailable]
 }
 
-// Green reports whether the light lets traffic go.
-func (l Light) Green() bool { return l >= FlashingGreen && l <= ProtectedGreen }
-
 // Intersection is the state of the signals of a node.
 type Intersection struct {
 	Node NodeID

@@ -2,6 +2,7 @@ package loop
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -145,6 +146,23 @@ func TestALongQueueIsDecidedAtOnceByItself(t *testing.T) {
 	r := open(t, file(t), func(c *Config) { c.Batch.Least = 10 })
 	crowd(r, 2)
 	r.until("that hour 3 is used", func() bool { return r.planned()[3] == 20 })
+}
+
+// TestWhatIsDecidedByItselfKeepsItsBookings: work that may pause does not join,
+// and what it is to use is not given to others.
+func TestWhatIsDecidedByItselfKeepsItsBookings(t *testing.T) {
+	r := open(t, file(t), byHand)
+	ids := crowd(r, 2)
+	pauses := func(w *schedule.Workload) { w.Tasks[0].Interruptible = true }
+	alone := r.submit(work("alone", 1, greener(noon.Add(6*time.Hour)), pauses))
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if jobs := r.jobs(); len(jobs) != len(ids) || slices.ContainsFunc(jobs, func(w *schedule.Workload) bool { return w.ID == alone.ID }) {
+		t.Errorf("%d join, want the %d others", len(jobs), len(ids))
+	}
+	if len(r.booked.of[alone.ID]) == 0 {
+		t.Error("nothing is booked for it")
+	}
 }
 
 func TestTheBatchConfigRefusesWhatMakesNoSense(t *testing.T) {

@@ -65,6 +65,9 @@ func TestWhatIsTakenBackStopsBeforeItBeginsAgain(t *testing.T) {
 	if l := again.Leases[len(again.Leases)-1]; l.Token <= first.Token || again.TakenBack != 1 {
 		t.Errorf("token %d after %d, taken back %d times", l.Token, first.Token, again.TakenBack)
 	}
+	if x := r.Experience()["here-cpu"]; x.Lost != 0 {
+		t.Errorf("%d members count as lost, and none was", x.Lost)
+	}
 	m.Release("w")
 	r.reaches(a.ID, schedule.Succeeded)
 	r.free()
