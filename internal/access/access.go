@@ -50,6 +50,8 @@ const (
 	SubmitWorkloads Action = "workloads.submit"
 	ReadTelemetry   Action = "telemetry.read"
 	SendTelemetry   Action = "telemetry.send"
+	ReadRoads       Action = "roads.read"
+	ReadEvidence    Action = "evidence.read" // raw messages of the road
 	ReadRejects     Action = "rejects.read"
 	WriteRejects    Action = "rejects.write"
 	ReadHub         Action = "hub.read"
@@ -90,6 +92,8 @@ var rights = [...]struct {
 	{SubmitWorkloads, "yes  yes       yes        no       no      no       no"},
 	{ReadTelemetry, "yes    yes       yes        yes      yes     no       no"},
 	{SendTelemetry, "no     no        no         no       no      yes      yes"},
+	{ReadRoads, "    yes    yes       yes        yes      yes     no       no"},
+	{ReadEvidence, " yes    yes       no         no       no      no       no"},
 	{ReadRejects, "  yes    yes       no         no       no      no       no"},
 	{WriteRejects, " yes    yes       no         no       no      no       no"},
 	{ReadHub, "      yes    yes       yes        yes      yes     no       no"},

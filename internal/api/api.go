@@ -25,6 +25,7 @@ import (
 	"github.com/songhua-io/hub/internal/quota"
 	"github.com/songhua-io/hub/internal/registry"
 	"github.com/songhua-io/hub/internal/schedule/loop"
+	"github.com/songhua-io/hub/internal/traffic"
 	"github.com/songhua-io/hub/internal/twin"
 )
 
@@ -44,8 +45,10 @@ type Deps struct {
 	// when it can.
 	Expression func(string) error
 	Desk       Desk
-	Authority  *authority.Authority
-	Enrolment  *enrolment.Registrar
+	// Roads is what roadside units told.
+	Roads     traffic.Views
+	Authority *authority.Authority
+	Enrolment *enrolment.Registrar
 	// Doors says where a caller that reached the hub at a host finds its doors.
 	Doors func(host string) map[string]string
 	// Answers keeps what was answered to writes with an Idempotency-Key.

@@ -93,6 +93,7 @@ type hub struct {
 	authority *authority.Authority
 	enrolment *enrolment.Registrar
 	audit     *audit.Log
+	roads     *roadViews
 }
 
 func start(t testing.TB, beside ...Beside) *hub {
@@ -104,7 +105,7 @@ func start(t testing.TB, beside ...Beside) *hub {
 func startWith(t testing.TB, compute loop.Config, clock func() time.Time, beside ...Beside) *hub {
 	t.Helper()
 	dir := t.TempDir()
-	h := &hub{TB: t, desk: &desk{}, metrics: prometheus.NewRegistry()}
+	h := &hub{TB: t, desk: &desk{}, roads: &roadViews{}, metrics: prometheus.NewRegistry()}
 	check := func(err error) {
 		t.Helper()
 		if err != nil {
@@ -147,7 +148,7 @@ func startWith(t testing.TB, compute loop.Config, clock func() time.Time, beside
 	go func() { promised <- scheduler.Run(ctx) }()
 	h.audit, err = audit.Open(audit.Options{Records: db, Dir: dir, Config: audit.DefaultConfig(), Log: log, Clock: time.Now, Metrics: prometheus.NewRegistry()})
 	check(err)
-	h.api, err = New(Deps{Scheduler: scheduler, Expression: func(string) error { return nil }, Quotas: quota.New(quota.DefaultConfig(), time.Now(), prometheus.NewRegistry()), Authority: h.authority, Enrolment: h.enrolment, Doors: func(host string) map[string]string { return map[string]string{"https": "https://" + host} }, Registry: h.registry, Presence: h.presence, Commands: commands, Twins: twins, Tokens: h.tokens, Sessions: h.sessions, Audit: h.audit, Models: models, Desk: h.desk,
+	h.api, err = New(Deps{Scheduler: scheduler, Expression: func(string) error { return nil }, Quotas: quota.New(quota.DefaultConfig(), time.Now(), prometheus.NewRegistry()), Authority: h.authority, Enrolment: h.enrolment, Doors: func(host string) map[string]string { return map[string]string{"https": "https://" + host} }, Registry: h.registry, Presence: h.presence, Commands: commands, Twins: twins, Tokens: h.tokens, Sessions: h.sessions, Audit: h.audit, Models: models, Desk: h.desk, Roads: h.roads,
 		Answers: records.Answers{DB: db, Now: time.Now}, Sealer: sealer, Rates: func() Rates { return Rates{SamplesPerSecond: 1.5} },
 		Ready: func() error { return h.ready }, Version: "test", Log: log, Now: time.Now, Metrics: h.metrics, Beside: beside})
 	check(err)
@@ -320,7 +321,7 @@ func TestEveryRouteAgreesWithTheTableOfRights(t *testing.T) {
 			t.Errorf("%s %s asks nothing", r.Method, r.Path)
 		}
 		asked[r.Action] = true
-		path := strings.NewReplacer("{id}", "nobody", "{name}", "nobody", "{kind}", "carbon", "{zone}", "nowhere").Replace(r.Path)
+		path := strings.NewReplacer("{id}", "nobody", "{name}", "nobody", "{kind}", "carbon", "{zone}", "nowhere", "{node}", "0").Replace(r.Path)
 		if path == "/api/v1/watch" {
 			path += "?since=never" // an answer that ends
 		}

@@ -117,6 +117,15 @@ func (a *API) list() {
 	a.beside(Beside{Pattern: "POST /k8s/extender/filter", ZH: "kube-scheduler 扩展：哪些节点尚有未租出的资源", EN: "kube-scheduler extender: which nodes have what a pod asks for, besides what is leased", Action: access.ReadCompute, Handler: http.HandlerFunc(a.extenderFilter)})
 	a.beside(Beside{Pattern: "POST /k8s/extender/prioritize", ZH: "kube-scheduler 扩展：节点打分", EN: "kube-scheduler extender: how well a pod fits each node", Action: access.ReadCompute, Handler: http.HandlerFunc(a.extenderPrioritize)})
 
+	on(a, get, "/api/v1/roads/units", access.ReadRoads, "列出路侧单元及其状态、消息速率与检查结果", "List roadside units: whether they are there, their rates and what checks find", a.listRoadUnits)
+	on(a, get, "/api/v1/roads/units/{id}", access.ReadRoads, "查看路侧单元", "Show a roadside unit", a.getRoadUnit)
+	on(a, get, "/api/v1/roads/units/{id}/conformance", access.ReadRoads, "路侧单元的消息哪里不符合标准", "Say where messages of a unit are not as the standard has them", a.getConformance)
+	on(a, get, "/api/v1/roads/units/{id}/evidence", access.ReadEvidence, "检查所留的原始消息（数分钟内）；读取会被记录", "Show raw messages that checks kept for minutes; who reads them is on record", a.getEvidence)
+	on(a, get, "/api/v1/roads/intersections", access.ReadRoads, "列出路口的信号状态", "List the signals of intersections", a.listIntersections)
+	on(a, get, "/api/v1/roads/intersections/{node}", access.ReadRoads, "查看路口的信号及近几分钟的变化", "Show the signals of an intersection, and how they changed in the last minutes", a.getIntersection)
+	on(a, get, "/api/v1/roads/links", access.ReadRoads, "列出路段上一分钟的流量与车速；可取 GeoJSON", "List links with flow and speed of the last minute; GeoJSON if asked for", a.listLinks)
+	on(a, get, "/api/v1/roads/events", access.ReadRoads, "列出道路事件，新的在前", "List events of the road, the newest first", a.listRoadEvents)
+
 	on(a, get, "/api/v1/rejects", access.ReadRejects, "列出未入库的消息及原因", "List what was not stored, and why", a.listRejects)
 	on(a, get, "/api/v1/rejects/{id}", access.ReadRejects, "查看一条未入库的消息及其内容", "Show a rejected message with what it holds", a.getReject)
 	on(a, post, "/api/v1/rejects:replay", access.WriteRejects, "重新处理未入库的消息", "Try rejected messages again", a.replayRejects)

@@ -128,10 +128,12 @@ var table = []rule{
 	{of: "internal/schedule/queue", own: []string{"internal/schedule"}, never: slices.Concat(noIO, everybodys), pure: true,
 		reason: "an order is made of what is known of those who wait"},
 
-	{of: "internal/api", own: []string{"internal/schedule", "internal/schedule/ledger", "internal/schedule/loop", "internal/schedule/plan", "internal/schedule/signal", "internal/access", "internal/audit", "internal/authority", "internal/command", "internal/enrolment", "internal/model", "internal/quota", "internal/registry", "internal/twin", "internal/telemetry"}, never: noSQL,
+	{of: "internal/api", own: []string{"internal/schedule", "internal/schedule/ledger", "internal/schedule/loop", "internal/schedule/plan", "internal/schedule/signal", "internal/access", "internal/audit", "internal/authority", "internal/command", "internal/enrolment", "internal/model", "internal/quota", "internal/registry", "internal/road", "internal/traffic", "internal/twin", "internal/telemetry"}, never: noSQL,
 		reason: "the API asks the owners of things"},
-	{of: "internal/web", own: []string{"internal/access", "internal/login", "internal/schedule", "internal/telemetry"}, never: noSQL,
+	{of: "internal/web", own: []string{"internal/access", "internal/login", "internal/road", "internal/schedule", "internal/telemetry", "internal/traffic"}, never: noSQL,
 		reason: "pages show what the API gives"},
+	{of: "internal/web/basemap", own: []string{"internal/road", "internal/traffic"}, never: noSQL,
+		reason: "roads in, pictures out; whose roads they are is told to it"},
 	{of: "internal/client", never: noSQL,
 		reason: "what people and the simulator say to a hub goes over the wire"},
 
