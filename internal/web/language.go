@@ -59,7 +59,7 @@ func (p *pages) language(w http.ResponseWriter, r *http.Request) lang {
 // of the console is short: its script keeps what was chosen.
 func otherLanguage(r *http.Request, l lang) string {
 	q := url.Values{}
-	if r.URL.Path == "/audit" {
+	if r.URL.Path == "/audit" || strings.HasPrefix(r.URL.Path, "/roads") {
 		q = r.URL.Query()
 	}
 	q.Set("lang", [...]string{"zh", "en"}[l])

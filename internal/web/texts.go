@@ -5,7 +5,7 @@ type entry struct{ key, en, zh string }
 
 // texts is all that the pages and their script say.
 func texts() []entry {
-	return []entry{
+	return append(roadTexts(), []entry{
 		{"title", "Songhua", "松花"},
 		{"subtitle", "telemetry hub", "遥测枢纽"},
 		{"other_lang", "中文", "English"},
@@ -261,7 +261,7 @@ func texts() []entry {
 		{"stale", "The hub does not answer. Trying again…", "枢纽无应答，正在重试…"},
 		{"noscript", "This page draws live charts and needs JavaScript.", "本页需要 JavaScript 绘制实时图表。"},
 		{"api_docs", "API", "接口"},
-	}
+	}...)
 }
 
 // regions names the division codes of GB/T 2260 that Jilin's devices carry.

@@ -15,6 +15,7 @@ import (
 	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/login"
 	"github.com/songhua-io/hub/internal/schedule"
+	"github.com/songhua-io/hub/internal/traffic"
 )
 
 //go:embed static pages
@@ -28,6 +29,12 @@ type Deps struct {
 	// compute, and Workload one workload: ErrNoWorkload when there is none.
 	Compute  func(ctx context.Context, region string) (Compute, error)
 	Workload func(ctx context.Context, region, id string) (Workload, error)
+	// Roads returns what a caller may see of roads, and UnitPlace what is registered of
+	// a roadside unit.
+	Roads     func(access.Caller) traffic.Views
+	UnitPlace func(unit string) UnitPlace
+	// Now is the time; that of roads is told with it.
+	Now func() time.Time
 	// Desk lets people in and out.
 	Desk     *login.Desk
 	Sessions *access.Sessions
@@ -39,11 +46,12 @@ type Deps struct {
 type pages struct {
 	Deps
 	console, signin, changes, compute, workload *template.Template
+	roads, unit, intersection                   *template.Template
 
 	assets *assets
 }
 
-// New returns the handler of the pages: /, /audit, all of /compute, of /signin, /signout and
+// New returns the handler of the pages: /, /audit, all of /compute, of /roads, of /signin, /signout and
 // /static/. It expects the caller of a request in its context
 // (Sessions.Identify); the data
 // come from the API, which the browser asks with the same cookie.
@@ -55,6 +63,7 @@ func New(d Deps) (http.Handler, error) {
 	}
 	for name, t := range map[string]**template.Template{
 		"console": &p.console, "signin": &p.signin, "changes": &p.changes, "compute": &p.compute, "workload": &p.workload,
+		"roads": &p.roads, "unit": &p.unit, "intersection": &p.intersection,
 	} {
 		if *t, err = p.page(name + ".html"); err != nil {
 			return nil, err
@@ -65,6 +74,9 @@ func New(d Deps) (http.Handler, error) {
 	mux.HandleFunc("GET /audit", p.showChanges)
 	mux.HandleFunc("GET /compute", p.showCompute)
 	mux.HandleFunc("GET /compute/workloads/{id}", p.showWorkload)
+	mux.HandleFunc("GET /roads", p.showRoads)
+	mux.HandleFunc("GET /roads/units/{id}", p.showUnit)
+	mux.HandleFunc("GET /roads/intersections/{node}", p.showIntersection)
 	mux.HandleFunc("GET /signin", p.showSignin)
 	mux.HandleFunc("POST /signin", p.takeToken)
 	mux.HandleFunc("GET /signin/oidc", p.beginAtIssuer)
@@ -92,6 +104,9 @@ func (p *pages) functions() template.FuncMap {
 		"say":    say, "figure": figure, "amount": showAmount,
 		"passed":  func(from, to time.Time) string { return length(to.Sub(from).Round(time.Second)) },
 		"because": because, "length": length, "unit": unitName,
+		"bilingual": func(tag, zh, en string) string { return say(tag, schedule.Text{ZH: zh, EN: en}) },
+		"kmh":       kmh, "maybe": maybe, "share": share, "node": traffic.NodeName,
+		"seconds": func(d time.Duration) string { return figure(d.Seconds()) + " s" },
 		"add":     func(a, b int) int { return a + b },
 		"percent": func(share float64) string { return figure(math.Round(100*share)) + "%" },
 		"changes": func(t map[string]string, r schedule.Refusal) any {
@@ -131,8 +146,8 @@ type view struct {
 	Page    any // what a page shows besides; nil on those of the script
 	Path    string
 	// MayAudit says that the caller may read the record of changes, MayCompute
-	// that of compute.
-	MayAudit, MayCompute bool
+	// what there is of compute, MayRoads of roads.
+	MayAudit, MayCompute, MayRoads bool
 
 	OtherLang string // address of this page in the other language
 	Who       who
@@ -151,6 +166,7 @@ func (p *pages) render(w http.ResponseWriter, r *http.Request, t *template.Templ
 	v.Lang, v.T, v.Version = l.tag(), l.table(), p.Version
 	role := access.CallerOf(r.Context()).Role
 	v.Path, v.MayAudit, v.MayCompute = r.URL.Path, access.May(role, access.ReadAudit), access.May(role, access.ReadCompute)
+	v.MayRoads = access.May(role, access.ReadRoads)
 	v.OtherLang = otherLanguage(r, l)
 	if t == p.console {
 		v.Data = scriptData(l)

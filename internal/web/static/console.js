@@ -6,17 +6,63 @@
 // A page of the server is read again while somebody looks at it and does nothing
 // in it.
 const served = document.querySelector('main[data-refresh]');
+async function reread(address) {
+  const main = document.querySelector('main');
+  const r = await fetch(address, { headers: { Accept: 'text/html' } }).catch(() => null);
+  if (!r?.ok) return; // what is shown says of when it is
+  const next = new DOMParser().parseFromString(await r.text(), 'text/html').querySelector('main');
+  if (address !== location.href) return; // the reader has gone elsewhere
+  const aside = main.querySelector('.scroll')?.scrollLeft;
+  for (const e of next.querySelectorAll('[data-keep]')) { // pictures that are there are not drawn anew
+    const old = document.getElementById(e.id);
+    if (old?.outerHTML === e.outerHTML) e.replaceWith(old);
+  }
+  document.querySelector('main').replaceWith(document.adoptNode(next));
+  if (aside) next.querySelector('.scroll').scrollLeft = aside;
+}
+let moving = null;
 if (served) {
-  setInterval(async () => {
+  setInterval(() => {
     const main = document.querySelector('main');
-    if (document.hidden || main.contains(document.activeElement) || String(getSelection())) return;
-    const r = await fetch(location.href, { headers: { Accept: 'text/html' } }).catch(() => null);
-    if (!r?.ok) return; // what is shown says of when it is
-    const next = new DOMParser().parseFromString(await r.text(), 'text/html').querySelector('main');
-    const aside = main.querySelector('.scroll')?.scrollLeft;
-    main.replaceWith(next);
-    if (aside) next.querySelector('.scroll').scrollLeft = aside;
+    if (document.hidden || moving || main.contains(document.activeElement) || String(getSelection())) return;
+    reread(location.href);
   }, 1000 * served.dataset.refresh);
+
+  // The map is moved by hand: the server draws it from another place.
+  const go = (address) => { history.replaceState(null, '', address); return reread(location.href); };
+  const look = (map, zoom, dx, dy) => { // pixels of the map
+    const q = new URLSearchParams(location.search), [lat, lon] = map.dataset.at.split(',').map(Number), size = 256 * 2 ** map.dataset.z;
+    const x = (lon / 360 + .5) * size + dx, y = (.5 - Math.asinh(Math.tan(lat * Math.PI / 180)) / (2 * Math.PI)) * size + dy;
+    q.set('z', zoom);
+    q.set('at', `${(Math.atan(Math.sinh(Math.PI * (1 - 2 * y / size))) * 180 / Math.PI).toFixed(6)},${((x / size - .5) * 360).toFixed(6)}`);
+    return go(`${location.pathname}?${q}`);
+  };
+  const scale = (map) => Math.max(map.clientWidth / map.viewBox.baseVal.width, map.clientHeight / map.viewBox.baseVal.height);
+  document.addEventListener('click', (e) => {
+    const link = e.target.closest?.('a[data-map]');
+    if (!link || e.ctrlKey || e.metaKey || e.shiftKey) return;
+    e.preventDefault();
+    const name = link.getAttribute('aria-label');
+    go(link.href).then(() => { if (e.detail === 0) document.querySelector(`a[aria-label="${CSS.escape(name)}"]`)?.focus(); });
+  });
+  document.addEventListener('pointerdown', (e) => {
+    const map = e.target.closest?.('#map');
+    if (map && e.button === 0 && !e.target.closest('a')) moving = { map, x: e.clientX, y: e.clientY };
+  });
+  document.addEventListener('pointermove', (e) => {
+    if (!moving) return;
+    const { map, x, y } = moving, k = scale(map), b = map.viewBox.baseVal;
+    map.classList.add('moving');
+    map.setAttribute('viewBox', `${(x - e.clientX) / k} ${(y - e.clientY) / k} ${b.width} ${b.height}`);
+  });
+  const drop = (e) => {
+    if (!moving) return;
+    const { map, x, y } = moving, k = scale(map), [dx, dy] = [(x - e.clientX) / k, (y - e.clientY) / k];
+    const done = () => { moving = null; map.classList.remove('moving'); };
+    if (Math.hypot(dx, dy) > 3) look(map, map.dataset.z, dx, dy).finally(done); else done();
+  };
+  document.addEventListener('pointerup', drop);
+  document.addEventListener('pointercancel', () => { if (moving) { moving.map.setAttribute('viewBox', `0 0 ${moving.map.viewBox.baseVal.width} ${moving.map.viewBox.baseVal.height}`); moving = null; } });
   return;
 }
 
