@@ -16,7 +16,7 @@ import (
 const (
 	mapWide, mapHigh = 1280, 520
 	// fitWide and fitHigh are what is chosen to hold everything.
-	fitWide, fitHigh = 640, 400
+	fitWide, fitHigh = 480, 400
 	maxDrawn         = 1500 // links, and as many of everything else
 )
 
@@ -178,7 +178,7 @@ func (m *mapView) tiles(c *camera) {
 
 // links draws each on the right of its middle, as one drives here.
 func (m *mapView) links(c *camera, links []traffic.LinkView, t map[string]string) {
-	beside := min(max(float64(c.zoom)-12.5, .5), 4)
+	beside := min(max(float64(c.zoom)-12, .5), 5)
 	for i := range links {
 		l := &links[i]
 		var line []byte
