@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/songhua-io/hub/internal/road"
@@ -34,6 +35,9 @@ const (
 type Config struct {
 	// MaxUnits, and the intersections, links and events of one of them.
 	MaxUnits, MaxNodes, MaxLinks, MaxEvents int
+	// Expect says what a unit is configured to do; nil where nobody knows. It is
+	// called while the unit is locked, and must not ask the board.
+	Expect func(unit string) Expected
 }
 
 // Board is what is known of all units and roads. It is safe for concurrent use;
@@ -43,6 +47,10 @@ type Board struct {
 
 	mu    sync.RWMutex // of units, not of what they hold
 	units map[string]*unit
+
+	clock    atomic.Int64 // newest time of arrival, or of Close, in ns since 1970
+	evidence atomic.Int64 // octets that are kept
+	tellings tellings
 }
 
 // New returns an empty board.
@@ -94,6 +102,7 @@ func (b *Board) Take(a *Arrival, record []byte) ([]byte, error) {
 	if err != nil {
 		return record, err
 	}
+	b.advance(a.Received)
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return u.take(b, a, record)
@@ -138,8 +147,10 @@ func (b *Board) Snapshot(keep func(record []byte) error) error {
 // Close hands out the minutes that are over at a time. They take nothing any
 // more, and are handed out again until Written.
 func (b *Board) Close(now time.Time, over func(Minute)) {
+	b.advance(now)
 	for _, u := range b.all() {
 		u.mu.Lock()
+		u.evidence.expire(b, now)
 		all := u.closing(now)
 		u.mu.Unlock()
 		for _, m := range all {
@@ -164,8 +175,32 @@ func (b *Board) Written(m Minute, record []byte) []byte {
 // Remove forgets a unit. Its minutes that are open are lost.
 func (b *Board) Remove(unit string) {
 	b.mu.Lock()
-	defer b.mu.Unlock()
+	u := b.units[unit]
 	delete(b.units, unit)
+	b.mu.Unlock()
+	if u != nil {
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		u.leave(b)
+	}
+}
+
+// now is the newest time that anybody told the board.
+func (b *Board) now() time.Time { return time.Unix(0, b.clock.Load()).UTC() }
+
+func (b *Board) advance(now time.Time) {
+	for n := now.UnixNano(); ; {
+		if old := b.clock.Load(); n <= old || b.clock.CompareAndSwap(old, n) {
+			return
+		}
+	}
+}
+
+// known is a unit that is there; nil where it is not.
+func (b *Board) known(id string) *unit {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return b.units[id]
 }
 
 func (b *Board) unit(id string) (*unit, error) {

@@ -215,12 +215,14 @@ func appendWindow(to []byte, unit string, w *window) []byte {
 // Restored says that all records were applied: what is open now closes by
 // silence from this time on.
 func (b *Board) Restored(now time.Time) {
+	b.advance(now)
 	for _, u := range b.all() {
 		u.mu.Lock()
 		for _, w := range u.windows {
 			w.touched = now
 			u.event = later(u.event, time.Unix(w.minute*60, 0))
 		}
+		u.events.resume(now)
 		u.mu.Unlock()
 	}
 }

@@ -43,11 +43,14 @@ type Subject uint8
 
 // The subjects, and the labels that they give.
 const (
-	OfUnit  Subject = iota
-	OfLink          // from, to
-	OfNode          // node
-	OfPhase         // node, phase
-	OfLane          // from, to, and lane in the high octet of part
+	OfUnit      Subject = iota
+	OfLink              // from, to
+	OfNode              // node
+	OfPhase             // node, phase
+	OfLane              // from, to, and lane in the high octet of part
+	OfCore              // core of the processor
+	OfModule            // module
+	OfEventType         // type, of GB/T 29100
 )
 
 // Definition says what a series is.
@@ -105,7 +108,9 @@ func NodeName(n road.NodeID) string {
 	return fmt.Sprintf("%d.%d", n.Region, n.ID)
 }
 
-func cellNode(a uint32) string { return NodeName(road.NodeID{Region: uint16(a >> 16), ID: uint16(a)}) }
+func nodeOf(a uint32) road.NodeID { return road.NodeID{Region: uint16(a >> 16), ID: uint16(a)} }
+
+func cellNode(a uint32) string { return NodeName(nodeOf(a)) }
 
 // Tag is a label of a sample.
 type Tag struct{ Name, Value string }
@@ -201,6 +206,12 @@ func (d *Definition) tags(c Cell) []Tag {
 		return []Tag{{"node", cellNode(c.A)}}
 	case OfPhase:
 		return []Tag{{"node", cellNode(c.A)}, {"phase", strconv.Itoa(int(c.B))}}
+	case OfCore:
+		return []Tag{{"core", strconv.Itoa(int(c.A))}}
+	case OfModule:
+		return []Tag{{"module", modules[min(int(c.A), len(modules)-1)]}}
+	case OfEventType:
+		return []Tag{{"type", strconv.Itoa(int(c.A))}}
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package traffic
 
 import (
 	"fmt"
+	"math"
 	"sync"
 	"time"
 
@@ -23,32 +24,42 @@ type unit struct {
 
 	documents map[documentKey]string
 
+	health
+	signals    map[road.NodeID]*signal
+	maps       map[road.NodeID]*mapped
+	events     events
+	faults     map[faultKey]*fault
+	evidence   evidence
+	deviations map[deviationKey]*Deviation
+
 	record []byte // of the message that is taken
 	told   []byte // documents of it
 }
 
 func newUnit(id string) *unit {
-	return &unit{id: id, windows: map[int64]*window{}, documents: map[documentKey]string{}}
+	return &unit{id: id, windows: map[int64]*window{}, documents: map[documentKey]string{}, health: health{status: noStatus(), offBy: math.NaN()}}
 }
 
 // take gives the message to all who watch.
 func (u *unit) take(b *Board, a *Arrival, record []byte) ([]byte, error) {
 	at, err := eventTime(a)
 	if err != nil {
+		u.unresolved(a)
 		return record, err
 	}
+	at = u.toldAt(a, at)
 	w, err := u.window(minuteOf(at), a.Received)
 	if err != nil {
 		return record, err
 	}
+	u.hear(a)
 	if !w.first(a.Hash) {
 		return record, nil
 	}
 	u.record, u.told = appendHead(record, u.id, a.Hash, w.minute), u.told[:0]
-	if a.Live {
-		u.heard = a.Received
-	}
+	u.begin(b, a, at)
 	u.count(a, at)
+	u.watch(b, a, at)
 	u.record = append(appendEnd(u.record), u.told...)
 	u.event = later(u.event, at)
 	record, u.record = u.record, nil

@@ -18,6 +18,9 @@ type UnitView struct {
 	Offset time.Duration
 	// Rates are messages a second in the last 10 s, by kind.
 	Rates map[road.Kind]float64
+	// OffBy is how far, in metres, it says that it is from where it was registered;
+	// NaN: not known.
+	OffBy float64
 	Nodes []road.NodeID // in its map
 	// Faults are checks that find fault now.
 	Faults []Fault
@@ -31,7 +34,8 @@ type Check string
 // Fault is a check that finds fault.
 type Fault struct {
 	Check       Check
-	ZH, EN      string // what is wrong, with the numbers
+	Node        road.NodeID // that it is about; zero: the unit as a whole
+	ZH, EN      string      // what is wrong, with the numbers
 	Since, Last time.Time
 	Count       int64
 	// Evidence reports whether raw messages are kept.
@@ -63,6 +67,8 @@ type IntersectionView struct {
 	Unit   string
 	At     time.Time // of the newest state
 	Status uint16    // IntersectionStatusObject
+	// Period is from one state to the next, as measured; 0: not known yet.
+	Period time.Duration
 	Phases []PhaseView
 	Faults []Fault
 }
@@ -98,11 +104,13 @@ type LinkView struct {
 
 // EventView is an event as all units tell it.
 type EventView struct {
-	Key         string // unit and id: it names the event
+	Key         string // unit, id and when it began: it names the event
 	Event       road.Event
+	Name        Text // of its type
 	Unit        string
-	AlsoBy      []string // other units that tell the same
-	First, Last time.Time
+	Place       road.Position // its own, or that of the unit; NaN: not known
+	AlsoBy      []string      // other units that tell the same
+	First, Last time.Time     // told
 	// Active is false when it has ended, or nobody tells it any more.
 	Active bool
 	// PastEnd says that it is told although its end has passed.
