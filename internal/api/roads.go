@@ -90,6 +90,7 @@ type roadUnitOut struct {
 	Offset   float64     `json:"clock_offset_seconds" doc:"time of its payloads minus that of their arrival, the median of the last ones"`
 	Lat      *float64    `json:"lat"`
 	Lon      *float64    `json:"lon"`
+	OffBy    *float64    `json:"position_error" doc:"metres from where it was registered to where it says that it is"`
 	// Rates by kind of message.
 	Rates      map[string]float64 `json:"rates" doc:"messages a second in the last 10 s, by kind"`
 	Nodes      []string           `json:"nodes" doc:"of its map"`
@@ -100,7 +101,10 @@ type roadUnitOut struct {
 
 type roadFaultOut struct {
 	Check    string     `json:"check"`
-	Text     text       `json:"text"`
+	Name     text       `json:"name"`
+	Node     string     `json:"node,omitempty" doc:"that it is about; absent: the unit as a whole"`
+	Text     text       `json:"text" doc:"what is wrong, with the numbers"`
+	Fix      text       `json:"fix" doc:"how it is put right"`
 	Since    *time.Time `json:"since"`
 	Last     *time.Time `json:"last"`
 	Count    int64      `json:"count"`
@@ -140,7 +144,7 @@ type roadDeviceOut struct {
 func (a *API) showUnit(u *traffic.UnitView) roadUnitOut {
 	s := a.Presence.Of(u.Unit)
 	out := roadUnitOut{
-		ID: u.Unit, Name: u.Status.Name, Heard: moment(u.Heard), Beat: seconds(u.Beat), Offset: u.Offset.Seconds(),
+		ID: u.Unit, Name: u.Status.Name, Heard: moment(u.Heard), Beat: seconds(u.Beat), Offset: u.Offset.Seconds(), OffBy: known(u.OffBy),
 		Presence: presenceOut{State: string(s.State), Since: moment(s.Since), Reason: string(s.Reason)},
 		Rates:    map[string]float64{}, Nodes: []string{}, Faults: showFaults(u.Faults), Deviations: len(u.Deviations),
 	}
@@ -172,7 +176,12 @@ func (a *API) placeOf(u *traffic.UnitView) (lat, lon *float64) {
 func showFaults(all []traffic.Fault) []roadFaultOut {
 	out := make([]roadFaultOut, 0, len(all))
 	for _, f := range all {
-		out = append(out, roadFaultOut{string(f.Check), text{f.ZH, f.EN}, moment(f.Since), moment(f.Last), f.Count, f.Evidence})
+		name, fix := f.Check.Name(), f.Check.Fix()
+		one := roadFaultOut{Check: string(f.Check), Name: text(name), Text: text{f.ZH, f.EN}, Fix: text(fix), Since: moment(f.Since), Last: moment(f.Last), Count: f.Count, Evidence: f.Evidence}
+		if f.Node != (road.NodeID{}) {
+			one.Node = traffic.NodeName(f.Node)
+		}
+		out = append(out, one)
 	}
 	return out
 }
@@ -201,7 +210,7 @@ func (a *API) listRoadUnits(ctx context.Context, in *Paging) (*pageOut[roadUnitO
 	if err != nil {
 		return nil, err
 	}
-	part, next := cut(a.roads(ctx).Units(a.Now()), func(u traffic.UnitView) string { return u.Unit }, after, in.Limit)
+	part, next := cut(a.roads(ctx).Units(), func(u traffic.UnitView) string { return u.Unit }, after, in.Limit)
 	out := newPage[roadUnitOut](len(part))
 	for i := range part {
 		out.Body.Items = append(out.Body.Items, a.showUnit(&part[i]))
@@ -217,7 +226,7 @@ type roadUnitID struct {
 }
 
 func (a *API) roadUnit(ctx context.Context, id string) (traffic.UnitView, error) {
-	u, ok := a.roads(ctx).Unit(id, a.Now())
+	u, ok := a.roads(ctx).Unit(id)
 	if !ok {
 		return u, newProblem(http.StatusNotFound, fmt.Sprintf("no roadside unit %q has sent messages of the road; `hub rsu list` lists those that have", id))
 	}
@@ -269,14 +278,24 @@ type evidenceOut struct {
 	Hex   string    `json:"hex" doc:"the message as it came; temporary ids of vehicles are in it"`
 }
 
+type evidenceQuery struct {
+	ID    string `path:"id"`
+	Check string `query:"check" doc:"only of this check"`
+}
+
 // getEvidence shows what may name vehicles for as long as it is kept; who looked
 // is on record.
-func (a *API) getEvidence(ctx context.Context, in *roadUnitID) (*pageOut[evidenceOut], error) {
+func (a *API) getEvidence(ctx context.Context, in *evidenceQuery) (*pageOut[evidenceOut], error) {
 	u, err := a.roadUnit(ctx, in.ID)
 	if err != nil {
 		return nil, err
 	}
-	found := a.roads(ctx).Evidence(u.Unit, a.Now())
+	var found []traffic.Evidence
+	for _, c := range traffic.Checks {
+		if in.Check == "" || in.Check == string(c) {
+			found = append(found, a.roads(ctx).Evidence(u.Unit, c)...)
+		}
+	}
 	where := ""
 	if d := a.Registry.Device(u.Unit); d != nil {
 		where = d.Region
@@ -297,7 +316,7 @@ type intersectionOut struct {
 	At     *time.Time     `json:"at" doc:"of the newest state"`
 	Lat    *float64       `json:"lat"`
 	Lon    *float64       `json:"lon"`
-	Status []string       `json:"status" doc:"of the controller: manual, failure_flash, preempted, priority, fixed_time, dependent, standby, failure, off"`
+	Status []string       `json:"status" doc:"of the controller: manual, failure_flash, preempted, priority, fixed_time, traffic_dependent, standby, failure, off"`
 	Phases []phaseOut     `json:"phases"`
 	Faults []roadFaultOut `json:"faults"`
 }
@@ -317,7 +336,7 @@ var statusNames = [...]struct {
 	name string
 }{
 	{road.StatusManual, "manual"}, {road.StatusFailureFlash, "failure_flash"}, {road.StatusPreempted, "preempted"}, {road.StatusPriority, "priority"},
-	{road.StatusFixedTime, "fixed_time"}, {road.StatusDependent, "dependent"}, {road.StatusStandby, "standby"}, {road.StatusFailureMode, "failure"}, {road.StatusOff, "off"},
+	{road.StatusFixedTime, "fixed_time"}, {road.StatusDependent, "traffic_dependent"}, {road.StatusStandby, "standby"}, {road.StatusFailureMode, "failure"}, {road.StatusOff, "off"},
 }
 
 func showIntersection(v *traffic.IntersectionView, places map[road.NodeID]road.Position) intersectionOut {
@@ -343,9 +362,9 @@ func roadKey(v traffic.IntersectionView) string {
 
 func (a *API) intersections(ctx context.Context) ([]traffic.IntersectionView, map[road.NodeID]road.Position) {
 	views := a.roads(ctx)
-	all := views.Intersections(a.Now())
+	all := views.Intersections()
 	slices.SortFunc(all, func(x, y traffic.IntersectionView) int { return strings.Compare(roadKey(x), roadKey(y)) })
-	return all, traffic.Places(views.Links(a.Now()))
+	return all, traffic.Places(views.Links())
 }
 
 func (a *API) listIntersections(ctx context.Context, in *Paging) (*pageOut[intersectionOut], error) {
@@ -389,39 +408,43 @@ func (a *API) getIntersection(ctx context.Context, in *intersectionID) (*tagged[
 		return nil, newProblem(http.StatusNotFound, fmt.Sprintf("no unit has told the signals of node %q; `hub roads intersections` lists those that are told", in.Node))
 	}
 	out := oneIntersection{showIntersection(&all[i], places), []lightChangeOut{}}
-	for _, c := range a.roads(ctx).Changes(all[i].Unit, all[i].Node, a.Now()) {
+	for _, c := range a.roads(ctx).Changes(all[i].Unit, all[i].Node) {
 		out.Changes = append(out.Changes, lightChangeOut{c.Phase, c.Light.String(), c.At.UTC()})
 	}
 	return tag(in.Unchanged, out)
 }
 
 type roadLinkOut struct {
-	From        string             `json:"from"`
-	To          string             `json:"to"`
-	Name        string             `json:"name,omitempty"`
-	Unit        string             `json:"unit" doc:"who reports it"`
-	At          *time.Time         `json:"at" doc:"the end of the minute that the numbers are of; null: none yet"`
-	Source      string             `json:"source,omitempty" doc:"who counted: sensor or vehicle"`
-	Flow        *float64           `json:"flow" doc:"vehicles in the minute"`
-	MeanSpeed   *float64           `json:"mean_speed" doc:"m/s"`
-	P85         *float64           `json:"p85_speed" doc:"m/s"`
-	Limit       *float64           `json:"speed_limit" doc:"m/s"`
-	Occupancy   *float64           `json:"occupancy" doc:"0 to 1"`
-	Queue       *float64           `json:"queue" doc:"metres"`
-	Types       map[string]float64 `json:"flow_by_type"`
-	Observed    int                `json:"observed"`
-	Conflicting int                `json:"conflicting"`
+	From      string             `json:"from"`
+	To        string             `json:"to"`
+	Name      string             `json:"name,omitempty"`
+	Unit      string             `json:"unit" doc:"who reports it"`
+	At        *time.Time         `json:"at" doc:"the end of the minute that the numbers are of; null: none yet"`
+	Source    string             `json:"source,omitempty" doc:"who counted: sensor or vehicle"`
+	Flow      *float64           `json:"flow" doc:"motor vehicles that passed the detector in the minute"`
+	NonMotor  *float64           `json:"non_motor" doc:"bicycles and the like that did"`
+	MeanSpeed *float64           `json:"mean_speed" doc:"m/s"`
+	P85       *float64           `json:"p85_speed" doc:"m/s"`
+	Limit     *float64           `json:"speed_limit" doc:"m/s"`
+	Length    *float64           `json:"length" doc:"metres"`
+	Lanes     int                `json:"lanes"`
+	Occupancy *float64           `json:"occupancy" doc:"0 to 1"`
+	Queue     *float64           `json:"queue" doc:"the longest, in metres"`
+	QueueMean *float64           `json:"queue_mean" doc:"metres"`
+	Types     map[string]float64 `json:"participants" doc:"seen on the link, by type"`
+	Hazards   *float64           `json:"hazards" doc:"vehicles that told of one, such as hard braking, for each kind"`
 }
 
 func showLink(l *traffic.LinkView) roadLinkOut {
 	out := roadLinkOut{
 		From: traffic.NodeName(l.From), To: traffic.NodeName(l.To), Name: l.Name, Unit: l.Unit, At: moment(l.At), Source: l.Source,
-		Limit: known(l.Limit), Types: map[string]float64{}, Observed: l.Observed, Conflicting: l.Conflicting,
+		Limit: known(l.Limit), Length: known(l.Length), Lanes: l.Lanes, Types: map[string]float64{},
 	}
 	if !l.At.IsZero() {
 		out.Flow, out.MeanSpeed, out.P85, out.Occupancy, out.Queue = known(l.Flow), known(l.MeanSpeed), known(l.P85), known(l.Occupancy), known(l.Queue)
+		out.NonMotor, out.QueueMean, out.Hazards = known(l.NonMotor), known(l.QueueMean), known(l.Hazards)
 	}
-	for t, n := range l.FlowByType {
+	for t, n := range l.Participants {
 		out.Types[t.String()] = n
 	}
 	return out
@@ -484,7 +507,7 @@ func (a *API) listLinks(ctx context.Context, in *linkQuery) (*struct{ Body links
 	if err != nil {
 		return nil, err
 	}
-	all := a.roads(ctx).Links(a.Now())
+	all := a.roads(ctx).Links()
 	slices.SortFunc(all, func(x, y traffic.LinkView) int { return strings.Compare(linkKey(x), linkKey(y)) })
 	part, next := cut(all, linkKey, after, in.Limit)
 	out := &struct{ Body linksBody }{}
@@ -508,13 +531,14 @@ func (a *API) listLinks(ctx context.Context, in *linkQuery) (*struct{ Body links
 }
 
 type roadEventOut struct {
-	Key         string     `json:"key" doc:"names the event: unit and id"`
+	Key         string     `json:"key" doc:"names the event"`
 	Unit        string     `json:"unit"`
 	AlsoBy      []string   `json:"also_by" doc:"other units that tell the same"`
 	Type        int        `json:"type" doc:"GB/T 29100"`
+	Name        text       `json:"name" doc:"of its type"`
 	Source      string     `json:"source,omitempty"`
 	Description string     `json:"description,omitempty"`
-	Lat         *float64   `json:"lat"`
+	Lat         *float64   `json:"lat" doc:"its own place, or that of the unit"`
 	Lon         *float64   `json:"lon"`
 	Radius      *float64   `json:"radius" doc:"metres"`
 	Priority    *int       `json:"priority" doc:"0 to 7"`
@@ -531,8 +555,8 @@ type roadEventOut struct {
 func showRoadEvent(v *traffic.EventView) roadEventOut {
 	e := &v.Event
 	out := roadEventOut{
-		Key: v.Key, Unit: v.Unit, AlsoBy: append([]string{}, v.AlsoBy...), Type: e.Type, Source: e.Source, Description: e.Description,
-		Lat: known(e.At.Lat), Lon: known(e.At.Lon), Confidence: known(e.Confidence), Links: []string{},
+		Key: v.Key, Unit: v.Unit, AlsoBy: append([]string{}, v.AlsoBy...), Type: e.Type, Name: text(v.Name), Source: e.Source, Description: e.Description,
+		Lat: known(v.Place.Lat), Lon: known(v.Place.Lon), Confidence: known(e.Confidence), Links: []string{},
 		Start: moment(e.Start), End: moment(e.End), First: moment(v.First), Last: moment(v.Last), Active: v.Active, PastEnd: v.PastEnd,
 	}
 	if e.Radius > 0 {
@@ -562,7 +586,7 @@ func (a *API) listRoadEvents(ctx context.Context, in *roadEventQuery) (*pageOut[
 	if err != nil {
 		return nil, err
 	}
-	all := slices.DeleteFunc(a.roads(ctx).Events(a.Now()), func(e traffic.EventView) bool {
+	all := slices.DeleteFunc(a.roads(ctx).Events(), func(e traffic.EventView) bool {
 		return in.Active != "" && strconv.FormatBool(e.Active) != in.Active
 	})
 	slices.SortFunc(all, func(x, y traffic.EventView) int { return cmp.Compare(eventKey(x), eventKey(y)) })

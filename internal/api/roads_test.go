@@ -23,9 +23,9 @@ type roadViews struct {
 	changes       []traffic.LightChange
 }
 
-func (v *roadViews) Units(time.Time) []traffic.UnitView { return slices.Clone(v.units) }
+func (v *roadViews) Units() []traffic.UnitView { return slices.Clone(v.units) }
 
-func (v *roadViews) Unit(id string, _ time.Time) (traffic.UnitView, bool) {
+func (v *roadViews) Unit(id string) (traffic.UnitView, bool) {
 	i := slices.IndexFunc(v.units, func(u traffic.UnitView) bool { return u.Unit == id })
 	if i < 0 {
 		return traffic.UnitView{}, false
@@ -33,13 +33,22 @@ func (v *roadViews) Unit(id string, _ time.Time) (traffic.UnitView, bool) {
 	return v.units[i], true
 }
 
-func (v *roadViews) Evidence(id string, _ time.Time) []traffic.Evidence { return v.evidence[id] }
-func (v *roadViews) Intersections(time.Time) []traffic.IntersectionView {
+func (v *roadViews) Evidence(id string, c traffic.Check) []traffic.Evidence {
+	return slices.DeleteFunc(slices.Clone(v.evidence[id]), func(e traffic.Evidence) bool { return e.Check != c })
+}
+
+func (v *roadViews) Intersections() []traffic.IntersectionView {
 	return slices.Clone(v.intersections)
 }
-func (v *roadViews) Links(time.Time) []traffic.LinkView   { return slices.Clone(v.links) }
-func (v *roadViews) Events(time.Time) []traffic.EventView { return slices.Clone(v.events) }
-func (v *roadViews) Changes(string, road.NodeID, time.Time) []traffic.LightChange {
+func (v *roadViews) Links() []traffic.LinkView { return slices.Clone(v.links) }
+func (v *roadViews) Events() []traffic.EventView {
+	all := slices.Clone(v.events)
+	for i := range all {
+		all[i].AlsoBy = slices.Clone(all[i].AlsoBy)
+	}
+	return all
+}
+func (v *roadViews) Changes(string, road.NodeID) []traffic.LightChange {
 	return v.changes
 }
 
@@ -53,23 +62,23 @@ func roadHub(t *testing.T) *hub {
 		a, b := road.NodeID{Region: 2201, ID: n}, road.NodeID{Region: 2201, ID: n + 10}
 		h.roads.units = append(h.roads.units, traffic.UnitView{Unit: id, Heard: at, Beat: time.Minute, Offset: -250 * time.Millisecond, Rates: map[road.Kind]float64{road.KindSPAT: 10},
 			Status: road.Status{Name: "unit " + id, Load: math.NaN(), Memory: road.Space{Total: 4, Used: math.NaN()}, At: road.Position{Lat: math.NaN(), Lon: math.NaN()}, Limits: map[string]float64{"bsm": -1}}, Nodes: []road.NodeID{a},
-			Faults:     []traffic.Fault{{Check: "clock_offset", ZH: "时钟偏差", EN: "clock is off", Count: 3, Since: at, Last: at, Evidence: true}},
+			Faults:     []traffic.Fault{{Check: traffic.CheckClock, ZH: "时钟偏差", EN: "clock is off", Count: 3, Since: at, Last: at, Evidence: true}},
 			Deviations: []traffic.Deviation{{Kind: road.KindSPAT, Code: "field_case", Path: "Lon", ZH: "字段", EN: "field Lon should be lon", First: at, Last: at, Count: 7}}})
 		h.roads.intersections = append(h.roads.intersections, traffic.IntersectionView{Node: a, Unit: id, At: at, Status: road.StatusManual | road.StatusPriority,
 			Phases: []traffic.PhaseView{{ID: 1, Light: road.Red, Cycle: time.Minute, Greens: math.NaN()}}})
 		h.roads.links = append(h.roads.links, traffic.LinkView{From: b, To: a, Unit: id, Points: []road.Position{{Lat: 43.86, Lon: 125.3}, {Lat: 43.87, Lon: 125.3}},
-			At: at, Source: "sensor", Flow: 12, MeanSpeed: 9.5, P85: math.NaN(), Occupancy: math.NaN(), Queue: math.NaN(), Limit: 16.7, FlowByType: map[road.ParticipantType]float64{road.Motor: 12}})
+			At: at, Source: "sensor", Flow: 12, MeanSpeed: 9.5, P85: math.NaN(), Occupancy: math.NaN(), Queue: math.NaN(), Limit: 16.7, Participants: map[road.ParticipantType]float64{road.Motor: 12}})
 	}
 	sortByUnit := func(x, y traffic.UnitView) int { return strings.Compare(x.Unit, y.Unit) }
 	slices.SortFunc(h.roads.units, sortByUnit)
 	nowhere := road.Position{Lat: math.NaN(), Lon: math.NaN()}
 	h.roads.events = []traffic.EventView{
-		{Key: "there/e1", Unit: "there", AlsoBy: []string{"here"}, Event: road.Event{ID: "e1", Type: 401, At: nowhere, Confidence: math.NaN(), Priority: -1}, First: at, Last: at, Active: true},
-		{Key: "here/e2", Unit: "here", AlsoBy: []string{"there", "secret"}, Event: road.Event{ID: "e2", Type: 402, At: nowhere, Confidence: .5, Priority: 3}, First: at.Add(-time.Hour), Last: at},
-		{Key: "secret/e3", Unit: "secret", Event: road.Event{ID: "e3", At: nowhere}, First: at, Active: true},
+		{Key: "there/e1", Unit: "there", AlsoBy: []string{"here"}, Place: nowhere, Name: traffic.EventText(401), Event: road.Event{ID: "e1", Type: 401, At: nowhere, Confidence: math.NaN(), Priority: -1}, First: at, Last: at, Active: true},
+		{Key: "here/e2", Unit: "here", AlsoBy: []string{"there", "secret"}, Place: nowhere, Event: road.Event{ID: "e2", Type: 402, At: nowhere, Confidence: .5, Priority: 3}, First: at.Add(-time.Hour), Last: at},
+		{Key: "secret/e3", Unit: "secret", Place: nowhere, Event: road.Event{ID: "e3", At: nowhere}, First: at, Active: true},
 	}
 	h.roads.changes = []traffic.LightChange{{Phase: 1, Light: road.Red, At: at}}
-	h.roads.evidence = map[string][]traffic.Evidence{"here": {{Check: "clock_offset", At: at, Kind: road.KindSPAT, Raw: []byte{0xbe, 0xef}}}, "there": {{Raw: []byte{1}}}}
+	h.roads.evidence = map[string][]traffic.Evidence{"here": {{Check: traffic.CheckClock, At: at, Kind: road.KindSPAT, Raw: []byte{0xbe, 0xef}}}, "there": {{Raw: []byte{1}}}}
 	return h
 }
 
@@ -77,8 +86,8 @@ func TestRoadsAreOfTheOwnRegionAndGrade(t *testing.T) {
 	h := roadHub(t)
 	jilin := h.as(h.roleToken("jl", access.Reader, "22"))
 	for path, want := range map[string]string{
-		"/api/v1/roads/units": "here", "/api/v1/roads/intersections": "here", "/api/v1/roads/links": "here", "/api/v1/roads/events": "here here",
-		"/api/v1/roads/events?active=true": "here", "/api/v1/roads/events?active=false": "here",
+		"/api/v1/roads/units": "here", "/api/v1/roads/intersections": "here", "/api/v1/roads/links": "here", "/api/v1/roads/events": "here",
+		"/api/v1/roads/events?active=true": "", "/api/v1/roads/events?active=false": "here",
 	} {
 		r := jilin.want(200, jilin.do("GET", path, ""))
 		var units []string
@@ -108,7 +117,7 @@ func TestShapesOfRoads(t *testing.T) {
 	h := roadHub(t)
 	unit := h.want(200, h.do("GET", "/api/v1/roads/units/here", ""))
 	for _, want := range []string{`"name":"unit here"`, `"heartbeat_seconds":60`, `"clock_offset_seconds":-0.25`, `"rates":{"spat":10}`, `"load":null`, `"memory":{"total":4,"used":null}`, `"limits":{"bsm":-1}`,
-		`"lat":null`, `"deviations":1`, `"site":"ring"`, `"state":"never"`, `"check":"clock_offset","text":{"zh":"时钟偏差","en":"clock is off"}`, `"evidence":true`} {
+		`"lat":null`, `"deviations":1`, `"site":"ring"`, `"state":"never"`, `"check":"clock","name":{"zh":"时钟偏差","en":"clock offset"},"text":{"zh":"时钟偏差","en":"clock is off"},"fix":`, `"evidence":true`} {
 		if !strings.Contains(unit.text, want) {
 			t.Errorf("a unit lacks %s: %s", want, unit.text)
 		}
@@ -129,7 +138,7 @@ func TestShapesOfRoads(t *testing.T) {
 		!strings.Contains(r.text, `"light":"red","since":null,"end":null,"cycle_seconds":60,"green_share":null`) || !strings.Contains(r.text, `"lat":43.87`) || !strings.Contains(r.text, `"changes":[{"phase":1`) {
 		t.Errorf("an intersection: %s", r.text)
 	}
-	if r := h.want(200, h.do("GET", "/api/v1/roads/links?limit=1", "")); !strings.Contains(r.text, `"p85_speed":null`) || !strings.Contains(r.text, `"flow_by_type":{"motor":12}`) || !strings.Contains(r.text, `"next_cursor"`) {
+	if r := h.want(200, h.do("GET", "/api/v1/roads/links?limit=1", "")); !strings.Contains(r.text, `"p85_speed":null`) || !strings.Contains(r.text, `"participants":{"motor":12}`) || !strings.Contains(r.text, `"next_cursor"`) {
 		t.Errorf("links: %s", r.text)
 	}
 	for _, r := range []reply{h.do("GET", "/api/v1/roads/links?format=geojson", ""), h.do("GET", "/api/v1/roads/links", "", "Accept: application/geo+json")} {
@@ -152,6 +161,9 @@ func TestEvidenceIsReadOnRecord(t *testing.T) {
 	}
 	if r := h.want(200, h.do("GET", "/api/v1/audit?action=evidence.read", "")); !strings.Contains(r.text, `"evidence of here"`) || !strings.Contains(r.text, `"ops"`) || strings.Contains(r.text, "beef") {
 		t.Errorf("the record: %s", r.text)
+	}
+	if r := ops.want(200, ops.do("GET", "/api/v1/roads/units/here/evidence?check=rate", "")); strings.Contains(r.text, "beef") {
+		t.Errorf("evidence of another check: %s", r.text)
 	}
 	ops.want(404, ops.do("GET", "/api/v1/roads/units/there/evidence", ""))
 	eye := h.as(h.roleToken("eye", access.Reader, "22"))

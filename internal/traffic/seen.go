@@ -7,21 +7,22 @@ import (
 	"github.com/songhua-io/hub/internal/road"
 )
 
-// Views is what a board tells of a time. What it hands out is the caller's.
+// Views is what a board tells. What it hands out is the caller's.
 type Views interface {
 	// Units are all units, by id.
-	Units(now time.Time) []UnitView
-	// Unit is one of them; false when the board knows of none.
-	Unit(id string, now time.Time) (UnitView, bool)
-	// Evidence is what is kept of the raw messages of a unit.
-	Evidence(id string, now time.Time) []Evidence
-	Intersections(now time.Time) []IntersectionView
-	Links(now time.Time) []LinkView
+	Units() []UnitView
+	// Unit is one of them; false where it never said anything.
+	Unit(id string) (UnitView, bool)
+	// Evidence is what is kept of the raw messages of a unit that a check found fault
+	// with.
+	Evidence(unit string, c Check) []Evidence
+	Intersections() []IntersectionView
+	Links() []LinkView
 	// Events are those that are active, and those that lately were.
-	Events(now time.Time) []EventView
+	Events() []EventView
 	// Changes are the lights of the last minutes of a node as a unit told them, by
-	// phase and time.
-	Changes(unit string, node road.NodeID, now time.Time) []LightChange
+	// time.
+	Changes(unit string, node road.NodeID) []LightChange
 }
 
 // LightChange is a light that a phase was seen to begin.
@@ -44,55 +45,45 @@ func kept[T any](all []T, unit func(*T) string, sees func(string) bool) []T {
 	return slices.DeleteFunc(all, func(v T) bool { return !sees(unit(&v)) })
 }
 
-func (s seen) Units(now time.Time) []UnitView {
-	return kept(s.Views.Units(now), func(u *UnitView) string { return u.Unit }, s.sees)
+func (s seen) Units() []UnitView {
+	return kept(s.Views.Units(), func(u *UnitView) string { return u.Unit }, s.sees)
 }
 
-func (s seen) Unit(id string, now time.Time) (UnitView, bool) {
+func (s seen) Unit(id string) (UnitView, bool) {
 	if !s.sees(id) {
 		return UnitView{}, false
 	}
-	return s.Views.Unit(id, now)
+	return s.Views.Unit(id)
 }
 
-func (s seen) Evidence(id string, now time.Time) []Evidence {
-	if !s.sees(id) {
-		return nil
-	}
-	return s.Views.Evidence(id, now)
-}
-
-func (s seen) Intersections(now time.Time) []IntersectionView {
-	return kept(s.Views.Intersections(now), func(i *IntersectionView) string { return i.Unit }, s.sees)
-}
-
-func (s seen) Links(now time.Time) []LinkView {
-	return kept(s.Views.Links(now), func(l *LinkView) string { return l.Unit }, s.sees)
-}
-
-func (s seen) Changes(unit string, node road.NodeID, now time.Time) []LightChange {
+func (s seen) Evidence(unit string, c Check) []Evidence {
 	if !s.sees(unit) {
 		return nil
 	}
-	return s.Views.Changes(unit, node, now)
+	return s.Views.Evidence(unit, c)
 }
 
-// Events of a unit that is not seen are those of the first other one that tells
-// the same and is.
-func (s seen) Events(now time.Time) (out []EventView) {
-	for _, e := range s.Views.Events(now) {
-		also := kept(slices.Clone(e.AlsoBy), func(unit *string) string { return *unit }, s.sees)
-		if !s.sees(e.Unit) {
-			if len(also) == 0 {
-				continue
-			}
-			e.Unit, also = also[0], also[1:]
-			e.Key = e.Unit + "/" + e.Event.ID
-		}
-		e.AlsoBy = also
-		out = append(out, e)
+func (s seen) Intersections() []IntersectionView {
+	return kept(s.Views.Intersections(), func(i *IntersectionView) string { return i.Unit }, s.sees)
+}
+
+func (s seen) Links() []LinkView {
+	return kept(s.Views.Links(), func(l *LinkView) string { return l.Unit }, s.sees)
+}
+
+func (s seen) Changes(unit string, node road.NodeID) []LightChange {
+	if !s.sees(unit) {
+		return nil
 	}
-	return out
+	return s.Views.Changes(unit, node)
+}
+
+func (s seen) Events() []EventView {
+	all := kept(s.Views.Events(), func(e *EventView) string { return e.Unit }, s.sees)
+	for i := range all {
+		all[i].AlsoBy = kept(all[i].AlsoBy, func(unit *string) string { return *unit }, s.sees)
+	}
+	return all
 }
 
 // Places are where nodes lie, by the ends of the links at them.

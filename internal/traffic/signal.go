@@ -42,6 +42,7 @@ type signal struct {
 	due     int
 	clash   bool // conflicting phases are green
 	clashed time.Time
+	past    changes
 }
 
 // phase is one group of signals.
@@ -125,10 +126,18 @@ func (u *unit) state(b *Board, a *Arrival, s *signal, x *road.Intersection, now 
 		u.tellSignal(s, now, gap)
 	}
 	suspended := (s.status|x.Status)&failing != 0
+	if gap > together {
+		for _, p := range s.phases {
+			s.past.note(p.id, road.LightUnavailable, p.at)
+		}
+	}
 	s.at, s.status = now, x.Status
 	changed := false
 	for i := range x.Phases {
-		changed = u.phase(b, a, s, &x.Phases[i], now, suspended) || changed
+		if u.phase(b, a, s, &x.Phases[i], now, suspended) {
+			changed = true
+			s.past.note(x.Phases[i].ID, x.Phases[i].Light, now)
+		}
 	}
 	if changed || gap > together {
 		u.conflict(b, a, s, now)

@@ -29,6 +29,9 @@ func (l lang) table() map[string]string {
 	return all
 }
 
+// choose is the text of the language.
+func (l lang) choose(zh, en string) string { return [...]string{en, zh}[l] }
+
 // place names a prefix of division codes as people do, as far as it is known.
 func (l lang) place(prefix string) string {
 	code := (prefix + "000000")[:max(6, len(prefix))]

@@ -268,7 +268,7 @@ func (m *mapView) events(c *camera, v *roadsView) {
 		if !e.Active || !e.Placed {
 			continue
 		}
-		x, y := c.at(e.Event.At)
+		x, y := c.at(e.Place)
 		switch {
 		case !seen(x, y):
 		case len(m.Events) == maxDrawn:

@@ -162,17 +162,19 @@ func (p *pages) showRoads(w http.ResponseWriter, r *http.Request) {
 	if !may {
 		return
 	}
-	t := p.language(w, r).table()
-	v := p.roadsOf(p.Roads(caller), t)
+	l := p.language(w, r)
+	t := l.table()
+	v := p.roadsOf(p.Roads(caller), l)
 	v.page(r.URL.Query())
 	v.Map = mapOf(&v, r.URL.Query(), t)
 	p.render(w, r, p.roads, http.StatusOK, view{Who: p.greet(caller), Page: v})
 }
 
-func (p *pages) roadsOf(views traffic.Views, t map[string]string) roadsView {
+func (p *pages) roadsOf(views traffic.Views, l lang) roadsView {
+	t := l.table()
 	now := p.Now()
-	v := roadsView{At: now, Clock: now.Local().Format(time.TimeOnly), Zone: now.Local().Format("MST (UTC-07:00)"), States: map[string]int{}, links: views.Links(now)}
-	for _, u := range views.Units(now) {
+	v := roadsView{At: now, Clock: now.Local().Format(time.TimeOnly), Zone: now.Local().Format("MST (UTC-07:00)"), States: map[string]int{}, links: views.Links()}
+	for _, u := range views.Units() {
 		one := p.placed(u)
 		v.Units = append(v.Units, one)
 		v.States[one.State]++
@@ -184,12 +186,12 @@ func (p *pages) roadsOf(views traffic.Views, t map[string]string) roadsView {
 		return cmp.Or(cmp.Compare(trouble(b), trouble(a)), cmp.Compare(a.Unit, b.Unit))
 	})
 	places := traffic.Places(v.links)
-	for _, n := range views.Intersections(now) {
+	for _, n := range views.Intersections() {
 		v.Intersections = append(v.Intersections, intersectionOf(n, places, t))
 	}
 	slices.SortStableFunc(v.Intersections, func(a, b intersection) int { return cmp.Compare(len(b.Faults), len(a.Faults)) })
 	v.addLinks()
-	v.addEvents(views.Events(now), t)
+	v.addEvents(views.Events(), l)
 	return v
 }
 
@@ -242,7 +244,7 @@ func (v *roadsView) addLinks() {
 	v.Roads = v.Roads[:min(len(v.Roads), shownLinks)]
 }
 
-func (v *roadsView) addEvents(all []traffic.EventView, t map[string]string) {
+func (v *roadsView) addEvents(all []traffic.EventView, l lang) {
 	slices.SortStableFunc(all, func(a, b traffic.EventView) int {
 		if a.Active != b.Active {
 			return map[bool]int{true: -1, false: 1}[a.Active]
@@ -250,20 +252,23 @@ func (v *roadsView) addEvents(all []traffic.EventView, t map[string]string) {
 		return b.First.Compare(a.First)
 	})
 	for _, e := range all {
+		if len(e.AlsoBy) > 0 && e.AlsoBy[0] < e.Unit {
+			continue // that unit's word is shown
+		}
 		if e.Active {
 			v.Active++
 		}
 		if len(v.Events) == shownRoad {
 			continue
 		}
-		one := roadEvent{EventView: e, Anchor: "e-" + strconv.Itoa(len(v.Events)), Name: cmp.Or(e.Event.Description, t["event_type"]+" "+strconv.Itoa(e.Event.Type))}
-		one.Placed = !math.IsNaN(e.Event.At.Lat) && !math.IsNaN(e.Event.At.Lon) && e.Event.At != (road.Position{})
+		one := roadEvent{EventView: e, Anchor: "e-" + strconv.Itoa(len(v.Events)), Name: l.choose(e.Name.ZH, e.Name.EN)}
+		one.Placed = !math.IsNaN(e.Place.Lat) && !math.IsNaN(e.Place.Lon)
 		var on []string
 		for _, l := range e.Event.Links {
 			on = append(on, traffic.NodeName(l.From)+" → "+traffic.NodeName(l.To))
 		}
 		if len(on) == 0 && one.Placed {
-			on = append(on, fmt.Sprintf("%.5f, %.5f", e.Event.At.Lat, e.Event.At.Lon))
+			on = append(on, fmt.Sprintf("%.5f, %.5f", e.Place.Lat, e.Place.Lon))
 		}
 		one.Where = strings.Join(on, ", ")
 		v.Events = append(v.Events, one)
@@ -325,7 +330,7 @@ func (p *pages) showUnit(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	v, code := unitView{ID: r.PathValue("id"), At: p.Now()}, http.StatusOK
-	u, ok := p.Roads(caller).Unit(v.ID, v.At)
+	u, ok := p.Roads(caller).Unit(v.ID)
 	if !ok {
 		v.Missing, code = true, http.StatusNotFound
 	} else {
@@ -395,10 +400,10 @@ func (p *pages) showIntersection(w http.ResponseWriter, r *http.Request) {
 	t := p.language(w, r).table()
 	v, code := intersectionView{ID: r.PathValue("node"), At: p.Now(), Missing: true}, http.StatusNotFound
 	views, unit := p.Roads(caller), r.URL.Query().Get("unit")
-	for _, n := range views.Intersections(v.At) {
+	for _, n := range views.Intersections() {
 		if traffic.NodeName(n.Node) == v.ID && (unit == "" || unit == n.Unit) {
 			v.intersection, v.Missing, code = intersectionOf(n, nil, t), false, http.StatusOK
-			v.draw(views.Changes(n.Unit, n.Node, v.At), t)
+			v.draw(views.Changes(n.Unit, n.Node), t)
 			break
 		}
 	}
@@ -442,7 +447,7 @@ func (v *intersectionView) draw(changes []traffic.LightChange, t map[string]stri
 		}
 		v.Rows = append(v.Rows, row)
 	}
-	for i, name := range []string{"manual", "", "failure_flash", "preempted", "priority", "fixed_time", "dependent", "standby", "failure", "off"} {
+	for i, name := range []string{"manual", "", "failure_flash", "preempted", "priority", "fixed_time", "traffic_dependent", "standby", "failure", "off"} {
 		if name != "" && v.IntersectionView.Status&(1<<(15-i)) != 0 {
 			v.Status = append(v.Status, "control_"+name)
 		}

@@ -51,24 +51,24 @@ func cornerID(i int) road.NodeID { return road.NodeID{Region: 2201, ID: uint16(i
 
 func rsu(i int) string { return fmt.Sprintf("rsu-%02d", i+1) }
 
-func (street) Units(now time.Time) (all []traffic.UnitView) {
+func (street) Units() (all []traffic.UnitView) {
 	for i := range columns * rows {
-		u := traffic.UnitView{Unit: rsu(i), Heard: now.Add(-time.Duration(i) * time.Second), Beat: time.Minute, Offset: 40 * time.Millisecond,
+		u := traffic.UnitView{Unit: rsu(i), Heard: noon.Add(-time.Duration(i) * time.Second), Beat: time.Minute, Offset: 40 * time.Millisecond,
 			Status: road.Status{Name: fmt.Sprintf("<b>人民大街</b> %d", i+1), Firmware: "v2.1.7", ESN: "R328328", At: corner(i), Load: .6, Cores: []float64{12.5, 8}, Memory: road.Space{Total: 2048, Used: 1201}, Disk: road.Space{Total: math.NaN(), Used: math.NaN()},
 				Received: 1200, Sent: 5400, Limits: map[string]float64{"bsm": -1, "spat": 5}, Faults: map[string]int{"gps": 53},
 				Devices: []road.Device{{ID: "cam-1", Type: "camera", Powered: 1, Runs: 2, Network: 4}}},
 			Rates: map[road.Kind]float64{road.KindSPAT: 9.9, road.KindBSM: 4.2, road.KindRSM: 10}, Nodes: []road.NodeID{cornerID(i)}}
 		if i == 0 {
-			u.Faults = []traffic.Fault{{Check: "illegal_transition", ZH: "相位 1 由绿灯直接变红灯，共 3 次", EN: "phase 1 went from green to red without yellow, 3 times", Since: now.Add(-time.Hour), Last: now, Count: 3, Evidence: true}}
-			u.Deviations = []traffic.Deviation{{Kind: road.KindInfo, Code: "field_case", Path: "location.Lon", ZH: "字段 Lon 应为 lon", EN: "field Lon should be lon", First: now.Add(-time.Hour), Last: now, Count: 61}}
+			u.Faults = []traffic.Fault{{Check: traffic.CheckTransition, ZH: "相位 1 由绿灯直接变红灯，共 3 次", EN: "phase 1 went from green to red without yellow, 3 times", Since: noon.Add(-time.Hour), Last: noon, Count: 3, Evidence: true}}
+			u.Deviations = []traffic.Deviation{{Kind: road.KindInfo, Code: "field_case", Path: "location.Lon", ZH: "字段 Lon 应为 lon", EN: "field Lon should be lon", First: noon.Add(-time.Hour), Last: noon, Count: 61}}
 		}
 		all = append(all, u)
 	}
 	return all
 }
 
-func (s street) Unit(id string, now time.Time) (traffic.UnitView, bool) {
-	for _, u := range s.Units(now) {
+func (s street) Unit(id string) (traffic.UnitView, bool) {
+	for _, u := range s.Units() {
 		if u.Unit == id {
 			return u, true
 		}
@@ -76,30 +76,30 @@ func (s street) Unit(id string, now time.Time) (traffic.UnitView, bool) {
 	return traffic.UnitView{}, false
 }
 
-func (street) Evidence(string, time.Time) []traffic.Evidence { return nil }
+func (street) Evidence(string, traffic.Check) []traffic.Evidence { return nil }
 
-func (street) Intersections(now time.Time) (all []traffic.IntersectionView) {
+func (street) Intersections() (all []traffic.IntersectionView) {
 	for i := range columns * rows {
-		v := traffic.IntersectionView{Node: cornerID(i), Unit: rsu(i), At: now, Phases: []traffic.PhaseView{
-			{ID: 1, Light: road.PermissiveGreen, Since: now.Add(-12 * time.Second), End: now.Add(13 * time.Second), Cycle: time.Minute, Greens: .42},
+		v := traffic.IntersectionView{Node: cornerID(i), Unit: rsu(i), At: noon, Phases: []traffic.PhaseView{
+			{ID: 1, Light: road.PermissiveGreen, Since: noon.Add(-12 * time.Second), End: noon.Add(13 * time.Second), Cycle: time.Minute, Greens: .42},
 			{ID: 2, Light: road.Red, Greens: math.NaN()}}}
 		if i%3 == 1 {
 			v.Phases[0].Light, v.Phases[1].Light = road.Red, road.Yellow
 		}
 		if i == 0 {
 			v.Status = road.StatusFixedTime
-			v.Faults = []traffic.Fault{{Check: "conflicting_greens", ZH: "相位 1 与 2 同时为绿灯", EN: "phases 1 and 2 are green at once", Count: 2}}
+			v.Faults = []traffic.Fault{{Check: traffic.CheckConflict, ZH: "相位 1 与 2 同时为绿灯", EN: "phases 1 and 2 are green at once", Count: 2}}
 		}
 		all = append(all, v)
 	}
 	return all
 }
 
-func (street) Links(now time.Time) (all []traffic.LinkView) {
+func (street) Links() (all []traffic.LinkView) {
 	join := func(a, b int) {
 		for _, d := range [][2]int{{a, b}, {b, a}} {
 			l := traffic.LinkView{From: cornerID(d[0]), To: cornerID(d[1]), Unit: rsu(d[1]), Points: []road.Position{corner(d[0]), corner(d[1])}, Limit: 16.7,
-				At: now, Source: "sensor", Flow: float64(8 + len(all)%7), MeanSpeed: 15 - float64(len(all)%5)*2.9, P85: 14, Occupancy: .12, Queue: math.NaN()}
+				At: noon, Source: "sensor", Flow: float64(8 + len(all)%7), MeanSpeed: 15 - float64(len(all)%5)*2.9, P85: 14, Occupancy: .12, Queue: math.NaN()}
 			if len(all) == 3 {
 				l.At = time.Time{}
 			}
@@ -117,19 +117,19 @@ func (street) Links(now time.Time) (all []traffic.LinkView) {
 	return all
 }
 
-func (street) Events(now time.Time) []traffic.EventView {
+func (street) Events() []traffic.EventView {
 	p := road.Position{Lat: 43.8623, Lon: 125.3062}
 	return []traffic.EventView{
-		{Key: "rsu-02/7", Unit: "rsu-02", AlsoBy: []string{"rsu-06"}, Event: road.Event{ID: "7", Type: 501, At: p, Description: "道路施工", Priority: 3, End: now.Add(-time.Minute)}, First: now.Add(-2 * time.Hour), Last: now, Active: true, PastEnd: true},
-		{Key: "rsu-03/1", Unit: "rsu-03", Event: road.Event{ID: "1", Type: 401, At: road.Position{Lat: math.NaN(), Lon: math.NaN()}, Links: []road.EventLink{{From: cornerID(2), To: cornerID(3)}}}, First: now.Add(-time.Hour), Last: now.Add(-time.Minute)},
+		{Key: "rsu-02/7", Unit: "rsu-02", AlsoBy: []string{"rsu-06"}, Name: traffic.EventText(501), Place: p, Event: road.Event{ID: "7", Type: 501, At: p, Description: "道路施工", Priority: 3, End: noon.Add(-time.Minute)}, First: noon.Add(-2 * time.Hour), Last: noon, Active: true, PastEnd: true},
+		{Key: "rsu-03/1", Unit: "rsu-03", Name: traffic.EventText(401), Place: road.Position{Lat: math.NaN(), Lon: math.NaN()}, Event: road.Event{ID: "1", Type: 401, Links: []road.EventLink{{From: cornerID(2), To: cornerID(3)}}}, First: noon.Add(-time.Hour), Last: noon.Add(-time.Minute)},
 	}
 }
 
-func (street) Changes(_ string, _ road.NodeID, now time.Time) (all []traffic.LightChange) {
+func (street) Changes(_ string, _ road.NodeID) (all []traffic.LightChange) {
 	for at := -5 * time.Minute; at < 0; at += time.Minute {
-		all = append(all, traffic.LightChange{Phase: 1, Light: road.Yellow, At: now.Add(at + 13*time.Second)}, traffic.LightChange{Phase: 1, Light: road.Red, At: now.Add(at + 16*time.Second)},
-			traffic.LightChange{Phase: 2, Light: road.PermissiveGreen, At: now.Add(at + 18*time.Second)}, traffic.LightChange{Phase: 2, Light: road.Yellow, At: now.Add(at + 43*time.Second)},
-			traffic.LightChange{Phase: 2, Light: road.Red, At: now.Add(at + 46*time.Second)}, traffic.LightChange{Phase: 1, Light: road.PermissiveGreen, At: now.Add(at + 48*time.Second)})
+		all = append(all, traffic.LightChange{Phase: 1, Light: road.Yellow, At: noon.Add(at + 13*time.Second)}, traffic.LightChange{Phase: 1, Light: road.Red, At: noon.Add(at + 16*time.Second)},
+			traffic.LightChange{Phase: 2, Light: road.PermissiveGreen, At: noon.Add(at + 18*time.Second)}, traffic.LightChange{Phase: 2, Light: road.Yellow, At: noon.Add(at + 43*time.Second)},
+			traffic.LightChange{Phase: 2, Light: road.Red, At: noon.Add(at + 46*time.Second)}, traffic.LightChange{Phase: 1, Light: road.PermissiveGreen, At: noon.Add(at + 48*time.Second)})
 	}
 	return all
 }
@@ -138,9 +138,9 @@ func TestRoadsAreReadWithoutAScript(t *testing.T) {
 	h := newPages(t)
 	for path, wants := range map[string][]string{
 		"/roads?lang=en": {`<h2 class="state online">online</h2><p class="big">10`, `<h2 class="state offline">offline</h2><p class="big">1`, `class="node faulty"`, `href="/basemap/15/`, `class="r-jammed"`, `class="r-unknown"`, `no numbers yet`,
-			"phase 1 went from green to red", "deviations: 1", "道路施工", "past its end", "also rsu-06", "2201.3 → 2201.4", "&lt;b&gt;", "2201.1 · 1 green · 2 red", `href="/roads/units/rsu-12"`, `href="/roads/intersections/2201.1?unit=rsu-01"`, `data-map`},
+			"phase 1 went from green to red", "deviations: 1", "road works<small>道路施工", "past its end", "also rsu-06", "2201.3 → 2201.4", "&lt;b&gt;", "2201.1 · 1 green · 2 red", `href="/roads/units/rsu-12"`, `href="/roads/intersections/2201.1?unit=rsu-01"`, `data-map`},
 		"/roads?lang=zh":                                   {"路侧单元", "相位 1 由绿灯直接变红灯", "已过期仍在上报", "低于 50 %"},
-		"/roads/units/rsu-01?lang=en":                      {"v2.1.7", "field Lon should be lon", "location.Lon", `href="/api/v1/roads/units/rsu-01/evidence"`, "put on record", "&#43;0.04 <small>s", "above the cap", "∞", "gps 53", "data faulty", `href="/roads/intersections/2201.1"`, "12.5 · 8"},
+		"/roads/units/rsu-01?lang=en":                      {"v2.1.7", "check how the unit maps the lights", "field Lon should be lon", "location.Lon", `href="/api/v1/roads/units/rsu-01/evidence"`, "put on record", "&#43;0.04 <small>s", "above the cap", "∞", "gps 53", "data faulty", `href="/roads/intersections/2201.1"`, "12.5 · 8"},
 		"/roads/units/rsu-02?lang=zh":                      {"其消息符合标准", "无问题", "数据异常"},
 		"/roads/units/nobody?lang=en":                      {"no roadside unit of this name"},
 		"/roads/intersections/2201.1?lang=en":              {"Intersection 2201.1", "fixed time", "phases 1 and 2 are green at once", `class="l-permissive_green announced"`, "42%", "60 s"},
@@ -166,7 +166,7 @@ func TestRoadsAreReadWithoutAScript(t *testing.T) {
 }
 
 func TestTheMapLooksWhereItIsAskedTo(t *testing.T) {
-	v := roadsView{links: street{}.Links(noon)}
+	v := roadsView{links: street{}.Links()}
 	all := mapOf(&v, nil, english.table())
 	if all.Zoom < 14 || len(all.Links) != len(v.links) || all.Hidden != 0 {
 		t.Errorf("everything: zoom %d, %d of %d links", all.Zoom, len(all.Links), len(v.links))
@@ -222,7 +222,7 @@ func roadSite(t *testing.T) (context.Context, string) {
 	mux.Handle("/", house)
 	mux.Handle("/api/", answers())
 	mux.Handle("/prometheus/", answers())
-	mux.Handle("GET /basemap/{z}/{x}/{y}", basemap.New(basemap.Config{Links: func(*http.Request) []traffic.LinkView { return street{}.Links(noon) }, Scope: func(*http.Request) string { return "" }, Clock: time.Now}))
+	mux.Handle("GET /basemap/{z}/{x}/{y}", basemap.New(basemap.Config{Links: func(*http.Request) []traffic.LinkView { return street{}.Links() }, Scope: func(*http.Request) string { return "" }, Clock: time.Now}))
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
 	return ctx, server.URL + "/?token=" + house.token
