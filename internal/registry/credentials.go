@@ -70,9 +70,6 @@ func (r *Registry) newCredential(ctx context.Context, id string, version int64, 
 	if err := next(&d); err != nil {
 		return Created{}, err
 	}
-	if err := r.reclaim(old, &d); err != nil {
-		return Created{}, err
-	}
 	d.Version, d.Updated = old.Version+1, records.Time(records.Millis(r.now()))
 	c.since = r.devices[id].cred.since
 	if revoke {
@@ -86,7 +83,6 @@ func (r *Registry) newCredential(ctx context.Context, id string, version int64, 
 	e := r.devices[id]
 	r.unindex(e)
 	e.device, e.cred, e.ends = &d, c.held(), time.Time{}
-	r.reserial(old, &d)
 	r.regrade(d.Device)
 	r.index(e)
 	if revoke {

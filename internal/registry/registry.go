@@ -73,7 +73,6 @@ type Registry struct {
 	sorted  []string          // ids in order; nil when it must be made anew
 	sites   map[string]*Site
 	units   map[string]string
-	esns    map[string]string // ids of roadside units by serial number
 
 	graded gradings
 	states stateMarks
@@ -93,7 +92,7 @@ func Open(ctx context.Context, c Config) (*Registry, error) {
 		db: c.Records, sealer: c.Sealer, log: c.Log, now: c.Now, model: c.Model,
 		hashing: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
 		devices: map[string]*entry{}, byMark: map[mark][]string{},
-		sites: map[string]*Site{}, units: map[string]string{}, esns: map[string]string{},
+		sites: map[string]*Site{}, units: map[string]string{},
 		graded: gradings{devices: map[string]*telemetry.Device{}, departed: map[string]telemetry.Grade{}},
 		states: stateMarks{known: map[stateKey]stateMark{}, seed: maphash.MakeSeed()},
 	}
@@ -117,11 +116,10 @@ func (r *Registry) loadDevices(ctx context.Context) error {
 		}
 		r.devices[e.device.ID] = e
 		r.index(e)
-		r.reserial(nil, e.device)
 		r.regrade(e.device.Device)
 		return nil
 	}, `SELECT d.id, kind, site, region, tags, period, lat, lon, gateway, grade, disabled, version, d.created, updated, key_id, mac, sealed, c.created, awaited, coalesce(model, ''), ends
-		FROM devices d JOIN credentials c ON c.device = d.id ORDER BY d.id`)
+		FROM devices d JOIN credentials c ON c.device = d.id`)
 	if foreign > 0 {
 		r.log.Warn("secrets were sealed with another key", "devices", foreign,
 			"way_out", "each is sealed anew when the device next shows its id and secret; DTLS with a pre-shared key works from then on")

@@ -90,7 +90,6 @@ func (r *Registry) CreateBatch(ctx context.Context, specs []Spec) ([]Created, er
 		kept := &entry{device: e.device, cred: e.cred.held()}
 		r.devices[e.device.ID] = kept
 		r.index(kept)
-		r.reserial(nil, e.device)
 		delete(r.graded.departed, e.device.ID)
 		r.regrade(e.device.Device)
 	}
@@ -155,25 +154,17 @@ func (r *Registry) resolveAll(entries []candidate, specs []Spec) error {
 
 func (r *Registry) refuseExisting(entries []candidate) error {
 	var bad BatchError
-	seen, serials := make(map[string]int, len(entries)), map[string]int{}
+	seen := make(map[string]int, len(entries))
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	for i, e := range entries {
 		id := e.device.ID
 		if r.devices[id] != nil {
 			bad.Items = append(bad.Items, ItemError{i, id, fmt.Errorf("device %q %w; change it with PATCH /api/v1/devices/%s, or remove it first", id, ErrExists, id)})
-		} else if err := r.claim(e.device); err != nil {
-			bad.Items = append(bad.Items, ItemError{i, id, err})
 		} else if first, twice := seen[id]; twice {
 			bad.Items = append(bad.Items, ItemError{i, id, fmt.Errorf("device %q %w: item %d of this batch has the same id", id, ErrExists, first)})
 		}
 		seen[id] = i
-		if esn := ESN(e.device.Device); esn != "" {
-			if first, twice := serials[esn]; twice && entries[first].device.ID != id {
-				bad.Items = append(bad.Items, ItemError{i, id, fmt.Errorf("serial number %q %w: item %d of this batch has the same", esn, ErrExists, first)})
-			}
-			serials[esn] = i
-		}
 	}
 	if len(bad.Items) > 0 {
 		return &bad
@@ -292,9 +283,6 @@ func (r *Registry) replace(ctx context.Context, id string, version int64, next f
 	if err != nil {
 		return nil, err
 	}
-	if err := r.reclaim(old, d); err != nil {
-		return nil, err
-	}
 	d.Version, d.Created, d.Updated = old.Version+1, old.Created, records.Time(records.Millis(r.now()))
 	err = r.db.Tx(ctx, func(tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, updateDevice, append(columns(d), id)...)
@@ -307,7 +295,6 @@ func (r *Registry) replace(ctx context.Context, id string, version int64, next f
 	defer r.mu.Unlock()
 	e := r.devices[id]
 	e.device = d
-	r.reserial(old, d)
 	r.regrade(d.Device)
 	if revoke {
 		e.revoke()
@@ -359,7 +346,6 @@ func (r *Registry) Remove(ctx context.Context, id string, version int64) error {
 	e := r.devices[id]
 	r.unindex(e)
 	delete(r.devices, id)
-	r.reserial(e.device, nil)
 	r.ungrade(e.device.Device)
 	r.sorted = nil
 	e.revoke()
