@@ -63,7 +63,8 @@ func (c *conn) deafToOrders() {
 }
 
 // answered takes what a roadside unit says about an order. handled is false for
-// topics that are none of it.
+// topics that are none of it. The bytes of what is refused are kept nowhere: they
+// may name people.
 func (c *conn) answered(b *burst, a *ack, topic string, payload []byte) (handled bool, err error) {
 	if c.s.deps.Orders == nil || !mayBeDialect(topic) {
 		return false, nil
@@ -71,9 +72,9 @@ func (c *conn) answered(b *burst, a *ack, topic string, payload []byte) (handled
 	handled, err = c.s.deps.Orders.Answered(context.Background(), c.peer.Load(), topic, payload)
 	switch {
 	case errors.Is(err, ingest.ErrNotYours):
-		c.refuse(b, a, payload, telemetry.ReasonNotPermitted, "topic "+topic+": "+err.Error())
+		c.refuse(b, a, nil, telemetry.ReasonNotPermitted, "topic "+topic+": "+err.Error())
 	case errors.Is(err, ingest.ErrNoCommand), errors.Is(err, ingest.ErrRefusedMail):
-		c.refuse(b, a, payload, telemetry.ReasonMalformed, "topic "+topic+": "+err.Error())
+		c.refuse(b, a, nil, telemetry.ReasonMalformed, "topic "+topic+": "+err.Error())
 	case err != nil:
 		c.s.deps.Log.Error("a roadside unit's answer could not be kept", "door", "mqtt", "device", c.id, "error", err)
 		return true, &fault{codeUnspecified, "the answer could not be kept; send it again"}
