@@ -46,7 +46,7 @@ func (c checks) order(device *telemetry.Device, o dialect.Order, params json.Raw
 		return fmt.Errorf("command %s%.40s for device %q %w: it is of kind %s, and orders of this kind are for roadside units (rsu)", orderPrefix, o, device.ID, command.ErrInvalid, device.Kind)
 	}
 	if _, err := dialect.ReadOrder(o, params); err != nil {
-		return fmt.Errorf("params of command %s%w %w", orderPrefix, err, command.ErrInvalid)
+		return fmt.Errorf("command %s%.40s %w: %w", orderPrefix, o, command.ErrInvalid, err)
 	}
 	return nil
 }

@@ -240,7 +240,7 @@ func TestOrdersAreCheckedWhenTheyAreIssued(t *testing.T) {
 	h.register(t, registry.Spec{ID: "probe"})
 	for _, c := range []struct{ device, body, want string }{
 		{"R1", `{"name": "v2x.reset"}`, "there is no such order; known are config, manage, map, rsi, query, ota"},
-		{"R1", `{"name": "v2x.config", "params": {"bsmConfig": {"upLimit": "fast"}}}`, "params of command v2x.config: bsmConfig.upLimit"},
+		{"R1", `{"name": "v2x.config", "params": {"bsmConfig": {"upLimit": "fast"}}}`, "command v2x.config is not valid: params.bsmConfig.upLimit"},
 		{"probe", config1, "it is of kind sensor"},
 	} {
 		if code, text := h.ask(t, h.admin(t), http.MethodPost, "/api/v1/devices/"+c.device+"/commands", []byte(c.body)); code != http.StatusUnprocessableEntity || !strings.Contains(text, c.want) {

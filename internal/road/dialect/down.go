@@ -69,11 +69,11 @@ func ReadOrder(o Order, params json.RawMessage) (any, error) {
 		for _, known := range Orders() {
 			names = append(names, string(known))
 		}
-		return nil, &OrderError{o, []strict.Error{{Msg: "there is no such order; known are " + strings.Join(names, ", ")}}}
+		return nil, &OrderError{string(o), []strict.Error{{Msg: "there is no such order; known are " + strings.Join(names, ", ")}}}
 	}
 	if err := readParams(params, x); err != nil {
 		if faults, ok := err.(faulty); ok {
-			return nil, &OrderError{o, faults}
+			return nil, &OrderError{"params", faults}
 		}
 		return nil, err
 	}

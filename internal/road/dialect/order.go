@@ -2,7 +2,6 @@ package dialect
 
 import (
 	"encoding/json"
-	"fmt"
 	"strings"
 	"time"
 
@@ -468,9 +467,10 @@ func (x OTA) Check(path string) []strict.Error {
 	return c.faults
 }
 
-// OrderError says what is wrong with the parameters of an order.
+// OrderError says what is wrong with what a unit is to be told.
 type OrderError struct {
-	Order  Order
+	// Of is the key that the paths of the faults are beneath.
+	Of     string
 	Faults []strict.Error
 }
 
@@ -478,8 +478,8 @@ type OrderError struct {
 func (e *OrderError) Error() string {
 	all := make([]string, len(e.Faults))
 	for i, f := range e.Faults {
-		f.Line = 0
+		f.Line, f.Path = 0, strings.TrimSuffix(e.Of+"."+f.Path, ".")
 		all[i] = f.Error()
 	}
-	return fmt.Sprintf("%s: %s", e.Order, strings.Join(all, "; "))
+	return strings.Join(all, "; ")
 }
