@@ -85,7 +85,7 @@ var table = []rule{
 
 	{of: "internal/authority", own: []string{"internal/access"}, never: slices.Concat(noSQL, noWeb),
 		reason: "certificates are issued without knowing to whom, or why"},
-	{of: "internal/enrolment", own: []string{"internal/access", "internal/audit", "internal/authority", "internal/quota", "internal/records", "internal/registry", "internal/telemetry"}, never: noWeb,
+	{of: "internal/enrolment", own: []string{"internal/access", "internal/audit", "internal/authority", "internal/quota", "internal/records", "internal/registry", "internal/road", "internal/telemetry"}, never: noWeb,
 		reason: "a token, a device, its certificate and the record of it are one transaction"},
 	{of: "internal/login", own: []string{"internal/access", "internal/audit", "internal/quota"}, never: noSQL,
 		reason: "people come in and go out without knowing of any page"},
