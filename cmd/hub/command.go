@@ -75,18 +75,7 @@ func commandSend(r *remote) *cobra.Command {
 		if err := a.read(args[1]); err != nil {
 			return err
 		}
-		if wait <= 0 {
-			return r.print(cmd, http.MethodPost, devicePath(args[0])+"/commands", a, []string{"id", "state", "expires"})
-		}
-		hub, err := r.client()
-		if err != nil {
-			return err
-		}
-		var made struct{ ID string }
-		if err := hub.Call(cmd.Context(), http.MethodPost, devicePath(args[0])+"/commands", nil, a, &made); err != nil {
-			return err
-		}
-		return r.print(cmd, http.MethodGet, commandsPath+"/"+url.PathEscape(made.ID)+"?wait="+min(wait, time.Minute).String(), nil, commandFields)
+		return r.issue(cmd, args[0], a, wait)
 	}
 	return c
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"maps"
@@ -58,9 +59,14 @@ func deviceAdd(r *remote, verb string) *cobra.Command {
 	}
 	if verb == "adopt" {
 		c.Use, c.Short = "adopt ID", "Register an unknown device that asked to be let in"
-		c.Example = "  hub device knocks\n  hub device adopt probe-9 --site plant-a --region 220100"
+		c.Long = "Register an unknown device that asked to be let in (hub device knocks). A roadside unit\nthat a gateway spoke for is registered as it described itself: kind, gateway, name and\nplace, and its serial number as the tag esn, where no flag says otherwise."
+		c.Example = "  hub device knocks\n  hub device adopt probe-9 --site plant-a --region 220100\n  hub device adopt R328328 --as rsu-7 --region 220104"
 	}
+	var as string
 	f := c.Flags()
+	if verb == "adopt" {
+		f.StringVar(&as, "as", "", "`id` of a roadside unit, where that is not to be its serial number")
+	}
 	f.StringVar(&d.Kind, "kind", "sensor", "sensor, rsu, node, gateway or meter")
 	f.StringVar(&d.Site, "site", "", "`id` of the site that it stands at")
 	f.StringVar(&d.Region, "region", "", "six-digit division `code` (220100 is Changchun)")
@@ -75,11 +81,6 @@ func deviceAdd(r *remote, verb string) *cobra.Command {
 	f.BoolVar(&d.Awaited, "awaited", false, "no secret yet: it gets its credentials when it enrols with a token")
 	c.RunE = func(cmd *cobra.Command, args []string) (err error) {
 		d.ID = args[0]
-		if verb == "adopt" {
-			if err := r.hasKnocked(cmd, d.ID); err != nil {
-				return err
-			}
-		}
 		if d.Tags, err = pairs("tag", tags); err != nil {
 			return err
 		}
@@ -88,6 +89,19 @@ func deviceAdd(r *remote, verb string) *cobra.Command {
 		}
 		if f.Changed("lon") {
 			d.Lon = &lon
+		}
+		if verb == "adopt" {
+			k, err := r.knocked(cmd, d.ID)
+			if err != nil {
+				return err
+			}
+			if k.Kind == "" && as != "" {
+				return usageError{fmt.Errorf("--as %s is for roadside units; device %s knocked under the id that it has", as, d.ID)}
+			}
+			if k.Kind != "" {
+				k.describe(&d.Kind, &d.Gateway, &d.Lat, &d.Lon, &d.Tags, f.Changed)
+				d.ID = cmp.Or(as, d.ID)
+			}
 		}
 		return r.print(cmd, http.MethodPost, devicesPath, d, []string{"id", "awaited", "secret"})
 	}

@@ -111,29 +111,37 @@ func deviceKnocks(r *remote) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return r.list(cmd, all, "no unknown device has asked", []string{"device", "door", "address", "count", "first", "last"}, nil)
+			return r.list(cmd, all, "no unknown device has asked", []string{"device", "door", "address", "count", "first", "last", "kind", "gateway", "name"}, nil)
 		},
 	}
 }
 
-// hasKnocked reports an error unless the device is among those that asked.
-func (r *remote) hasKnocked(cmd *cobra.Command, id string) error {
+// knock is an unknown device that asked, and what it said of itself.
+type knock struct {
+	Device  string   `json:"device"`
+	Kind    string   `json:"kind"`
+	Gateway string   `json:"gateway"`
+	Name    string   `json:"name"`
+	Lat     *float64 `json:"lat"`
+	Lon     *float64 `json:"lon"`
+}
+
+// knocked returns the device among those that asked, or an error.
+func (r *remote) knocked(cmd *cobra.Command, id string) (knock, error) {
 	hub, err := r.client()
 	if err != nil {
-		return err
+		return knock{}, err
 	}
-	all, err := client.Pages[struct {
-		Device string `json:"device"`
-	}](cmd.Context(), hub, knocksPath, nil, 0)
+	all, err := client.Pages[knock](cmd.Context(), hub, knocksPath, nil, 0)
 	if err != nil {
-		return err
+		return knock{}, err
 	}
 	for _, k := range all {
 		if k.Device == id {
-			return nil
+			return k, nil
 		}
 	}
-	return fmt.Errorf("device %q has not asked to be let in; `hub device knocks` lists those that did, `hub device add %s` registers it all the same", id, id)
+	return knock{}, fmt.Errorf("device %q has not asked to be let in; `hub device knocks` lists those that did, `hub device add %s` registers it all the same", id, id)
 }
 
 // deviceReplace lets new hardware take a device's place.
@@ -159,4 +167,25 @@ func deviceReplace(r *remote) *cobra.Command {
 	f.StringVar(&body.Model, "model", "", "`model` of the new hardware; becomes the tag model")
 	f.BoolVar(&body.Secret, "secret", false, "print a new secret, for hardware that does not enrol")
 	return c
+}
+
+// describe fills in what a roadside unit said of itself, where no flag was given.
+func (k knock) describe(kind, gateway *string, lat, lon **float64, tags *map[string]string, given func(flag string) bool) {
+	if !given("kind") {
+		*kind = k.Kind
+	}
+	if !given("gateway") {
+		*gateway = k.Gateway
+	}
+	if *lat == nil && *lon == nil {
+		*lat, *lon = k.Lat, k.Lon
+	}
+	if *tags == nil {
+		*tags = map[string]string{}
+	}
+	for name, value := range map[string]string{"esn": k.Device, "name": k.Name} {
+		if _, ok := (*tags)[name]; !ok && value != "" {
+			(*tags)[name] = value
+		}
+	}
 }

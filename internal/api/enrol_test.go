@@ -21,6 +21,7 @@ import (
 
 	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/registry"
+	"github.com/songhua-io/hub/internal/road"
 )
 
 // hardware is what holds a key.
@@ -377,4 +378,18 @@ func BenchmarkEnrolments(b *testing.B) {
 		}
 	})
 	b.ReportMetric(float64(b.N)/time.Since(begin).Minutes(), "enrolments/min")
+}
+
+func TestAUnitThatKnocksIsListedUntilItIsRegistered(t *testing.T) {
+	h := start(t)
+	at := addressOf(&http.Request{RemoteAddr: "192.0.2.7:1"})
+	h.enrolment.KnockUnit("R328328", "edge-1", "mqtt", at, &road.Status{Name: "人民大街", At: road.Position{Lat: 43.88, Lon: 125.32}})
+	items := h.want(200, h.do("GET", "/api/v1/knocks", "")).body["items"].([]any)
+	if k := items[0].(map[string]any); len(items) != 1 || k["device"] != "R328328" || k["kind"] != "rsu" || k["gateway"] != "edge-1" || k["name"] != "人民大街" || k["lat"] != 43.88 || k["lon"] != 125.32 {
+		t.Errorf("%v", items)
+	}
+	h.want(201, h.do("POST", "/api/v1/devices", `{"id": "rsu-7", "kind": "rsu", "tags": {"esn": "R328328"}}`))
+	if items := h.want(200, h.do("GET", "/api/v1/knocks", "")).body["items"].([]any); len(items) != 0 {
+		t.Errorf("registered: %v", items)
+	}
 }

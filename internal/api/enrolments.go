@@ -7,6 +7,7 @@ import (
 	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/enrolment"
 	"github.com/songhua-io/hub/internal/registry"
+	"github.com/songhua-io/hub/internal/telemetry"
 )
 
 type enrolmentIn struct {
@@ -87,6 +88,19 @@ type knockOut struct {
 	First   time.Time `json:"first"`
 	Last    time.Time `json:"last"`
 	Count   int       `json:"count"`
+	Kind    string    `json:"kind,omitempty" enum:"rsu" doc:"of a roadside unit behind a gateway; the device is then its serial number (ESN)"`
+	Gateway string    `json:"gateway,omitempty" doc:"the device that speaks for it"`
+	Name    string    `json:"name,omitempty" doc:"what it calls itself"`
+	Lat     *float64  `json:"lat,omitempty"`
+	Lon     *float64  `json:"lon,omitempty"`
+}
+
+func showKnock(k enrolment.Knock) knockOut {
+	out := knockOut{Device: k.Device, Door: k.Door, Address: k.Address.String(), First: k.First.UTC(), Last: k.Last.UTC(), Count: k.Count}
+	if u := k.Unit; u != nil {
+		out.Kind, out.Gateway, out.Name, out.Lat, out.Lon = string(telemetry.KindRSU), u.Gateway, u.Name, u.Lat, u.Lon
+	}
+	return out
 }
 
 // listKnocks shows the unknown devices to callers who may register a device of
@@ -102,7 +116,7 @@ func (a *API) listKnocks(ctx context.Context, in *Paging) (*pageOut[knockOut], e
 	part, next := cut(a.Enrolment.Knocks(), func(k enrolment.Knock) string { return k.Device }, after, in.Limit)
 	out := newPage[knockOut](len(part))
 	for _, k := range part {
-		out.Body.Items = append(out.Body.Items, knockOut{k.Device, k.Door, k.Address.String(), k.First.UTC(), k.Last.UTC(), k.Count})
+		out.Body.Items = append(out.Body.Items, showKnock(k))
 	}
 	out.Body.Next = next
 	return out, nil

@@ -85,7 +85,7 @@ var table = []rule{
 
 	{of: "internal/authority", own: []string{"internal/access"}, never: slices.Concat(noSQL, noWeb),
 		reason: "certificates are issued without knowing to whom, or why"},
-	{of: "internal/enrolment", own: []string{"internal/access", "internal/audit", "internal/authority", "internal/quota", "internal/records", "internal/registry", "internal/telemetry"}, never: noWeb,
+	{of: "internal/enrolment", own: []string{"internal/access", "internal/audit", "internal/authority", "internal/quota", "internal/records", "internal/registry", "internal/road", "internal/telemetry"}, never: noWeb,
 		reason: "a token, a device, its certificate and the record of it are one transaction"},
 	{of: "internal/login", own: []string{"internal/access", "internal/audit", "internal/quota"}, never: noSQL,
 		reason: "people come in and go out without knowing of any page"},
@@ -147,7 +147,7 @@ var table = []rule{
 	{of: "internal/hub", never: noSQL, reason: "the assembly knows the parts of the hub, and none of its clients",
 		own: []string{"internal/access", "internal/api", "internal/audit", "internal/authority", "internal/command", "internal/config", "internal/enrolment", "internal/ingest", "internal/ingest/mqtt",
 			"internal/ingest/coap", "internal/ingest/http", "internal/ingest/desk", "internal/login", "internal/model", "internal/query", "internal/quota", "internal/records", "internal/registry",
-			"internal/schedule", "internal/schedule/facility", "internal/schedule/facility/agent", "internal/schedule/facility/kubernetes", "internal/schedule/facility/slurm", "internal/schedule/ledger", "internal/schedule/live", "internal/schedule/loop", "internal/schedule/plan", "internal/schedule/signal", "internal/schedule/signal/source", "internal/store", "internal/store/local", "internal/store/volume", "internal/telemetry", "internal/twin", "internal/web"}},
+			"internal/road", "internal/road/dialect", "internal/schedule", "internal/schedule/facility", "internal/schedule/facility/agent", "internal/schedule/facility/kubernetes", "internal/schedule/facility/slurm", "internal/schedule/ledger", "internal/schedule/live", "internal/schedule/loop", "internal/schedule/plan", "internal/schedule/signal", "internal/schedule/signal/source", "internal/store", "internal/store/local", "internal/store/volume", "internal/telemetry", "internal/twin", "internal/web"}},
 
 	{of: "internal/edge/spool", never: slices.Concat(everybodys, []string{"net", "database"}), reason: "the spool keeps opaque blocks on disk"},
 	{of: "internal/edge/backoff", never: []string{"net", "database"}, reason: "a pause before the next try knows nothing of what is tried"},

@@ -122,7 +122,7 @@ func (r *Request) check() error {
 // to returns the command that asks a device for r.
 func (r Request) to(device, rollout string, now time.Time) *Command {
 	c := &Command{
-		ID: newID("c-", now), Device: device, Rollout: rollout, Name: r.Name, Params: r.Params, Once: r.Once,
+		ID: newID(commandPrefix, now), Device: device, Rollout: rollout, Name: r.Name, Params: r.Params, Once: r.Once,
 		State: Queued, Actor: r.Actor, TTL: r.TTL, Created: now,
 	}
 	if rollout == "" {
@@ -131,6 +131,8 @@ func (r Request) to(device, rollout string, now time.Time) *Command {
 	return c
 }
 
+const commandPrefix = "c-"
+
 // idAlphabet keeps the order of the bytes.
 var idAlphabet = base32.NewEncoding("0123456789abcdefghjkmnpqrstvwxyz").WithPadding(base32.NoPadding)
 
@@ -138,12 +140,15 @@ var idAlphabet = base32.NewEncoding("0123456789abcdefghjkmnpqrstvwxyz").WithPadd
 // 40 bit of chance.
 func newID(prefix string, now time.Time) string {
 	var b [11]byte
-	ms := now.UnixMilli()
+	putMillis(&b, now.UnixMilli())
+	rand.Read(b[6:])
+	return prefix + idAlphabet.EncodeToString(b[:])
+}
+
+func putMillis(b *[11]byte, ms int64) {
 	for i := range 6 {
 		b[i] = byte(ms >> (40 - 8*i))
 	}
-	rand.Read(b[6:])
-	return prefix + idAlphabet.EncodeToString(b[:])
 }
 
 // message is what the device reads.

@@ -59,6 +59,7 @@ type Ledger struct {
 	dirty    map[*open]struct{}
 	rollouts map[string]*rollout // those that have not ended
 	changed  []Rollout           // rows of rollouts to write
+	newest   map[string]int64    // ms of the last command of devices that were asked within the last seconds
 	next     *flush
 	failed   error // of Run: nothing is taken any more
 }
@@ -90,7 +91,7 @@ func Open(ctx context.Context, cfg Config, deps Deps) (*Ledger, error) {
 	l := &Ledger{
 		cfg: cfg, deps: deps, wake: make(chan struct{}, 1),
 		open: map[string]*open{}, devices: map[string]*device{}, due: map[string]struct{}{}, dirty: map[*open]struct{}{},
-		rollouts: map[string]*rollout{}, next: newFlush(),
+		rollouts: map[string]*rollout{}, next: newFlush(), newest: map[string]int64{},
 	}
 	l.metrics = newMetrics(deps.Metrics, l)
 	if err := l.load(ctx); err != nil {
@@ -167,10 +168,10 @@ func (l *Ledger) Issue(ctx context.Context, device string, r Request) (Command, 
 	if err := l.may(device, &r); err != nil {
 		return Command{}, err
 	}
-	c := r.to(device, "", l.deps.Clock())
 	if err := l.room(device, 1); err != nil {
 		return Command{}, err
 	}
+	c := r.to(device, "", l.moment(device, l.deps.Clock()))
 	if err := l.deps.Records.Together(ctx, func(tx *sql.Tx) error { return insert(ctx, tx, []*Command{c}) }); err != nil {
 		return Command{}, fmt.Errorf("keep a command for device %s: %w", device, err)
 	}

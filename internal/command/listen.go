@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"database/sql"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"sync"
@@ -13,12 +14,18 @@ import (
 type Letter struct {
 	ID      string
 	Message []byte // the JSON object that the device reads
+	// Name, Params and Seq are what a door needs that speaks otherwise to its
+	// device: Seq names the command among those of the device (Ledger.Numbered).
+	Name   string
+	Params json.RawMessage
+	Seq    int64
 	// Received is called when the device has confirmed that it has it.
 	Received func()
 }
 
 // listener is one connection that listens for a device.
 type listener struct {
+	name    string // of the commands that it takes; empty for all
 	deliver func(Letter) bool
 	mu      sync.Mutex // held while deliver runs
 	stopped bool
@@ -39,7 +46,13 @@ type handing struct {
 // later one as it is issued, until stop is called. deliver must not block;
 // false says that it could not take the command.
 func (l *Ledger) Listen(id string, deliver func(Letter) bool) (stop func()) {
-	n := &listener{deliver: deliver}
+	return l.ListenFor(id, "", deliver)
+}
+
+// ListenFor is Listen for the commands of one name, which are handed to nobody
+// who listens for all while this one does.
+func (l *Ledger) ListenFor(id, name string, deliver func(Letter) bool) (stop func()) {
+	n := &listener{name: name, deliver: deliver}
 	l.mu.Lock()
 	d := l.device(id)
 	d.listeners = append(d.listeners, n)
@@ -72,7 +85,28 @@ func (n *listener) hand(l *Ledger, c Command) bool {
 	if n.stopped {
 		return false
 	}
-	return n.deliver(Letter{ID: c.ID, Message: c.message(), Received: func() { l.received(c.ID) }})
+	return n.deliver(Letter{ID: c.ID, Message: c.message(), Name: c.Name, Params: c.Params, Seq: c.Seq(), Received: func() { l.received(c.ID) }})
+}
+
+// listener returns who takes commands of a name: the newest who asked for it, or
+// else the newest who takes all; nil when nobody does.
+func (d *device) listener(name string) (best *listener) {
+	for _, n := range d.listeners {
+		if n.name == name || n.name == "" && (best == nil || best.name == "") {
+			best = n
+		}
+	}
+	return best
+}
+
+// held counts the commands that a listener has and its device did not confirm.
+func (d *device) held(n *listener) (count int) {
+	for _, o := range d.commands {
+		if o.to == n && o.State == Sent {
+			count++
+		}
+	}
+	return count
 }
 
 // choose returns what is to be handed over now: what is queued, and what was
@@ -86,20 +120,14 @@ func (l *Ledger) choose() (out []handing) {
 		if d == nil || len(d.listeners) == 0 {
 			continue
 		}
-		n := d.listeners[len(d.listeners)-1]
-		held := 0
-		for _, o := range d.commands {
-			if o.to == n && o.State == Sent {
-				held++
-			}
-		}
 		for _, o := range d.commands {
 			again := o.State == Sent && !o.Once
 			if o.to != nil || o.Expires.IsZero() || !again && o.State != Queued {
 				continue
 			}
-			if held++; held > window {
-				break // what the device confirms makes room
+			n := d.listener(o.Name)
+			if n == nil || d.held(n) >= window {
+				continue // what the device confirms makes room
 			}
 			o.to, o.State = n, Sent
 			o.Attempts++
@@ -128,7 +156,7 @@ func (l *Ledger) untaken(h handing) {
 		o.Attempts--
 		l.mark(o)
 	}
-	if d := l.devices[o.Device]; d != nil && len(d.listeners) > 0 && d.listeners[len(d.listeners)-1] != h.to {
+	if d := l.devices[o.Device]; d != nil && d.listener(o.Name) != nil && d.listener(o.Name) != h.to {
 		l.due[o.Device] = struct{}{}
 		l.nudge()
 	}

@@ -93,7 +93,7 @@ func (l *Ledger) Roll(ctx context.Context, devices []string, req Request, p Plan
 		if err := l.room(d, 1); err != nil {
 			return Rollout{}, err
 		}
-		all[i] = req.to(d, r.ID, now)
+		all[i] = req.to(d, r.ID, l.moment(d, now))
 	}
 	if err := l.room("", len(all)); err != nil {
 		return Rollout{}, err

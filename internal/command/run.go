@@ -164,6 +164,7 @@ func (l *Ledger) expire() {
 			l.end(o, Expired, TooLate)
 		}
 	}
+	l.settled(now)
 }
 
 // prune deletes what ended long ago, in pieces.

@@ -29,6 +29,8 @@ type Knock struct {
 	Address     netip.Addr // the last one
 	First, Last time.Time
 	Count       int
+	// Unit is what a roadside unit said of itself; nil for other devices.
+	Unit *KnockingUnit
 }
 
 // knocks are the devices that asked, in memory.
@@ -50,19 +52,20 @@ func newKnocks(start time.Time) *knocks {
 // that has been silent longest is forgotten.
 func (r *Registrar) Knock(device, door string, from netip.Addr) {
 	if telemetry.CheckDeviceID(device) == nil {
-		r.knocks.add(device, door, from, r.o.Clock())
+		r.knocks.add(device, door, from, nil, r.o.Clock())
 	}
 }
 
-func (k *knocks) add(device, door string, from netip.Addr, now time.Time) {
+func (k *knocks) add(device, door string, from netip.Addr, unit *KnockingUnit, now time.Time) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if old := k.by[device]; old != nil {
 		old.Door, old.Address, old.Last = door, from, now
+		old.Unit = old.Unit.with(unit)
 		old.Count++
 		return
 	}
-	if k.origins.Take(k.origins.Address(from), now) > 0 || k.together.Take(now) > 0 {
+	if k.tooMany(from, unit, now) {
 		k.dropped++
 		return
 	}
@@ -70,7 +73,16 @@ func (k *knocks) add(device, door string, from netip.Addr, now time.Time) {
 		k.dropped++
 		k.forgetOldest()
 	}
-	k.by[device] = &Knock{device, door, from, now, now, 1}
+	k.by[device] = &Knock{device, door, from, now, now, 1, unit}
+}
+
+// tooMany reports whether a new one is not remembered. A gateway has shown who it
+// is: it may bring more than a stranger's address.
+func (k *knocks) tooMany(from netip.Addr, unit *KnockingUnit, now time.Time) bool {
+	if unit == nil {
+		return k.origins.Take(k.origins.Address(from), now) > 0 || k.together.Take(now) > 0
+	}
+	return k.behind(unit.Gateway) >= maxUnitKnocks || k.together.Take(now) > 0
 }
 
 func (k *knocks) forgetOldest() {
@@ -89,7 +101,7 @@ func (r *Registrar) Knocks() []Knock {
 	defer r.knocks.mu.Unlock()
 	var all []Knock
 	for id, n := range r.knocks.by {
-		if r.o.Registry.Device(id) != nil {
+		if r.o.Registry.Device(id) != nil || n.Unit != nil && r.o.Registry.Unit(id) != "" {
 			delete(r.knocks.by, id)
 			continue
 		}

@@ -24,7 +24,7 @@ import (
 func (h *hub) openDoors(ctx context.Context) error {
 	trust := h.authority.Server()
 	server, err := mqtt.New(h.cfg.MQTT, mqtt.Deps{
-		Ingest: h.pipeline.Ingest, Refuse: h.pipeline.Refuse, Gate: h.gate(), Presence: presence{h.presence}, Mail: h.mail(), Quotas: h.quotas,
+		Ingest: h.pipeline.Ingest, Refuse: h.pipeline.Refuse, Gate: h.gate(), Presence: presence{h.presence}, Mail: h.mail(), Orders: h.orders, Quotas: h.quotas,
 		Log: h.log, Clock: h.clock, Metrics: h.metrics,
 	})
 	if err != nil {

@@ -122,6 +122,7 @@ type hub struct {
 	commands  *command.Ledger
 	twins     *twin.Twins
 	fleet     *agent.Fleet
+	orders    *orders
 	mqtt      *mqtt.Server
 	hurry     func() // ends the waiting of HTTP requests
 	authority *authority.Authority
@@ -264,6 +265,9 @@ func (h *hub) runMail(ctx context.Context) error {
 		return err
 	}
 	h.stack.start("commands", h.commands.Run)
+	if err := h.openOrders(); err != nil {
+		return err
+	}
 	h.fleet = agent.New(agent.Deps{Ask: h.order, Reported: h.reported, Online: h.online, Nodes: h.nodes})
 	return nil
 }

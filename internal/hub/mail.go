@@ -23,7 +23,9 @@ func (h *hub) mail() mail { return mail{h.commands, h.twins, h.fleet} }
 
 // Listen implements ingest.Mail.
 func (m mail) Listen(device string, deliver func(ingest.Command) bool) (stop func()) {
-	return m.commands.Listen(device, func(l command.Letter) bool { return deliver(ingest.Command(l)) })
+	return m.commands.Listen(device, func(l command.Letter) bool {
+		return deliver(ingest.Command{ID: l.ID, Message: l.Message, Received: l.Received})
+	})
 }
 
 // Reply implements ingest.Mail.

@@ -48,7 +48,11 @@ type checks struct{ *hub }
 
 // Command reports why a device may not be asked for something.
 func (c checks) Command(device, name string, params json.RawMessage) error {
-	return c.models.Of(c.registry.Device(device)).Command(name, params)
+	d := c.registry.Device(device)
+	if o, ok := orderOf(name); ok { // the standard describes it, no model
+		return c.order(d, o, params)
+	}
+	return c.models.Of(d).Command(name, params)
 }
 
 // Config reports why a device may not be given a configuration.

@@ -282,6 +282,9 @@ type Status struct {
 	Limits map[string]float64
 	// ETag is that of the map that it has.
 	ETag string
+	// Config are the blocks of its configuration as JSON with the names of the
+	// standard; nil when it said nothing of it.
+	Config []byte
 }
 
 // Space is what there is and what of it is used, in the unit that the sender

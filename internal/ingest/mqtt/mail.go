@@ -19,13 +19,18 @@ const (
 // goroutine owns it.
 type post struct {
 	stopCommands, stopConfig func() // nil while not subscribed
+	orders                   map[string]heard
 }
 
 // collect begins or ends to hear of mail, as the connection's subscriptions
 // mean its topics or not.
 func (c *conn) collect() {
 	m := c.s.deps.Mail
-	if m == nil || c.out == nil {
+	if c.out == nil {
+		return
+	}
+	c.collectOrders()
+	if m == nil {
 		return
 	}
 	base := "devices/" + c.id + "/"
@@ -57,6 +62,7 @@ func follow(stop func(), wanted bool, start func() func()) func() {
 func (c *conn) deaf() {
 	c.post.stopCommands = follow(c.post.stopCommands, false, nil)
 	c.post.stopConfig = follow(c.post.stopConfig, false, nil)
+	c.deafToOrders()
 }
 
 // retained gives a new subscription the wanted configuration if it means it:

@@ -143,6 +143,9 @@ func (c *conn) telemetry(b *burst, a *ack, device string, f codec.Format, payloa
 
 // elsewhere takes what does not go to the device's own telemetry topic.
 func (c *conn) elsewhere(b *burst, a *ack, topic string, payload []byte) error {
+	if handled, err := c.answered(b, a, topic, payload); handled || err != nil {
+		return err
+	}
 	root, rest, _ := strings.Cut(topic, "/")
 	switch root {
 	case "spBv1.0":

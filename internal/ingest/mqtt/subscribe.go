@@ -101,7 +101,7 @@ func (c *conn) mayHold(filter string) byte {
 		return codeSharedForbidden
 	case !validFilter(filter):
 		return codeFilterInvalid
-	case !maySubscribe(c.id, filter):
+	case !maySubscribe(c.id, filter) && !c.mayHear(filter):
 		c.s.metrics.refused.WithLabelValues("subscription").Inc()
 		return codeNotAuthorized
 	}

@@ -1,6 +1,7 @@
 package dialect
 
 import (
+	"encoding/json"
 	"fmt"
 	"math"
 	"strconv"
@@ -61,6 +62,9 @@ func message(r Route, o object, received time.Time) (*road.Message, error) {
 	switch r.Kind {
 	case road.KindInfo, road.KindHeartbeat, road.KindBase, road.KindRunning, road.KindAnswer, road.KindDiagnostic:
 		m.Status = status(m, o)
+		if seq := o.text("seqNum"); r.Kind == road.KindAnswer && seq != "" {
+			m.Ack = &road.Ack{Seq: seq}
+		}
 	case road.KindAck:
 		m.Ack = &road.Ack{Seq: o.text("seqNum"), Code: o.whole("errorCode", 0), Description: o.text("errorDesc")}
 	case road.KindRSM:
@@ -153,6 +157,7 @@ func limits(s *road.Status, o object) {
 	if o == nil {
 		return
 	}
+	s.Config, _ = json.Marshal(o) // it was read from JSON
 	s.ETag = o.in("mapConfig").text("eTag")
 	s.Limits = map[string]float64{}
 	for name, kind := range map[string]road.Kind{"bsmConfig": road.KindBSM, "rsmConfig": road.KindRSM, "spatConfig": road.KindSPAT} {

@@ -24,6 +24,8 @@ type Profile struct {
 	Framed []road.Kind `yaml:"framed"`
 	// Aliases are other spellings of fields, by kind and path.
 	Aliases map[road.Kind]map[string]string `yaml:"aliases"`
+	// Down is the other way.
+	Down Down `yaml:"down"`
 
 	spelled map[road.Kind]map[string]string // names by path of the object and spelling
 }
@@ -84,6 +86,9 @@ func (s *Set) add(id string, text []byte) error {
 	p := &Profile{ID: id, spelled: map[road.Kind]map[string]string{}}
 	if errs := strict.Decode(text, p); len(errs) > 0 {
 		return errs[0]
+	}
+	if err := p.Down.check(); err != nil {
+		return err
 	}
 	for kind, patterns := range p.Topics {
 		for _, pattern := range patterns {
