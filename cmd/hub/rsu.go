@@ -14,10 +14,10 @@ func rsuCommand() *cobra.Command {
 	r := &remote{}
 	return r.register(group(&cobra.Command{
 		Use:     "rsu",
-		Short:   "Ask roadside units for something, in the dialect that each speaks",
-		Long:    "Orders are commands (hub command list --device ID): they wait until the unit listens,\nand end when it acknowledges them. What they may say: docs/formats/roads-down.md.",
-		Example: "  hub rsu config rsu-7 '{\"bsmConfig\": {\"upLimit\": 50}}' --wait 30s\n  hub rsu query rsu-7 '{\"infoId\": 1}' --wait 30s",
-	},
+		Short:   "Roadside units: how they are, and orders in the dialect that each speaks",
+		Long:    "list, show, conformance and evidence say what units tell and what is wrong with it (docs/roads.md). Orders are commands (hub command list --device ID): they wait until the unit listens,\nand end when it acknowledges them. What they may say: docs/formats/roads-down.md.",
+		Example: "  hub rsu list\n  hub rsu conformance rsu-7\n  hub rsu config rsu-7 '{\"bsmConfig\": {\"upLimit\": 50}}' --wait 30s\n  hub rsu query rsu-7 '{\"infoId\": 1}' --wait 30s",
+	}, rsuList(r), rsuShow(r), rsuConformance(r), rsuEvidence(r),
 		rsuOrder(r, dialect.OrderConfig, "Set what a unit samples and how much it sends (CONFIG.DOWN)", `{"bsmConfig": {"sampleMode": "ByID", "upLimit": 50}}`),
 		rsuOrder(r, dialect.OrderManage, "Set heartbeat and logs, or restart a unit (MNG.DOWN)", `{"HBRate": 60, "logLevel": "WARN"}`),
 		rsuOrder(r, dialect.OrderMap, "Give a unit a map (MAP.DOWN)", "map.json"),
