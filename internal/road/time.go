@@ -73,7 +73,10 @@ func nearest(begin time.Time, in, span time.Duration, received time.Time, near t
 			best = t
 		}
 	}
-	return best, distance(best, received) <= near
+	if distance(best, received) > near {
+		return time.Time{}, false
+	}
+	return best, true
 }
 
 func distance(a, b time.Time) time.Duration {

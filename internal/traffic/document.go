@@ -59,7 +59,7 @@ func (u *unit) applyDocument(b *Board, rest []byte) ([]byte, error) {
 	}
 	u.keep(k, json)
 	if err := read(b, u, k.key, json); err != nil {
-		return nil, fmt.Errorf("document %c of %.64q: %w", k.kind, k.key, err)
+		return nil, fmt.Errorf("document %c of %.64q %w: %w", k.kind, k.key, ErrRecord, err)
 	}
 	return c.p, nil
 }

@@ -57,13 +57,18 @@ type events struct {
 // toldAt is when a message tells of events. One that is told live is told now,
 // whatever time the event has: JSON gives it that of its begin.
 func (u *unit) toldAt(a *Arrival, at time.Time) time.Time {
-	switch {
-	case !a.Live || a.Message.Kind != road.KindRSI:
+	if !a.Live || a.Message.Kind != road.KindRSI {
 		return at
-	case at.After(a.Received.Add(strange)), u.event.IsZero() && at.Before(a.Received.Add(-strange)):
+	}
+	now := u.own
+	if now.IsZero() {
+		now = a.Received.Add(-strange)
+	}
+	switch {
+	case at.After(a.Received.Add(strange)):
 		return a.Received
-	case at.Before(u.event.Add(-lateness)):
-		return u.event
+	case at.Before(now.Add(-strange)):
+		return now
 	}
 	return at
 }

@@ -20,6 +20,8 @@ type unit struct {
 	shut   [int(oldest / time.Minute / 64)]uint64
 	newest int64     // minute of the newest event
 	event  time.Time // newest event time
+	own    time.Time // newest time of the unit's clock
+	theirs time.Time // newest time of the clocks of vehicles
 	heard  time.Time // when it last said something live
 
 	documents map[documentKey]string
@@ -42,6 +44,7 @@ func newUnit(id string) *unit {
 
 // take gives the message to all who watch.
 func (u *unit) take(b *Board, a *Arrival, record []byte) ([]byte, error) {
+	u.hear(a)
 	at, err := eventTime(a)
 	if err != nil {
 		u.unresolved(a)
@@ -52,7 +55,6 @@ func (u *unit) take(b *Board, a *Arrival, record []byte) ([]byte, error) {
 	if err != nil {
 		return record, err
 	}
-	u.hear(a)
 	if !w.first(a.Hash) {
 		return record, nil
 	}
@@ -61,7 +63,7 @@ func (u *unit) take(b *Board, a *Arrival, record []byte) ([]byte, error) {
 	u.count(a, at)
 	u.watch(b, a, at)
 	u.record = append(appendEnd(u.record), u.told...)
-	u.event = later(u.event, at)
+	u.passes(a, at)
 	record, u.record = u.record, nil
 	return record, nil
 }
@@ -77,6 +79,27 @@ func eventTime(a *Arrival) (time.Time, error) {
 		return time.Time{}, &Refused{TimeUnresolved, fmt.Sprintf("a message of kind %s has no time, or none near %s, when it came; let the unit's clock be set", m.Kind, a.Received.UTC().Format(time.RFC3339))}
 	}
 	return a.Received, nil
+}
+
+// passes notes the time that a message gives. The clocks of the unit and of the
+// vehicles that it hears may differ; an event has a time of its own.
+func (u *unit) passes(a *Arrival, at time.Time) {
+	u.event = later(u.event, at)
+	switch {
+	case a.Message.At.IsZero() || a.Message.Kind == road.KindRSI:
+	case a.Message.Kind == road.KindBSM:
+		u.theirs = later(u.theirs, at)
+	default:
+		u.own = later(u.own, at)
+	}
+}
+
+// reached is the time that all clocks of the unit are past.
+func (u *unit) reached() time.Time {
+	if u.theirs.IsZero() || !u.own.IsZero() && u.own.Before(u.theirs) {
+		return u.own
+	}
+	return u.theirs
 }
 
 func later(a, b time.Time) time.Time {

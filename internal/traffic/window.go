@@ -73,7 +73,7 @@ func (u *unit) open(m int64) *window {
 
 // past reports whether the unit's time is beyond a minute and what may be late.
 func (u *unit) past(m int64) bool {
-	return !u.event.Before(time.Unix((m+1)*60, 0).Add(lateness))
+	return !u.reached().Before(time.Unix((m+1)*60, 0).Add(lateness))
 }
 
 // shutBit is where the minute stands in shut.

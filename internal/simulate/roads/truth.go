@@ -3,14 +3,45 @@ package roads
 import (
 	"encoding/json"
 	"io"
+	"maps"
 	"slices"
 	"time"
+
+	"github.com/songhua-io/hub/internal/codec/v2x"
 )
 
 // Truth is what truly happened, as nobody on the road can see it.
 type Truth struct {
 	Flows  map[FlowKey]*Flow
 	Events []TrueEvent
+	Units  map[string]*TrueUnit
+}
+
+// TrueUnit is what a unit did, right and wrong.
+type TrueUnit struct {
+	Sent, Lost map[string]int // messages, by name
+	// Changes are states in which a light was another than before, SkippedYellow
+	// turns from green to red, and Conflicts times that both phases became green.
+	Changes, SkippedYellow, Conflicts int
+	PastEnd                           int // events told a minute or more after their end
+}
+
+// shown notes what the phases show.
+func (u *TrueUnit) shown(before, now [2]v2x.LightState) {
+	if before != now {
+		u.Changes++
+	}
+	greens := func(l [2]v2x.LightState) bool {
+		return l == [2]v2x.LightState{v2x.LightStateProtectedGreen, v2x.LightStateProtectedGreen}
+	}
+	for i := range now {
+		if before[i] == v2x.LightStateProtectedGreen && now[i] == v2x.LightStateRed {
+			u.SkippedYellow++
+		}
+	}
+	if greens(now) && !greens(before) {
+		u.Conflicts++
+	}
 }
 
 // FlowKey names a link in a minute.
@@ -49,7 +80,7 @@ func (t *Truth) passed(now time.Time, l *link, c *vehicle, before float64) {
 	f.SpeedSum += c.v
 }
 
-// Write writes the truth as lines of JSON, by time and link.
+// Write writes the truth as lines of JSON, by time and link, then by unit.
 func (t *Truth) Write(to io.Writer) error {
 	keys := make([]FlowKey, 0, len(t.Flows))
 	for k := range t.Flows {
@@ -68,6 +99,13 @@ func (t *Truth) Write(to io.Writer) error {
 	}
 	for _, e := range t.Events {
 		if err := out.Encode(map[string]any{"unit": e.Unit, "event": e.ID, "type": e.Type, "start": e.Start, "end": e.End}); err != nil {
+			return err
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(t.Units)) {
+		u := t.Units[name]
+		err := out.Encode(map[string]any{"unit": name, "sent": u.Sent, "lost": u.Lost, "light_changes": u.Changes, "skipped_yellow": u.SkippedYellow, "conflicts": u.Conflicts, "past_end": u.PastEnd})
+		if err != nil {
 			return err
 		}
 	}

@@ -27,6 +27,7 @@ const (
 	everyMAP  = 10
 	everyRSI  = 10
 	everyBeat = 600
+	everyInfo = 3000
 	slowBeat  = 1800
 	// rotate is how long a vehicle keeps its temporary id.
 	rotate = 5 * time.Minute
@@ -44,12 +45,16 @@ type unit struct {
 	tracks uint16
 	counts [5]uint8
 	event  TrueEvent
+	shows  [2]v2x.LightState
+	truth  *TrueUnit
 	frame  v2x.MessageFrame
 	buf    []byte
 }
 
 func newUnit(w *World, n *node, f Fault) *unit {
 	u := &unit{name: serial(n), node: n, fault: f, rng: rand.New(rand.NewPCG(w.cfg.Seed, uint64(n.id))), phase: w.rng.IntN(everyMAP)}
+	u.truth = &TrueUnit{Sent: map[string]int{}, Lost: map[string]int{}}
+	w.truth.Units[u.name] = u.truth
 	if w.rng.IntN(5) == 0 || f == StaleEvent {
 		begin := w.now.Truncate(time.Minute)
 		u.event = TrueEvent{Unit: u.name, ID: int(n.id) % 256, Type: []int{401, 501, 707, 903}[w.rng.IntN(4)], Start: begin, End: begin.Add(time.Duration(5+w.rng.IntN(20)) * time.Minute)}
@@ -99,6 +104,9 @@ func (u *unit) report(w *World, send func(Uplink)) {
 	if due(everyRSI) && u.event.ID != 0 && (w.now.Before(u.event.End) || u.fault == StaleEvent) {
 		u.rsi(w, send)
 	}
+	if w.ticks == 1 || due(everyInfo) {
+		u.info(w, send)
+	}
 	if u.fault == SlowBeat && !due(slowBeat) {
 		return
 	}
@@ -110,8 +118,10 @@ func (u *unit) report(w *World, send func(Uplink)) {
 // send encodes the frame. What cannot be encoded is a fault of this program.
 func (u *unit) send(message string, send func(Uplink)) {
 	if u.fault == Lossy && u.rng.IntN(10) == 0 {
+		u.truth.Lost[message]++
 		return
 	}
+	u.truth.Sent[message]++
 	var err error
 	if u.buf, err = u.frame.AppendEncoded(u.buf[:0]); err != nil {
 		panic(err)
@@ -238,7 +248,8 @@ func (u *unit) spat(w *World, send func(Uplink)) {
 	m := &u.frame.SpatFrame
 	*m = v2x.SPAT{MsgCnt: u.count(1), Moy: v2x.Some(minuteOfYear(now)), TimeStamp: v2x.Some(secMark(now)), Intersections: m.Intersections[:0]}
 	x := v2x.IntersectionState{IntersectionId: nodeRef(u.node), Status: 1 << (15 - v2x.IntersectionStatusObjectFixedTimeOperation)}
-	for _, phase := range []int{phaseNorthSouth, phaseEastWest} {
+	before := u.shows
+	for i, phase := range []int{phaseNorthSouth, phaseEastWest} {
 		is, until := u.node.light(phase, w.now)
 		shown := [...]v2x.LightState{red: v2x.LightStateRed, green: v2x.LightStateProtectedGreen, yellow: v2x.LightStateYellow}[is]
 		switch {
@@ -247,12 +258,16 @@ func (u *unit) spat(w *World, send func(Uplink)) {
 		case u.fault == BothGreen && w.now.Second() < 10:
 			shown = v2x.LightStateProtectedGreen
 		}
+		u.shows[i] = shown
 		left := v2x.TimeMark(until.Sub(w.now) / (100 * time.Millisecond))
 		x.Phases = append(x.Phases, v2x.Phase{ID: v2x.PhaseID(phase), PhaseStates: v2x.PhaseStateList{{
 			Light: shown,
 			Timing: v2x.Some(v2x.TimeChangeDetails{Alt: v2x.TimeChangeDetailsCounting,
 				Counting: v2x.TimeCountingDown{LikelyEndTime: left, TimeConfidence: v2x.Some(v2x.Confidence(200))}}),
 		}}})
+	}
+	if u.truth.Sent["SPAT"] > 0 {
+		u.truth.shown(before, u.shows)
 	}
 	m.Intersections = append(m.Intersections, x)
 	u.send("SPAT", send)
@@ -311,16 +326,35 @@ func (u *unit) rsi(w *World, send func(Uplink)) {
 			TimeDetails: v2x.Some(v2x.RSITimeDetails{StartTime: v2x.Some(minuteOfYear(u.event.Start)), EndTime: v2x.Some(minuteOfYear(u.event.End))}),
 			Priority:    v2x.Some(v2x.RSIPriority{5 << 5}),
 		}})}
+	if !w.now.Before(u.event.End.Add(time.Minute)) {
+		u.truth.PastEnd++
+	}
 	u.send("RSI", send)
+}
+
+// info says who the unit is, and how it is configured.
+func (u *unit) info(w *World, send func(Uplink)) {
+	lat, lon := degrees(u.node.x, u.node.y)
+	id, esn := u.spelled()
+	u.json("INFO", map[string]any{id: u.name, esn: u.name, "version": "V1.0", "rsuStatus": "normal", "location": map[string]any{"lon": lon, "lat": lat}, "config": map[string]any{
+		"bsmConfig":  map[string]any{"sampleMode": "ByAll", "sampleRate": 1, "upLimit": 1000},
+		"spatConfig": map[string]any{"upLimit": 10 / everySPAT},
+		"rsmConfig":  map[string]any{"upLimit": 100},
+	}}, send)
+}
+
+// spelled are the names of its id and serial number.
+func (u *unit) spelled() (id, esn string) {
+	if u.fault == Misspelled {
+		return "rsuID", "RsuEsn"
+	}
+	return "rsuId", "rsuEsn"
 }
 
 // beat sends a heartbeat and what the unit says of its machine.
 func (u *unit) beat(w *World, send func(Uplink)) {
 	now := u.clock(w).UnixMilli()
-	id, esn := "rsuId", "rsuEsn"
-	if u.fault == Misspelled {
-		id, esn = "rsuID", "RsuEsn"
-	}
+	id, esn := u.spelled()
 	seq := w.ticks / everyBeat
 	u.json("HB", map[string]any{"seqNum": seq, id: u.name, esn: u.name, "timestamp": now, "protocolVersion": "V1.0", "rsuStatus": "normal"}, send)
 	load := 0.2 + 0.5*u.rng.Float64()
@@ -337,5 +371,6 @@ func (u *unit) json(message string, body map[string]any, send func(Uplink)) {
 	if err != nil {
 		panic(err)
 	}
+	u.truth.Sent[message]++
 	send(Uplink{Unit: u.name, Message: message, Payload: payload})
 }

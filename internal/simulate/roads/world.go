@@ -63,7 +63,7 @@ type World struct {
 
 // New makes a world at its start.
 func New(c Config) *World {
-	w := &World{cfg: c, rng: rand.New(rand.NewPCG(c.Seed, 0x70ad)), now: c.Start.UTC().Truncate(Tick), truth: Truth{Flows: map[FlowKey]*Flow{}}}
+	w := &World{cfg: c, rng: rand.New(rand.NewPCG(c.Seed, 0x70ad)), now: c.Start.UTC().Truncate(Tick), truth: Truth{Flows: map[FlowKey]*Flow{}, Units: map[string]*TrueUnit{}}}
 	w.nodes = newNet(c.Units, func() time.Duration { return time.Duration(w.rng.IntN(int(cycle/time.Second))) * time.Second })
 	for i, n := range w.nodes {
 		for _, l := range n.in {
