@@ -82,9 +82,11 @@ func (r *Registry) newCredential(ctx context.Context, id string, version int64, 
 	defer r.mu.Unlock()
 	e := r.devices[id]
 	r.unindex(e)
+	r.unindexUnit(e.device)
 	e.device, e.cred, e.ends = &d, c.held(), time.Time{}
 	r.regrade(d.Device)
 	r.index(e)
+	r.indexUnit(e.device)
 	if revoke {
 		e.revoke()
 	}

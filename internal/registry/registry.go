@@ -69,8 +69,9 @@ type Registry struct {
 
 	mu      sync.RWMutex // guards all below
 	devices map[string]*entry
-	byMark  map[mark][]string // ids whose secret has the mark; rarely more than one
-	sorted  []string          // ids in order; nil when it must be made anew
+	byMark  map[mark][]string   // ids whose secret has the mark; rarely more than one
+	byESN   map[string][]string // ids by their tag esn; bounded by the devices
+	sorted  []string            // ids in order; nil when it must be made anew
 	sites   map[string]*Site
 	units   map[string]string
 
@@ -91,7 +92,7 @@ func Open(ctx context.Context, c Config) (*Registry, error) {
 	r := &Registry{
 		db: c.Records, sealer: c.Sealer, log: c.Log, now: c.Now, model: c.Model,
 		hashing: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
-		devices: map[string]*entry{}, byMark: map[mark][]string{},
+		devices: map[string]*entry{}, byMark: map[mark][]string{}, byESN: map[string][]string{},
 		sites: map[string]*Site{}, units: map[string]string{},
 		graded: gradings{devices: map[string]*telemetry.Device{}, departed: map[string]telemetry.Grade{}},
 		states: stateMarks{known: map[stateKey]stateMark{}, seed: maphash.MakeSeed()},
@@ -116,6 +117,7 @@ func (r *Registry) loadDevices(ctx context.Context) error {
 		}
 		r.devices[e.device.ID] = e
 		r.index(e)
+		r.indexUnit(e.device)
 		r.regrade(e.device.Device)
 		return nil
 	}, `SELECT d.id, kind, site, region, tags, period, lat, lon, gateway, grade, disabled, version, d.created, updated, key_id, mac, sealed, c.created, awaited, coalesce(model, ''), ends

@@ -90,6 +90,7 @@ func (r *Registry) CreateBatch(ctx context.Context, specs []Spec) ([]Created, er
 		kept := &entry{device: e.device, cred: e.cred.held()}
 		r.devices[e.device.ID] = kept
 		r.index(kept)
+		r.indexUnit(kept.device)
 		delete(r.graded.departed, e.device.ID)
 		r.regrade(e.device.Device)
 	}
@@ -294,7 +295,9 @@ func (r *Registry) replace(ctx context.Context, id string, version int64, next f
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	e := r.devices[id]
+	r.unindexUnit(e.device)
 	e.device = d
+	r.indexUnit(d)
 	r.regrade(d.Device)
 	if revoke {
 		e.revoke()
@@ -345,6 +348,7 @@ func (r *Registry) Remove(ctx context.Context, id string, version int64) error {
 	defer r.mu.Unlock()
 	e := r.devices[id]
 	r.unindex(e)
+	r.unindexUnit(e.device)
 	delete(r.devices, id)
 	r.ungrade(e.device.Device)
 	r.sorted = nil

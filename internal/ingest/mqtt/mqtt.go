@@ -23,7 +23,8 @@ import (
 	"github.com/songhua-io/hub/internal/telemetry"
 )
 
-// Deps are what a server works with. All but Mail are required.
+// Deps are what a server works with. All but Mail and Units are
+// required.
 type Deps struct {
 	// Ingest stores a delivery and returns when it is durable
 	// (ingest.Pipeline.Ingest).
@@ -36,7 +37,10 @@ type Deps struct {
 	Quotas   *quota.Quotas
 	// Mail is what devices hear on devices/{id}/commands and devices/{id}/config,
 	// and where they answer. Without it those topics are silent.
-	Mail    ingest.Mail
+	Mail ingest.Mail
+	// Units tells whom messages on topics of V2X dialects are of; nil: they are
+	// refused.
+	Units   ingest.Units
 	Log     *slog.Logger
 	Clock   func() time.Time
 	Metrics prometheus.Registerer
