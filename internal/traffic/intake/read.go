@@ -2,6 +2,7 @@ package intake
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"time"
@@ -53,7 +54,7 @@ func (in *Intake) read(s *shard, o *ingest.RoadMessage) {
 		in.json(s, o)
 		return
 	}
-	if o.Format != codec.V2XFrame {
+	if o.Format == codec.V2XFramed || o.Format == codec.V2X && headed(o.Payload) {
 		uplink, err := framed(o.Payload, kind)
 		if err == nil {
 			in.framed(s, o, uplink)
@@ -72,6 +73,16 @@ func (in *Intake) read(s *shard, o *ingest.RoadMessage) {
 func isJSON(p []byte) bool {
 	p = bytes.TrimLeft(p, " \t\r\n")
 	return len(p) > 0 && (p[0] == '{' || p[0] == '[')
+}
+
+// headed reports whether a payload may begin with the head of an uplink, by its
+// time: between 2001 and 2248, which hardly a frame has there.
+func headed(p []byte) bool {
+	if len(p) < 16 {
+		return false
+	}
+	ms := binary.LittleEndian.Uint64(p[8:])
+	return ms > 1e12 && ms < 1<<43
 }
 
 // described is a message in the detail of a reject: its kind and length, and what
