@@ -176,14 +176,14 @@ func roadsEvents(r *remote) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return r.list(cmd, events, "no event is told", []string{"first", "end", "state", "type", "event", "unit", "also_by", "description"}, flatEvent)
+			return r.list(cmd, events, "no event is told", []string{"first", "end", "state", "type", "event", "unit", "also_by", "description"}, flatRoadEvent)
 		},
 	}
 	c.Flags().BoolVar(&all, "all", false, "those that are over, too")
 	return c
 }
 
-func flatEvent(e map[string]any) {
+func flatRoadEvent(e map[string]any) {
 	e["state"] = "over"
 	switch {
 	case e["past_end"] == true:

@@ -49,6 +49,8 @@ var table = []rule{
 		reason: "what units send becomes nouns without knowing who asks"},
 	{of: "internal/traffic", own: []string{"internal/road"}, never: slices.Concat(noIO, everybodys), pure: true,
 		reason: "messages and time in, numbers and states out; what is on disk is its caller's"},
+	{of: "internal/traffic/intake", own: []string{"internal/codec", "internal/codec/v2x", "internal/ingest", "internal/quota", "internal/road", "internal/road/dialect", "internal/telemetry", "internal/traffic"}, never: slices.Concat(noSQL, noWeb),
+		reason: "V2X messages go from ingest to the board, and come back as samples, without knowing of a door or a store"},
 
 	{of: "internal/quota", never: slices.Concat(noSQL, noWeb, []string{"os", "log"}), pure: true,
 		reason: "quotas decide and keep count; whose they are, and when, they are told"},

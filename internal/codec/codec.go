@@ -25,7 +25,22 @@ const (
 	RemoteWrite2
 	OTLP
 	OTLPJSON
+	// V2XFrame is frames of LTE-V2X in UPER, one behind the other.
+	V2XFrame
+	// V2XFramed is an uplink of a roadside unit: a head with the time, and frames.
+	V2XFramed
+	// V2X is what a roadside unit says in either form, or in JSON.
+	V2X
+	// Traffic is what a minute of V2X messages comes to; nobody sends it.
+	Traffic
 )
+
+// Formats is how many formats there are.
+const Formats = int(Traffic) + 1
+
+// Road reports whether messages of the format are V2X: what they say goes to the
+// minutes of their roadside unit, and their bytes are kept nowhere.
+func (f Format) Road() bool { return f >= V2XFrame && f <= V2X }
 
 // Input is a message to decode and what it is read against.
 type Input struct {
@@ -85,7 +100,7 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("%s: byte %d: %s", e.Format, e.Offset, e.Detail)
 }
 
-var formatNames = [...]string{"auto", "senml", "senml-cbor", "json", "influx", "sparkplug", "remote-write-1", "remote-write-2", "otlp", "otlp-json"}
+var formatNames = [...]string{"auto", "senml", "senml-cbor", "json", "influx", "sparkplug", "remote-write-1", "remote-write-2", "otlp", "otlp-json", "v2x-uper", "v2x-framed", "v2x", "traffic"}
 
 // String returns the name that stands in MQTT topics and in metrics.
 func (f Format) String() string { return formatNames[f] }
@@ -104,6 +119,35 @@ func FromSuffix(s []byte) (Format, bool) {
 	}
 	return Auto, false
 }
+
+// V2XFromSuffix returns the format that the last level of a V2X topic names.
+func V2XFromSuffix(s string) (Format, bool) {
+	switch s {
+	case "uper":
+		return V2XFrame, true
+	case "framed":
+		return V2XFramed, true
+	}
+	return Auto, false
+}
+
+// V2XFromMediaType returns the format of V2X messages with an HTTP Content-Type
+// without parameters; the bytes tell what the type does not.
+func V2XFromMediaType(s string) (Format, bool) {
+	switch strings.ToLower(s) {
+	case "", "application/octet-stream", "application/x-www-form-urlencoded", "application/json":
+		return V2X, true
+	case "application/vnd.songhua.v2x.uper":
+		return V2XFrame, true
+	case "application/vnd.songhua.v2x.framed":
+		return V2XFramed, true
+	}
+	return Auto, false
+}
+
+// V2XFromContentFormat returns the format of V2X messages with a CoAP
+// Content-Format number.
+func V2XFromContentFormat(n int) (Format, bool) { return V2X, n == 42 || n == 50 }
 
 // FromMediaType returns the format of an HTTP Content-Type without parameters;
 // an empty type, application/octet-stream and curl's form default mean Auto.

@@ -27,9 +27,10 @@ import (
 	"github.com/songhua-io/hub/internal/schedule/loop"
 	"github.com/songhua-io/hub/internal/schedule/signal/source"
 	"github.com/songhua-io/hub/internal/store/local"
+	"github.com/songhua-io/hub/internal/traffic/intake"
 )
 
-//go:generate go run ./gen -root ../.. -o docs.go -package config -func docs internal/config internal/access internal/audit internal/login internal/authority internal/quota internal/ingest internal/ingest/mqtt internal/ingest/coap internal/ingest/http internal/ingest/desk internal/command internal/schedule/loop internal/schedule/ledger internal/schedule/signal/source internal/query internal/store/local
+//go:generate go run ./gen -root ../.. -o docs.go -package config -func docs internal/config internal/access internal/audit internal/login internal/authority internal/quota internal/ingest internal/ingest/mqtt internal/ingest/coap internal/ingest/http internal/ingest/desk internal/command internal/schedule/loop internal/schedule/ledger internal/schedule/signal/source internal/query internal/store/local internal/traffic/intake
 
 // Config is everything that can be set of a hub.
 type Config struct {
@@ -61,6 +62,8 @@ type Config struct {
 	CoAP coap.Config `yaml:"coap"`
 	// HTTP bounds the telemetry routes of the HTTP door.
 	HTTP http.Config `yaml:"http"`
+	// Traffic bounds what is watched of roadside units, signals and roads.
+	Traffic intake.Config `yaml:"traffic"`
 	// Desk bounds the rejects that are kept.
 	Desk desk.Config `yaml:"desk"`
 	// Commands bounds what devices are asked to do.
@@ -150,6 +153,7 @@ func Default() Config {
 		Broker:    mqtt.DefaultExternalConfig(),
 		CoAP:      coap.DefaultConfig(),
 		HTTP:      http.DefaultConfig(),
+		Traffic:   intake.DefaultConfig(),
 		Desk:      desk.DefaultConfig(),
 		Commands:  command.DefaultConfig(),
 		Schedule:  loop.DefaultConfig(),

@@ -38,6 +38,7 @@ func docs() map[string]string {
 		"github.com/songhua-io/hub/internal/config.Config.Signals":                     "signals are forecasts of carbon, price, PUE and free capacity that the hub\nfetches by itself, besides those that are sent to its API.",
 		"github.com/songhua-io/hub/internal/config.Config.Store":                       "store is the embedded time-series store, in the folder series of the data directory.",
 		"github.com/songhua-io/hub/internal/config.Config.TLS":                         "tls is used by every door that is encrypted by certificate.",
+		"github.com/songhua-io/hub/internal/config.Config.Traffic":                     "traffic bounds what is watched of roadside units, signals and roads.",
 		"github.com/songhua-io/hub/internal/config.Listen.CoAP":                        "coap is CoAP over UDP, without encryption.",
 		"github.com/songhua-io/hub/internal/config.Listen.CoAPS":                       "coaps is CoAP over DTLS, by client certificate or pre-shared key: the device's id and secret.",
 		"github.com/songhua-io/hub/internal/config.Listen.HTTP":                        "http serves the API, the pages, Grafana's queries, and MQTT over WebSocket at /mqtt.",
@@ -194,5 +195,9 @@ func docs() map[string]string {
 		"github.com/songhua-io/hub/internal/store/local.Config.MaxBytes":               "max_bytes bounds the disk space of blocks, logs and late data together; the\noldest blocks go first. 0 means no bound but the disk.",
 		"github.com/songhua-io/hub/internal/store/local.Config.OutOfOrderWindow":       "out_of_order_window is how far behind the newest sample of all series a\nsample may lie to go among the recent data. Older ones, up to Retention,\ngo to blocks of their own and are as durable and visible.",
 		"github.com/songhua-io/hub/internal/store/local.Config.Retention":              "retention is how long samples are kept, by their own time. Whole blocks\nare removed once all of their samples are older.",
+		"github.com/songhua-io/hub/internal/traffic/intake.Config.MaxEvents":           "max_events is how many events and signs one unit may tell of at once.",
+		"github.com/songhua-io/hub/internal/traffic/intake.Config.MaxIntersections":    "max_intersections is how many intersections one unit may tell of.",
+		"github.com/songhua-io/hub/internal/traffic/intake.Config.MaxLinks":            "max_links is how many roads between two nodes the map of one unit may have.",
+		"github.com/songhua-io/hub/internal/traffic/intake.Config.MaxUnits":            "max_units is how many roadside units are watched.",
 	}
 }

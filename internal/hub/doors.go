@@ -24,7 +24,7 @@ import (
 func (h *hub) openDoors(ctx context.Context) error {
 	trust := h.authority.Server()
 	server, err := mqtt.New(h.cfg.MQTT, mqtt.Deps{
-		Ingest: h.pipeline.Ingest, Refuse: h.pipeline.Refuse, Gate: h.gate(), Presence: presence{h.presence}, Mail: h.mail(), Orders: h.orders, Quotas: h.quotas,
+		Ingest: h.pipeline.Ingest, Refuse: h.pipeline.Refuse, Gate: h.gate(), Presence: presence{h.presence}, Mail: h.mail(), Orders: h.orders, Units: h.traffic, Quotas: h.quotas,
 		Log: h.log, Clock: h.clock, Metrics: h.metrics,
 	})
 	if err != nil {
@@ -73,7 +73,7 @@ func (h *hub) openBroker(context.Context, *tls.Config) error {
 }
 
 func (h *hub) openCoAP(ctx context.Context, _ *tls.Config) error {
-	door := coap.New(h.cfg.CoAP, coap.Deps{Pipeline: h.pipeline, Gate: h.gate(), Mail: h.mail(), Quotas: h.quotas, Log: h.log, Clock: h.clock, Metrics: h.metrics})
+	door := coap.New(h.cfg.CoAP, coap.Deps{Pipeline: h.pipeline, Gate: h.gate(), Mail: h.mail(), Units: h.traffic, Quotas: h.quotas, Log: h.log, Clock: h.clock, Metrics: h.metrics})
 	secured := func(ctx context.Context, conn *net.UDPConn) error {
 		return door.ServeDTLS(ctx, conn, func() coap.Certificates {
 			own, clients := h.authority.Doors()

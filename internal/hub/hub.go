@@ -10,7 +10,9 @@
 //	   │
 //	stores    time series on this machine's disk, and on an encrypted volume
 //	   │
-//	ingest    decode → identify → validate → grade → commit     desk: rejects
+//	traffic   journal of open minutes of roadside units
+//	   │
+//	ingest    decode → identify → validate → grade → observe → commit     desk: rejects
 //	   │
 //	presence  who is online; ends the series of those who left
 //	   │
@@ -55,6 +57,8 @@ import (
 	"github.com/songhua-io/hub/internal/store/local"
 	"github.com/songhua-io/hub/internal/store/volume"
 	"github.com/songhua-io/hub/internal/telemetry"
+	"github.com/songhua-io/hub/internal/traffic"
+	"github.com/songhua-io/hub/internal/traffic/intake"
 	"github.com/songhua-io/hub/internal/twin"
 )
 
@@ -117,6 +121,8 @@ type hub struct {
 	graded    *local.DB // on an encrypted volume; nil when there is none,
 	ungraded  string    // and why
 	desk      *desk.Desk
+	board     *traffic.Board
+	traffic   *intake.Intake
 	pipeline  *ingest.Pipeline
 	presence  *registry.Presence
 	commands  *command.Ledger
@@ -224,13 +230,17 @@ func (h *hub) runIngest(context.Context) error {
 	}
 	h.stack.onStop("desk file", h.desk.Close)
 	h.stack.start("desk", h.desk.Run)
+	if err := h.openTraffic(); err != nil {
+		return err
+	}
 	h.pipeline = ingest.New(h.cfg.Ingest, ingest.Deps{
-		Store: h.series, Sealed: h.sealed(), Unsealed: h.ungraded, Directory: h.registry, Notes: notes{h.registry}, Desk: h.desk, Quotas: h.quotas,
+		Store: h.series, Sealed: h.sealed(), Unsealed: h.ungraded, Directory: h.registry, Notes: notes{h.registry}, Desk: h.desk, Roads: h.traffic, Quotas: h.quotas,
 		// No device is heard before the doors open, and presence is there by then.
 		Period: func(device string) time.Duration { return h.presence.Of(device).Period },
 		Log:    h.log, Clock: h.clock, Metrics: h.metrics,
 	})
 	h.stack.start("ingest", h.pipeline.Run)
+	h.stack.start("traffic", h.traffic.Run) // its samples are ingest's to store
 	h.stack.start("own metrics", (&self{
 		gatherer: h.metrics, store: h.series, pipeline: h.pipeline, clock: h.clock, log: h.log,
 		series: map[string]telemetry.SeriesID{},

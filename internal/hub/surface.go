@@ -25,6 +25,7 @@ import (
 	"github.com/songhua-io/hub/internal/quota"
 	"github.com/songhua-io/hub/internal/records"
 	"github.com/songhua-io/hub/internal/telemetry"
+	"github.com/songhua-io/hub/internal/traffic"
 	"github.com/songhua-io/hub/internal/web"
 )
 
@@ -61,7 +62,7 @@ func (h *hub) surface() (http.Handler, error) {
 		{Pattern: "POST /signout", ZH: "退出登录", EN: "Sign out of the pages", Handler: pages},
 		{Pattern: "GET /static/", ZH: "页面所用的文件", EN: "Files of the pages", Handler: pages},
 	}
-	door := ingesthttp.New(h.cfg.HTTP, ingesthttp.Deps{Pipeline: h.pipeline, Gate: h.gate(), Mail: h.mail(), Quotas: h.quotas, Log: h.log, Metrics: h.metrics})
+	door := ingesthttp.New(h.cfg.HTTP, ingesthttp.Deps{Pipeline: h.pipeline, Gate: h.gate(), Mail: h.mail(), Units: h.traffic, Quotas: h.quotas, Log: h.log, Metrics: h.metrics})
 	h.hurry = door.Hurry
 	for _, r := range door.Routes() {
 		beside = append(beside, api.Beside{Pattern: r.Pattern, ZH: r.ZH, EN: r.EN, Own: true, Handler: r.Handler})
@@ -133,6 +134,9 @@ func (h *hub) metadata() map[string][]query.Metadata {
 	all[presenceMetric] = []query.Metadata{{Type: "gauge", Help: "1 while a device is online, 0.5 while it is late, 0 while it is offline."}}
 	for name, help := range poolMetrics {
 		all[name] = []query.Metadata{{Type: "gauge", Help: help}}
+	}
+	for _, d := range traffic.Definitions() {
+		all[d.Name] = []query.Metadata{{Type: "gauge", Unit: d.Unit, Help: d.EN}}
 	}
 	families, err := h.metrics.Gather()
 	if err != nil {

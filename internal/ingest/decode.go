@@ -29,6 +29,11 @@ func (p *Pipeline) decodeMessage(d *Delivery, m *Message) {
 		m.last, m.statesEnd = m.first, m.states
 		return
 	}
+	if m.Format.Road() {
+		m.last, m.statesEnd, m.Rejects, m.live = m.first, m.states, m.Rejects[:0], false
+		d.road = true
+		return
+	}
 	if m.Format == codec.Auto {
 		m.Format = codec.Detect(m.Payload)
 	}
@@ -78,6 +83,7 @@ func (p *Pipeline) identify(d *Delivery) {
 		switch {
 		case m.source == nil:
 			m.refuse(telemetry.StageIdentify, telemetry.ReasonUnknownDevice, fmt.Sprintf("device %q is not registered", m.Device))
+		case m.Derived: // of what was acknowledged
 		case m.source.device.Load().Disabled:
 			m.refuse(telemetry.StageIdentify, telemetry.ReasonDeviceDisabled, fmt.Sprintf("device %q is disabled", m.Device))
 		default:

@@ -27,6 +27,8 @@ type Delivery struct {
 	changes []change
 	units   map[string]string
 	deaths  []int32 // indexes in Messages
+	road    bool    // some of open are V2X
+	seen    RoadMessage
 
 	done chan error // an answer of each lane
 }
@@ -75,6 +77,7 @@ func (d *Delivery) begin(now time.Time) {
 	clear(d.flags)
 	d.open, d.flags, d.changes, d.deaths = d.open[:0], d.flags[:0], d.changes[:0], d.deaths[:0]
 	clear(d.units)
+	d.road = false
 	if d.done == nil {
 		d.done = make(chan error, stores+1)
 	}

@@ -20,11 +20,14 @@ import (
 var stages = [...]struct {
 	name telemetry.Stage
 	run  func(*Pipeline, *Delivery)
+	// road: only deliveries with V2X messages go through it.
+	road bool
 }{
-	{telemetry.StageDecode, (*Pipeline).decode},
-	{telemetry.StageIdentify, (*Pipeline).identify},
-	{telemetry.StageValidate, (*Pipeline).validate},
-	{telemetry.StageGrade, (*Pipeline).grade},
+	{telemetry.StageDecode, (*Pipeline).decode, false},
+	{telemetry.StageIdentify, (*Pipeline).identify, false},
+	{telemetry.StageValidate, (*Pipeline).validate, false},
+	{telemetry.StageGrade, (*Pipeline).grade, false},
+	{telemetry.StageObserve, (*Pipeline).observe, true}, // Art. 15(2)
 }
 
 // Message is one message of one device, as a transport received it.
@@ -37,6 +40,12 @@ type Message struct {
 	Format codec.Format
 	// Payload must stay as it is until Ingest returns.
 	Payload []byte
+	// Topic is the topic of a dialect that a V2X message came on; it says what the
+	// message is about. Empty where its bytes say all.
+	Topic string
+	// Derived says that the hub itself has made the samples of what it was sent:
+	// they are no sign of life of the device, and count for no quota.
+	Derived bool
 	// Decode reads formats that need the memory of their connection
 	// (Sparkplug); nil otherwise.
 	Decode func(*telemetry.Batch, codec.Input) error
@@ -63,6 +72,7 @@ type Message struct {
 	first, last       int   // its samples in the delivery's batch
 	states, statesEnd int   // its states in the delivery's batch
 	newest            int64 // newest time of its valid samples, ms
+	live              bool  // a V2X message that is no history
 }
 
 // Unreadable reports whether the message as a whole could not be read.
@@ -108,12 +118,18 @@ func (p *Pipeline) Ingest(d *Delivery) error {
 func (p *Pipeline) take(d *Delivery) error {
 	at := d.now
 	for i, s := range stages {
+		if s.road && !d.road {
+			continue
+		}
 		s.run(p, d)
 		end := p.deps.Clock()
 		p.metrics.stage[i].Observe(end.Sub(at).Seconds())
 		at = end
 	}
 	if err := p.commit(d); err != nil {
+		return err
+	}
+	if err := p.syncRoads(d); err != nil {
 		return err
 	}
 	if err := p.writeFlags(d); err != nil {

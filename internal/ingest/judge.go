@@ -203,8 +203,12 @@ func (d *Delivery) stored(store int, sample int32) bool {
 }
 
 // keepable returns the message as the desk may keep it: of data that must not
-// lie on the plain disk only what became of it.
+// lie on the plain disk, and of V2X, whose bytes hold tracks of people, only
+// what became of it.
 func (m *Message) keepable() *Message {
+	if m.Format.Road() {
+		return &Message{Device: m.Device, Format: m.Format, Rejects: m.Rejects}
+	}
 	if m.source == nil || !m.withhold {
 		return m
 	}

@@ -69,8 +69,8 @@ func newMetrics(reg prometheus.Registerer, p *Pipeline) *metrics {
 	for _, s := range stages {
 		m.stage = append(m.stage, stageSeconds.WithLabelValues(string(s.name)))
 	}
-	for f := codec.Auto; f <= codec.OTLPJSON; f++ {
-		m.messages = append(m.messages, messages.WithLabelValues(f.String()))
+	for f := range codec.Formats {
+		m.messages = append(m.messages, messages.WithLabelValues(codec.Format(f).String()))
 	}
 	reg.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Name: "hub_ingest_samples_total", Help: "Samples and states accepted: durable before they were acknowledged.",

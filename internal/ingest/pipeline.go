@@ -53,8 +53,8 @@ type Desk interface {
 	Keep(at time.Time, m *Message)
 }
 
-// Deps are what a pipeline works with. All but Period and one of Sealed and
-// Unsealed are required.
+// Deps are what a pipeline works with. All but Period, Roads and one of Sealed
+// and Unsealed are required.
 type Deps struct {
 	Store Store
 	// Sealed takes the series of grade important and core; nil when the hub has no
@@ -65,6 +65,8 @@ type Deps struct {
 	Directory Directory
 	Notes     Notes
 	Desk      Desk
+	// Roads takes V2X messages; nil: they are refused.
+	Roads Roads
 	// Quotas bound what a device may send, and how many series it may have.
 	Quotas *quota.Quotas
 	// Period returns the reporting period of a device that was learned before
@@ -119,7 +121,7 @@ func (p *Pipeline) open(d *Delivery) (longest *quota.Exceeded) {
 		}
 		if last != nil && last.Device == m.Device && last.From == m.From {
 			m.source, m.Over = last.source, last.Over
-		} else if m.source, m.Over = p.source(m.Device), nil; m.source != nil {
+		} else if m.source, m.Over = p.source(m.Device), nil; m.source != nil && !m.Derived {
 			messages, bytes := d.row(i)
 			m.Over = p.deps.Quotas.Messages(&m.source.meter, m.Device, m.From, messages, bytes, d.now)
 		}
@@ -220,7 +222,7 @@ func (p *Pipeline) answer(d *Delivery) {
 		accepted += m.Accepted
 		p.metrics.messages[m.Format].Inc()
 		if m.source != nil {
-			m.source.observe(d.now.UnixMilli(), m.newest, m.Accepted)
+			m.heard(d.now.UnixMilli())
 			if m.Died {
 				d.deaths = append(d.deaths, i)
 			}

@@ -470,3 +470,36 @@ func TestTheGradeOfARemovedDeviceStays(t *testing.T) {
 		t.Errorf("graded: %v, departed: %v", devices, departed)
 	}
 }
+
+func TestUnitsAreFoundBySerialNumber(t *testing.T) {
+	ctx, dir := t.Context(), t.TempDir()
+	r := open(t, dir)
+	add(t, r, Spec{ID: "rsu-1", Kind: "rsu", Tags: map[string]string{"esn": "R1"}})
+	add(t, r, Spec{ID: "R2", Kind: "rsu"})
+	add(t, r, Spec{ID: "rsu-3", Kind: "rsu", Tags: map[string]string{"esn": "R3"}})
+	add(t, r, Spec{ID: "rsu-4", Kind: "rsu", Tags: map[string]string{"esn": "R3"}})
+	found := func(r *Registry, want map[string]string) {
+		t.Helper()
+		for esn, device := range want {
+			if got := r.Unit(esn); got != device {
+				t.Errorf("ESN %q is %q, want %q", esn, got, device)
+			}
+		}
+	}
+	all := map[string]string{"R1": "rsu-1", "R2": "R2", "R3": "", "R4": "", "": ""}
+	found(r, all)
+	found(open(t, dir), all)
+	if !r.IsUnit("rsu-3", "R3") || !r.IsUnit("R2", "R2") || r.IsUnit("rsu-1", "R2") || r.IsUnit("R2", "") || r.IsUnit("nobody", "R1") {
+		t.Error("whose a serial number is")
+	}
+	if _, err := r.Update(ctx, Spec{ID: "rsu-1", Kind: "rsu", Tags: map[string]string{"esn": "R9"}}, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Remove(ctx, "rsu-3", 0); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Replace(ctx, "R2", 0, map[string]string{"esn": "R8"}, false); err != nil {
+		t.Fatal(err)
+	}
+	found(r, map[string]string{"R1": "", "R9": "rsu-1", "R3": "rsu-4", "R8": "R2"})
+}

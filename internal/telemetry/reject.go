@@ -22,6 +22,7 @@ const (
 	StageIdentify Stage = "identify"
 	StageValidate Stage = "validate"
 	StageGrade    Stage = "grade"
+	StageObserve  Stage = "observe"
 	StageCommit   Stage = "commit"
 )
 
@@ -50,6 +51,10 @@ const (
 	ReasonTimeFuture       Reason = "time_future"
 	ReasonTimePast         Reason = "time_past"
 	ReasonGradeUnsupported Reason = "grade_unsupported"
+	ReasonTimeUnresolved   Reason = "time_unresolved"
+	ReasonWindowClosed     Reason = "window_closed"
+	ReasonPersonalData     Reason = "personal_data"
+	ReasonTooMany          Reason = "too_many"
 	ReasonConflict         Reason = "conflict"
 )
 
@@ -82,6 +87,10 @@ func Reasons() []ReasonText {
 		{ReasonTimeFuture, StageValidate, "The sample's time lies too far in the future. Correct the sender's clock.", "样本时间超前过多。请校准发送方的时钟。"},
 		{ReasonTimePast, StageValidate, "The sample's time lies before what the hub keeps.", "样本时间早于枢纽的保存期限。"},
 		{ReasonGradeUnsupported, StageGrade, "Data of this grade is kept on an encrypted volume only, and texts of such devices not at all. The detail says what is missing: set store.graded_dir to a directory on an encrypted volume (LUKS, fscrypt or gocryptfs).", "该级别的数据只存入加密卷，此类设备上报的文本不予保存。详情说明缺少什么：请将 store.graded_dir 设为加密卷（LUKS、fscrypt 或 gocryptfs）上的目录。"},
+		{ReasonTimeUnresolved, StageObserve, "A V2X message carries no time, or none near to when it came. Set the clock of the roadside unit.", "V2X 消息未带时间，或其时间与到达时刻相差过大。请校准路侧单元的时钟。"},
+		{ReasonWindowClosed, StageObserve, "The minute of the V2X message is written already, or lies more than a day back: its numbers do not change any more.", "V2X 消息所属的分钟已经写入，或已超过一天：其数值不再更改。"},
+		{ReasonPersonalData, StageObserve, "The V2X message holds a number plate, an identity or a phone number; the detail shows it masked. Such a message is neither read nor kept: send it without.", "V2X 消息含车牌号、身份证号或电话号码，详情中已脱敏。此类消息不读取、不保存，请去除后再发送。"},
+		{ReasonTooMany, StageObserve, "The hub watches as many roadside units, intersections, links or events as it may. Raise the bound under traffic in the configuration.", "枢纽所观察的路侧单元、路口、路段或事件数已达上限。请在配置的 traffic 下调高上限。"},
 		{ReasonConflict, StageCommit, "Another value of the same series and time is already stored; the first one stays.", "同一序列同一时刻已存有不同的值，保留先到的值。"},
 	}
 }

@@ -165,7 +165,8 @@ func (b *burst) collect(n int) {
 	b.order = b.order[:0]
 	for i := range b.exchanges[:n] {
 		if x := &b.exchanges[i]; x.waits && x.answer.code == empty {
-			b.delivery.Add(x.report.device, x.report.format, x.report.payload).From = &x.sender
+			m := b.delivery.Add(x.report.device, x.report.format, x.report.payload)
+			m.From, m.Topic = &x.sender, x.report.topic
 			b.order = append(b.order, i)
 		}
 	}

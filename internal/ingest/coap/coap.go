@@ -52,15 +52,17 @@ func DefaultConfig() Config {
 	}
 }
 
-// Deps are what the door works with. All are required.
+// Deps are what the door works with. All but Units are required.
 type Deps struct {
 	Pipeline *ingest.Pipeline
 	Gate     ingest.Gate
 	Mail     ingest.Mail
-	Quotas   *quota.Quotas
-	Log      *slog.Logger
-	Clock    func() time.Time
-	Metrics  prometheus.Registerer
+	// Units names the kinds of V2X messages; nil: they are refused.
+	Units   ingest.Units
+	Quotas  *quota.Quotas
+	Log     *slog.Logger
+	Clock   func() time.Time
+	Metrics prometheus.Registerer
 }
 
 // Door takes telemetry over CoAP.

@@ -1,6 +1,9 @@
 package coap
 
-import "encoding/binary"
+import (
+	"bytes"
+	"encoding/binary"
+)
 
 // Message types (RFC 7252 section 3).
 const (
@@ -92,8 +95,9 @@ type message struct {
 	path    [maxSegments][]byte
 	depth   int // segments of path
 	secret  []byte
-	format  int // Content-Format; none is -1
-	observe int // none is -1
+	about   []byte // kind of a V2X message in JSON
+	format  int    // Content-Format; none is -1
+	observe int    // none is -1
 	block1  block
 	block2  block
 	size1   uint32
@@ -192,9 +196,11 @@ func (m *message) option(number int, v []byte) {
 		}
 		m.depth++
 	case optUriQuery:
-		const name = "token="
-		if len(v) > len(name) && string(v[:len(name)]) == name {
-			m.secret = v[len(name):]
+		const token, kind = "token=", "kind="
+		if s, ok := bytes.CutPrefix(v, []byte(token)); ok && len(s) > 0 {
+			m.secret = s
+		} else if s, ok := bytes.CutPrefix(v, []byte(kind)); ok {
+			m.about = s
 		}
 	case optObserve:
 		m.observe = int(number32(v))

@@ -26,6 +26,7 @@ const maxAnswer = 1024
 
 // resources is the body of /.well-known/core (RFC 6690).
 const resources = `</devices/{id}/telemetry>;rt="telemetry";if="hub.report";ct="110 112 50 0",` +
+	`</devices/{id}/v2x>;rt="v2x";if="hub.report";ct="42 50",` +
 	`</devices/{id}/commands>;rt="commands";if="hub.mail";ct=50;obs,` +
 	`</devices/{id}/config>;rt="config";if="hub.mail";ct=50;obs`
 
@@ -43,6 +44,7 @@ func busy(s string) answer {
 type report struct {
 	device  string
 	format  codec.Format
+	topic   string // that stands for the kind of a V2X message
 	payload []byte
 }
 
@@ -77,9 +79,9 @@ func (d *Door) serve(x *exchange, now time.Time) (peer *ingest.Peer, rep report,
 		a = text(forbidden, "not permitted to send telemetry of this device; send to your own path")
 		return peer, rep, d.reject(peer.Device.ID, telemetry.ReasonNotPermitted, m, a), false
 	}
-	f, ok := m.telemetryFormat()
-	if !ok {
-		a = text(unsupportedFormat, "send content format 110, 112, 50 or 0 to /devices/{id}/telemetry")
+	f, topic, why := d.format(m)
+	if why != "" {
+		a = text(unsupportedFormat, why)
 		return peer, rep, d.reject(device, telemetry.ReasonUnsupported, m, a), false
 	}
 	payload, a, done := d.whole(x, peer, now)
@@ -89,7 +91,7 @@ func (d *Door) serve(x *exchange, now time.Time) (peer *ingest.Peer, rep report,
 	if done {
 		return peer, rep, a, false
 	}
-	return peer, report{device, f, payload}, answer{}, true
+	return peer, report{device, f, topic, payload}, answer{}, true
 }
 
 // reject makes a reject of a message that is not read, and returns its answer.
@@ -119,10 +121,36 @@ func (m *message) resource() string {
 	return string(bytes.Join(m.path[:min(m.depth, maxSegments)], []byte("/")))
 }
 
-func (m *message) telemetryFormat() (codec.Format, bool) {
-	if string(m.path[2]) != "telemetry" {
-		return codec.Auto, false
+// format returns what a report is written in, and for V2X the topic that stands
+// for its kind; or why it is not taken.
+func (d *Door) format(m *message) (f codec.Format, topic, why string) {
+	if string(m.path[2]) == "v2x" {
+		return d.v2xFormat(m)
 	}
+	f, ok := m.telemetryFormat()
+	if !ok {
+		why = "send content format 110, 112, 50 or 0 to /devices/{id}/telemetry"
+	}
+	return f, "", why
+}
+
+func (d *Door) v2xFormat(m *message) (f codec.Format, topic, why string) {
+	f, ok := codec.V2XFromContentFormat(m.format)
+	switch {
+	case d.deps.Units == nil:
+		return f, "", "V2X messages are not taken by this hub"
+	case !ok && m.format >= 0:
+		return f, "", "send V2X with content format 42 (frames, or an uplink) or 50 (JSON)"
+	case len(m.about) == 0:
+		return codec.V2X, "", ""
+	}
+	if topic, ok = d.deps.Units.ByKind(string(m.about)); !ok {
+		why = fmt.Sprintf("kind %.32q is none of a V2X message", m.about)
+	}
+	return codec.V2X, topic, why
+}
+
+func (m *message) telemetryFormat() (codec.Format, bool) {
 	if m.depth == 4 {
 		return codec.FromSuffix(m.path[3])
 	}

@@ -39,14 +39,16 @@ func DefaultConfig() Config {
 	}
 }
 
-// Deps are what the door works with. All are required.
+// Deps are what the door works with. All but Units are required.
 type Deps struct {
 	Pipeline *ingest.Pipeline
 	Gate     ingest.Gate
 	Mail     ingest.Mail
-	Quotas   *quota.Quotas
-	Log      *slog.Logger
-	Metrics  prometheus.Registerer
+	// Units names the kinds of V2X messages; nil: they are refused.
+	Units   ingest.Units
+	Quotas  *quota.Quotas
+	Log     *slog.Logger
+	Metrics prometheus.Registerer
 }
 
 // Door takes telemetry from devices and gateways over HTTP. Timeouts of slow
@@ -94,7 +96,7 @@ func (d *Door) Routes() []Route {
 		device("POST /api/v1/devices/{id}/telemetry/json", "扁平 JSON 格式的遥测。", "Telemetry as flat JSON.", telemetry(codec.JSON)),
 		device("POST /api/v1/devices/{id}/telemetry/influx", "InfluxDB 行协议格式的遥测。", "Telemetry as InfluxDB line protocol.", telemetry(codec.Influx)),
 		device("POST /api/v1/devices/{id}/telemetry/{format}", "对不支持的格式返回 415。", "Answers 415 for formats that the hub does not read.", (*request).unknownFormat),
-		device("POST /api/v1/devices/{id}/v2x", "V2X 帧；本枢纽暂不解析，返回 415。", "V2X frames; not read by this hub, answers 415.", (*request).v2x),
+		device("POST /api/v1/devices/{id}/v2x", "路侧单元的 V2X 消息：UPER 帧或成帧上行，或 T/ITS 0117 的 JSON（?kind= 指明种类）。", "V2X messages of a roadside unit: frames in UPER or a framed uplink, or JSON of T/ITS 0117 (?kind= names what it is).", (*request).v2x),
 		{"POST /api/v2/write", "InfluxDB v2 写入接口；令牌即设备，网关以标签 device 指明子设备。", "InfluxDB v2 write API; the token names the device, a gateway's tag \"device\" its child.", d.handler("POST /api/v2/write", influxErrors{}, (*request).influx)},
 		{"GET /ping", "InfluxDB 的存活应答。", "InfluxDB's sign of life.", d.handler("GET /ping", influxErrors{}, (*request).ping)},
 		{"GET /health", "InfluxDB 的健康应答。", "InfluxDB's health answer.", d.handler("GET /health", influxErrors{}, (*request).health)},

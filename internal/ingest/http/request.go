@@ -151,8 +151,11 @@ func credential(header string, schemes []string) (string, bool) {
 }
 
 // telemetry takes one message of the device that the path names.
-func (r *request) telemetry(f codec.Format) {
-	if fault := r.telemetryOf(f); fault != nil {
+func (r *request) telemetry(f codec.Format) { r.answered(r.telemetryOf(f)) }
+
+// answered tells what became of the one message of the request.
+func (r *request) answered(fault *failure) {
+	if fault != nil {
 		r.fail(fault)
 		return
 	}
@@ -218,8 +221,52 @@ func (r *request) unknownFormat() {
 	r.unread("format %q is not read here; use senml, senml-cbor, json or influx as the last part of the path", clip(r.r.PathValue("format")))
 }
 
-func (r *request) v2x() {
-	r.unread("V2X frames are not read by this hub; send measured values to /api/v1/devices/%s/telemetry", clip(r.r.PathValue("id")))
+// v2x takes one V2X message, or several in one body, of the unit that the path
+// names.
+func (r *request) v2x() { r.answered(r.v2xOf()) }
+
+func (r *request) v2xOf() *failure {
+	if fault := r.authenticate("Bearer"); fault != nil {
+		return fault
+	}
+	device := r.r.PathValue("id")
+	if fault := r.speakFor(device); fault != nil {
+		return fault
+	}
+	f, topic, fault := r.v2xFormat()
+	if fault != nil {
+		return fault
+	}
+	payload, fault := r.payload()
+	if fault != nil {
+		return fault
+	}
+	r.delivery.Reset()
+	r.delivery.Add(device, f, payload).Topic = topic
+	if fault := r.ingest(); fault != nil {
+		return fault
+	}
+	return refusal(&r.delivery.Messages[0])
+}
+
+func (r *request) v2xFormat() (f codec.Format, topic string, fault *failure) {
+	full := r.r.Header.Get("Content-Type")
+	media, _, _ := strings.Cut(full, ";")
+	f, known := codec.V2XFromMediaType(strings.TrimSpace(media))
+	switch {
+	case r.door.deps.Units == nil:
+		return f, "", refuse(nethttp.StatusUnsupportedMediaType, telemetry.ReasonUnsupported, "V2X messages are not taken by this hub")
+	case !known:
+		return f, "", refuse(nethttp.StatusUnsupportedMediaType, telemetry.ReasonUnsupported, "Content-Type %q is not read here; send application/vnd.songhua.v2x.uper, application/vnd.songhua.v2x.framed, application/octet-stream or application/json", clip(full))
+	}
+	kind := r.r.URL.Query().Get("kind")
+	if kind == "" {
+		return f, "", nil
+	}
+	if topic, known = r.door.deps.Units.ByKind(kind); !known {
+		fault = refuse(nethttp.StatusBadRequest, telemetry.ReasonUnsupported, "kind %q is none of a V2X message; heartbeat, info, base, running, rsm, spat and rsi are", clip(kind))
+	}
+	return f, topic, fault
 }
 
 // unread refuses a message of a kind that the hub does not read.

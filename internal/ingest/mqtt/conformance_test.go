@@ -331,7 +331,7 @@ func TestRejectsAreTold(t *testing.T) {
 		{"another device", other, `[{"n":"a","v":1}]`, 0x87, telemetry.ReasonNotPermitted, telemetry.StageDoor},
 		{"a topic that is no one's", "home/kitchen", `1`, 0x87, telemetry.ReasonNotPermitted, telemetry.StageDoor},
 		{"a format that is none", ownTopic + "/xml", `<a/>`, 0x90, telemetry.ReasonUnsupported, telemetry.StageDoor},
-		{"V2X frames", "devices/t1/v2x/uper", "\x00\x01", 0x90, telemetry.ReasonUnsupported, telemetry.StageDoor},
+		{"V2X frames, and no hub that takes them", "devices/t1/v2x/uper", "\x00\x01", 0x90, telemetry.ReasonUnsupported, telemetry.StageDecode},
 		{"V2X frames in a dialect", "V2X/RSU/1/BSM/UP", "{}", 0x90, telemetry.ReasonUnsupported, telemetry.StageDoor},
 		{"an answer to no command", "devices/t1/commands/7/reply", "{}", 0x99, telemetry.ReasonMalformed, telemetry.StageDoor},
 		{"another edge node", "spBv1.0/g/NDATA/t2", "x", 0x87, telemetry.ReasonNotPermitted, telemetry.StageDoor},

@@ -51,7 +51,8 @@ type conn struct {
 	need      int                 // size of that packet, 0 when unknown
 	received  map[uint16]struct{} // QoS 2 messages stored and not yet released
 	aliases   []string
-	spoken    map[string]string // other devices that this one spoke for
+	spoken    map[string]string       // other devices that this one spoke for
+	dialects  map[string]dialectTopic // topics that it used
 	sparkplug *codec.Session
 	will      *will
 	out       *outbox // guarded by Server.mu until set, then for ever the same

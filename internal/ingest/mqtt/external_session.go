@@ -70,6 +70,9 @@ func (c *connection) subscribe(ctx context.Context) error {
 	// telemetry/# means telemetry as well. [MQTT-4.7.1-2]
 	shared := "$share/" + c.x.cfg.Group + "/devices/+/telemetry/#"
 	filters := map[string]byte{shared: 1}
+	for _, f := range c.roadFilters("$share/" + c.x.cfg.Group + "/") {
+		filters[f] = 1
+	}
 	if c.sparkplug {
 		for _, f := range sparkplugFilters() {
 			filters[f] = 1
@@ -156,6 +159,9 @@ func (c *connection) deliver(ctx context.Context) error {
 func (c *connection) add(p *parcel, m paho.Message) int {
 	if strings.HasPrefix(m.Topic(), sparkplugRoot) {
 		c.addSparkplug(p, m)
+		return len(m.Payload())
+	}
+	if c.addRoad(p, m) {
 		return len(m.Payload())
 	}
 	rest, _ := strings.CutPrefix(m.Topic(), "devices/")

@@ -23,7 +23,8 @@ import (
 	"github.com/songhua-io/hub/internal/telemetry"
 )
 
-// Deps are what a server works with. All but Mail and Orders are required.
+// Deps are what a server works with. All but Mail, Orders and Units are
+// required.
 type Deps struct {
 	// Ingest stores a delivery and returns when it is durable
 	// (ingest.Pipeline.Ingest).
@@ -39,7 +40,10 @@ type Deps struct {
 	Mail ingest.Mail
 	// Orders is what roadside units hear on topics of their dialects, and where they
 	// answer. Without it those topics are silent.
-	Orders  ingest.Orders
+	Orders ingest.Orders
+	// Units tells whom messages on topics of V2X dialects are of; nil: they are
+	// refused.
+	Units   ingest.Units
 	Log     *slog.Logger
 	Clock   func() time.Time
 	Metrics prometheus.Registerer

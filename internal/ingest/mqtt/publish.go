@@ -115,6 +115,13 @@ func (c *conn) route(b *burst, a *ack, payload []byte) error {
 		c.telemetry(b, a, c.id, f, payload)
 		return nil
 	}
+	if f, ok := ownV2X(c.own, a.topic); ok {
+		c.v2x(b, a, c.id, f, "", payload)
+		return nil
+	}
+	if c.remembered(b, a, payload) {
+		return nil
+	}
 	if !validTopic(a.topic) || !validText(a.topic) {
 		return malformed("MQTT-3.3.2-2", "the topic %.64q is empty, too long, no UTF-8, or has wildcards", a.topic)
 	}
@@ -156,8 +163,11 @@ func (c *conn) elsewhere(b *burst, a *ack, topic string, payload []byte) error {
 			return c.beneathDevice(b, a, id, suffix, payload)
 		}
 	}
-	if root == "v2x" || root == "V2X" || strings.HasPrefix(root, "V2X.") {
-		c.refuse(b, a, payload, telemetry.ReasonUnsupported, "topic "+topic+": V2X frames are not taken by this hub")
+	if c.dialectOf(b, a, topic, payload) {
+		return nil
+	}
+	if isV2X(root) {
+		c.refuseV2X(b, a, payload, telemetry.ReasonUnsupported, "topic "+topic+" is of no V2X dialect; or send to devices/"+c.id+"/v2x/uper")
 		return nil
 	}
 	c.refuse(b, a, payload, telemetry.ReasonNotPermitted, "topic "+topic+": a device publishes beneath devices/"+c.id+"/ and spBv1.0/ only")
@@ -168,6 +178,9 @@ func (c *conn) beneathDevice(b *burst, a *ack, id, suffix string, payload []byte
 	last, ok := strings.CutPrefix(suffix, "telemetry")
 	f, known := codec.FromSuffix([]byte(strings.TrimPrefix(last, "/")))
 	isTelemetry := ok && (last == "" || last[0] == '/' && known)
+	if form, ok := strings.CutPrefix(suffix, v2xLevel); ok {
+		return c.v2xBeneath(b, a, id, form, payload)
+	}
 	switch {
 	case id != c.id && isTelemetry && c.maySpeak(id):
 		c.telemetry(b, a, c.spokenOf(id), f, payload)

@@ -16,15 +16,18 @@ import (
 // use; its memory is used again, so that a message holds until the next one.
 type Frames struct {
 	frame v2x.MessageFrame
+	// Octets is how long the frame was that was read last.
+	Octets int
 	road.Message
 }
 
 // Read reads one frame that was received at a time. An error is a *v2x.Error.
 func (f *Frames) Read(data []byte, received time.Time) (*road.Message, error) {
-	_, unknown, err := f.frame.Decode(data)
+	n, unknown, err := f.frame.Decode(data)
 	if err != nil {
 		return nil, err
 	}
+	f.Octets = n
 	f.Message = road.Message{Count: -1, Unknown: unknown,
 		Participants: f.Participants[:0], Signals: f.Signals[:0], Nodes: f.Nodes[:0], Events: f.Events[:0], Signs: f.Signs[:0]}
 	switch f.frame.Alt {
