@@ -47,7 +47,7 @@ const (
 	OfLink          // from, to
 	OfNode          // node
 	OfPhase         // node, phase
-	OfLane          // from, to, and lane in the high octet of part
+	OfLane          // from, to; the part is the lane
 )
 
 // Definition says what a series is.
@@ -60,6 +60,8 @@ type Definition struct {
 	// PartLabel is the label that a part gives, and Parts its values.
 	PartLabel string
 	Parts     []string
+	// Source is a label that all of a series have; empty for none.
+	Source string
 	// Scale turns a bucket's number into its middle, for Quantiles.
 	Scale func(part float64) float64
 }
@@ -130,8 +132,8 @@ func compareCells(a, b Cell) int {
 
 // samples makes samples of a minute, in the order of the series.
 func (w *window) samples() (out []Sample) {
-	keys := make([]Cell, 0, len(w.cells))
-	for c := range w.cells {
+	keys := make([]Cell, 0, w.cells.n)
+	for c := range w.cells.all {
 		keys = append(keys, c)
 	}
 	slices.SortFunc(keys, compareCells)
@@ -157,23 +159,25 @@ func (w *window) subject(out []Sample, parts []Cell) []Sample {
 	}
 	switch d.Form {
 	case Mean:
-		if n := w.cells[Cell{c.Series, 1, c.A, c.B}]; n > 0 {
-			sample(w.cells[Cell{c.Series, 0, c.A, c.B}] / n)
+		if n := w.cells.get(Cell{c.Series, 1, c.A, c.B}); n > 0 {
+			sample(w.cells.get(Cell{c.Series, 0, c.A, c.B}) / n)
 		}
 	case Quantiles:
 		total := 0.0
 		for _, p := range parts {
-			total += w.cells[p]
+			total += w.cells.get(p)
 		}
 		for _, q := range quantiles {
 			sample(d.Scale(w.quantile(parts, total*q.q)), Tag{"quantile", q.name})
 		}
 	default:
 		for _, p := range parts {
-			if d.PartLabel == "" {
-				sample(w.cells[p])
+			if d.Subject == OfLane {
+				sample(w.cells.get(p), Tag{"lane", strconv.Itoa(int(p.Part))})
+			} else if d.PartLabel == "" {
+				sample(w.cells.get(p))
 			} else if int(p.Part) < len(d.Parts) {
-				sample(w.cells[p], Tag{d.PartLabel, d.Parts[p.Part]})
+				sample(w.cells.get(p), Tag{d.PartLabel, d.Parts[p.Part]})
 			}
 		}
 	}
@@ -184,7 +188,7 @@ func (w *window) subject(out []Sample, parts []Cell) []Sample {
 func (w *window) quantile(parts []Cell, rank float64) float64 {
 	below := 0.0
 	for _, p := range parts {
-		n := w.cells[p]
+		n := w.cells.get(p)
 		if below+n >= rank && n > 0 {
 			return float64(p.Part) + (rank-below)/n
 		}
@@ -195,8 +199,12 @@ func (w *window) quantile(parts []Cell, rank float64) float64 {
 
 func (d *Definition) tags(c Cell) []Tag {
 	switch d.Subject {
-	case OfLink:
-		return []Tag{{"from", cellNode(c.A)}, {"to", cellNode(c.B)}}
+	case OfLink, OfLane:
+		link := []Tag{{"from", cellNode(c.A)}, {"to", cellNode(c.B)}}
+		if d.Source != "" {
+			link = append(link, Tag{"source", d.Source})
+		}
+		return link
 	case OfNode:
 		return []Tag{{"node", cellNode(c.A)}}
 	case OfPhase:

@@ -14,6 +14,8 @@ type unit struct {
 	mu sync.Mutex
 
 	windows map[int64]*window // open minutes, by number since 1970
+	recent  *window           // of windows, that of the last message
+	spare   *window           // empty, for the next minute
 	// shut are the minutes of the last day that are written: bit m%len of each
 	// minute up to newest.
 	shut   [int(oldest / time.Minute / 64)]uint64
@@ -40,6 +42,9 @@ func (u *unit) take(b *Board, a *Arrival, record []byte) ([]byte, error) {
 	w, err := u.window(minuteOf(at), a.Received)
 	if err != nil {
 		return record, err
+	}
+	if w.full() {
+		return record, &Refused{TooMany, fmt.Sprintf("the minute of %s has had %d messages of this unit already; let the unit send less", at.UTC().Format(time.RFC3339), maxSeen)}
 	}
 	if !w.first(a.Hash) {
 		return record, nil
@@ -85,11 +90,11 @@ func (u *unit) count(a *Arrival, at time.Time) {
 // belongs to a minute that is closed is counted as late.
 func (u *unit) add(at time.Time, c Cell, v float64) {
 	m := minuteOf(at)
-	w := u.windows[m]
+	w := u.at(m)
 	if w == nil || w.closing {
 		if u.isShut(m) || w != nil {
 			m, c, v = minuteOf(u.event), Cell{Series: Late}, 1
-			if w = u.windows[m]; w == nil || w.closing {
+			if w = u.at(m); w == nil || w.closing {
 				return
 			}
 		} else {
