@@ -34,6 +34,11 @@ const (
 type Config struct {
 	// MaxUnits, and the intersections, links and events of one of them.
 	MaxUnits, MaxNodes, MaxLinks, MaxEvents int
+	// MaxTracks are the participants that one unit follows at a time, MaxIDs the
+	// ids of vehicles that all units have heard in the last minutes.
+	MaxTracks, MaxIDs int
+	// Random fills keys for the hashes of ids; nil is crypto/rand.
+	Random func(key []byte)
 }
 
 // Board is what is known of all units and roads. It is safe for concurrent use;
@@ -43,10 +48,17 @@ type Board struct {
 
 	mu    sync.RWMutex // of units, not of what they hold
 	units map[string]*unit
+	made  uint32 // units ever
+
+	// Locks are taken in this order: of a unit, of keys, of ids.
+	keys *keys
+	ids  *saidIDs
 }
 
 // New returns an empty board.
-func New(c Config) *Board { return &Board{cfg: c, units: map[string]*unit{}} }
+func New(c Config) *Board {
+	return &Board{cfg: c, units: map[string]*unit{}, keys: newKeys(c.Random), ids: newSaidIDs(c.MaxIDs)}
+}
 
 // Arrival is a message as it came.
 type Arrival struct {
@@ -138,6 +150,7 @@ func (b *Board) Snapshot(keep func(record []byte) error) error {
 // Close hands out the minutes that are over at a time. They take nothing any
 // more, and are handed out again until Written.
 func (b *Board) Close(now time.Time, over func(Minute)) {
+	b.keys.turn(now)
 	for _, u := range b.all() {
 		u.mu.Lock()
 		all := u.closing(now)
@@ -182,7 +195,8 @@ func (b *Board) unit(id string) (*unit, error) {
 			return nil, &Refused{TooMany, fmt.Sprintf("unit %q is one more than the %d that the hub watches", id, b.cfg.MaxUnits)}
 		}
 		id = strings.Clone(id)
-		u = newUnit(id)
+		b.made++
+		u = newUnit(id, b.made)
 		b.units[id] = u
 	}
 	return u, nil

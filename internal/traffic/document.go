@@ -17,7 +17,7 @@ type documentKey struct {
 
 // documentKinds are what documents are, with how each is read again. The kinds
 // stand in records.
-var documentKinds = map[byte]func(b *Board, u *unit, key string, json []byte) error{}
+var documentKinds = map[byte]func(b *Board, u *unit, key string, json []byte) error{kindMap: applyMap}
 
 // tell keeps a document, and tells it in the record when it is another than
 // before.

@@ -62,6 +62,8 @@ type Definition struct {
 	Parts     []string
 	// Source is a label that all of a series have; empty for none.
 	Source string
+	// Sparse series leave out 0: it is what was counted and taken back.
+	Sparse bool
 	// Scale turns a bucket's number into its middle, for Quantiles.
 	Scale func(part float64) float64
 }
@@ -168,15 +170,21 @@ func (w *window) subject(out []Sample, parts []Cell) []Sample {
 			total += w.cells.get(p)
 		}
 		for _, q := range quantiles {
+			if total <= 0 {
+				break
+			}
 			sample(d.Scale(w.quantile(parts, total*q.q)), Tag{"quantile", q.name})
 		}
 	default:
 		for _, p := range parts {
+			if d.Sparse && w.cells.get(p) == 0 {
+				continue
+			}
 			if d.Subject == OfLane {
 				sample(w.cells.get(p), Tag{"lane", strconv.Itoa(int(p.Part))})
 			} else if d.PartLabel == "" {
 				sample(w.cells.get(p))
-			} else if int(p.Part) < len(d.Parts) {
+			} else if int(p.Part) < len(d.Parts) && d.Parts[p.Part] != "" {
 				sample(w.cells.get(p), Tag{d.PartLabel, d.Parts[p.Part]})
 			}
 		}
@@ -200,15 +208,18 @@ func (w *window) quantile(parts []Cell, rank float64) float64 {
 func (d *Definition) tags(c Cell) []Tag {
 	switch d.Subject {
 	case OfLink, OfLane:
-		link := []Tag{{"from", cellNode(c.A)}, {"to", cellNode(c.B)}}
-		if d.Source != "" {
-			link = append(link, Tag{"source", d.Source})
-		}
-		return link
+		return append([]Tag{{"from", cellNode(c.A)}, {"to", cellNode(c.B)}}, d.source()...)
 	case OfNode:
 		return []Tag{{"node", cellNode(c.A)}}
 	case OfPhase:
 		return []Tag{{"node", cellNode(c.A)}, {"phase", strconv.Itoa(int(c.B))}}
 	}
-	return nil
+	return d.source()
+}
+
+func (d *Definition) source() []Tag {
+	if d.Source == "" {
+		return nil
+	}
+	return []Tag{{"source", d.Source}}
 }

@@ -25,12 +25,18 @@ type unit struct {
 
 	documents map[documentKey]string
 
+	number  uint32 // in saidIDs, from 1
+	nodes   []mapped
+	net     *net // of nodes; nil before there is one
+	tracks  tracks
+	defects defects
+
 	record []byte // of the message that is taken
 	told   []byte // documents of it
 }
 
-func newUnit(id string) *unit {
-	return &unit{id: id, windows: map[int64]*window{}, documents: map[documentKey]string{}}
+func newUnit(id string, number uint32) *unit {
+	return &unit{id: id, number: number, windows: map[int64]*window{}, documents: map[documentKey]string{}}
 }
 
 // take gives the message to all who watch.
@@ -54,6 +60,9 @@ func (u *unit) take(b *Board, a *Arrival, record []byte) ([]byte, error) {
 		u.heard = a.Received
 	}
 	u.count(a, at)
+	if err := u.road(b, a, at); err != nil {
+		return record, err
+	}
 	u.record = append(appendEnd(u.record), u.told...)
 	u.event = later(u.event, at)
 	record, u.record = u.record, nil

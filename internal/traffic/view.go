@@ -77,23 +77,30 @@ type PhaseView struct {
 	Greens float64       // share of green in the last cycle; NaN: not known
 }
 
-// LinkView is a road between two nodes.
+// LinkView is a road between two nodes, with the numbers of the last minute that
+// has closed.
 type LinkView struct {
 	From, To road.NodeID
 	Name     string
 	Unit     string // who reports it
 	Points   []road.Position
+	Length   float64 // metres
+	Lanes    int
+	Limit    float64 // m/s; NaN
 	// At is the end of the minute that the numbers are of; zero: none yet.
 	At time.Time
 	// Source is who counted: sensor or vehicle.
-	Source                string
-	Flow                  float64 // vehicles in the minute
-	MeanSpeed, P85        float64 // m/s; NaN
-	Occupancy             float64 // 0 to 1; NaN
-	Queue                 float64 // metres; NaN: not known
-	Limit                 float64 // m/s; NaN
-	FlowByType            map[road.ParticipantType]float64
-	Observed, Conflicting int
+	Source         string
+	Flow           float64 // motor vehicles that passed the detector in the minute
+	NonMotor       float64 // bicycles and the like that did
+	MeanSpeed, P85 float64 // m/s; NaN
+	Occupancy      float64 // 0 to 1; NaN
+	// Queue is the longest, QueueMean the mean of the minute, in metres; NaN: not
+	// known.
+	Queue, QueueMean float64
+	// Participants were seen on the link, by type.
+	Participants map[road.ParticipantType]float64
+	Hazards      float64 // vehicles that told of one, for each kind
 }
 
 // EventView is an event as all units tell it.

@@ -16,6 +16,7 @@ type window struct {
 	// history may follow in any order, so that it closes by silence alone.
 	late    bool
 	closing bool
+	seenBy  *net // the map whose links sensors have seen in it
 }
 
 func minuteOf(t time.Time) int64 {
@@ -141,7 +142,9 @@ func (u *unit) closing(now time.Time) (all []Minute) {
 		if !w.closing && (w.late || !u.past(m)) && now.Before(w.touched.Add(silence)) {
 			continue
 		}
-		w.closing = true
+		if w.closing = true; !w.late {
+			u.keepNumbers(w)
+		}
 		all = append(all, Minute{Unit: u.id, Start: time.Unix(m*60, 0).UTC(), minute: m, Samples: w.samples()})
 	}
 	slices.SortFunc(all, func(a, b Minute) int { return a.Start.Compare(b.Start) })
