@@ -195,8 +195,9 @@ func (b *Board) unit(id string) (*unit, error) {
 			return nil, &Refused{TooMany, fmt.Sprintf("unit %q is one more than the %d that the hub watches", id, b.cfg.MaxUnits)}
 		}
 		id = strings.Clone(id)
+		u = newUnit(id)
 		b.made++
-		u = newUnit(id, b.made)
+		u.number = b.made
 		b.units[id] = u
 	}
 	return u, nil

@@ -4,12 +4,12 @@ package traffic
 // long, at most three quarters full. The zero value is empty. Series 0, which
 // nobody has, marks a free place.
 type cells struct {
-	at []number
+	at []entry
 	n  int
 }
 
-// number is a cell and its value.
-type number struct {
+// entry is a cell and its value.
+type entry struct {
 	Cell
 
 	v float64
@@ -23,7 +23,7 @@ func (c Cell) hash() uint64 {
 
 // find is the place of a cell, or the free one where it belongs; nil in an empty
 // table.
-func (t *cells) find(c Cell) *number {
+func (t *cells) find(c Cell) *entry {
 	if len(t.at) == 0 {
 		return nil
 	}
@@ -50,10 +50,10 @@ func (t *cells) get(c Cell) float64 {
 
 // place is the place of a cell; its Series is 0 when it is new, and the caller
 // fills it.
-func (t *cells) place(c Cell) *number {
+func (t *cells) place(c Cell) *entry {
 	if t.n >= len(t.at)/4*3 {
 		old := t.at
-		t.at = make([]number, max(32, 2*len(old)))
+		t.at = make([]entry, max(32, 2*len(old)))
 		for _, e := range old {
 			if e.Series != 0 {
 				*t.find(e.Cell) = e

@@ -122,9 +122,9 @@ func (o *off) String() string {
 
 // compared is a play against its truth.
 type compared struct {
-	links, passed, counted, wrong, excused   int
-	connected, spoke                         int
-	speed, occupancy, queueMax, queueMean    off
+	links, passed, counted, wrong, excused int
+	connected, spoke                       int
+	speed, occupancy, queueMax, queueMean  off
 }
 
 // compare compares the minutes of all links but those of the begin and the end.

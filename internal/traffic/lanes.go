@@ -21,8 +21,8 @@ const (
 
 const kindMap = 'm' // of documents, by node
 
-// mapped is a node of the unit's map.
-type mapped struct {
+// charted is a node of the unit's map.
+type charted struct {
 	road.Node
 
 	print uint64    // of what the unit said
@@ -75,7 +75,7 @@ func (u *unit) chart(cfg *Config, nodes []road.Node, at time.Time) error {
 	return nil
 }
 
-func (u *unit) node(id road.NodeID) *mapped {
+func (u *unit) node(id road.NodeID) *charted {
 	for i := range u.nodes {
 		if u.nodes[i].ID == id {
 			return &u.nodes[i]
@@ -85,7 +85,7 @@ func (u *unit) node(id road.NodeID) *mapped {
 }
 
 // setNode takes a node from its document, in memory of its own.
-func (u *unit) setNode(told []byte) (*mapped, error) {
+func (u *unit) setNode(told []byte) (*charted, error) {
 	var w wireNode
 	if err := json.Unmarshal(told, &w); err != nil {
 		return nil, fmt.Errorf("%.64q is no node: %w: %w", told, ErrRecord, err)
@@ -93,7 +93,7 @@ func (u *unit) setNode(told []byte) (*mapped, error) {
 	n := w.node()
 	m := u.node(n.ID)
 	if m == nil {
-		u.nodes = append(u.nodes, mapped{})
+		u.nodes = append(u.nodes, charted{})
 		m = &u.nodes[len(u.nodes)-1]
 	}
 	m.Node = n
@@ -103,7 +103,7 @@ func (u *unit) setNode(told []byte) (*mapped, error) {
 // applyMap takes a node again.
 func applyMap(b *Board, u *unit, key string, told []byte) error {
 	if len(told) == 0 {
-		u.nodes = slices.DeleteFunc(u.nodes, func(m mapped) bool { return NodeName(m.ID) == key })
+		u.nodes = slices.DeleteFunc(u.nodes, func(m charted) bool { return NodeName(m.ID) == key })
 	} else if len(u.nodes) < b.cfg.MaxNodes { // the bound may be another one than when it was told
 		m, err := u.setNode(told)
 		if err != nil {
@@ -140,7 +140,7 @@ func (u *unit) build(cfg *Config) (more bool) {
 
 // line are the points of a link: its own, those of its middle lane, or where it
 // comes from and leads to.
-func (u *unit) line(n *mapped, l *road.Link) []road.Position {
+func (u *unit) line(n *charted, l *road.Link) []road.Position {
 	if len(l.Points) > 1 {
 		return l.Points
 	}

@@ -104,7 +104,3 @@ func (u *unit) links(all []LinkView) []LinkView {
 	}
 	return all
 }
-
-func nodeOf(cell uint32) road.NodeID {
-	return road.NodeID{Region: uint16(cell >> 16), ID: uint16(cell)}
-}

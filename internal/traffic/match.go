@@ -87,7 +87,7 @@ func (n *net) metres(lat, lon float64) (x, y float64) {
 }
 
 // join adds a link, unless it has no length.
-func (n *net) join(to *mapped, l *road.Link, line []road.Position, old *net) {
+func (n *net) join(to *charted, l *road.Link, line []road.Position, old *net) {
 	out := link{from: nodeCell(l.From), to: nodeCell(to.ID), name: l.Name, line: line, limit: l.Limit, lanes: max(1, len(l.Lanes))}
 	for i := range n.links {
 		if o := &n.links[i]; o.from == out.from && o.to == out.to {

@@ -109,7 +109,9 @@ func NodeName(n road.NodeID) string {
 	return fmt.Sprintf("%d.%d", n.Region, n.ID)
 }
 
-func cellNode(a uint32) string { return NodeName(road.NodeID{Region: uint16(a >> 16), ID: uint16(a)}) }
+func nodeOf(a uint32) road.NodeID { return road.NodeID{Region: uint16(a >> 16), ID: uint16(a)} }
+
+func cellNode(a uint32) string { return NodeName(nodeOf(a)) }
 
 // Tag is a label of a sample.
 type Tag struct{ Name, Value string }

@@ -26,7 +26,7 @@ type unit struct {
 	documents map[documentKey]string
 
 	number  uint32 // in saidIDs, from 1
-	nodes   []mapped
+	nodes   []charted
 	net     *net // of nodes; nil before there is one
 	tracks  tracks
 	defects defects
@@ -35,8 +35,8 @@ type unit struct {
 	told   []byte // documents of it
 }
 
-func newUnit(id string, number uint32) *unit {
-	return &unit{id: id, number: number, windows: map[int64]*window{}, documents: map[documentKey]string{}}
+func newUnit(id string) *unit {
+	return &unit{id: id, windows: map[int64]*window{}, documents: map[documentKey]string{}}
 }
 
 // take gives the message to all who watch.
