@@ -38,6 +38,11 @@ type Config struct {
 	// Expect says what a unit is configured to do; nil where nobody knows. It is
 	// called while the unit is locked, and must not ask the board.
 	Expect func(unit string) Expected
+	// MaxTracks are the participants that one unit follows at a time, MaxIDs the
+	// ids of vehicles that all units have heard in the last minutes.
+	MaxTracks, MaxIDs int
+	// Random fills keys for the hashes of ids; nil is crypto/rand.
+	Random func(key []byte)
 }
 
 // Board is what is known of all units and roads. It is safe for concurrent use;
@@ -51,10 +56,17 @@ type Board struct {
 	clock    atomic.Int64 // newest time of arrival, or of Close, in ns since 1970
 	evidence atomic.Int64 // octets that are kept
 	tellings tellings
+	made     uint32 // units ever
+
+	// Locks are taken in this order: of a unit, of keys, of ids.
+	keys *keys
+	ids  *saidIDs
 }
 
 // New returns an empty board.
-func New(c Config) *Board { return &Board{cfg: c, units: map[string]*unit{}} }
+func New(c Config) *Board {
+	return &Board{cfg: c, units: map[string]*unit{}, keys: newKeys(c.Random), ids: newSaidIDs(c.MaxIDs)}
+}
 
 // Arrival is a message as it came.
 type Arrival struct {
@@ -148,6 +160,7 @@ func (b *Board) Snapshot(keep func(record []byte) error) error {
 // more, and are handed out again until Written.
 func (b *Board) Close(now time.Time, over func(Minute)) {
 	b.advance(now)
+	b.keys.turn(now)
 	for _, u := range b.all() {
 		u.mu.Lock()
 		u.evidence.expire(b, now)
@@ -218,6 +231,8 @@ func (b *Board) unit(id string) (*unit, error) {
 		}
 		id = strings.Clone(id)
 		u = newUnit(id)
+		b.made++
+		u.number = b.made
 		b.units[id] = u
 	}
 	return u, nil

@@ -158,8 +158,6 @@ func around(degrees float64) float64 {
 	return d
 }
 
-const metresPerDegree = 111_320
-
 // metres is the distance of two places that are near each other; NaN where one is
 // not known.
 func metres(a, b road.Position) float64 {

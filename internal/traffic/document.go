@@ -20,6 +20,7 @@ type documentKey struct {
 var documentKinds = map[byte]func(b *Board, u *unit, key string, json []byte) error{
 	documentEvent:  readEvent,
 	documentStatus: readStatus,
+	kindMap:        applyMap,
 }
 
 // tell keeps a document, and tells it in the record when it is another than

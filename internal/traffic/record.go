@@ -142,10 +142,7 @@ func (u *unit) apply(b *Board, h head, rest []byte) ([]byte, error) {
 	case tagDocument:
 		return u.applyDocument(b, rest)
 	}
-	w := u.windows[h.minute]
-	if w == nil && !u.isShut(h.minute) {
-		w = u.open(h.minute)
-	}
+	w := u.reopen(h.minute)
 	counted := w != nil && w.first(h.hash)
 	for !c.bad {
 		switch c.octet() {
@@ -170,7 +167,7 @@ func (u *unit) apply(b *Board, h head, rest []byte) ([]byte, error) {
 
 // reopen is the window of a minute that is not written.
 func (u *unit) reopen(m int64) *window {
-	w := u.windows[m]
+	w := u.at(m)
 	if w == nil && !u.isShut(m) {
 		w = u.open(m)
 	}
@@ -193,18 +190,18 @@ func (u *unit) snapshot(to []byte) []byte {
 // appendWindow tells a window as messages of which the last one adds all cells.
 func appendWindow(to []byte, unit string, w *window) []byte {
 	n := 0
-	for hash := range w.seen {
+	for hash := range w.seen.all {
 		to = appendHead(to, unit, hash, w.minute)
-		if n++; n == len(w.seen) {
-			for c, v := range w.cells {
+		if n++; n == w.seen.len() {
+			for c, v := range w.cells.all {
 				to = appendCell(to, w.minute, c, v)
 			}
 		}
 		to = appendEnd(to)
 	}
-	if n == 0 && len(w.cells) > 0 {
+	if n == 0 && w.cells.n > 0 {
 		to = appendHead(to, unit, 0, w.minute)
-		for c, v := range w.cells {
+		for c, v := range w.cells.all {
 			to = appendCell(to, w.minute, c, v)
 		}
 		to = appendEnd(to)

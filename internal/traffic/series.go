@@ -47,7 +47,7 @@ const (
 	OfLink              // from, to
 	OfNode              // node
 	OfPhase             // node, phase
-	OfLane              // from, to, and lane in the high octet of part
+	OfLane              // from, to; the part is the lane
 	OfCore              // core of the processor
 	OfModule            // module
 	OfEventType         // type, of GB/T 29100
@@ -63,6 +63,10 @@ type Definition struct {
 	// PartLabel is the label that a part gives, and Parts its values.
 	PartLabel string
 	Parts     []string
+	// Source is a label that all of a series have; empty for none.
+	Source string
+	// Sparse series leave out 0: it is what was counted and taken back.
+	Sparse bool
 	// Scale turns a bucket's number into its middle, for Quantiles.
 	Scale func(part float64) float64
 }
@@ -135,8 +139,8 @@ func compareCells(a, b Cell) int {
 
 // samples makes samples of a minute, in the order of the series.
 func (w *window) samples() (out []Sample) {
-	keys := make([]Cell, 0, len(w.cells))
-	for c := range w.cells {
+	keys := make([]Cell, 0, w.cells.n)
+	for c := range w.cells.all {
 		keys = append(keys, c)
 	}
 	slices.SortFunc(keys, compareCells)
@@ -162,23 +166,31 @@ func (w *window) subject(out []Sample, parts []Cell) []Sample {
 	}
 	switch d.Form {
 	case Mean:
-		if n := w.cells[Cell{c.Series, 1, c.A, c.B}]; n > 0 {
-			sample(w.cells[Cell{c.Series, 0, c.A, c.B}] / n)
+		if n := w.cells.get(Cell{c.Series, 1, c.A, c.B}); n > 0 {
+			sample(w.cells.get(Cell{c.Series, 0, c.A, c.B}) / n)
 		}
 	case Quantiles:
 		total := 0.0
 		for _, p := range parts {
-			total += w.cells[p]
+			total += w.cells.get(p)
 		}
 		for _, q := range quantiles {
+			if total <= 0 {
+				break
+			}
 			sample(d.Scale(w.quantile(parts, total*q.q)), Tag{"quantile", q.name})
 		}
 	default:
 		for _, p := range parts {
-			if d.PartLabel == "" {
-				sample(w.cells[p])
-			} else if int(p.Part) < len(d.Parts) {
-				sample(w.cells[p], Tag{d.PartLabel, d.Parts[p.Part]})
+			if d.Sparse && w.cells.get(p) == 0 {
+				continue
+			}
+			if d.Subject == OfLane {
+				sample(w.cells.get(p), Tag{"lane", strconv.Itoa(int(p.Part))})
+			} else if d.PartLabel == "" {
+				sample(w.cells.get(p))
+			} else if int(p.Part) < len(d.Parts) && d.Parts[p.Part] != "" {
+				sample(w.cells.get(p), Tag{d.PartLabel, d.Parts[p.Part]})
 			}
 		}
 	}
@@ -189,7 +201,7 @@ func (w *window) subject(out []Sample, parts []Cell) []Sample {
 func (w *window) quantile(parts []Cell, rank float64) float64 {
 	below := 0.0
 	for _, p := range parts {
-		n := w.cells[p]
+		n := w.cells.get(p)
 		if below+n >= rank && n > 0 {
 			return float64(p.Part) + (rank-below)/n
 		}
@@ -200,8 +212,8 @@ func (w *window) quantile(parts []Cell, rank float64) float64 {
 
 func (d *Definition) tags(c Cell) []Tag {
 	switch d.Subject {
-	case OfLink:
-		return []Tag{{"from", cellNode(c.A)}, {"to", cellNode(c.B)}}
+	case OfLink, OfLane:
+		return append([]Tag{{"from", cellNode(c.A)}, {"to", cellNode(c.B)}}, d.source()...)
 	case OfNode:
 		return []Tag{{"node", cellNode(c.A)}}
 	case OfPhase:
@@ -213,5 +225,12 @@ func (d *Definition) tags(c Cell) []Tag {
 	case OfEventType:
 		return []Tag{{"type", strconv.Itoa(int(c.A))}}
 	}
-	return nil
+	return d.source()
+}
+
+func (d *Definition) source() []Tag {
+	if d.Source == "" {
+		return nil
+	}
+	return []Tag{{"source", d.Source}}
 }

@@ -15,6 +15,8 @@ type unit struct {
 	mu sync.Mutex
 
 	windows map[int64]*window // open minutes, by number since 1970
+	recent  *window           // of windows, that of the last message
+	spare   *window           // empty, for the next minute
 	// shut are the minutes of the last day that are written: bit m%len of each
 	// minute up to newest.
 	shut   [int(oldest / time.Minute / 64)]uint64
@@ -33,6 +35,12 @@ type unit struct {
 	faults     map[faultKey]*fault
 	evidence   evidence
 	deviations map[deviationKey]*Deviation
+
+	number  uint32 // in saidIDs, from 1
+	nodes   []charted
+	net     *net // of nodes; nil before there is one
+	tracks  tracks
+	defects defects
 
 	record []byte // of the message that is taken
 	told   []byte // documents of it
@@ -55,12 +63,18 @@ func (u *unit) take(b *Board, a *Arrival, record []byte) ([]byte, error) {
 	if err != nil {
 		return record, err
 	}
+	if w.full() {
+		return record, &Refused{TooMany, fmt.Sprintf("the minute of %s has had %d messages of this unit already; let the unit send less", at.UTC().Format(time.RFC3339), maxSeen)}
+	}
 	if !w.first(a.Hash) {
 		return record, nil
 	}
 	u.record, u.told = appendHead(record, u.id, a.Hash, w.minute), u.told[:0]
 	u.begin(b, a, at)
 	u.count(a, at)
+	if err := u.road(b, a, at); err != nil {
+		return record, err
+	}
 	u.watch(b, a, at)
 	u.record = append(appendEnd(u.record), u.told...)
 	u.passes(a, at)
@@ -119,11 +133,11 @@ func (u *unit) count(a *Arrival, at time.Time) {
 // belongs to a minute that is closed is counted as late.
 func (u *unit) add(at time.Time, c Cell, v float64) {
 	m := minuteOf(at)
-	w := u.windows[m]
+	w := u.at(m)
 	if w == nil || w.closing {
 		if u.isShut(m) || w != nil {
 			m, c, v = minuteOf(u.event), Cell{Series: Late}, 1
-			if w = u.windows[m]; w == nil || w.closing {
+			if w = u.at(m); w == nil || w.closing {
 				return
 			}
 		} else {

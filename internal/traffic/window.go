@@ -9,13 +9,14 @@ import (
 // window is a minute of a unit that is open.
 type window struct {
 	minute  int64
-	cells   map[Cell]float64
-	seen    map[uint64]struct{} // hashes of the messages that were counted
-	touched time.Time           // when something came for it last
+	cells   cells
+	seen    hashes    // of the messages that were counted
+	touched time.Time // when something came for it last
 	// late says that the unit was past the minute when it opened: more of its
 	// history may follow in any order, so that it closes by silence alone.
 	late    bool
 	closing bool
+	seenBy  *net // the map whose links sensors have seen in it
 }
 
 func minuteOf(t time.Time) int64 {
@@ -27,30 +28,51 @@ func minuteOf(t time.Time) int64 {
 }
 
 // first notes a message, and reports whether it had not come before.
-func (w *window) first(hash uint64) bool {
-	if _, there := w.seen[hash]; there {
-		return false
-	}
-	w.seen[hash] = struct{}{}
-	return true
-}
+func (w *window) first(hash uint64) bool { return w.seen.add(hash) }
+
+// full says that the minute takes no more messages.
+func (w *window) full() bool { return w.seen.n >= maxSeen }
 
 // add adds to a cell in the way of its series.
 func (w *window) add(c Cell, v float64) {
-	old, there := w.cells[c]
-	switch d := definition(c.Series); {
-	case !there || d.Form == Last:
-		w.cells[c] = v
-	case d.Form == Max:
-		w.cells[c] = max(old, v)
-	default:
-		w.cells[c] = old + v
+	if c.Series == 0 {
+		return
 	}
+	e := w.cells.place(c)
+	switch d := definition(c.Series); {
+	case e.Series == 0:
+		e.Cell, e.v = c, v
+	case d.Form == Last:
+		e.v = v
+	case d.Form == Max:
+		e.v = max(e.v, v)
+	default:
+		e.v += v
+	}
+}
+
+// at is the window of a minute, nil when none is open or closing. What comes now
+// is mostly of the minute of what came before.
+func (u *unit) at(m int64) *window {
+	if w := u.recent; w != nil && w.minute == m {
+		return w
+	}
+	w := u.windows[m]
+	if w != nil {
+		u.recent = w
+	}
+	return w
+}
+
+// takes reports whether a minute is open.
+func (u *unit) takes(m int64) bool {
+	w := u.at(m)
+	return w != nil && !w.closing || w == nil && !u.isShut(m)
 }
 
 // window opens the minute, unless it is written or too old.
 func (u *unit) window(m int64, now time.Time) (*window, error) {
-	w := u.windows[m]
+	w := u.at(m)
 	if w == nil && !u.isShut(m) && m > minuteOf(now)-int64(oldest/time.Minute) {
 		w = u.open(m)
 	}
@@ -62,7 +84,12 @@ func (u *unit) window(m int64, now time.Time) (*window, error) {
 }
 
 func (u *unit) open(m int64) *window {
-	w := &window{minute: m, cells: map[Cell]float64{}, seen: map[uint64]struct{}{}, late: u.past(m)}
+	w := u.spare // with the room that a minute needs
+	if w == nil {
+		w = &window{}
+	}
+	u.spare = nil
+	*w = window{minute: m, cells: w.cells, seen: w.seen, late: u.past(m)}
 	u.windows[m] = w
 	if m > u.newest {
 		u.forgetShut(m)
@@ -115,7 +142,9 @@ func (u *unit) closing(now time.Time) (all []Minute) {
 		if !w.closing && (w.late || !u.past(m)) && now.Before(w.touched.Add(silence)) {
 			continue
 		}
-		w.closing = true
+		if w.closing = true; !w.late {
+			u.keepNumbers(w)
+		}
 		all = append(all, Minute{Unit: u.id, Start: time.Unix(m*60, 0).UTC(), minute: m, Samples: w.samples()})
 	}
 	slices.SortFunc(all, func(a, b Minute) int { return a.Start.Compare(b.Start) })
@@ -124,7 +153,12 @@ func (u *unit) closing(now time.Time) (all []Minute) {
 
 // written forgets a minute and does not let it open again.
 func (u *unit) written(m int64) {
-	delete(u.windows, m)
+	if w := u.windows[m]; w != nil {
+		delete(u.windows, m)
+		w.cells.clear()
+		w.seen.clear()
+		u.spare, u.recent = w, nil
+	}
 	if m > u.newest {
 		u.forgetShut(m)
 		u.newest = m

@@ -54,7 +54,28 @@ type FlowKey struct {
 type Flow struct {
 	Vehicles int
 	SpeedSum float64 // m/s, when they passed
+	// Edge are those of them that passed within EdgeTime of where the minute begins
+	// or ends.
+	Edge int
+	// Connected are those of them that send BSM.
+	Connected int
+	// Occupied is how long vehicles were over the detector: while their front was
+	// behind it, and by less than they are long.
+	Occupied time.Duration
+	// QueueMax and QueueSum are of the queues at every fifth second, in metres: of
+	// those that are slower than Standing, with no more than QueueGap free before
+	// the first and between two, the rear of the last from the stop line.
+	QueueMax, QueueSum float64
 }
+
+// What the truth is measured by.
+const (
+	EdgeTime = Tick
+	Standing = 5 / 3.6 // m/s
+	QueueGap = 10.0    // metres
+	// QueueEvery is how often queues are measured.
+	QueueEvery = 5 * time.Second
+)
 
 // TrueEvent is an event that a unit told of.
 type TrueEvent struct {
@@ -64,20 +85,71 @@ type TrueEvent struct {
 	Start, End time.Time
 }
 
-// passed counts a vehicle that has passed the detector in this tick.
-func (t *Truth) passed(now time.Time, l *link, c *vehicle, before float64) {
-	at := l.length - Detector
-	if before >= at || c.s < at {
-		return
-	}
-	k := FlowKey{l.from.id, l.to.id, now.Unix() / 60}
+func (t *Truth) flow(l *link, at time.Time) *Flow {
+	k := FlowKey{l.from.id, l.to.id, at.Unix() / 60}
 	f := t.Flows[k]
 	if f == nil {
 		f = &Flow{}
 		t.Flows[k] = f
 	}
-	f.Vehicles++
-	f.SpeedSum += c.v
+	return f
+}
+
+// moved tells of a vehicle that has moved on in the tick that ends now, at an even
+// speed.
+func (t *Truth) moved(now time.Time, l *link, c *vehicle, before float64) {
+	at := l.length - Detector
+	if c.s < at || before >= at+c.length {
+		return
+	}
+	begin := now.Add(-Tick)
+	reached := func(s float64) time.Time { // within the tick
+		if c.s <= before {
+			return now
+		}
+		share := min(1, max(0, (s-before)/(c.s-before)))
+		return begin.Add(time.Duration(share * float64(Tick)))
+	}
+	from, until := begin, now
+	if before < at {
+		from = reached(at)
+		f := t.flow(l, from)
+		f.Vehicles++
+		f.SpeedSum += c.v
+		if c.connected {
+			f.Connected++
+		}
+		if in := from.Sub(from.Truncate(time.Minute)); in < EdgeTime || in >= time.Minute-EdgeTime {
+			f.Edge++
+		}
+	}
+	if c.s >= at+c.length {
+		until = reached(at + c.length)
+	}
+	t.flow(l, begin).Occupied += until.Sub(from)
+}
+
+// queues measures the queue of a link, every fifth second.
+func (t *Truth) queues(now time.Time, l *link) {
+	if now.UnixNano()%int64(QueueEvery) != 0 {
+		return
+	}
+	end := 0.0
+	for _, c := range l.cars {
+		front := l.length - c.s
+		if c.v >= Standing || front > seen {
+			continue
+		}
+		if front-end > QueueGap {
+			break
+		}
+		end = front + c.length
+	}
+	if end > 0 {
+		f := t.flow(l, now)
+		f.QueueMax = max(f.QueueMax, end)
+		f.QueueSum += end
+	}
 }
 
 // Write writes the truth as lines of JSON, by time and link, then by unit.
@@ -92,8 +164,12 @@ func (t *Truth) Write(to io.Writer) error {
 	out := json.NewEncoder(to)
 	for _, k := range keys {
 		f := t.Flows[k]
-		err := out.Encode(map[string]any{"minute": time.Unix(k.Minute*60, 0).UTC(), "from": k.From, "to": k.To, "vehicles": f.Vehicles, "mean_speed": f.SpeedSum / float64(f.Vehicles)})
-		if err != nil {
+		line := map[string]any{"minute": time.Unix(k.Minute*60, 0).UTC(), "from": k.From, "to": k.To, "vehicles": f.Vehicles,
+			"occupancy": f.Occupied.Seconds() / 60, "queue_max": f.QueueMax, "queue_mean": f.QueueSum / float64(time.Minute/QueueEvery)}
+		if f.Vehicles > 0 {
+			line["mean_speed"] = f.SpeedSum / float64(f.Vehicles)
+		}
+		if err := out.Encode(line); err != nil {
 			return err
 		}
 	}

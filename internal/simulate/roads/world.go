@@ -134,11 +134,12 @@ func (w *World) Step(send func(Uplink)) {
 		}
 		l.drive(dt, is != green)
 		for i, c := range l.cars {
-			w.truth.passed(w.now, l, c, before[i])
+			w.truth.moved(w.now, l, c, before[i])
 			if c.a < -hardFrom && w.now.Sub(c.braked) > time.Second {
 				c.braked = w.now
 			}
 		}
+		w.truth.queues(w.now, l)
 	}
 	for _, l := range w.links {
 		if len(l.cars) == 0 || l.cars[0].s < l.length {
