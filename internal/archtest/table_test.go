@@ -132,7 +132,7 @@ var table = []rule{
 
 	{of: "internal/api", own: []string{"internal/schedule", "internal/schedule/ledger", "internal/schedule/loop", "internal/schedule/plan", "internal/schedule/signal", "internal/access", "internal/audit", "internal/authority", "internal/command", "internal/enrolment", "internal/model", "internal/quota", "internal/registry", "internal/road", "internal/traffic", "internal/twin", "internal/telemetry"}, never: noSQL,
 		reason: "the API asks the owners of things"},
-	{of: "internal/web", own: []string{"internal/access", "internal/login", "internal/road", "internal/schedule", "internal/telemetry", "internal/traffic"}, never: noSQL,
+	{of: "internal/web", own: []string{"internal/access", "internal/login", "internal/road", "internal/schedule", "internal/telemetry", "internal/traffic", "internal/web/basemap"}, never: noSQL,
 		reason: "pages show what the API gives"},
 	{of: "internal/web/basemap", own: []string{"internal/road", "internal/traffic"}, never: noSQL,
 		reason: "roads in, pictures out; whose roads they are is told to it"},
@@ -145,11 +145,11 @@ var table = []rule{
 	{of: "internal/config/gen", own: []string{"internal/config/structdoc"}, reason: "a generator"},
 	{of: "internal/config", never: noSQL, reason: "the config holds the structs of the packages that it configures",
 		own: []string{"internal/access", "internal/audit", "internal/authority", "internal/command", "internal/login", "internal/ingest", "internal/ingest/mqtt", "internal/ingest/coap", "internal/ingest/http",
-			"internal/ingest/desk", "internal/query", "internal/quota", "internal/schedule/loop", "internal/schedule/signal/source", "internal/store/local", "internal/telemetry"}},
+			"internal/ingest/desk", "internal/query", "internal/quota", "internal/schedule/loop", "internal/schedule/signal/source", "internal/store/local", "internal/telemetry", "internal/traffic/intake"}},
 	{of: "internal/hub", never: noSQL, reason: "the assembly knows the parts of the hub, and none of its clients",
 		own: []string{"internal/access", "internal/api", "internal/audit", "internal/authority", "internal/command", "internal/config", "internal/enrolment", "internal/ingest", "internal/ingest/mqtt",
 			"internal/ingest/coap", "internal/ingest/http", "internal/ingest/desk", "internal/login", "internal/model", "internal/query", "internal/quota", "internal/records", "internal/registry",
-			"internal/road", "internal/road/dialect", "internal/schedule", "internal/schedule/facility", "internal/schedule/facility/agent", "internal/schedule/facility/kubernetes", "internal/schedule/facility/slurm", "internal/schedule/ledger", "internal/schedule/live", "internal/schedule/loop", "internal/schedule/plan", "internal/schedule/signal", "internal/schedule/signal/source", "internal/store", "internal/store/local", "internal/store/volume", "internal/telemetry", "internal/twin", "internal/web"}},
+			"internal/road", "internal/road/dialect", "internal/schedule", "internal/schedule/facility", "internal/schedule/facility/agent", "internal/schedule/facility/kubernetes", "internal/schedule/facility/slurm", "internal/schedule/ledger", "internal/schedule/live", "internal/schedule/loop", "internal/schedule/plan", "internal/schedule/signal", "internal/schedule/signal/source", "internal/store", "internal/store/local", "internal/store/volume", "internal/telemetry", "internal/traffic", "internal/traffic/intake", "internal/twin", "internal/web", "internal/web/basemap"}},
 
 	{of: "internal/edge/spool", never: slices.Concat(everybodys, []string{"net", "database"}), reason: "the spool keeps opaque blocks on disk"},
 	{of: "internal/edge/backoff", never: []string{"net", "database"}, reason: "a pause before the next try knows nothing of what is tried"},

@@ -22,13 +22,14 @@ const (
 	senders   = "senders"
 	console   = "console" // who may read devices; all others are asked to sign in
 	issuers   = "issuers" // who has been there; a hub without an issuer lets in nobody
+	roadPages = "roads"   // who may read roads; all others are asked to sign in
 	record    = "record"  // who may read the record of changes
 	compute   = "compute" // who may read compute; all others are asked to sign in
 )
 
 var byOtherMeans = map[string]string{
 	"GET /healthz": everybody, "GET /readyz": everybody, "GET /openapi.json": everybody, "GET /docs": everybody,
-	"GET /static/": everybody, "GET /": console, "GET /audit": record, "GET /compute": compute, "GET /compute/workloads/{id}": compute, "GET /signin": everybody, "GET /signin/oidc": issuers, "GET /signin/callback": issuers, "POST /signout": everybody,
+	"GET /static/": everybody, "GET /": console, "GET /audit": record, "GET /compute": compute, "GET /compute/workloads/{id}": compute, "GET /roads": roadPages, "GET /roads/units/{id}": roadPages, "GET /roads/intersections/{node}": roadPages, "GET /signin": everybody, "GET /signin/oidc": issuers, "GET /signin/callback": issuers, "POST /signout": everybody,
 	"GET /ping": everybody, "GET /health": everybody, "GET /mqtt": everybody, // as far as CONNECT, which shows who it is
 	"GET /metrics":        everybody, // on loopback alone; see TestMetricsAreOpenOnLoopbackAlone
 	"POST /api/v1/enroll": senders, "POST /api/v1/renew": senders,
@@ -85,7 +86,7 @@ func (s served) at(id string) string {
 	if s.path == "/api/v1/watch" {
 		return s.path + "?since=never" // an answer that ends
 	}
-	return strings.NewReplacer("{id}", id, "{name}", id, "{cid}", id, "{format}", "json", "{$}", "", "{kind}", "carbon", "{zone}", id).Replace(s.path)
+	return strings.NewReplacer("{id}", id, "{name}", id, "{cid}", id, "{format}", "json", "{$}", "", "{kind}", "carbon", "{zone}", id, "{node}", id, "{z}", "15", "{x}", "0", "{y}", "0.png").Replace(s.path)
 }
 
 // TestEveryRouteAsksWhoComes walks all routes of the running hub, those of other
@@ -111,7 +112,7 @@ func TestEveryRouteAsksWhoComes(t *testing.T) {
 		for who, token := range callers {
 			code, text := h.ask(t, token, r.method, r.at("none-"+strings.ReplaceAll(who, " ", "-")), []byte(cmp.Or(bodies[r.name], "{}")))
 			in := code != 401 && code != 403
-			want := means == everybody || means == console && access.May(access.Role(who), access.ReadDevices) || means == compute && access.May(access.Role(who), access.ReadCompute) || means == record && access.May(access.Role(who), access.ReadAudit) || r.action != "" && token != "" && access.May(access.Role(who), r.action)
+			want := means == everybody || means == console && access.May(access.Role(who), access.ReadDevices) || means == compute && access.May(access.Role(who), access.ReadCompute) || means == roadPages && access.May(access.Role(who), access.ReadRoads) || means == record && access.May(access.Role(who), access.ReadAudit) || r.action != "" && token != "" && access.May(access.Role(who), r.action)
 			if means == senders {
 				want = false // nobody speaks for walker-none
 			}

@@ -41,7 +41,7 @@ func (h *hub) surface() (http.Handler, error) {
 	}
 	h.runLive(questions)
 	h.runSources(questions)
-	pages, err := web.New(web.Deps{Desk: h.login, Sessions: h.sessions, Changes: h.changes, Compute: h.compute, Workload: h.workload, Version: h.options.Version, Log: h.log})
+	pages, err := web.New(web.Deps{Desk: h.login, Sessions: h.sessions, Changes: h.changes, Compute: h.compute, Workload: h.workload, Roads: h.roads, UnitPlace: h.unitPlace, Now: h.clock, Version: h.options.Version, Log: h.log})
 	if err != nil {
 		return nil, err
 	}
@@ -56,19 +56,23 @@ func (h *hub) surface() (http.Handler, error) {
 		{Pattern: "GET /audit", ZH: "变更记录页面", EN: "The page of the record of changes", Handler: pages},
 		{Pattern: "GET /compute", ZH: "算力页面", EN: "The page of compute", Handler: pages},
 		{Pattern: "GET /compute/workloads/{id}", ZH: "任务页面：为何在此运行，或为何等待", EN: "The page of a workload: why it runs where it does, or why it waits", Handler: pages},
+		{Pattern: "GET /roads", ZH: "道路页面：地图、路侧单元、事件", EN: "The page of roads: map, roadside units, events", Handler: pages},
+		{Pattern: "GET /roads/units/{id}", ZH: "路侧单元页面", EN: "The page of a roadside unit", Handler: pages},
+		{Pattern: "GET /roads/intersections/{node}", ZH: "路口信号页面", EN: "The page of an intersection's signals", Handler: pages},
 		{Pattern: "/signin", ZH: "登录页面", EN: "Sign in to the pages", Handler: pages},
 		{Pattern: "GET /signin/oidc", ZH: "前往登录服务（OpenID Connect）", EN: "Go to the OpenID Connect issuer to sign in", Handler: pages},
 		{Pattern: "GET " + login.CallbackPath, ZH: "从登录服务返回", EN: "Come back from the issuer", Handler: pages},
 		{Pattern: "POST /signout", ZH: "退出登录", EN: "Sign out of the pages", Handler: pages},
 		{Pattern: "GET /static/", ZH: "页面所用的文件", EN: "Files of the pages", Handler: pages},
 	}
+	beside = append(beside, h.basemap()...)
 	door := ingesthttp.New(h.cfg.HTTP, ingesthttp.Deps{Pipeline: h.pipeline, Gate: h.gate(), Mail: h.mail(), Units: h.traffic, Quotas: h.quotas, Log: h.log, Metrics: h.metrics})
 	h.hurry = door.Hurry
 	for _, r := range door.Routes() {
 		beside = append(beside, api.Beside{Pattern: r.Pattern, ZH: r.ZH, EN: r.EN, Own: true, Handler: r.Handler})
 	}
 	return api.New(api.Deps{
-		Quotas: h.quotas, Registry: h.registry, Authority: h.authority, Enrolment: h.enrolment, Doors: h.doors, Presence: h.presence, Commands: h.commands, Twins: h.twins, Tokens: h.tokens, Sessions: h.sessions, Audit: h.audit, Models: h.models, Scheduler: h.scheduler, Expression: questions.Instant, Desk: h.rejects(),
+		Quotas: h.quotas, Registry: h.registry, Authority: h.authority, Enrolment: h.enrolment, Doors: h.doors, Presence: h.presence, Commands: h.commands, Twins: h.twins, Tokens: h.tokens, Sessions: h.sessions, Audit: h.audit, Models: h.models, Scheduler: h.scheduler, Expression: questions.Instant, Desk: h.rejects(), Roads: h.board,
 		Answers: records.Answers{DB: h.records, Now: h.clock}, Sealer: h.sealer, Rates: rates.now, Ready: h.ready,
 		Version: h.options.Version, Log: h.log, Now: h.clock, Metrics: h.metrics, Beside: beside,
 	})
