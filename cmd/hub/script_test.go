@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/songhua-io/hub/internal/simulate/roads"
 )
 
 func TestMain(m *testing.M) {
@@ -31,6 +33,7 @@ func TestScripts(t *testing.T) {
 			"eventually": eventually,
 			"exits":      exits,
 			"post":       post,
+			"uplinks":    uplinks,
 		},
 		Condition: func(cond string) (bool, error) {
 			if program, ok := strings.CutPrefix(cond, "have:"); ok {
@@ -147,4 +150,34 @@ func post(ts *testscript.TestScript, neg bool, args []string) {
 	answer, err := io.ReadAll(resp.Body)
 	ts.Check(errors.Join(err, resp.Body.Close()))
 	fmt.Fprintf(ts.Stdout(), "%d %s\n", resp.StatusCode, answer)
+}
+
+// uplinks sends what a roadside unit has to say in a minute up to now, of a road net in
+// which it lets its signals go from green to red. Its secret is
+// 0123456789abcdef0123: uplinks DEVICE
+func uplinks(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: uplinks DEVICE")
+	}
+	const played = 65 * time.Second
+	w := roads.New(roads.Config{Seed: 1, Units: 1, Start: time.Now().Add(-played), Faulty: map[int]roads.Fault{0: roads.NoYellow}})
+	for range int(played / (100 * time.Millisecond)) {
+		w.Step(func(u roads.Uplink) {
+			kind, media := "", "application/vnd.songhua.v2x.uper"
+			if u.Payload[0] == '{' {
+				kind, media = "?kind="+map[string]string{"HB": "heartbeat", "INFO": "info"}[u.Message], "application/json"
+			}
+			req, err := http.NewRequest(http.MethodPost, ts.Getenv("HTTP")+"/api/v1/devices/"+args[0]+"/v2x"+kind, bytes.NewReader(u.Payload))
+			ts.Check(err)
+			req.Header.Set("Authorization", "Bearer 0123456789abcdef0123")
+			req.Header.Set("Content-Type", media)
+			resp, err := http.DefaultClient.Do(req)
+			ts.Check(err)
+			answer, err := io.ReadAll(resp.Body)
+			ts.Check(errors.Join(err, resp.Body.Close()))
+			if resp.StatusCode != http.StatusOK {
+				ts.Fatalf("%s: %s: %s", u.Message, resp.Status, answer)
+			}
+		})
+	}
 }
