@@ -24,11 +24,12 @@ const (
 	CheckModule     Check = "module"     // the unit reports a fault of its radio or GNSS
 	CheckFixedID    Check = "fixed_id"   // ids of vehicles that do not rotate
 	CheckZeroID     Check = "zero_id"    // ids of vehicles that are zero
+	CheckSharedID   Check = "shared_id"  // ids of vehicles that are at many units at once
 )
 
 // Checks are all checks. Their order stands in records: a new one goes last.
 var Checks = []Check{CheckRate, CheckLimit, CheckClock, CheckLoss, CheckCounter, CheckTransition, CheckConflict, CheckAlignment, CheckCountdown,
-	CheckPastEnd, CheckBeat, CheckPosition, CheckModule, CheckFixedID, CheckZeroID}
+	CheckPastEnd, CheckBeat, CheckPosition, CheckModule, CheckFixedID, CheckZeroID, CheckSharedID}
 
 var checkNames = func() (names []string) {
 	for _, c := range Checks {
@@ -152,14 +153,21 @@ var checkTexts = map[Check]checkText{
 		name: Text{"临时标识不轮换", "ids that do not rotate"},
 		fix:  Text{"升级车载终端：临时标识须定期更换，以防跟踪", "have the on-board unit put right: temporary ids change, so that nobody is followed"},
 		found: func(f *finding) Text {
-			return say("%.0f 个车辆标识超过 %.0f 分钟未更换", "%.0f ids of vehicles did not change for more than %.0f minutes", f.is, f.want)
+			return say("车辆临时标识超过 %.0f 分钟未更换，可被跟踪", "a temporary id did not change for %.0f minutes: the vehicle can be followed", f.want)
 		},
 	},
 	CheckZeroID: {
 		name: Text{"临时标识全零", "ids that are zero"},
 		fix:  Text{"升级车载终端：临时标识须为随机数", "have the on-board unit put right: temporary ids are random"},
+		found: func(*finding) Text {
+			return Text{"车辆消息的临时标识全为零", "a message of a vehicle has an id that is all zero"}
+		},
+	},
+	CheckSharedID: {
+		name: Text{"临时标识重复", "ids of several vehicles"},
+		fix:  Text{"升级车载终端：临时标识须各自随机生成", "have the on-board units put right: each makes random ids of its own"},
 		found: func(f *finding) Text {
-			return say("%.0f 条 %s 消息的车辆标识全为零", "%.0f messages of kind %s have an id of zeros", f.is, f.kind)
+			return say("同一临时标识在 %.0f 秒内出现在相距甚远的多个路侧单元", "one temporary id was at units far apart within %.0f s", f.want)
 		},
 	},
 }

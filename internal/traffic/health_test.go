@@ -107,7 +107,7 @@ func TestConfiguredAgainstMeasured(t *testing.T) {
 	info := nothing()
 	info.At, info.Limits = road.Position{Lat: 43.865, Lon: 125.3}, map[string]float64{"rsm": 1, "spat": -1}
 	s.says(road.Message{Kind: road.KindInfo, Count: -1, Status: info}, noon)
-	for i := range 60 {
+	for i := range 80 {
 		at := noon.Add(time.Duration(i) * time.Second)
 		s.shows(at, 0, time.Time{}, road.Red)
 		for j := range 3 {
@@ -118,11 +118,11 @@ func TestConfiguredAgainstMeasured(t *testing.T) {
 		}
 	}
 	s.wants("rate ×2: spat: 10 messages in 10 s where 20 should come, give or take a tenth",
-		"limit ×2: rsm: 3.0 messages a second, its cap is 1.0",
-		"heartbeat ×5: heartbeat every 10 s, 5 s configured",
+		"limit ×4: rsm: 3.0 messages a second, its cap is 1.0",
+		"heartbeat ×7: heartbeat every 10 s, 5 s configured",
 		"position ×1: it reports a place 557 m from where it is registered, 50 m are allowed")
 	info.At = place
-	s.says(road.Message{Kind: road.KindInfo, Count: -1, Status: info}, noon.Add(time.Minute))
+	s.says(road.Message{Kind: road.KindInfo, Count: -1, Status: info}, noon.Add(80*time.Second))
 	if v, _ := s.b.Unit("r1"); v.OffBy != 0 || len(v.Faults) != 3 {
 		t.Errorf("%v m, %v", v.OffBy, v.Faults)
 	}

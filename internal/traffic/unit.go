@@ -17,13 +17,13 @@ type unit struct {
 	windows map[int64]*window // open minutes, by number since 1970
 	// shut are the minutes of the last day that are written: bit m%len of each
 	// minute up to newest.
-	shut   [int(oldest / time.Minute / 64)]uint64
-	newest int64     // minute of the newest event
-	event  time.Time // newest event time
-	own    time.Time // newest time of the unit's clock
-	theirs time.Time // newest time of the clocks of vehicles
-	passed time.Time // when it last passed on what a vehicle said
-	heard  time.Time // when it last said something live
+	shut    [int(oldest / time.Minute / 64)]uint64
+	newest  int64     // minute of the newest event
+	event   time.Time // newest event time
+	own     time.Time // newest time of the unit's clock
+	theirs  time.Time // newest time of the clocks of vehicles
+	relayed time.Time // when it last passed on what a vehicle said
+	heard   time.Time // when it last said something live
 
 	documents map[documentKey]string
 
@@ -89,7 +89,7 @@ func (u *unit) passes(a *Arrival, at time.Time) {
 	switch {
 	case a.Message.At.IsZero() || a.Message.Kind == road.KindRSI:
 	case a.Message.Kind == road.KindBSM:
-		u.theirs, u.passed = later(u.theirs, at), later(u.passed, a.Received)
+		u.theirs, u.relayed = later(u.theirs, at), later(u.relayed, a.Received)
 	default:
 		u.own = later(u.own, at)
 	}
@@ -98,7 +98,7 @@ func (u *unit) passes(a *Arrival, at time.Time) {
 // reached is the time that all clocks are past that the unit tells of. Where no
 // vehicle passes, that is its own.
 func (u *unit) reached() time.Time {
-	quiet := !u.own.IsZero() && u.heard.Sub(u.passed) > lateness
+	quiet := !u.own.IsZero() && u.heard.Sub(u.relayed) > lateness
 	if u.theirs.IsZero() || quiet || !u.own.IsZero() && u.own.Before(u.theirs) {
 		return u.own
 	}
