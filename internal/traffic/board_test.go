@@ -121,6 +121,14 @@ func FuzzApply(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(record)
+	status, b := nothing(), newBoard()
+	status.Firmware = "2.1.0"
+	for i, m := range []*road.Message{{Kind: road.KindBase, At: noon, Status: status}, {Kind: road.KindRSI, At: noon, Events: []road.Event{works("7", 0, noon)}}} {
+		if record, err = b.Take(&Arrival{Unit: "r1", Message: m, Hash: uint64(i), Received: noon, Live: true}, nil); err != nil {
+			f.Fatal(err)
+		}
+		f.Add(record)
+	}
 	f.Fuzz(func(t *testing.T, record []byte) {
 		if err := newBoard().Apply(record); err != nil && !errors.Is(err, ErrRecord) {
 			var refused *Refused

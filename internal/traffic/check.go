@@ -149,18 +149,26 @@ var checkTexts = map[Check]checkText{
 			return Text{fmt.Sprintf("%s：%s（代码 %.0f）", m.ZH, c.ZH, f.is), fmt.Sprintf("%s: %s (code %.0f)", m.EN, c.EN, f.is)}
 		},
 	},
-	// What is found of ids says itself (idFaults).
 	CheckFixedID: {
 		name: Text{"临时标识不轮换", "ids that do not rotate"},
 		fix:  Text{"升级车载终端：临时标识须定期更换，以防跟踪", "have the on-board unit put right: temporary ids change, so that nobody is followed"},
+		found: func(f *finding) Text {
+			return say("车辆临时标识超过 %.0f 分钟未更换，可被跟踪", "a temporary id did not change for %.0f minutes: the vehicle can be followed", f.want)
+		},
 	},
 	CheckZeroID: {
 		name: Text{"临时标识全零", "ids that are zero"},
 		fix:  Text{"升级车载终端：临时标识须为随机数", "have the on-board unit put right: temporary ids are random"},
+		found: func(*finding) Text {
+			return Text{"车辆消息的临时标识全为零", "a message of a vehicle has an id that is all zero"}
+		},
 	},
 	CheckSharedID: {
-		name: Text{"临时标识重复", "ids that several share"},
-		fix:  Text{"升级车载终端：临时标识须随机生成，不得批量预置", "have the on-board units put right: each draws its temporary ids at random"},
+		name: Text{"临时标识重复", "ids of several vehicles"},
+		fix:  Text{"升级车载终端：临时标识须各自随机生成", "have the on-board units put right: each makes random ids of its own"},
+		found: func(f *finding) Text {
+			return say("同一临时标识在 %.0f 秒内出现在相距甚远的多个路侧单元", "one temporary id was at units far apart within %.0f s", f.want)
+		},
 	},
 }
 

@@ -11,7 +11,7 @@ const (
 	// counterRound is after how many messages the loss is judged.
 	counterRound = 128
 	// counterLoss is the share of a round that may be lost.
-	counterLoss = 0.01
+	counterLoss = 0.02
 	// counterGap is how long nothing may come for the counter to tell how many
 	// messages are missing: it goes round in 128.
 	counterGap = 10 * time.Second

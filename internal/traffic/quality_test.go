@@ -27,6 +27,7 @@ type playing struct {
 	record  []byte
 	log     []byte             // all records, when it is not nil
 	totals  map[string]float64 // of all minutes: unit, metric and tags
+	minutes map[string]int
 	refused map[string]int
 }
 
@@ -37,7 +38,7 @@ func newPlaying(t testing.TB, c roads.Config) *playing {
 		t.Fatal(err)
 	}
 	return &playing{t: t, world: roads.New(c), board: New(Config{MaxUnits: 100, MaxNodes: 8, MaxLinks: 64, MaxEvents: 32}), set: set, live: true,
-		totals: map[string]float64{}, refused: map[string]int{}}
+		totals: map[string]float64{}, minutes: map[string]int{}, refused: map[string]int{}}
 }
 
 // run lets time pass, and closes minutes on the way.
@@ -53,6 +54,7 @@ func (p *playing) run(d time.Duration) {
 
 func (p *playing) close(now time.Time) {
 	p.board.Close(now, func(m Minute) {
+		p.minutes[m.Unit]++
 		for _, s := range m.Samples {
 			p.totals[fmt.Sprint(m.Unit, " ", s.Metric, s.Tags)] += s.Value
 		}
@@ -157,6 +159,9 @@ func TestSoundUnitsRaiseNoAlarm(t *testing.T) {
 		if u.Beat != time.Minute || u.Offset != -40*time.Millisecond || u.Rates[road.KindMap] != 1 || u.Rates[road.KindSPAT] < 4.9 || u.Status.Limits["spat"] != 5 || len(u.Nodes) != 1 {
 			t.Errorf("%s: beat %v, offset %v, rates %v, limits %v, nodes %v", u.Unit, u.Beat, u.Offset, u.Rates, u.Status.Limits, u.Nodes)
 		}
+		if c, n := p.total(u.Unit, "signal_continuity_ratio"), p.minutes[u.Unit]; c != float64(n) || n < 5 {
+			t.Errorf("%s: continuity %v in %d minutes", u.Unit, c, n)
+		}
 		if lost := p.total(u.Unit, "rsu_messages_lost"); lost != 0 {
 			t.Errorf("%s lost %v", u.Unit, lost)
 		}
@@ -216,6 +221,9 @@ func TestFaultsAreFound(t *testing.T) {
 	for _, kind := range []string{"rsm", "spat", "map"} {
 		up := strings.ToUpper(kind)
 		about("lost "+kind, int(p.total(name[1], "rsu_messages_lost", "{type "+kind+"}")), truth(1).Lost[up], 3) // those before the first, or after the last, nobody misses
+	}
+	if c := p.total(name[1], "signal_continuity_ratio") / float64(p.minutes[name[1]]); math.Abs(c-0.9) > 0.02 {
+		t.Errorf("continuity of one that loses a tenth: %v", c)
 	}
 	skewed, _ := p.board.Unit(name[0])
 	if off := skewed.Offset + 90*time.Second; off.Abs() > time.Second || !slices.ContainsFunc(skewed.Deviations, func(d Deviation) bool { return d.Code == "time" && d.Kind == road.KindRSM }) {

@@ -23,8 +23,10 @@ type rates struct {
 	whole     bool             // the unit spoke in the window before
 	complete  bool             // last is of a whole window
 	due       bool             // last is not judged yet
-	low, high [maxKinds]uint8  // windows in a row
+	some      [maxKinds]uint8  // windows in a row that had any
+	low, high [maxKinds]uint8
 	above     [maxKinds]uint8
+	regular   uint32 // kinds that came in a row of windows: others are sent now and then
 }
 
 func (r *rates) add(kind uint8, received time.Time) {
@@ -113,7 +115,10 @@ func (u *unit) judgeRates(b *Board, a *Arrival, at time.Time) {
 		if n > 0 {
 			u.add(at, Cell{Series: RatePeak, Part: uint8(part)}, n/rateWindow.Seconds())
 		}
-		if want, ok := u.rate(&e, kind); ok && u.sends&(1<<part) != 0 {
+		if row(&r.some[part], n > 0); r.some[part] >= rateRow {
+			r.regular |= 1 << part
+		}
+		if want, ok := u.rate(&e, kind); ok && r.regular&(1<<part) != 0 {
 			want *= rateWindow.Seconds()
 			slack := max(1, want/10)
 			row(&r.low[part], n < want-slack)

@@ -110,12 +110,13 @@ func (u *unit) state(b *Board, a *Arrival, s *signal, x *road.Intersection, now 
 		if !a.Live || gap > -setBack {
 			return
 		}
-		*s = signal{node: s.node, begun: now, phases: s.phases[:0]}
+		*s = signal{node: s.node, begun: now}
 		gap = offline + 1
 	}
 	if m := minuteOf(now); m != s.minute {
 		u.tellSignal(s, now, gap)
 		s.minute = m
+		s.phases = slices.DeleteFunc(s.phases, func(p *phase) bool { return s.at.Sub(p.at) > offline }) // of another plan
 		u.add(now, Cell{Series: SignalConflicts, A: nodeCell(s.node)}, 0)
 		for _, p := range s.phases {
 			u.add(now, Cell{SignalIllegal, 0, nodeCell(s.node), uint32(p.id)}, 0)

@@ -19,12 +19,13 @@ type unit struct {
 	spare   *window           // empty, for the next minute
 	// shut are the minutes of the last day that are written: bit m%len of each
 	// minute up to newest.
-	shut   [int(oldest / time.Minute / 64)]uint64
-	newest int64     // minute of the newest event
-	event  time.Time // newest event time
-	own    time.Time // newest time of the unit's clock
-	theirs time.Time // newest time of the clocks of vehicles
-	heard  time.Time // when it last said something live
+	shut    [int(oldest / time.Minute / 64)]uint64
+	newest  int64     // minute of the newest event
+	event   time.Time // newest event time
+	own     time.Time // newest time of the unit's clock
+	theirs  time.Time // newest time of the clocks of vehicles
+	relayed time.Time // when it last passed on what a vehicle said
+	heard   time.Time // when it last said something live
 
 	documents map[documentKey]string
 
@@ -102,15 +103,17 @@ func (u *unit) passes(a *Arrival, at time.Time) {
 	switch {
 	case a.Message.At.IsZero() || a.Message.Kind == road.KindRSI:
 	case a.Message.Kind == road.KindBSM:
-		u.theirs = later(u.theirs, at)
+		u.theirs, u.relayed = later(u.theirs, at), later(u.relayed, a.Received)
 	default:
 		u.own = later(u.own, at)
 	}
 }
 
-// reached is the time that all clocks of the unit are past.
+// reached is the time that all clocks are past that the unit tells of. Where no
+// vehicle passes, that is its own.
 func (u *unit) reached() time.Time {
-	if u.theirs.IsZero() || !u.own.IsZero() && u.own.Before(u.theirs) {
+	quiet := !u.own.IsZero() && u.heard.Sub(u.relayed) > lateness
+	if u.theirs.IsZero() || quiet || !u.own.IsZero() && u.own.Before(u.theirs) {
 		return u.own
 	}
 	return u.theirs
