@@ -9,6 +9,7 @@
 package traffic
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -34,8 +35,9 @@ const (
 type Config struct {
 	// MaxUnits, and the intersections, links and events of one of them.
 	MaxUnits, MaxNodes, MaxLinks, MaxEvents int
-	// MaxTracks are the participants that one unit follows at a time, MaxIDs the
-	// ids of vehicles that all units have heard in the last minutes.
+	// MaxTracks are the participants that one unit follows at a time, 2,048 when it
+	// is 0; MaxIDs the ids of vehicles that all units have heard in the last quarter
+	// of an hour, 100,000 when it is 0.
 	MaxTracks, MaxIDs int
 	// Random fills keys for the hashes of ids; nil is crypto/rand.
 	Random func(key []byte)
@@ -57,6 +59,7 @@ type Board struct {
 
 // New returns an empty board.
 func New(c Config) *Board {
+	c.MaxTracks, c.MaxIDs = cmp.Or(c.MaxTracks, 2048), cmp.Or(c.MaxIDs, 100_000)
 	return &Board{cfg: c, units: map[string]*unit{}, keys: newKeys(c.Random), ids: newSaidIDs(c.MaxIDs)}
 }
 
@@ -151,6 +154,7 @@ func (b *Board) Snapshot(keep func(record []byte) error) error {
 // more, and are handed out again until Written.
 func (b *Board) Close(now time.Time, over func(Minute)) {
 	b.keys.turn(now)
+	b.ids.age(now)
 	for _, u := range b.all() {
 		u.mu.Lock()
 		all := u.closing(now)
