@@ -9,6 +9,7 @@
 package traffic
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -38,8 +39,9 @@ type Config struct {
 	// Expect says what a unit is configured to do; nil where nobody knows. It is
 	// called while the unit is locked, and must not ask the board.
 	Expect func(unit string) Expected
-	// MaxTracks are the participants that one unit follows at a time, MaxIDs the
-	// ids of vehicles that all units have heard in the last minutes.
+	// MaxTracks are the participants that one unit follows at a time, 2,048 when it
+	// is 0; MaxIDs the ids of vehicles that all units have heard in the last quarter
+	// of an hour, 100,000 when it is 0.
 	MaxTracks, MaxIDs int
 	// Random fills keys for the hashes of ids; nil is crypto/rand.
 	Random func(key []byte)
@@ -65,6 +67,7 @@ type Board struct {
 
 // New returns an empty board.
 func New(c Config) *Board {
+	c.MaxTracks, c.MaxIDs = cmp.Or(c.MaxTracks, 2048), cmp.Or(c.MaxIDs, 100_000)
 	return &Board{cfg: c, units: map[string]*unit{}, keys: newKeys(c.Random), ids: newSaidIDs(c.MaxIDs)}
 }
 
@@ -161,6 +164,7 @@ func (b *Board) Snapshot(keep func(record []byte) error) error {
 func (b *Board) Close(now time.Time, over func(Minute)) {
 	b.advance(now)
 	b.keys.turn(now)
+	b.ids.age(now)
 	for _, u := range b.all() {
 		u.mu.Lock()
 		u.evidence.expire(b, now)

@@ -147,7 +147,7 @@ type saidIDs struct {
 	mu    sync.Mutex
 	young map[uint64]*saidID
 	old   map[uint64]*saidID
-	born  int64 // when young was
+	born  time.Time // when young was
 }
 
 func newSaidIDs(limit int) *saidIDs { return &saidIDs{limit: limit, young: map[uint64]*saidID{}} }
@@ -159,7 +159,7 @@ func (s *saidIDs) said(k *keys, id uint64, unit uint32, at int64) (wrong []idDef
 	defer s.mu.Unlock()
 	e := s.entry(k, id)
 	if e == nil {
-		full = s.turn(at)
+		full = s.room()
 		e = &saidID{hash: k.now.hash(id, 0, ofID), first: at, last: at}
 		s.young[e.hash] = e
 	}
@@ -198,13 +198,25 @@ func (s *saidIDs) entry(k *keys, id uint64) *saidID {
 	return e
 }
 
-// turn makes room for one more.
-func (s *saidIDs) turn(at int64) (full bool) {
-	full = len(s.young) >= s.limit
-	if full || at-s.born >= int64(generation/time.Second) {
-		s.old, s.young, s.born = s.young, map[uint64]*saidID{}, at
+// room makes room for one more, and reports whether ids went for it that were
+// young.
+func (s *saidIDs) room() (full bool) {
+	if full = len(s.young) >= s.limit; full {
+		s.old, s.young = s.young, map[uint64]*saidID{}
 	}
 	return full
+}
+
+// age forgets ids that nobody says any more.
+func (s *saidIDs) age(now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.born.IsZero() {
+		s.born = now
+	}
+	if now.Sub(s.born) >= generation {
+		s.old, s.young, s.born = s.young, map[uint64]*saidID{}, now
+	}
 }
 
 // at notes a unit that hears an id, and reports whether it is one more than few.

@@ -158,8 +158,8 @@ func TestKeysAreDestroyed(t *testing.T) {
 	if b.board.keys.now == first || b.board.keys.before != first {
 		t.Fatal("the key has not turned")
 	}
-	if n := len(b.board.ids.young); n != 1 {
-		t.Errorf("one id is known as %d", n)
+	if n := len(b.board.ids.young); n != 2 {
+		t.Errorf("two ids are known as %d", n)
 	}
 	b.board.Close(at.Add(keyOverlap), func(Minute) {})
 	if k := b.board.keys; k.before != (key{}) || k.overlaps || k.now == first {

@@ -132,6 +132,13 @@ func TestTheMapComesBack(t *testing.T) {
 	same("log", replayed)
 	same("snapshot", copied)
 
+	one := crossing(noon.Add(time.Hour))
+	one.Nodes = one.Nodes[:1]
+	take(t, copied, &Arrival{Unit: "r1", Message: one, Hash: 1 << 40, Received: one.At}, nil)
+	if n := len(copied.Links()); n != 4 {
+		t.Errorf("%d links: what came back is gone before it could be told again", n)
+	}
+
 	changed := crossing(noon.Add(5 * time.Minute))
 	changed.Nodes = changed.Nodes[:1]
 	changed.Nodes[0].Links = changed.Nodes[0].Links[:2]
@@ -147,7 +154,7 @@ func TestTheMapComesBack(t *testing.T) {
 	old := crossing(noon.Add(4 * time.Minute)) // of history
 	old.Nodes = old.Nodes[:1]
 	b.say("r1", old)
-	if n := len(b.board.Links()); n != 2 {
+	if n := len(nodesOf(b.board)[0].Links); n != 2 {
 		t.Errorf("%d links: history has replaced the map", n)
 	}
 	if err := replayed.Apply(b.log[size:]); err != nil {

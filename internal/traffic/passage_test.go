@@ -148,12 +148,14 @@ func TestTracksGoOnWhenTheMapChanges(t *testing.T) {
 	b := newTold(t, nil)
 	b.say("r1", northward(noon))
 	b.say("r1", rsm(ptc(road.Motor, after(10), 1, 35, 10)))
+	b.say("r1", rsm(ptc(road.Motor, after(10.1), 9, 4, 0)))
 	m := northward(after(10.5))
 	m.Nodes[0].Links = append(m.Nodes[0].Links, road.Link{From: road.NodeID{ID: 5}, Width: 7, Limit: math.NaN(), Points: []road.Position{from(-300, 0), from(-10, 0)}})
 	m.Nodes[0].Links[0].Limit = 10
 	b.say("r1", m)
+	b.say("r1", rsm(ptc(road.Motor, after(10.6), 9, 4, 0)))
 	b.say("r1", rsm(ptc(road.Motor, after(11), 1, 25, 10)))
-	b.want(noon, map[string]float64{"road_vehicles from=2 source=sensor type=motor": 1, "road_vehicles from=5 source=sensor type=motor": 0})
+	b.want(noon, map[string]float64{"road_vehicles from=2 source=sensor type=motor": 1, "road_queue_length_mean from=2": 9. / 12, "road_vehicles from=5 source=sensor type=motor": 0})
 	m.At = after(70)
 	m.Nodes[0].Links = m.Nodes[0].Links[1:]
 	b.say("r1", m)
@@ -181,7 +183,11 @@ func TestLateSightsMoveAPassage(t *testing.T) {
 	b.say("r1", rsm(ptc(road.Motor, after(58), 1, 50, 10)))
 	b.say("r1", rsm(ptc(road.Motor, after(61), 1, 29, 1)))
 	b.say("r1", rsm(ptc(road.Motor, after(59.5), 1, 29.5, 1)))
-	b.want(noon, map[string]float64{"road_vehicles source=sensor type=motor": 1})
+	for _, sight := range []struct{ at, left float64 }{{58, 50}, {61, 10}, {60.5, 31}} { // from before the minute into it
+		b.say("r1", bsm(after(sight.at), 5, sight.left))
+	}
+	b.want(noon, map[string]float64{"road_vehicles source=sensor type=motor": 1, "road_vehicles source=vehicle": math.NaN()})
+	b.want(after(60), map[string]float64{"road_vehicles source=vehicle": 1})
 	for _, m := range minutes(b.board, noon.Add(time.Hour)) {
 		b.board.Written(m, nil)
 	}

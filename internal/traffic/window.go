@@ -159,6 +159,9 @@ func (u *unit) written(m int64) {
 		w.seen.clear()
 		u.spare, u.recent = w, nil
 	}
+	if len(u.windows) == 0 { // it has fallen silent
+		u.tracks = tracks{}
+	}
 	if m > u.newest {
 		u.forgetShut(m)
 		u.newest = m

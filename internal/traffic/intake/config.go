@@ -26,7 +26,7 @@ func DefaultConfig() Config {
 
 // Board is what a board is made with.
 func (c Config) Board() traffic.Config {
-	return traffic.Config{MaxUnits: c.MaxUnits, MaxNodes: c.MaxIntersections, MaxLinks: c.MaxLinks, MaxEvents: c.MaxEvents, MaxTracks: 2000, MaxIDs: 200_000}
+	return traffic.Config{MaxUnits: c.MaxUnits, MaxNodes: c.MaxIntersections, MaxLinks: c.MaxLinks, MaxEvents: c.MaxEvents}
 }
 
 // Check returns every bound that makes no sense.
