@@ -91,6 +91,10 @@ func TestV2XIsSyncedBeforeItIsAnswered(t *testing.T) {
 	if roads.last.LiveFor != 150*time.Second || roads.last.Topic != "V2X/RSU/HB/UP" || !roads.last.Received.Equal(noon) {
 		t.Errorf("it was observed as %+v", roads.last)
 	}
+	s.register(&telemetry.Device{ID: "secret", Grade: telemetry.Important})
+	if all, err := sendV2X(p, []string{"secret"}, "good"); err != nil || len(all[0].Rejects) != 1 || all[0].Rejects[0].Reason != telemetry.ReasonGradeUnsupported || roads.seen != 2 {
+		t.Errorf("of grade important: %v, %v, %d observed", all[0].Rejects, err, roads.seen)
+	}
 	send(t, p, "r1", `{"a": 1}`)
 	if roads.seen != 2 {
 		t.Error("telemetry is observed as V2X")
