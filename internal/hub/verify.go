@@ -13,6 +13,7 @@ import (
 	"github.com/songhua-io/hub/internal/ingest/desk"
 	"github.com/songhua-io/hub/internal/records"
 	"github.com/songhua-io/hub/internal/store/local"
+	"github.com/songhua-io/hub/internal/traffic/intake"
 )
 
 // Verify walks everything that a stopped hub keeps in dir, reports a line for
@@ -34,7 +35,7 @@ func Verify(ctx context.Context, dir string, report func(string)) (findings int,
 		return 0, err
 	}
 	authority.Verify(filepath.Join(dir, authorityDir), found)
-	err = errors.Join(err, verifyRecords(ctx, dir, found), desk.Verify(filepath.Join(dir, deskDir), found))
+	err = errors.Join(err, verifyRecords(ctx, dir, found), desk.Verify(filepath.Join(dir, deskDir), found), intake.Verify(filepath.Join(dir, trafficDir), found))
 	return findings, err
 }
 
@@ -43,11 +44,11 @@ func VerifyGraded(ctx context.Context, dir string, report func(string)) (finding
 	if _, err := os.Stat(dir); err != nil {
 		return 0, err
 	}
-	err = verifySeries(ctx, dir, dir, func(line string) {
+	found := func(line string) {
 		findings++
 		report(line)
-	})
-	return findings, err
+	}
+	return findings, errors.Join(verifySeries(ctx, dir, dir, found), intake.Verify(filepath.Join(dir, trafficDir), found))
 }
 
 // verifySeries verifies a store; of is the directory that its hub runs in.

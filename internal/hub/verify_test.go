@@ -44,7 +44,11 @@ func TestVerify(t *testing.T) {
 		t.Errorf("a sound directory:\n%s", got)
 	}
 
-	for _, file := range []string{recordsFile, deskDir} {
+	journals, err := filepath.Glob(filepath.Join(dir, trafficDir, "*.log"))
+	if err != nil || len(journals) != 1 {
+		t.Fatalf("journals of traffic %v, %v", journals, err)
+	}
+	for _, file := range []string{recordsFile, deskDir, filepath.Join(trafficDir, filepath.Base(journals[0]))} {
 		path := filepath.Join(dir, file)
 		sound, err := os.ReadFile(path)
 		if err != nil {

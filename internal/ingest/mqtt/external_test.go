@@ -22,6 +22,8 @@ type broker struct {
 	asked           chan string // topics that the hub publishes to
 	refuses         string      // filters that begin so are refused
 	backlog         [][]byte    // sent between CONNACK and SUBACK
+	settings        []setting   // of the hub
+	filters         chan string // those that the hub subscribes to; nil: nobody looks
 }
 
 // behind runs a hub's session with a broker of raw bytes.
@@ -31,7 +33,7 @@ func behind(t *testing.T, m *memory, b *broker) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.hub, b.asked = start(t, m), make(chan string, 100)
+	b.hub, b.asked = start(t, m, b.settings...), make(chan string, 100)
 	cfg := mqtt.DefaultExternalConfig()
 	cfg.Brokers, cfg.Sessions = []string{"tcp://" + l.Addr().String()}, 1
 	x, err := b.server.NewExternal(cfg)
@@ -86,6 +88,9 @@ func (b *broker) serve(conn net.Conn) {
 			for p := body[2:]; len(p) > 0; {
 				n := int(p[1])
 				code := byte(1)
+				if b.filters != nil {
+					b.filters <- string(p[2 : 2+n])
+				}
 				if b.refuses != "" && strings.HasPrefix(string(p[2:2+n]), b.refuses) {
 					code = 0x80
 				}

@@ -560,6 +560,30 @@ func TestRemovedUnitsAreForgotten(t *testing.T) {
 	}
 }
 
+// TestAJournalMovesToTheEncryptedVolume as soon as there is one.
+func TestAJournalMovesToTheEncryptedVolume(t *testing.T) {
+	plain, sealed := t.TempDir(), t.TempDir()
+	b := open(t, plain, noon)
+	b.send(sent{noon, "rsu-1", "V2X.RSU.HB.UP", []byte(`{"rsuId":"R1","rsuEsn":"R1"}`)})
+	b.sync()
+	after := &bench{t: t, now: b.now, samples: map[string]float64{}}
+	deps := after.with(sealed)
+	deps.Dirs = append(deps.Dirs, plain)
+	var err error
+	after.Intake, err = Open(deps)
+	must(t, err)
+	defer after.Close() //nolint:errcheck // of a test
+	if left, err := parts(plain); err != nil || len(left) > 0 {
+		t.Errorf("%v stay behind, %v", left, err)
+	}
+	if after.finish(); after.sum() != 1 {
+		t.Errorf("%d messages are counted", after.sum())
+	}
+	if err := Verify(sealed, func(damage string) { t.Error(damage) }); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestUnits finds whom messages are of.
 func TestUnits(t *testing.T) {
 	b := open(t, t.TempDir(), noon)
