@@ -195,7 +195,10 @@ func (h *hub) openOrders() error {
 	}
 	h.orders = &orders{
 		dialects: dialects, commands: h.commands, registry: h.registry, maySpeak: gate{registry: h.registry}.MaySpeak,
-		clock: h.clock, log: h.log, failed: func(context.Context, command.Command) {},
+		clock: h.clock, log: h.log,
 	}
+	h.steward = newStewardship(h)
+	h.orders.failed = h.steward.failed
+	h.stack.start("stewardship of units", h.steward.run)
 	return nil
 }
