@@ -34,6 +34,7 @@ func docs() map[string]string {
 		"github.com/songhua-io/hub/internal/config.Config.Pages":                       "pages says how people reach the pages and how long they stay signed in.",
 		"github.com/songhua-io/hub/internal/config.Config.Query":                       "query bounds the Prometheus API.",
 		"github.com/songhua-io/hub/internal/config.Config.Quotas":                      "quotas bound what one device, one token and one address may ask of the hub (docs/quotas.md).",
+		"github.com/songhua-io/hub/internal/config.Config.Relief":                      "relief asks roadside units to send less while the hub is overloaded.",
 		"github.com/songhua-io/hub/internal/config.Config.Schedule":                    "schedule is how compute is promised over facilities.",
 		"github.com/songhua-io/hub/internal/config.Config.Signals":                     "signals are forecasts of carbon, price, PUE and free capacity that the hub\nfetches by itself, besides those that are sent to its API.",
 		"github.com/songhua-io/hub/internal/config.Config.Store":                       "store is the embedded time-series store, in the folder series of the data directory.",
@@ -194,5 +195,9 @@ func docs() map[string]string {
 		"github.com/songhua-io/hub/internal/store/local.Config.MaxBytes":               "max_bytes bounds the disk space of blocks, logs and late data together; the\noldest blocks go first. 0 means no bound but the disk.",
 		"github.com/songhua-io/hub/internal/store/local.Config.OutOfOrderWindow":       "out_of_order_window is how far behind the newest sample of all series a\nsample may lie to go among the recent data. Older ones, up to Retention,\ngo to blocks of their own and are as durable and visible.",
 		"github.com/songhua-io/hub/internal/store/local.Config.Retention":              "retention is how long samples are kept, by their own time. Whole blocks\nare removed once all of their samples are older.",
+		"github.com/songhua-io/hub/internal/traffic.ReliefConfig.CommitWait":           "commit_wait is how long messages may wait until they are durable before units are asked to send less.",
+		"github.com/songhua-io/hub/internal/traffic.ReliefConfig.Floor":                "floor is how many messages a second of a type a unit may send in any case.",
+		"github.com/songhua-io/hub/internal/traffic.ReliefConfig.Interval":             "interval is how often the hub looks at its load.",
+		"github.com/songhua-io/hub/internal/traffic.ReliefConfig.Share":                "share of the machine's processors that reading V2X messages may take, 0 to 1. Above it the noisiest units are asked to send less (upLimit), and step by step what they sent before when it falls below 0.7 of it; 0 never asks.",
 	}
 }

@@ -124,6 +124,7 @@ type hub struct {
 	fleet     *agent.Fleet
 	orders    *orders
 	steward   *stewardship
+	relief    *relief
 	mqtt      *mqtt.Server
 	hurry     func() // ends the waiting of HTTP requests
 	authority *authority.Authority

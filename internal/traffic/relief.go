@@ -62,8 +62,9 @@ type Bound struct {
 	Limit float64 // messages a second
 	// Before is what it had before the first bound.
 	Before float64
-	// Lifted says that Limit is that again.
-	Lifted bool
+	// More says that it may send more than until now, and Lifted that Limit is what
+	// it had before.
+	More, Lifted bool
 }
 
 // Relief decides which units are asked to send less while the hub is overloaded:
@@ -194,7 +195,7 @@ func (r *Relief) restore(streams []Stream) (out []Bound) {
 	})
 	for _, k := range keys[:min(len(keys), maxRestored)] {
 		b := r.bounds[k]
-		next := Bound{Unit: k.unit, Kind: k.kind, Limit: b.limit * 2, Before: b.before}
+		next := Bound{Unit: k.unit, Kind: k.kind, Limit: b.limit * 2, Before: b.before, More: true}
 		// A bound that holds nothing back is of no use.
 		if b.before >= 0 && next.Limit >= b.before || b.before < 0 && (rates[k] < b.limit/2 || next.Limit > mostRate) {
 			next.Limit, next.Lifted = b.before, true
