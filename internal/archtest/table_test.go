@@ -47,6 +47,8 @@ var table = []rule{
 		reason: "the nouns of the road depend on no form that they come in"},
 	{of: "internal/road/dialect", own: []string{"internal/codec/v2x", "internal/config/strict", "internal/personal", "internal/road"}, never: slices.Concat(noSQL, noWeb, everybodys),
 		reason: "what units send becomes nouns without knowing who asks"},
+	{of: "internal/traffic", own: []string{"internal/road"}, never: slices.Concat(noIO, everybodys), pure: true,
+		reason: "messages and time in, numbers and states out; what is on disk is its caller's"},
 
 	{of: "internal/quota", never: slices.Concat(noSQL, noWeb, []string{"os", "log"}), pure: true,
 		reason: "quotas decide and keep count; whose they are, and when, they are told"},

@@ -1,0 +1,3 @@
+package traffic
+
+var eventSeries = map[Series]Definition{}

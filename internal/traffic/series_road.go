@@ -1,0 +1,3 @@
+package traffic
+
+var roadSeries = map[Series]Definition{}

@@ -1,0 +1,3 @@
+package traffic
+
+var signalSeries = map[Series]Definition{}
