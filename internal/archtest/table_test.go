@@ -145,7 +145,7 @@ var table = []rule{
 	{of: "internal/config/gen", own: []string{"internal/config/structdoc"}, reason: "a generator"},
 	{of: "internal/config", never: noSQL, reason: "the config holds the structs of the packages that it configures",
 		own: []string{"internal/access", "internal/audit", "internal/authority", "internal/command", "internal/login", "internal/ingest", "internal/ingest/mqtt", "internal/ingest/coap", "internal/ingest/http",
-			"internal/ingest/desk", "internal/query", "internal/quota", "internal/schedule/loop", "internal/schedule/signal/source", "internal/store/local", "internal/telemetry", "internal/traffic/intake"}},
+			"internal/ingest/desk", "internal/query", "internal/quota", "internal/schedule/loop", "internal/schedule/signal/source", "internal/store/local", "internal/telemetry", "internal/traffic", "internal/traffic/intake"}},
 	{of: "internal/hub", never: noSQL, reason: "the assembly knows the parts of the hub, and none of its clients",
 		own: []string{"internal/access", "internal/api", "internal/audit", "internal/authority", "internal/command", "internal/config", "internal/enrolment", "internal/ingest", "internal/ingest/mqtt",
 			"internal/ingest/coap", "internal/ingest/http", "internal/ingest/desk", "internal/login", "internal/model", "internal/query", "internal/quota", "internal/records", "internal/registry",

@@ -27,10 +27,11 @@ import (
 	"github.com/songhua-io/hub/internal/schedule/loop"
 	"github.com/songhua-io/hub/internal/schedule/signal/source"
 	"github.com/songhua-io/hub/internal/store/local"
+	"github.com/songhua-io/hub/internal/traffic"
 	"github.com/songhua-io/hub/internal/traffic/intake"
 )
 
-//go:generate go run ./gen -root ../.. -o docs.go -package config -func docs internal/config internal/access internal/audit internal/login internal/authority internal/quota internal/ingest internal/ingest/mqtt internal/ingest/coap internal/ingest/http internal/ingest/desk internal/command internal/schedule/loop internal/schedule/ledger internal/schedule/signal/source internal/query internal/store/local internal/traffic/intake
+//go:generate go run ./gen -root ../.. -o docs.go -package config -func docs internal/config internal/access internal/audit internal/login internal/authority internal/quota internal/ingest internal/ingest/mqtt internal/ingest/coap internal/ingest/http internal/ingest/desk internal/command internal/schedule/loop internal/schedule/ledger internal/schedule/signal/source internal/query internal/store/local internal/traffic internal/traffic/intake
 
 // Config is everything that can be set of a hub.
 type Config struct {
@@ -68,6 +69,8 @@ type Config struct {
 	Desk desk.Config `yaml:"desk"`
 	// Commands bounds what devices are asked to do.
 	Commands command.Config `yaml:"commands"`
+	// Relief asks roadside units to send less while the hub is overloaded.
+	Relief traffic.ReliefConfig `yaml:"relief"`
 	// Schedule is how compute is promised over facilities.
 	Schedule loop.Config `yaml:"schedule"`
 	// Signals are forecasts of carbon, price, PUE and free capacity that the hub
@@ -156,6 +159,7 @@ func Default() Config {
 		Traffic:   intake.DefaultConfig(),
 		Desk:      desk.DefaultConfig(),
 		Commands:  command.DefaultConfig(),
+		Relief:    traffic.DefaultReliefConfig(),
 		Schedule:  loop.DefaultConfig(),
 		Store:     Store{Config: local.DefaultConfig()},
 		Query:     query.DefaultConfig(),

@@ -129,6 +129,8 @@ type hub struct {
 	twins     *twin.Twins
 	fleet     *agent.Fleet
 	orders    *orders
+	steward   *stewardship
+	relief    *relief
 	mqtt      *mqtt.Server
 	hurry     func() // ends the waiting of HTTP requests
 	authority *authority.Authority
@@ -265,7 +267,8 @@ func (h *hub) runPresence(ctx context.Context) error {
 }
 
 func (h *hub) runMail(ctx context.Context) error {
-	h.twins = twin.New(twin.Deps{Records: h.records, Check: checks{h}.Config, Clock: h.clock})
+	// Nothing is wanted anew before the doors open.
+	h.twins = twin.New(twin.Deps{Records: h.records, Check: checks{h}.Config, Changed: func(device string) { h.steward.want(device) }, Clock: h.clock})
 	var err error
 	h.commands, err = command.Open(ctx, h.cfg.Commands, command.Deps{
 		Records: h.records, Registered: func(id string) bool { return h.registry.Device(id) != nil }, Check: checks{h}.Command,

@@ -57,5 +57,9 @@ func (c checks) Command(device, name string, params json.RawMessage) error {
 
 // Config reports why a device may not be given a configuration.
 func (c checks) Config(device string, doc json.RawMessage) error {
-	return c.models.Of(c.registry.Device(device)).Configuration(doc)
+	d := c.registry.Device(device)
+	if err := c.unitConfig(d, doc); err != nil {
+		return err
+	}
+	return c.models.Of(d).Configuration(doc)
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/songhua-io/hub/internal/road"
 	"github.com/songhua-io/hub/internal/road/dialect"
 	"github.com/songhua-io/hub/internal/telemetry"
+	"github.com/songhua-io/hub/internal/traffic"
 )
 
 // orderPrefix begins the names of commands that are orders of a dialect.
@@ -195,7 +196,13 @@ func (h *hub) openOrders() error {
 	}
 	h.orders = &orders{
 		dialects: dialects, commands: h.commands, registry: h.registry, maySpeak: gate{registry: h.registry}.MaySpeak,
-		clock: h.clock, log: h.log, failed: func(context.Context, command.Command) {},
+		clock: h.clock, log: h.log,
 	}
+	h.steward = newStewardship(h)
+	h.orders.failed = h.steward.failed
+	h.relief = newRelief(h, func() []traffic.UnitView { return nil })
+	h.steward.limits = h.relief.limits
+	h.stack.start("relief", h.relief.run)
+	h.stack.start("stewardship of units", h.steward.run)
 	return nil
 }

@@ -124,7 +124,7 @@ func (u *unit) running(s *road.Status, at time.Time) {
 			u.add(at, c, v)
 		}
 	}
-	is(Cell{Series: Load}, s.Load)
+	is(Cell{Series: UnitLoad}, s.Load)
 	for core, percent := range s.Cores[:min(len(s.Cores), maxCores)] {
 		is(Cell{Series: CoreUse, A: uint32(core)}, percent/100)
 	}

@@ -11,7 +11,7 @@ const (
 	Messages       Series = 1
 	Bytes          Series = 2
 	Late           Series = 3
-	Load           Series = 4
+	UnitLoad       Series = 4
 	CoreUse        Series = 5
 	MemoryUse      Series = 6
 	DiskUse        Series = 7
@@ -33,7 +33,7 @@ var unitSeries = map[Series]Definition{
 	Messages:       {Name: "rsu_messages", Unit: "1", ZH: "每分钟各类消息数", EN: "messages of the minute, by kind", PartLabel: "type", Parts: kinds},
 	Bytes:          {Name: "rsu_bytes", Unit: "By", ZH: "每分钟消息字节数", EN: "bytes of the messages of the minute"},
 	Late:           {Name: "rsu_late_observations", Unit: "1", ZH: "所属分钟已结束、未计入的观测数", EN: "observations of a minute that was over, not counted in it"},
-	Load:           {Name: "rsu_load", Unit: "1", ZH: "系统负载（按设备所报）", EN: "load, as the unit reports it", Form: Last},
+	UnitLoad:       {Name: "rsu_load", Unit: "1", ZH: "系统负载（按设备所报）", EN: "load, as the unit reports it", Form: Last},
 	CoreUse:        {Name: "rsu_cpu_used_ratio", Unit: "1", ZH: "各核 CPU 使用率", EN: "use of each processor core", Form: Last, Subject: OfCore},
 	MemoryUse:      {Name: "rsu_memory_used_ratio", Unit: "1", ZH: "内存使用率", EN: "share of the memory that is used", Form: Last},
 	DiskUse:        {Name: "rsu_disk_used_ratio", Unit: "1", ZH: "磁盘使用率", EN: "share of the disk that is used", Form: Last},

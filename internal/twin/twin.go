@@ -77,13 +77,15 @@ type Twin struct {
 	Drift    []Difference
 }
 
-// Deps are what twins work with. All are required.
+// Deps are what twins work with. All but Changed are required.
 type Deps struct {
 	Records *records.DB
 	// Check reports why a device may not have a configuration; nil when its
 	// model allows it.
 	Check func(device string, config json.RawMessage) error
-	Clock func() time.Time
+	// Changed is told that something else is wanted of a device. It does not block.
+	Changed func(device string)
+	Clock   func() time.Time
 }
 
 // Twins keeps the twins of all devices. All methods may be called from any
@@ -154,6 +156,9 @@ func (t *Twins) replace(ctx context.Context, device string, version int64, actor
 	t.mu.Unlock()
 	for _, n := range watchers {
 		n.changed(w.message())
+	}
+	if t.deps.Changed != nil {
+		t.deps.Changed(device)
 	}
 	return w, nil
 }

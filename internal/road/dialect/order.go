@@ -50,6 +50,15 @@ type Config struct {
 	RSI  *RSIConfig  `yaml:"rsiConfig" json:"rsiConfig,omitempty"`
 	SPAT *SPATConfig `yaml:"spatConfig" json:"spatConfig,omitempty"`
 	RSM  *RSMConfig  `yaml:"rsmConfig" json:"rsmConfig,omitempty"`
+	// Was are the limits that held before, for the record: they are not sent.
+	Was *Was `yaml:"was" json:"-"`
+}
+
+// Was are limits that held before.
+type Was struct {
+	BSM  *float64 `yaml:"bsm"`
+	RSM  *float64 `yaml:"rsm"`
+	SPAT *float64 `yaml:"spat"`
 }
 
 // MapConfig says which map a unit has.
@@ -264,7 +273,7 @@ const maxID = 64
 
 // Check implements strict.Checker.
 func (x Config) Check(path string) []strict.Error {
-	if x == (Config{}) {
+	if x == (Config{Was: x.Was}) {
 		return []strict.Error{strict.Fault(path, "", "says nothing; give one of mapConfig, bsmConfig, rsiConfig, spatConfig, rsmConfig")}
 	}
 	return nil

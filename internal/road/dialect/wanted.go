@@ -174,6 +174,23 @@ func (w *Wanted) Cap(limits map[road.Kind]float64) {
 	}
 }
 
+// UpLimit is the limit of the messages of a kind; false where none is said.
+func (c *Config) UpLimit(kind road.Kind) (limit float64, ok bool) {
+	var at *float64
+	switch {
+	case kind == road.KindBSM && c.BSM != nil:
+		at = c.BSM.UpLimit
+	case kind == road.KindRSM && c.RSM != nil:
+		at = c.RSM.UpLimit
+	case kind == road.KindSPAT && c.SPAT != nil:
+		at = c.SPAT.UpLimit
+	}
+	if at == nil {
+		return 0, false
+	}
+	return *at, true
+}
+
 // Limit is the order that bounds a unit's messages of kinds: those that it has
 // limits for are BSM, RSM and SPAT, others are passed over.
 func Limit(limits map[road.Kind]float64) *Config {
