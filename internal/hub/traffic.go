@@ -32,6 +32,7 @@ func (h *hub) openTraffic() error {
 	if err != nil {
 		return err
 	}
+	h.metrics.MustRegister(newRoadMetrics(h.board.Units))
 	h.stack.onStop("traffic journal", h.traffic.Close)
 	return nil
 }

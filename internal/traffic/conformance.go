@@ -49,6 +49,7 @@ func (u *unit) deviates(kind road.Kind, code, path, zh, en string, at time.Time)
 	}
 	d.ZH, d.EN, d.Last = strings.Clone(zh), strings.Clone(en), later(d.Last, at)
 	d.Count++
+	u.deviating++
 }
 
 // deviationsOf are all of a unit, by kind, code and path.

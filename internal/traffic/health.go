@@ -215,6 +215,12 @@ func (u *unit) begin(b *Board, a *Arrival, at time.Time) {
 			u.add(at, Cell{Series: RateLimit, Part: uint8(part)}, limit)
 		}
 	}
+	if p := u.status.At; !math.IsNaN(p.Lat) && !math.IsNaN(p.Lon) && p != (road.Position{}) {
+		u.add(at, Cell{Series: Latitude}, p.Lat)
+		u.add(at, Cell{Series: Longitude}, p.Lon)
+	}
+	u.add(at, Cell{Series: DeviationsOf}, float64(u.deviating))
+	u.deviating = 0
 	u.align(b, a, at)
 	u.eventMinute(b, at)
 }

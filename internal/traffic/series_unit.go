@@ -27,6 +27,9 @@ const (
 	PositionError  Series = 17
 	RatePeak       Series = 18
 	RateLimit      Series = 19
+	Latitude       Series = 20
+	Longitude      Series = 21
+	DeviationsOf   Series = 22
 )
 
 var unitSeries = map[Series]Definition{
@@ -48,6 +51,9 @@ var unitSeries = map[Series]Definition{
 	ModuleFault:    {Name: "rsu_module_fault", Unit: "1", ZH: "模块故障（1 为该分钟内报告过）", EN: "1 when the unit reported the fault of the module in the minute", Form: Max, Subject: OfModule, PartLabel: "fault", Parts: faultNames},
 	PositionError:  {Name: "rsu_position_error_meters", Unit: "m", ZH: "上报位置与登记位置的距离", EN: "how far the unit says it is from where it was registered", Form: Last},
 	RatePeak:       {Name: "rsu_message_rate_peak", Unit: "1/s", ZH: "各类消息每秒条数（10 秒窗口的最大值）", EN: "messages a second by kind, in the busiest 10 s", Form: Max, PartLabel: "type", Parts: kinds},
+	Latitude:       {Name: "rsu_latitude_degrees", Unit: "deg", ZH: "上报的纬度（WGS 84）", EN: "latitude that the unit reports, WGS 84", Form: Last},
+	Longitude:      {Name: "rsu_longitude_degrees", Unit: "deg", ZH: "上报的经度（WGS 84）", EN: "longitude that the unit reports, WGS 84", Form: Last},
+	DeviationsOf:   {Name: "rsu_deviations", Unit: "1", ZH: "与标准不符的字段数（上一分钟的消息）", EN: "fields that were not as the standard has them, in messages of the minute before"},
 	RateLimit:      {Name: "rsu_message_rate_limit", Unit: "1/s", ZH: "配置的上行限速", EN: "messages a second that the unit is configured to send at most", Form: Last, PartLabel: "type", Parts: kinds},
 }
 

@@ -36,6 +36,7 @@ type unit struct {
 	faults     map[faultKey]*fault
 	evidence   evidence
 	deviations map[deviationKey]*Deviation
+	deviating  int // fields that deviated, not told yet
 
 	number  uint32 // in saidIDs, from 1
 	nodes   []charted
