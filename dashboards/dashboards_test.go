@@ -85,8 +85,8 @@ func boards(t *testing.T) []board {
 		}
 		all = append(all, b)
 	}
-	if len(all) != 10 {
-		t.Fatalf("%d dashboards, want 5 in each language", len(all))
+	if len(all) != 20 {
+		t.Fatalf("%d dashboards, want 10 in each language", len(all))
 	}
 	return all
 }
@@ -221,7 +221,7 @@ func expand(expr, device, step string) string {
 	}
 	return strings.NewReplacer(
 		"$__rate_interval", rate, "$__interval", interval, "$__range", "15m", "${metric:regex}", ".+",
-		"$job", ".*", "$kind", ".*", "$region", ".*", "$site", ".*", "$device", device, "$facility", ".*",
+		"$job", ".*", "$kind", ".*", "$region", ".*", "$site", ".*", "$device", device, "$facility", ".*", "$node", "2201.2",
 	).Replace(expr)
 }
 

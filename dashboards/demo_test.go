@@ -132,7 +132,7 @@ func TestTheDemoFillsEveryPanel(t *testing.T) {
 		t.Skip("runs a whole demo")
 	}
 	d := startDemo(t)
-	deadline := time.Now().Add(2 * time.Minute)
+	deadline := time.Now().Add(4 * time.Minute) // numbers of roads are of whole minutes
 	machine := d.waitForData(t, deadline, "this machine", "host_cpu_percent", true)
 	if len(machine) == 0 {
 		t.FailNow()
@@ -141,6 +141,8 @@ func TestTheDemoFillsEveryPanel(t *testing.T) {
 		devices := []string{".*"}
 		if strings.HasSuffix(b.file, "device.json") {
 			devices = []string{"air-001", "rsu-001", "node-001", machine[0]["device"]}
+		} else if strings.HasSuffix(b.file, "/rsu.json") {
+			devices = []string{"rsu-001"}
 		}
 		for _, p := range b.Panels {
 			where := b.file + ": " + p.Title

@@ -27,7 +27,8 @@ func run(out string) error {
 		if err := os.MkdirAll(folder, 0o755); err != nil {
 			return err
 		}
-		for name, b := range map[string]*board{"hub": hubBoard(zh), "fleet": fleetBoard(zh), "device": deviceBoard(zh), "nodes": nodesBoard(zh), "compute": computeBoard(zh)} {
+		for name, b := range map[string]*board{"hub": hubBoard(zh), "fleet": fleetBoard(zh), "device": deviceBoard(zh), "nodes": nodesBoard(zh), "compute": computeBoard(zh),
+			"rsus": rsuFleetBoard(zh), "rsu": rsuBoard(zh), "intersection": intersectionBoard(zh), "roads": roadsBoard(zh), "road-events": roadEventsBoard(zh)} {
 			if err := write(filepath.Join(folder, name+".json"), b); err != nil {
 				return err
 			}
