@@ -1,0 +1,95 @@
+package hub
+
+import (
+	"bytes"
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/songhua-io/hub/internal/registry"
+	"github.com/songhua-io/hub/internal/simulate/roads"
+)
+
+// TestAlertsOfRoads plays two minutes and a half of units of which each has a fault
+// of its own: its alert is there, and no other unit has it.
+func TestAlertsOfRoads(t *testing.T) {
+	h := whole(t, t.TempDir())
+	rules := alerts(t)
+	wrong := []struct {
+		fault roads.Fault
+		alert string
+	}{{roads.NoYellow, "IllegalLights"}, {roads.BothGreen, "ConflictingGreens"}, {roads.StuckCounter, "CounterStuck"}, {roads.Lossy, "MessagesLost"}, {roads.Sound, ""}}
+	faulty, secrets := map[int]roads.Fault{}, map[string]string{}
+	for i, w := range wrong {
+		faulty[i] = w.fault
+		id := fmt.Sprintf("R%06d", i+1)
+		secrets[id] = h.register(t, registry.Spec{ID: id, Kind: "rsu", Region: "220100", Period: time.Minute})
+	}
+	const played = 150 * time.Second
+	w := roads.New(roads.Config{Seed: 3, Units: len(wrong), Vehicles: 4, Start: time.Now().Add(-played), Faulty: faulty})
+	for range int(played / (100 * time.Millisecond)) {
+		w.Step(func(u roads.Uplink) {
+			if u.Message != "SPAT" && u.Message != "MAP" {
+				return
+			}
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, h.at.HTTP+"/api/v1/devices/"+u.Unit+"/v2x", bytes.NewReader(u.Payload))
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header.Set("Authorization", "Bearer "+secrets[u.Unit])
+			req.Header.Set("Content-Type", "application/vnd.songhua.v2x.uper")
+			resp, err := http.DefaultClient.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			if resp.StatusCode != http.StatusOK {
+				t.Fatalf("%s of %s: %s", u.Message, u.Unit, resp.Status)
+			}
+		})
+	}
+	for i, one := range wrong {
+		if one.alert == "" {
+			continue
+		}
+		soon(t, one.alert+" is there", func() bool { return h.fires(t, rules[one.alert], fmt.Sprintf(`"device":"R%06d"`, i+1)) })
+		for j := range wrong {
+			if other := fmt.Sprintf(`"device":"R%06d"`, j+1); j != i && wrong[j].fault != roads.BothGreen && h.fires(t, rules[one.alert], other) {
+				t.Errorf("%s is told of %s, which is %q", one.alert, other, wrong[j].fault)
+			}
+		}
+	}
+	for _, expr := range rules {
+		if strings.Contains(expr, "rsu_") || strings.Contains(expr, "signal_") || strings.Contains(expr, "road_") {
+			h.fires(t, expr, "") // it is PromQL that the hub answers
+		}
+	}
+}
+
+// TestAlertsOfRoadsHaveTheirRunbook: the document has what an alert leads to.
+func TestAlertsOfRoadsHaveTheirRunbook(t *testing.T) {
+	text, err := os.ReadFile("../../deploy/alerts/songhua.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc, err := os.ReadFile("../../docs/roads.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for line := range strings.Lines(string(text)) {
+		if _, anchor, ok := strings.Cut(line, "docs/roads.md#"); ok {
+			found++
+			anchor = strings.Trim(anchor, "\"\n ")
+			if !strings.Contains(string(doc), `<a id="`+anchor+`"></a>`) {
+				t.Errorf("docs/roads.md has no #%s", anchor)
+			}
+		}
+	}
+	if found < 11 {
+		t.Errorf("%d alerts of roads lead to the document", found)
+	}
+}
