@@ -274,7 +274,7 @@ func (m *mapView) events(c *camera, v *roadsView) {
 		case len(m.Events) == maxDrawn:
 			m.Hidden++
 		default:
-			m.Events = append(m.Events, mapEvent{pixel(x), pixel(y), e.Name, "#" + e.Anchor})
+			m.Events = append(m.Events, mapEvent{pixel(x), pixel(y - 16), e.Name, "#" + e.Anchor})
 		}
 	}
 }

@@ -132,6 +132,12 @@ func share(v float64) string {
 	return figure(math.Round(100*v)) + "%"
 }
 
+// light is what people call a light.
+func (l lang) light(shown road.Light) string {
+	t := traffic.LightText(shown)
+	return l.choose(t.ZH, t.EN)
+}
+
 func linkName(l *traffic.LinkView) string {
 	ends := traffic.NodeName(l.From) + " → " + traffic.NodeName(l.To)
 	if l.Name != "" {
@@ -171,7 +177,6 @@ func (p *pages) showRoads(w http.ResponseWriter, r *http.Request) {
 }
 
 func (p *pages) roadsOf(views traffic.Views, l lang) roadsView {
-	t := l.table()
 	now := p.Now()
 	v := roadsView{At: now, Clock: now.Local().Format(time.TimeOnly), Zone: now.Local().Format("MST (UTC-07:00)"), States: map[string]int{}, links: views.Links()}
 	for _, u := range views.Units() {
@@ -187,7 +192,7 @@ func (p *pages) roadsOf(views traffic.Views, l lang) roadsView {
 	})
 	places := traffic.Places(v.links)
 	for _, n := range views.Intersections() {
-		v.Intersections = append(v.Intersections, intersectionOf(n, places, t))
+		v.Intersections = append(v.Intersections, intersectionOf(n, places, l))
 	}
 	slices.SortStableFunc(v.Intersections, func(a, b intersection) int { return cmp.Compare(len(b.Faults), len(a.Faults)) })
 	v.addLinks()
@@ -213,12 +218,12 @@ func trouble(u roadUnit) int {
 	return n
 }
 
-func intersectionOf(n traffic.IntersectionView, places map[road.NodeID]road.Position, t map[string]string) intersection {
+func intersectionOf(n traffic.IntersectionView, places map[road.NodeID]road.Position, l lang) intersection {
 	i := intersection{IntersectionView: n, Href: "/roads/intersections/" + traffic.NodeName(n.Node) + "?unit=" + url.QueryEscape(n.Unit)}
 	i.Place, i.Placed = places[n.Node]
 	name := []string{traffic.NodeName(n.Node)}
 	for _, p := range n.Phases {
-		name = append(name, strconv.Itoa(int(p.ID))+" "+t["light_"+p.Light.String()])
+		name = append(name, strconv.Itoa(int(p.ID))+" "+l.light(p.Light))
 	}
 	i.Name = strings.Join(name, " · ")
 	return i
@@ -397,20 +402,20 @@ func (p *pages) showIntersection(w http.ResponseWriter, r *http.Request) {
 	if !may {
 		return
 	}
-	t := p.language(w, r).table()
+	l := p.language(w, r)
 	v, code := intersectionView{ID: r.PathValue("node"), At: p.Now(), Missing: true}, http.StatusNotFound
 	views, unit := p.Roads(caller), r.URL.Query().Get("unit")
 	for _, n := range views.Intersections() {
 		if traffic.NodeName(n.Node) == v.ID && (unit == "" || unit == n.Unit) {
-			v.intersection, v.Missing, code = intersectionOf(n, nil, t), false, http.StatusOK
-			v.draw(views.Changes(n.Unit, n.Node), t)
+			v.intersection, v.Missing, code = intersectionOf(n, nil, l), false, http.StatusOK
+			v.draw(views.Changes(n.Unit, n.Node), l)
 			break
 		}
 	}
 	p.render(w, r, p.intersection, code, view{Who: p.greet(caller), Page: v})
 }
 
-func (v *intersectionView) draw(changes []traffic.LightChange, t map[string]string) {
+func (v *intersectionView) draw(changes []traffic.LightChange, in lang) {
 	from, to := v.At.Add(-shownPast), v.At.Add(ahead)
 	at := func(m time.Time) float64 { return 100 * float64(m.Sub(from)) / float64(to.Sub(from)) }
 	v.Now = percent(at(v.At))
@@ -423,7 +428,7 @@ func (v *intersectionView) draw(changes []traffic.LightChange, t map[string]stri
 	}
 	block := func(l road.Light, start, end time.Time, class string) lightBlock {
 		x := max(at(start), 0)
-		return lightBlock{percent(x), percent(at(end) - x), "l-" + l.String() + class, t["light_"+l.String()] + " " + start.Local().Format(time.TimeOnly)}
+		return lightBlock{percent(x), percent(at(end) - x), "l-" + l.String() + class, in.light(l) + " " + start.Local().Format(time.TimeOnly)}
 	}
 	for _, p := range v.Phases {
 		row := lightRow{PhaseView: p}

@@ -138,7 +138,7 @@ func TestRoadsAreReadWithoutAScript(t *testing.T) {
 	h := newPages(t)
 	for path, wants := range map[string][]string{
 		"/roads?lang=en": {`<h2 class="state online">online</h2><p class="big">10`, `<h2 class="state offline">offline</h2><p class="big">1`, `class="node faulty"`, `href="/basemap/15/`, `class="r-jammed"`, `class="r-unknown"`, `no numbers yet`,
-			"phase 1 went from green to red", "deviations: 1", "road works<small>道路施工", "past its end", "also rsu-06", "2201.3 → 2201.4", "&lt;b&gt;", "2201.1 · 1 green · 2 red", `href="/roads/units/rsu-12"`, `href="/roads/intersections/2201.1?unit=rsu-01"`, `data-map`},
+			"phase 1 went from green to red", "deviations: 1", "road works<small>道路施工", "past its end", "also rsu-06", "2201.3 → 2201.4", "&lt;b&gt;", "2201.1 · 1 permissive green · 2 red", `href="/roads/units/rsu-12"`, `href="/roads/intersections/2201.1?unit=rsu-01"`, `data-map`},
 		"/roads?lang=zh":                                   {"路侧单元", "相位 1 由绿灯直接变红灯", "已过期仍在上报", "低于 50 %"},
 		"/roads/units/rsu-01?lang=en":                      {"v2.1.7", "check how the unit maps the lights", "field Lon should be lon", "location.Lon", `href="/api/v1/roads/units/rsu-01/evidence"`, "put on record", "&#43;0.04 <small>s", "above the cap", "∞", "gps 53", "data faulty", `href="/roads/intersections/2201.1"`, "12.5 · 8"},
 		"/roads/units/rsu-02?lang=zh":                      {"其消息符合标准", "无问题", "数据异常"},

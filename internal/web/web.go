@@ -14,6 +14,7 @@ import (
 
 	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/login"
+	"github.com/songhua-io/hub/internal/road"
 	"github.com/songhua-io/hub/internal/schedule"
 	"github.com/songhua-io/hub/internal/traffic"
 )
@@ -105,6 +106,7 @@ func (p *pages) functions() template.FuncMap {
 		"passed":  func(from, to time.Time) string { return length(to.Sub(from).Round(time.Second)) },
 		"because": because, "length": length, "unit": unitName,
 		"bilingual": func(tag, zh, en string) string { return say(tag, schedule.Text{ZH: zh, EN: en}) },
+		"light":     func(tag string, l road.Light) string { t := traffic.LightText(l); return say(tag, schedule.Text(t)) },
 		"kmh":       kmh, "maybe": maybe, "share": share, "node": traffic.NodeName,
 		"seconds": func(d time.Duration) string { return figure(d.Seconds()) + " s" },
 		"add":     func(a, b int) int { return a + b },
