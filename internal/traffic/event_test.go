@@ -45,7 +45,11 @@ func (s *stage) events() (all []string) {
 func TestEventsComeAndGo(t *testing.T) {
 	s := newStage(t)
 	at := s.tells("r1", noon, 2*time.Minute, works("7", 0, noon.Add(3*time.Minute)))
-	if got := s.events(); len(got) != 1 || got[0] != "r1 7 active=true past=false also=[]" {
+	before := s.b.Events()
+	s.live = false
+	s.tells("r1", noon, time.Minute, works("7", 0, noon)) // before it was extended
+	s.live = true
+	if got := s.events(); len(got) != 1 || got[0] != "r1 7 active=true past=false also=[]" || !s.b.Events()[0].Event.End.Equal(before[0].Event.End) {
 		t.Fatalf("%q", got)
 	}
 	s.beats(at.Add(90 * time.Second)) // nobody tells of it any more
@@ -116,10 +120,11 @@ func TestEventsOfSeveralUnits(t *testing.T) {
 		t.Errorf("%v", got)
 	}
 	s.tells("r1", noon.Add(time.Minute), time.Second, works("7", 0, end))
-	if got := s.samples()["road_events_shared[{type 501}]"]; got != 1 {
+	s.b.Remove("r2")
+	s.tells("r1", noon.Add(2*time.Minute), time.Second, works("7", 0, end))
+	if got := s.samples()["road_events_shared[{type 501}]"]; got != 1 { // not with the one that is gone
 		t.Errorf("%v are shared", got)
 	}
-	s.b.Remove("r2")
 	for _, v := range s.b.Events() {
 		if len(v.AlsoBy) > 0 {
 			t.Errorf("%v is told by one that is gone", v)

@@ -121,12 +121,19 @@ func TestConfiguredAgainstMeasured(t *testing.T) {
 		"limit ×4: rsm: 3.0 messages a second, its cap is 1.0",
 		"heartbeat ×7: heartbeat every 10 s, 5 s configured",
 		"position ×1: it reports a place 557 m from where it is registered, 50 m are allowed")
+	for i := range 3 {
+		at := noon.Add(time.Duration(75+5*i) * time.Second)
+		s.says(road.Message{Kind: road.KindHeartbeat, Count: -1, At: at}, at)
+	}
+	if got := strings.Join(s.faults(), " "); strings.Contains(got, "heartbeat") {
+		t.Errorf("the period is right again, and %s", got)
+	}
 	info.At = place
 	s.says(road.Message{Kind: road.KindInfo, Count: -1, Status: info}, noon.Add(80*time.Second))
-	if v, _ := s.b.Unit("r1"); v.OffBy != 0 || len(v.Faults) != 3 {
+	if v, _ := s.b.Unit("r1"); v.OffBy != 0 || len(v.Faults) != 2 {
 		t.Errorf("%v m, %v", v.OffBy, v.Faults)
 	}
-	if v, _ := s.b.Unit("r1"); v.Rates[road.KindRSM] != 3 || math.Abs(v.Rates[road.KindHeartbeat]-0.1) > 1e-9 {
+	if v, _ := s.b.Unit("r1"); v.Rates[road.KindRSM] != 3 || math.Abs(v.Rates[road.KindHeartbeat]-0.2) > 1e-9 {
 		t.Errorf("rates %v", v.Rates)
 	}
 }
@@ -179,6 +186,12 @@ func TestMessageCounters(t *testing.T) {
 			}
 			return 2 * i % 128
 		}, lost: 3, faults: []string{"loss ×3: rsm: the counter leaves out 3 messages, 2.3% of its last round"}},
+		{name: "every second from the middle on", count: func(i int) int {
+			if i > 240 && i%2 == 1 {
+				return -1
+			}
+			return i % 128
+		}, lost: 7, faults: []string{"loss ×7: rsm: the counter leaves out 7 messages, 5.5% of its last round"}}, // until that is its way
 		{name: "it stands still", count: func(int) int { return 7 }, faults: []string{"counter ×489: rsm: the content changes and the counter stays at 7"}},
 	} {
 		s := newStage(t)

@@ -204,6 +204,7 @@ func TestOnlyTurnsThatAreSeenCount(t *testing.T) {
 	s.wants()
 	s.live = false
 	s.lasts(at.Add(-3*time.Second), time.Second, 0, time.Time{}, road.ProtectedGreen)
+	s.lasts(at.Add(-2*time.Second), time.Second, 0, time.Time{}, road.Red)
 	s.wants()
 	s.live = true
 	at = s.lasts(at, 2*time.Second, 0, time.Time{}, road.ProtectedGreen)
@@ -214,6 +215,9 @@ func TestOnlyTurnsThatAreSeenCount(t *testing.T) {
 	s.wants("transition ×1: node 7.9, phase 1 turned from protected green to red")
 	if x := s.b.Intersections()[0]; x.Phases[0].Light != road.ProtectedGreen {
 		t.Errorf("after the clock was set back: %+v", x)
+	}
+	if got := s.samples()["signal_illegal_transitions[{node 7.9} {phase 1}]"]; got != 1 {
+		t.Errorf("%v illegal turns", got)
 	}
 }
 
@@ -231,10 +235,10 @@ func TestConflictingGreens(t *testing.T) {
 	at = s.lasts(at, time.Second, 0, time.Time{}, road.ProtectedGreen, road.Red)
 	at = s.lasts(at, time.Second, 0, time.Time{}, road.ProtectedGreen, road.PermissiveGreen)
 	s.wants()
-	at = s.lasts(at, 2*time.Second, 0, time.Time{}, road.ProtectedGreen, road.ProtectedGreen)
+	at = s.lasts(at, 1500*time.Millisecond, 0, time.Time{}, road.ProtectedGreen, road.ProtectedGreen)
 	s.shows(at, 0, time.Time{}, road.Yellow, road.ProtectedGreen)
 	s.wants("conflict ×1: node 7.9: phases 1 and 2 are green together and their ways cross")
-	if got := s.samples()["signal_conflict_seconds[{node 7.9}]"]; math.Abs(got-2) > 1e-6 {
+	if got := s.samples()["signal_conflict_seconds[{node 7.9}]"]; math.Abs(got-1.5) > 1e-6 {
 		t.Errorf("%v s of conflict", got)
 	}
 }
@@ -250,6 +254,33 @@ func TestCountdown(t *testing.T) {
 	got := s.samples()
 	if mean, most := got["signal_countdown_error_seconds[{node 7.9} {phase 1}]"], got["signal_countdown_error_max_seconds[{node 7.9} {phase 1}]"]; math.Abs(mean-75.0/18) > 1e-6 || most != 5 {
 		t.Errorf("mean %v, at most %v", mean, most)
+	}
+}
+
+// Under actuated control a green may end at any time between the two that are told.
+func TestCountdownThatIsForeseen(t *testing.T) {
+	s := newStage(t)
+	for i, light := range []road.Light{road.ProtectedGreen, road.ProtectedGreen, road.ProtectedGreen, road.Yellow} {
+		at := noon.Add(time.Duration(i) * time.Second)
+		p := road.Phase{ID: 1, Light: light, States: []road.PhaseState{{Light: light, End: noon.Add(30 * time.Second), MinEnd: noon.Add(2 * time.Second), MaxEnd: noon.Add(40 * time.Second)}}}
+		s.says(road.Message{Kind: road.KindSPAT, Count: -1, At: at, Signals: []road.Intersection{{Node: crossing, At: at, Phases: []road.Phase{p}}}}, at)
+	}
+	s.wants()
+	if got := s.samples()["signal_countdown_error_max_seconds[{node 7.9} {phase 1}]"]; got != 27 {
+		t.Errorf("%v s", got)
+	}
+}
+
+// History that a unit sends before anything newer counts in its minutes, and
+// raises nothing now.
+func TestFaultsOfThePast(t *testing.T) {
+	s := newStage(t)
+	s.live = false
+	at := s.lasts(noon, time.Second, 0, time.Time{}, road.ProtectedGreen)
+	s.lasts(at, time.Second, 0, time.Time{}, road.Red)
+	s.wants()
+	if got := s.samples(); got["signal_illegal_transitions[{node 7.9} {phase 1}]"] != 1 || got["rsu_check_faults[{check transition}]"] != 1 {
+		t.Errorf("%v", got)
 	}
 }
 
