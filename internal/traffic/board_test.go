@@ -3,6 +3,7 @@ package traffic
 import (
 	"errors"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -121,6 +122,10 @@ func FuzzApply(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(record)
+	if record, err = newBoard().Take(&Arrival{Unit: "r1", Message: crossing(noon), Hash: 2, Received: noon}, nil); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(record)
 	f.Fuzz(func(t *testing.T, record []byte) {
 		if err := newBoard().Apply(record); err != nil && !errors.Is(err, ErrRecord) {
 			var refused *Refused
@@ -129,4 +134,30 @@ func FuzzApply(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Units that speak at once, while minutes close and people look, share keys and
+// ids.
+func TestUnitsSpeakAtOnce(t *testing.T) {
+	b := newBoard()
+	var all sync.WaitGroup
+	for i := range 4 {
+		all.Go(func() {
+			unit := string(rune('a' + i))
+			for n := range 500 {
+				at := noon.Add(time.Duration(n) * 20 * time.Second) // beyond an hour: keys turn
+				for hash, m := range []*road.Message{northward(at), bsm(at, uint64(n%7), 35), bsm(at.Add(time.Second), uint64(n%7), 25)} {
+					if _, err := b.Take(&Arrival{Unit: unit, Message: m, Hash: uint64(n*4 + hash), Received: at, Live: true}, nil); err != nil {
+						t.Error(err)
+						return
+					}
+				}
+				if n%10 == 0 {
+					b.Close(noon, func(m Minute) { b.Written(m, nil) }) // those that the unit is past
+					b.Links()
+				}
+			}
+		})
+	}
+	all.Wait()
 }

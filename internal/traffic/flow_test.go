@@ -189,7 +189,7 @@ func (p *player) compare(w *roads.World, from, until time.Time) (c compared) {
 func TestFlowsAreTheTruth(t *testing.T) {
 	length := 61 * time.Minute
 	if testing.Short() {
-		length = 8 * time.Minute
+		length = 6 * time.Minute
 	}
 	inOrder, shuffled := newPlayer(t), newPlayer(t)
 	rng := rand.New(rand.NewPCG(1, 2))
@@ -299,9 +299,13 @@ func TestLossyUnitsAreNearTheTruth(t *testing.T) {
 	for i := range 9 {
 		lossy[i] = roads.Lossy
 	}
+	length := 10 * time.Minute
+	if testing.Short() {
+		length = 5 * time.Minute
+	}
 	p := newPlayer(t)
 	start := noon.Add(-2 * time.Minute)
-	w := play(roads.Config{Seed: 12, Units: 9, Vehicles: 10, Connected: 0.4, Start: start, Faulty: lossy}, 10*time.Minute, func(at time.Time, u roads.Uplink) { p.take(at, u.Unit, u.Payload) }, p.close)
+	w := play(roads.Config{Seed: 12, Units: 9, Vehicles: 10, Connected: 0.4, Start: start, Faulty: lossy}, length, func(at time.Time, u roads.Uplink) { p.take(at, u.Unit, u.Payload) }, p.close)
 	p.close(w.Now().Add(10 * time.Minute))
 	c := p.compare(w, start.Add(2*time.Minute), w.Now().Add(-time.Minute))
 	t.Logf("%d counted of %d, %d in the minute beside, %d minutes of %d differ; %d of %d connected; speed: %s m/s; occupancy: %s",
