@@ -2,6 +2,7 @@ package traffic
 
 import (
 	"errors"
+	"math"
 	"slices"
 	"sync"
 	"testing"
@@ -86,6 +87,29 @@ func TestLateHistoryHasItsMinutes(t *testing.T) {
 	}
 }
 
+// A message from far ahead does not shut the minutes of now, and a record of no
+// time there can be is none.
+func TestMinutesAheadAreRefused(t *testing.T) {
+	b := newBoard()
+	far := heartbeat("r1", noon.Add(13*time.Hour), 1)
+	far.Received = noon
+	var refused *Refused
+	if _, err := b.Take(far, nil); !errors.As(err, &refused) || refused.Reason != TimeUnresolved {
+		t.Errorf("%v", err)
+	}
+	near := heartbeat("r1", noon.Add(11*time.Hour), 2)
+	near.Received = noon
+	take(t, b, near, nil)
+	take(t, b, heartbeat("r1", noon, 3), nil)
+	for _, m := range []int64{math.MaxInt64, -1} {
+		for _, record := range [][]byte{appendEnd(appendHead(nil, "r1", 1, m)), appendWritten(nil, "r1", m), appendEnd(appendCell(appendHead(nil, "r1", 4, 5), m, Cell{Series: Bytes}, 1))} {
+			if err := b.Apply(record); !errors.Is(err, ErrRecord) {
+				t.Errorf("minute %d: %v", m, err)
+			}
+		}
+	}
+}
+
 // Records, and snapshots, make another board tell the same.
 func TestRecordsBringMinutesBack(t *testing.T) {
 	b := newBoard()
@@ -126,6 +150,7 @@ func FuzzApply(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(record)
+	f.Add(appendEnd(appendHead(nil, "r1", 1, math.MaxInt64)))
 	f.Fuzz(func(t *testing.T, record []byte) {
 		if err := newBoard().Apply(record); err != nil && !errors.Is(err, ErrRecord) {
 			var refused *Refused

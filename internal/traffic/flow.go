@@ -63,7 +63,7 @@ func (u *unit) participants(b *Board, a *Arrival, at time.Time) {
 		p := &a.Message.Participants[i]
 		s := sourceOf(p)
 		all[s]++
-		if p.Type != road.Unit && !u.participant(b, s, p) {
+		if p.Type != road.Unit && (apart(p.At, at) || !u.participant(b, s, p)) {
 			unmatched[s]++
 		}
 	}
@@ -75,6 +75,12 @@ func (u *unit) participants(b *Board, a *Arrival, at time.Time) {
 	if all[bySensor] > 0 {
 		u.observed(at)
 	}
+}
+
+// apart reports whether a sight is of another time than its message.
+func apart(sight, message time.Time) bool {
+	d := sight.Sub(message)
+	return d > lateness || d < -lateness
 }
 
 // observed says that sensors see the links of the map in this minute, so that
@@ -107,9 +113,6 @@ func (l *link) cell(s Series, part uint8) Cell { return Cell{s, part, l.from, l.
 // participant takes one sight of somebody; false when it is of nobody who is
 // known to be on a link.
 func (u *unit) participant(b *Board, s source, p *road.Participant) bool {
-	if p.At.IsZero() {
-		return false
-	}
 	word, of := uint64(p.Track), uint64(ofTrack)
 	if s == byVehicle && p.HasID {
 		word, of = binary.BigEndian.Uint64(p.ID[:]), ofID

@@ -86,10 +86,10 @@ func TestParticipantsAreMatchedToLinks(t *testing.T) {
 	for x := -320.0; x < 20; x += 7 {
 		for y := -220.0; y < 420; y += 11 {
 			p := from(x, y)
-			l, along, mx, my := n.match(&road.Participant{Type: road.Pedestrian, Lat: p.Lat, Lon: p.Lon})
+			l, along, _, _ := n.match(&road.Participant{Type: road.Pedestrian, Lat: p.Lat, Lon: p.Lon})
+			mx, my := n.metres(p.Lat, p.Lon)
 			best, want, wantAlong := math.Inf(1), (*link)(nil), 0.0
 			for i := range n.segments {
-				mx, my = n.metres(p.Lat, p.Lon)
 				if d, m, ok := n.segments[i].off(mx, my); ok && d < best {
 					best, want, wantAlong = d, &n.links[n.segments[i].link], m
 				}

@@ -195,9 +195,10 @@ func TestLateSightsMoveAPassage(t *testing.T) {
 	if _, err := b.board.Take(&Arrival{Unit: "r1", Message: rsm(ptc(road.Motor, after(59), 1, 29.8, 1)), Hash: b.n, Received: after(100)}, nil); err == nil {
 		t.Error("a minute that is written takes a sight")
 	}
-	b.say("r1", rsm(ptc(road.Motor, after(149), 2, 45, 10)))
-	b.say("r1", rsm(ptc(road.Motor, after(150), 2, 35, 10), ptc(road.Motor, after(62), 3, 35, 10)))
-	b.want(after(150), map[string]float64{"rsu_late_observations": 1, "road_vehicles source=sensor type=motor": 0})
+	b.say("r1", rsm(ptc(road.Motor, after(148), 2, 45, 10)))
+	b.say("r1", rsm(ptc(road.Motor, after(149), 2, 35, 10), ptc(road.Motor, after(119.9), 3, 35, 10), ptc(road.Motor, after(118), 4, 35, 10)))
+	b.want(after(150), map[string]float64{"rsu_late_observations": 1, "road_vehicles source=sensor type=motor": 0,
+		"road_unmatched source=sensor": 1}) // of another time than its message
 }
 
 // TestRecordsBringRoadsBack plays a world, and has the minutes from its records.
