@@ -146,7 +146,7 @@ func FuzzApply(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(record)
-	if record, err = newBoard().Take(&Arrival{Unit: "r1", Message: crossing(noon), Hash: 2, Received: noon}, nil); err != nil {
+	if record, err = newBoard().Take(&Arrival{Unit: "r1", Message: threeRoads(noon), Hash: 2, Received: noon}, nil); err != nil {
 		f.Fatal(err)
 	}
 	f.Add(record)
