@@ -155,12 +155,17 @@ func TestTracksGoOnWhenTheMapChanges(t *testing.T) {
 	b.say("r1", m)
 	b.say("r1", rsm(ptc(road.Motor, after(10.6), 9, 4, 0)))
 	b.say("r1", rsm(ptc(road.Motor, after(11), 1, 25, 10)))
-	b.want(noon, map[string]float64{"road_vehicles from=2 source=sensor type=motor": 1, "road_queue_length_mean from=2": 9. / 12, "road_vehicles from=5 source=sensor type=motor": 0})
-	m.At = after(70)
+	b.want(noon, map[string]float64{"road_vehicles from=2 source=sensor type=motor": 1, "road_queue_length_mean from=2": 9. / 12,
+		"road_vehicles from=5 source=sensor type=motor": math.NaN()}) // where the sensors have seen nobody yet
+	eastward := ptc(road.Motor, after(61), 7, 0, 10)
+	eastward.Lat, eastward.Lon, eastward.Heading = 43.86, from(-200, 0).Lon, 90
+	b.say("r1", rsm(eastward))
+	b.want(after(61), map[string]float64{"road_vehicles from=2 source=sensor type=motor": 0, "road_vehicles from=5 source=sensor type=motor": 0, "road_occupancy from=5": 0})
+	m.At = after(130)
 	m.Nodes[0].Links = m.Nodes[0].Links[1:]
 	b.say("r1", m)
-	b.say("r1", rsm(ptc(road.Motor, after(71), 2, 25, 10)))
-	b.want(after(70), map[string]float64{"road_unmatched source=sensor": 1})
+	b.say("r1", rsm(ptc(road.Motor, after(131), 2, 25, 10)))
+	b.want(after(130), map[string]float64{"road_unmatched source=sensor": 1})
 }
 
 // A number that is given again is somebody else, and so is who comes round again.
