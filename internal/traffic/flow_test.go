@@ -211,7 +211,7 @@ func TestFlowsAreTheTruth(t *testing.T) {
 		now++
 	}
 	start := noon.Add(-2 * time.Minute)
-	shuffle := start.Add(length / 4)
+	shuffle := start.Add(max(length/4, 4*time.Minute))
 	var last time.Time
 	w := play(roads.Config{Seed: 11, Units: 9, Vehicles: 10, Connected: 0.4, Start: start}, length, func(at time.Time, u roads.Uplink) {
 		for ; !last.IsZero() && last.Before(at); last = last.Add(roads.Tick) {
