@@ -350,7 +350,7 @@ func (u *unit) view(now time.Time) UnitView {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	v := UnitView{Unit: u.id, Status: u.status, Heard: u.heard, Beat: u.beats.period(), Offset: u.offsets.now(), OffBy: u.offBy, Rates: u.rates.at(now),
-		Faults: append(u.faultsOf(now, nil), u.idFaults()...), Deviations: u.deviationsOf()}
+		Faults: u.faultsOf(now, nil), Deviations: u.deviationsOf()}
 	s := &v.Status
 	s.Devices, s.Cores = slices.Clone(s.Devices), slices.Clone(s.Cores)
 	s.Faults, s.Counts, s.Limits = maps.Clone(s.Faults), maps.Clone(s.Counts), maps.Clone(s.Limits)

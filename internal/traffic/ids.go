@@ -3,7 +3,6 @@ package traffic
 import (
 	"crypto/rand"
 	"encoding/binary"
-	"fmt"
 	"math/bits"
 	"sync"
 	"time"
@@ -239,22 +238,16 @@ func (e *saidID) at(unit uint32, now int64) bool {
 	return false
 }
 
-// defects counts what is wrong with ids that a unit forwards.
-type defects [3]struct {
-	count       int64
-	since, last time.Time
-}
-
 // saysID looks at the id that a vehicle says, and reports whether it tells
 // vehicles apart.
-func (u *unit) saysID(b *Board, id uint64, at time.Time) bool {
+func (u *unit) saysID(b *Board, a *Arrival, id uint64, at time.Time) bool {
 	if id == 0 {
-		u.defect(zeroID, at)
+		u.defect(b, a, zeroID, at)
 		return false
 	}
 	wrong, full := b.ids.said(b.keys, id, u.number, at.Unix())
 	for _, d := range wrong {
-		u.defect(d, at)
+		u.defect(b, a, d, at)
 	}
 	if full {
 		u.limit(at, limitIDs)
@@ -262,37 +255,15 @@ func (u *unit) saysID(b *Board, id uint64, at time.Time) bool {
 	return true
 }
 
-func (u *unit) defect(d idDefect, at time.Time) {
-	u.add(at, Cell{Series: IDDefects, Part: uint8(d)}, 1)
-	f := &u.defects[d]
-	if f.count++; f.count == 1 {
-		f.since = at
-	}
-	f.last = later(f.last, at)
-}
+// idChecks are the checks that find the defects of ids, with the bound that they
+// tell.
+var idChecks = [...]struct {
+	check Check
+	want  float64
+}{fixedID: {CheckFixedID, fixedAfter.Minutes()}, zeroID: {CheckZeroID, 0}, sharedID: {CheckSharedID, togetherFor.Seconds()}}
 
-// idFaults are the defects of the last minutes, as faults.
-func (u *unit) idFaults() (all []Fault) {
-	for d, f := range &u.defects {
-		if f.count == 0 || u.event.Sub(f.last) > fixedAfter {
-			continue
-		}
-		out := Fault{Since: f.since, Last: f.last, Count: f.count}
-		switch idDefect(d) {
-		case fixedID:
-			out.Check = CheckFixedID
-			out.ZH = fmt.Sprintf("%d 个车辆临时标识超过 %.0f 分钟未更换，可被跟踪", f.count, fixedAfter.Minutes())
-			out.EN = fmt.Sprintf("%d temporary ids of vehicles did not change for %.0f minutes: they can be followed", f.count, fixedAfter.Minutes())
-		case zeroID:
-			out.Check = CheckZeroID
-			out.ZH = fmt.Sprintf("%d 条车辆消息的临时标识全为零", f.count)
-			out.EN = fmt.Sprintf("%d messages of vehicles have an id that is all zero", f.count)
-		case sharedID:
-			out.Check = CheckSharedID
-			out.ZH = fmt.Sprintf("%d 个车辆临时标识在 %.0f 秒内同时出现在 %d 个以上路侧单元", f.count, togetherFor.Seconds(), fewUnits)
-			out.EN = fmt.Sprintf("%d temporary ids of vehicles were at more than %d units within %.0f seconds", f.count, fewUnits, togetherFor.Seconds())
-		}
-		all = append(all, out)
-	}
-	return all
+func (u *unit) defect(b *Board, a *Arrival, d idDefect, at time.Time) {
+	u.add(at, Cell{Series: IDDefects, Part: uint8(d)}, 1)
+	c := idChecks[d]
+	u.find(b, a, at, c.check, 1, finding{kind: a.Message.Kind, want: c.want})
 }

@@ -38,11 +38,10 @@ type unit struct {
 	deviations map[deviationKey]*Deviation
 	deviating  int // fields that deviated, not told yet
 
-	number  uint32 // in saidIDs, from 1
-	nodes   []charted
-	net     *net // of nodes; nil before there is one
-	tracks  tracks
-	defects defects
+	number uint32 // in saidIDs, from 1
+	nodes  []charted
+	net    *net // of nodes; nil before there is one
+	tracks tracks
 
 	record []byte // of the message that is taken
 	told   []byte // documents of it
@@ -72,11 +71,11 @@ func (u *unit) take(b *Board, a *Arrival, record []byte) ([]byte, error) {
 		return record, nil
 	}
 	u.record, u.told = appendHead(record, u.id, a.Hash, w.minute), u.told[:0]
-	u.begin(b, a, at)
-	u.count(a, at)
 	if err := u.road(b, a, at); err != nil {
 		return record, err
 	}
+	u.begin(b, a, at)
+	u.count(a, at)
 	u.watch(b, a, at)
 	u.record = append(appendEnd(u.record), u.told...)
 	u.passes(a, at)
