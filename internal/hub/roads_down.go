@@ -16,7 +16,6 @@ import (
 	"github.com/songhua-io/hub/internal/road"
 	"github.com/songhua-io/hub/internal/road/dialect"
 	"github.com/songhua-io/hub/internal/telemetry"
-	"github.com/songhua-io/hub/internal/traffic"
 )
 
 // orderPrefix begins the names of commands that are orders of a dialect.
@@ -200,7 +199,7 @@ func (h *hub) openOrders() error {
 	}
 	h.steward = newStewardship(h)
 	h.orders.failed = h.steward.failed
-	h.relief = newRelief(h, func() []traffic.UnitView { return nil })
+	h.relief = newRelief(h, h.board.Units)
 	h.steward.limits = h.relief.limits
 	h.stack.start("relief", h.relief.run)
 	h.stack.start("stewardship of units", h.steward.run)

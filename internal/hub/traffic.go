@@ -1,9 +1,12 @@
 package hub
 
 import (
+	"context"
+	"net/netip"
 	"path/filepath"
 
 	"github.com/songhua-io/hub/internal/ingest"
+	"github.com/songhua-io/hub/internal/road"
 	"github.com/songhua-io/hub/internal/traffic"
 	"github.com/songhua-io/hub/internal/traffic/intake"
 )
@@ -16,7 +19,9 @@ const trafficDir = "traffic"
 // openTraffic brings back the minutes of roadside units that were open. It is
 // before ingest, which waits for its journal.
 func (h *hub) openTraffic() error {
-	h.board = traffic.New(h.cfg.Traffic.Board())
+	board := h.cfg.Traffic.Board()
+	board.Expect = h.expected
+	h.board = traffic.New(board)
 	dirs := []string{filepath.Join(h.at.Data, trafficDir)}
 	if h.graded != nil {
 		dirs = append([]string{filepath.Join(h.cfg.Store.GradedDir, trafficDir)}, dirs...)
@@ -27,6 +32,11 @@ func (h *hub) openTraffic() error {
 		Ingest:     func(d *ingest.Delivery) error { return h.pipeline.Ingest(d) },
 		Registered: func(id string) bool { return h.registry.Device(id) != nil },
 		Unit:       h.registry.Unit, IsUnit: h.registry.IsUnit,
+		Found:    h.board.Found,
+		Reported: func(ctx context.Context, device string, s *road.Status) { h.steward.unitReported(ctx, device, s) },
+		Knock: func(esn, gateway, door string, from netip.Addr, s *road.Status) {
+			h.enrolment.KnockUnit(esn, gateway, door, from, s)
+		},
 		Log: h.log, Clock: h.clock, Metrics: h.metrics,
 	})
 	if err != nil {
@@ -35,4 +45,18 @@ func (h *hub) openTraffic() error {
 	h.metrics.MustRegister(newRoadMetrics(h.board.Units))
 	h.stack.onStop("traffic journal", h.traffic.Close)
 	return nil
+}
+
+// expected is what is registered of a roadside unit: where it stands, and how
+// often it says that it lives.
+func (h *hub) expected(unit string) (e traffic.Expected) {
+	d, err := h.registry.Get(unit)
+	if err != nil {
+		return e
+	}
+	if s := d.Spec(); s.Lat != nil && s.Lon != nil {
+		e.At = &road.Position{Lat: *s.Lat, Lon: *s.Lon}
+	}
+	e.Beat = d.Period
+	return e
 }

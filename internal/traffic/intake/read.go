@@ -243,7 +243,7 @@ func (in *Intake) take(s *shard, o *ingest.RoadMessage, m *road.Message, a arriv
 		return false
 	}
 	live := !event.Before(o.Received.Add(-o.LiveFor))
-	s.arrival = traffic.Arrival{Unit: o.Device, Message: m, Raw: a.raw, Hash: in.hash(s, event, o.Received, &a), Received: o.Received, Live: live}
+	s.arrival = traffic.Arrival{Unit: o.Device, Message: m, Raw: a.raw, Hash: in.hash(s, m.Kind, event, o.Received, &a), Received: o.Received, Live: live}
 	var err error
 	if s.record, err = in.deps.Board.Take(&s.arrival, s.record); err != nil {
 		in.refuse(o, a.index, telemetry.StageObserve, reasonOf(err), described(m.Kind, a.raw, err))
@@ -259,13 +259,19 @@ func (in *Intake) take(s *shard, o *ingest.RoadMessage, m *road.Message, a arriv
 }
 
 // hash is by what the message is known when it comes again. What is too old for a
-// minute to open has none: the board refuses it.
-func (in *Intake) hash(s *shard, event, now time.Time, a *arrived) uint64 {
+// minute to open has none: the board refuses it. A map, or events and signs, are
+// sent again and again as they are: where no uplink tells one time from another,
+// that of the arrival does, and what is delivered twice counts twice.
+func (in *Intake) hash(s *shard, kind road.Kind, event, now time.Time, a *arrived) uint64 {
 	if event.Before(now.Add(-keyLasts)) {
 		return 0
 	}
 	is := in.keys.of(hourOf(event), func(hour int64, is key) { in.journal.append(chunkKey, appendKey(nil, hour, is)) })
-	return s.hash(is, a.uplink, a.raw)
+	sent := a.uplink
+	if sent == 0 && (kind == road.KindMap || kind == road.KindRSI) {
+		sent = now.UnixMilli()
+	}
+	return s.hash(is, sent, a.raw)
 }
 
 func reasonOf(err error) telemetry.Reason {
