@@ -48,7 +48,7 @@ func BenchmarkTake(b *testing.B) {
 			*m = spat
 			m.Signals[0].At = at
 		}},
-		{"MAP", func(m *road.Message, _ int, at time.Time, _ float64) { *m = *crossing(at) }},
+		{"MAP", func(m *road.Message, _ int, at time.Time, _ float64) { *m = *threeRoads(at) }},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			const ahead = 2000 // messages that are made before they are taken

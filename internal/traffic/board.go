@@ -30,6 +30,8 @@ const (
 	silence = 90 * time.Second
 	// oldest is how long after its end a minute may still open.
 	oldest = 24 * time.Hour
+	// ahead is how far an event may be in the future; less than oldest.
+	ahead = 12 * time.Hour
 )
 
 // Config bounds a board.

@@ -2,7 +2,9 @@ package traffic
 
 import (
 	"errors"
+	"math"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -85,6 +87,29 @@ func TestLateHistoryHasItsMinutes(t *testing.T) {
 	}
 }
 
+// A message from far ahead does not shut the minutes of now, and a record of no
+// time there can be is none.
+func TestMinutesAheadAreRefused(t *testing.T) {
+	b := newBoard()
+	far := heartbeat("r1", noon.Add(13*time.Hour), 1)
+	far.Received = noon
+	var refused *Refused
+	if _, err := b.Take(far, nil); !errors.As(err, &refused) || refused.Reason != TimeUnresolved {
+		t.Errorf("%v", err)
+	}
+	near := heartbeat("r1", noon.Add(11*time.Hour), 2)
+	near.Received = noon
+	take(t, b, near, nil)
+	take(t, b, heartbeat("r1", noon, 3), nil)
+	for _, m := range []int64{math.MaxInt64, -1} {
+		for _, record := range [][]byte{appendEnd(appendHead(nil, "r1", 1, m)), appendWritten(nil, "r1", m), appendEnd(appendCell(appendHead(nil, "r1", 4, 5), m, Cell{Series: Bytes}, 1))} {
+			if err := b.Apply(record); !errors.Is(err, ErrRecord) {
+				t.Errorf("minute %d: %v", m, err)
+			}
+		}
+	}
+}
+
 // Records, and snapshots, make another board tell the same.
 func TestRecordsBringMinutesBack(t *testing.T) {
 	b := newBoard()
@@ -129,6 +154,11 @@ func FuzzApply(f *testing.F) {
 		}
 		f.Add(record)
 	}
+	if record, err = newBoard().Take(&Arrival{Unit: "r1", Message: threeRoads(noon), Hash: 2, Received: noon}, nil); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(record)
+	f.Add(appendEnd(appendHead(nil, "r1", 1, math.MaxInt64)))
 	f.Fuzz(func(t *testing.T, record []byte) {
 		if err := newBoard().Apply(record); err != nil && !errors.Is(err, ErrRecord) {
 			var refused *Refused
@@ -137,4 +167,30 @@ func FuzzApply(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Units that speak at once, while minutes close and people look, share keys and
+// ids.
+func TestUnitsSpeakAtOnce(t *testing.T) {
+	b := newBoard()
+	var all sync.WaitGroup
+	for i := range 4 {
+		all.Go(func() {
+			unit := string(rune('a' + i))
+			for n := range 500 {
+				at := noon.Add(time.Duration(n) * 20 * time.Second) // beyond an hour: keys turn
+				for hash, m := range []*road.Message{northward(at), bsm(at, uint64(n%7), 35), bsm(at.Add(time.Second), uint64(n%7), 25)} {
+					if _, err := b.Take(&Arrival{Unit: unit, Message: m, Hash: uint64(n*4 + hash), Received: at, Live: true}, nil); err != nil {
+						t.Error(err)
+						return
+					}
+				}
+				if n%10 == 0 {
+					b.Close(noon, func(m Minute) { b.Written(m, nil) }) // those that the unit is past
+					b.Links()
+				}
+			}
+		})
+	}
+	all.Wait()
 }

@@ -63,7 +63,7 @@ func (u *unit) participants(b *Board, a *Arrival, at time.Time) {
 		p := &a.Message.Participants[i]
 		s := sourceOf(p)
 		all[s]++
-		if p.Type != road.Unit && !u.participant(b, s, p) {
+		if p.Type != road.Unit && (apart(p.At, at) || !u.participant(b, s, p)) {
 			unmatched[s]++
 		}
 	}
@@ -77,8 +77,15 @@ func (u *unit) participants(b *Board, a *Arrival, at time.Time) {
 	}
 }
 
-// observed says that sensors see the links of the map in this minute, so that
-// there nothing is a number.
+// apart reports whether a sight is of another time than its message.
+func apart(sight, message time.Time) bool {
+	d := sight.Sub(message)
+	return d > lateness || d < -lateness
+}
+
+// observed says that sensors look in this minute, so that nothing is a number on
+// the links where they have seen somebody within a day. Others they may not see
+// at all.
 func (u *unit) observed(at time.Time) {
 	w := u.at(minuteOf(at))
 	if w == nil || w.closing || w.seenBy == u.net || u.net == nil {
@@ -86,19 +93,25 @@ func (u *unit) observed(at time.Time) {
 	}
 	w.seenBy = u.net
 	for i := range u.net.links {
-		l := &u.net.links[i]
-		if w.cells.has(l.cell(Occupancy, 1)) {
-			continue
+		if l := &u.net.links[i]; !l.kept.sensed.IsZero() && at.Sub(l.kept.sensed) < oldest {
+			u.observe(l, w, at)
 		}
-		u.add(at, l.cell(Occupancy, 1), float64(l.lanes)*float64(minuteMicros))
-		u.add(at, l.cell(QueueMean, 1), float64(queueEvery))
-		u.add(at, l.cell(QueueMax, 0), 0)
-		for part := range vehicleKinds {
-			u.add(at, l.cell(VehiclesBySensor, uint8(part)), 0)
-		}
-		for _, lane := range l.lane {
-			u.add(at, l.cell(LaneVehicles, lane.id), 0)
-		}
+	}
+}
+
+// observe makes nothing a number on a link.
+func (u *unit) observe(l *link, w *window, at time.Time) {
+	if w.cells.has(l.cell(Occupancy, 1)) {
+		return
+	}
+	u.add(at, l.cell(Occupancy, 1), float64(l.lanes)*float64(minuteMicros))
+	u.add(at, l.cell(QueueMean, 1), float64(queueEvery))
+	u.add(at, l.cell(QueueMax, 0), 0)
+	for part := range vehicleKinds {
+		u.add(at, l.cell(VehiclesBySensor, uint8(part)), 0)
+	}
+	for _, lane := range l.lane {
+		u.add(at, l.cell(LaneVehicles, lane.id), 0)
 	}
 }
 
@@ -107,9 +120,6 @@ func (l *link) cell(s Series, part uint8) Cell { return Cell{s, part, l.from, l.
 // participant takes one sight of somebody; false when it is of nobody who is
 // known to be on a link.
 func (u *unit) participant(b *Board, s source, p *road.Participant) bool {
-	if p.At.IsZero() {
-		return false
-	}
 	word, of := uint64(p.Track), uint64(ofTrack)
 	if s == byVehicle && p.HasID {
 		word, of = binary.BigEndian.Uint64(p.ID[:]), ofID
@@ -153,7 +163,7 @@ func (u *unit) participant(b *Board, s source, p *road.Participant) bool {
 		u.pass(s, l, t, p, sight{now, float32(front), float32(p.Speed)}, x, y)
 	}
 	if s == bySensor && p.Type == road.Motor && p.Speed < standing {
-		if m, more := l.queue.stands(now, l.length-along, lengthOf(p)); more > 0 {
+		if m, more := l.kept.queue.stands(now, l.length-along, lengthOf(p)); more > 0 {
 			u.add(p.At, l.cell(QueueMax, 0), float64(m))
 			u.add(p.At, l.cell(QueueMean, 0), float64(more))
 		}
@@ -167,6 +177,10 @@ func (u *unit) present(s source, l *link, t *track, minute int64, p *road.Partic
 	if *said&sighted == 0 {
 		*said |= sighted
 		u.add(p.At, l.cell(participantsBy[s], uint8(p.Type)), 1)
+		if s == bySensor {
+			l.kept.sensed = later(l.kept.sensed, p.At)
+			u.observe(l, u.at(minute), p.At)
+		}
 	}
 	if s != byVehicle || special(p.Class) {
 		return

@@ -34,7 +34,7 @@ func bsm(at time.Time, id uint64, left float64) *road.Message {
 // northward is a map of node 1, to which a road of 300 m leads from node 2 in the
 // south.
 func northward(at time.Time) *road.Message {
-	line := []road.Position{{Lat: 43.86 - 300/metresPerDegree, Lon: 125.3}, {Lat: 43.86, Lon: 125.3}}
+	line := []road.Position{{Lat: 43.86 - 300.0/metresPerDegree, Lon: 125.3}, {Lat: 43.86, Lon: 125.3}}
 	return &road.Message{Kind: road.KindMap, At: at, Nodes: []road.Node{{ID: road.NodeID{ID: 1}, At: line[1],
 		Links: []road.Link{{From: road.NodeID{ID: 2}, Width: 7, Limit: math.NaN(), Points: line}}}}}
 }

@@ -18,10 +18,10 @@ func from(x, y float64) road.Position {
 	return road.Position{Lat: 43.86 + y/metresPerDegree, Lon: 125.3 + x/(metresPerDegree*math.Cos(43.86*math.Pi/180))}
 }
 
-// crossing is a map of node 1: a bend with lanes from the south, a road with lanes
+// threeRoads is a map of node 1: a bend with lanes from the south, a road with lanes
 // only from the west, and one of which only the ends are known from the north,
 // where node 4 is.
-func crossing(at time.Time) *road.Message {
+func threeRoads(at time.Time) *road.Message {
 	no := math.NaN()
 	one := road.Node{ID: road.NodeID{Region: 2201, ID: 1}, Name: "人民大街", At: from(0, 0), Links: []road.Link{
 		{Name: "bend", From: road.NodeID{Region: 2201, ID: 2}, Width: 7, Limit: 13.9, Points: []road.Position{from(-200, -200), from(-20, -200), from(0, -180), from(0, -20)},
@@ -40,7 +40,7 @@ func crossing(at time.Time) *road.Message {
 
 func TestParticipantsAreMatchedToLinks(t *testing.T) {
 	b := newTold(t, nil)
-	b.say("r1", crossing(noon))
+	b.say("r1", threeRoads(noon))
 	n := b.board.all()[0].net
 	if len(n.links) != 4 {
 		t.Fatalf("%d links", len(n.links))
@@ -86,10 +86,10 @@ func TestParticipantsAreMatchedToLinks(t *testing.T) {
 	for x := -320.0; x < 20; x += 7 {
 		for y := -220.0; y < 420; y += 11 {
 			p := from(x, y)
-			l, along, mx, my := n.match(&road.Participant{Type: road.Pedestrian, Lat: p.Lat, Lon: p.Lon})
+			l, along, _, _ := n.match(&road.Participant{Type: road.Pedestrian, Lat: p.Lat, Lon: p.Lon})
+			mx, my := n.metres(p.Lat, p.Lon)
 			best, want, wantAlong := math.Inf(1), (*link)(nil), 0.0
 			for i := range n.segments {
-				mx, my = n.metres(p.Lat, p.Lon)
 				if d, m, ok := n.segments[i].off(mx, my); ok && d < best {
 					best, want, wantAlong = d, &n.links[n.segments[i].link], m
 				}
@@ -105,10 +105,10 @@ func TestParticipantsAreMatchedToLinks(t *testing.T) {
 // goes when the unit does not have it any more.
 func TestTheMapComesBack(t *testing.T) {
 	b := newTold(t, nil)
-	b.say("r1", crossing(noon))
+	b.say("r1", threeRoads(noon))
 	size := len(b.log)
 	for i := range 50 {
-		b.say("r1", crossing(noon.Add(time.Duration(i)*time.Second)))
+		b.say("r1", threeRoads(noon.Add(time.Duration(i)*time.Second)))
 	}
 	if grown := (len(b.log) - size) / 50; grown > 100 {
 		t.Errorf("a map that is the same costs %d octets", grown)
@@ -132,14 +132,14 @@ func TestTheMapComesBack(t *testing.T) {
 	same("log", replayed)
 	same("snapshot", copied)
 
-	one := crossing(noon.Add(time.Hour))
+	one := threeRoads(noon.Add(time.Hour))
 	one.Nodes = one.Nodes[:1]
 	take(t, copied, &Arrival{Unit: "r1", Message: one, Hash: 1 << 40, Received: one.At}, nil)
 	if n := len(copied.Links()); n != 4 {
 		t.Errorf("%d links: what came back is gone before it could be told again", n)
 	}
 
-	changed := crossing(noon.Add(5 * time.Minute))
+	changed := threeRoads(noon.Add(5 * time.Minute))
 	changed.Nodes = changed.Nodes[:1]
 	changed.Nodes[0].Links = changed.Nodes[0].Links[:2]
 	b.say("r1", changed)
@@ -151,7 +151,7 @@ func TestTheMapComesBack(t *testing.T) {
 	if n := len(b.board.Links()); n != 2 {
 		t.Errorf("%d links when node 4 is gone", n)
 	}
-	old := crossing(noon.Add(4 * time.Minute)) // of history
+	old := threeRoads(noon.Add(4 * time.Minute)) // of history
 	old.Nodes = old.Nodes[:1]
 	b.say("r1", old)
 	if n := len(nodesOf(b.board)[0].Links); n != 2 {
@@ -174,7 +174,7 @@ func nodesOf(b *Board) (all []road.Node) {
 
 func TestMapsAreBounded(t *testing.T) {
 	b := newTold(t, func(c *Config) { c.MaxNodes, c.MaxLinks = 1, 2 })
-	m := crossing(noon)
+	m := threeRoads(noon)
 	for i := range 1000 {
 		m.Nodes[0].Links[0].Points = append(m.Nodes[0].Links[0].Points, from(0, -20+float64(i)/100))
 	}
@@ -210,7 +210,7 @@ func TestTheGridIsBounded(t *testing.T) {
 // Records hold what was told, byte by byte the same whoever tells it.
 func TestAMapIsToldOnce(t *testing.T) {
 	b := newTold(t, nil)
-	b.say("r1", crossing(noon))
+	b.say("r1", threeRoads(noon))
 	var one bytes.Buffer
 	if err := b.board.Snapshot(func(r []byte) error { one.Write(r); return nil }); err != nil {
 		t.Fatal(err)

@@ -18,9 +18,9 @@ type numbers struct {
 	hazards                    float64
 }
 
-func noNumbers() *numbers {
+func noNumbers() numbers {
 	no := math.NaN()
-	return &numbers{mean: no, p85: no, occupancy: no, queue: no, standing: no}
+	return numbers{mean: no, p85: no, occupancy: no, queue: no, standing: no}
 }
 
 // keepNumbers keeps what links show of a minute that closes.
@@ -31,7 +31,7 @@ func (u *unit) keepNumbers(w *window) {
 	end := time.Unix((w.minute+1)*60, 0).UTC()
 	for i := range u.net.links {
 		l := &u.net.links[i]
-		if end.After(l.numbers.at) {
+		if end.After(l.kept.numbers.at) {
 			l.numbersOf(w, end)
 		}
 	}
@@ -45,17 +45,17 @@ func (l *link) numbersOf(w *window, end time.Time) {
 			return
 		}
 	}
-	*l.numbers = numbers{at: end, source: name, flow: w.cells.get(l.cell(vehiclesBy[s], 0)), nonMotor: w.cells.get(l.cell(vehiclesBy[s], 1)),
+	l.kept.numbers = numbers{at: end, source: name, flow: w.cells.get(l.cell(vehiclesBy[s], 0)), nonMotor: w.cells.get(l.cell(vehiclesBy[s], 1)),
 		mean: mean(speedMeanBy[s]), p85: l.quantile(w, speedBy[s], 0.85),
 		occupancy: mean(Occupancy), queue: math.NaN(), standing: mean(QueueMean)}
 	if s == bySensor {
-		l.numbers.queue = w.cells.get(l.cell(QueueMax, 0))
+		l.kept.numbers.queue = w.cells.get(l.cell(QueueMax, 0))
 	}
-	for t := range l.numbers.participants {
-		l.numbers.participants[t] = w.cells.get(l.cell(participantsBy[s], uint8(t)))
+	for t := range l.kept.numbers.participants {
+		l.kept.numbers.participants[t] = w.cells.get(l.cell(participantsBy[s], uint8(t)))
 	}
 	for h := range hazardKinds {
-		l.numbers.hazards += w.cells.get(l.cell(Hazards, uint8(h)))
+		l.kept.numbers.hazards += w.cells.get(l.cell(Hazards, uint8(h)))
 	}
 }
 
@@ -91,7 +91,7 @@ func (u *unit) links(all []LinkView) []LinkView {
 	}
 	for i := range u.net.links {
 		l := &u.net.links[i]
-		n := l.numbers
+		n := &l.kept.numbers
 		v := LinkView{From: nodeOf(l.from), To: nodeOf(l.to), Name: l.name, Unit: u.id, Points: slices.Clone(l.line), Length: l.length, Lanes: l.lanes, Limit: l.limit,
 			At: n.at, Source: n.source, Flow: n.flow, NonMotor: n.nonMotor, MeanSpeed: n.mean, P85: n.p85,
 			Occupancy: n.occupancy, Queue: n.queue, QueueMean: n.standing, Hazards: n.hazards, Participants: map[road.ParticipantType]float64{}}

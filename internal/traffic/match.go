@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"math"
 	"slices"
+	"time"
 
 	"github.com/songhua-io/hub/internal/road"
 )
@@ -52,8 +53,14 @@ type link struct {
 	limit    float64
 	lanes    int     // one at least
 	lane     []strip // those with points
-	queue    *queue
-	numbers  *numbers
+	kept     *kept
+}
+
+// kept is of a link what goes on when the map changes.
+type kept struct {
+	queue   queue
+	numbers numbers
+	sensed  time.Time // when sensors last saw somebody on it
 }
 
 // strip is a lane.
@@ -114,9 +121,9 @@ func (n *net) join(to *charted, l *road.Link, line []road.Position, old *net) {
 			out.lane = append(out.lane, strip{lane.ID, pieces})
 		}
 	}
-	out.queue, out.numbers = &queue{}, noNumbers()
+	out.kept = &kept{numbers: noNumbers()}
 	if o := old.same(&out); o != nil {
-		out.queue, out.numbers = o.queue, o.numbers
+		out.kept = o.kept
 	}
 	n.links, n.segments = append(n.links, out), append(n.segments, segments...)
 }

@@ -155,12 +155,17 @@ func TestTracksGoOnWhenTheMapChanges(t *testing.T) {
 	b.say("r1", m)
 	b.say("r1", rsm(ptc(road.Motor, after(10.6), 9, 4, 0)))
 	b.say("r1", rsm(ptc(road.Motor, after(11), 1, 25, 10)))
-	b.want(noon, map[string]float64{"road_vehicles from=2 source=sensor type=motor": 1, "road_queue_length_mean from=2": 9. / 12, "road_vehicles from=5 source=sensor type=motor": 0})
-	m.At = after(70)
+	b.want(noon, map[string]float64{"road_vehicles from=2 source=sensor type=motor": 1, "road_queue_length_mean from=2": 9. / 12,
+		"road_vehicles from=5 source=sensor type=motor": math.NaN()}) // where the sensors have seen nobody yet
+	eastward := ptc(road.Motor, after(61), 7, 0, 10)
+	eastward.Lat, eastward.Lon, eastward.Heading = 43.86, from(-200, 0).Lon, 90
+	b.say("r1", rsm(eastward))
+	b.want(after(61), map[string]float64{"road_vehicles from=2 source=sensor type=motor": 0, "road_vehicles from=5 source=sensor type=motor": 0, "road_occupancy from=5": 0})
+	m.At = after(130)
 	m.Nodes[0].Links = m.Nodes[0].Links[1:]
 	b.say("r1", m)
-	b.say("r1", rsm(ptc(road.Motor, after(71), 2, 25, 10)))
-	b.want(after(70), map[string]float64{"road_unmatched source=sensor": 1})
+	b.say("r1", rsm(ptc(road.Motor, after(131), 2, 25, 10)))
+	b.want(after(130), map[string]float64{"road_unmatched source=sensor": 1})
 }
 
 // A number that is given again is somebody else, and so is who comes round again.
@@ -195,9 +200,10 @@ func TestLateSightsMoveAPassage(t *testing.T) {
 	if _, err := b.board.Take(&Arrival{Unit: "r1", Message: rsm(ptc(road.Motor, after(59), 1, 29.8, 1)), Hash: b.n, Received: after(100)}, nil); err == nil {
 		t.Error("a minute that is written takes a sight")
 	}
-	b.say("r1", rsm(ptc(road.Motor, after(149), 2, 45, 10)))
-	b.say("r1", rsm(ptc(road.Motor, after(150), 2, 35, 10), ptc(road.Motor, after(62), 3, 35, 10)))
-	b.want(after(150), map[string]float64{"rsu_late_observations": 1, "road_vehicles source=sensor type=motor": 0})
+	b.say("r1", rsm(ptc(road.Motor, after(148), 2, 45, 10)))
+	b.say("r1", rsm(ptc(road.Motor, after(149), 2, 35, 10), ptc(road.Motor, after(119.9), 3, 35, 10), ptc(road.Motor, after(118), 4, 35, 10)))
+	b.want(after(150), map[string]float64{"rsu_late_observations": 1, "road_vehicles source=sensor type=motor": 0,
+		"road_unmatched source=sensor": 1}) // of another time than its message
 }
 
 // TestRecordsBringRoadsBack plays a world, and has the minutes from its records.

@@ -99,6 +99,16 @@ func (c *cursor) varint() int64 {
 	return v
 }
 
+// minute is one that there can be.
+func (c *cursor) minute() int64 {
+	m := c.varint()
+	if m < 0 || m > math.MaxUint32 {
+		c.take(-1)
+		return 0
+	}
+	return m
+}
+
 func (c *cursor) text() string {
 	n := c.uvarint()
 	if n > uint64(len(c.p)) {
@@ -119,9 +129,9 @@ func readHead(record []byte) (head, []byte, error) {
 	h := head{tag: c.octet(), unit: c.text()}
 	switch h.tag {
 	case tagMessage:
-		h.hash, h.minute = c.fixed(), c.varint()
+		h.hash, h.minute = c.fixed(), c.minute()
 	case tagWritten:
-		h.minute = c.varint()
+		h.minute = c.minute()
 	case tagDocument:
 	default:
 		c.bad = true
@@ -149,7 +159,7 @@ func (u *unit) apply(b *Board, h head, rest []byte) ([]byte, error) {
 		case tagEnd:
 			return c.p, nil
 		case tagCell:
-			m := c.varint()
+			m := c.minute()
 			cell := Cell{Series(c.octet()), c.octet(), uint32(c.uvarint()), uint32(c.uvarint())}
 			v := math.Float64frombits(c.fixed())
 			if !counted || c.bad {

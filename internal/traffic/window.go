@@ -70,8 +70,12 @@ func (u *unit) takes(m int64) bool {
 	return w != nil && !w.closing || w == nil && !u.isShut(m)
 }
 
-// window opens the minute, unless it is written or too old.
+// window opens the minute, unless it is written or too old, or so far ahead that
+// the minutes of now would be too old for a unit that has seen it.
 func (u *unit) window(m int64, now time.Time) (*window, error) {
+	if m > minuteOf(now)+int64(ahead/time.Minute) {
+		return nil, &Refused{TimeUnresolved, fmt.Sprintf("its time, %s, is more than %s after it came; let the unit's clock be set", time.Unix(m*60, 0).UTC().Format(time.RFC3339), ahead)}
+	}
 	w := u.at(m)
 	if w == nil && !u.isShut(m) && m > minuteOf(now)-int64(oldest/time.Minute) {
 		w = u.open(m)
