@@ -137,6 +137,7 @@ func TestUnitsSpeakAtEveryDoor(t *testing.T) {
 	refuse(unit, "devices/R2/v2x/uper", bsm, "not_permitted")
 	refuse(gate, "V2X/RSU/R1/HB/UP", heartbeat("R1", now), "not_permitted")
 	refuse(gate, "V2X.RSU.HB.UP", heartbeat("R9", now), "not_permitted")
+	refuse(gate, "V2X.RSU.SPAT.UP", spat, "not_permitted")
 	refuse(unit, "V2X/RSU/R1/HB/UP", []byte(`{"rsuId":"R1","rsuEsn":"R1","remark":"`+plate+`"}`), "personal_data")
 	refuse(unit, "devices/rsu-1/v2x/uper", bsm[:len(bsm)-4], "malformed")
 	refuse(unit, "devices/rsu-1/v2x/other", bsm, "unsupported")

@@ -72,7 +72,10 @@ func (c *conn) dialectOf(b *burst, a *ack, topic string, payload []byte) bool {
 func (c *conn) dialect(b *burst, a *ack, t dialectTopic, payload []byte) {
 	esn, units, peer := t.esn, c.s.deps.Units, c.peer.Load()
 	if esn == "" && peer.Gateway {
-		esn = units.Named(t.topic, payload)
+		if esn = units.Named(t.topic, payload); esn == "" {
+			c.refuseV2X(b, a, payload, telemetry.ReasonNotPermitted, "topic "+t.topic+": neither topic nor message names the unit that gateway "+c.id+" speaks for; publish to a topic with its ESN, or to devices/{unit}/v2x/uper")
+			return
+		}
 	}
 	if esn == "" || units.Is(c.id, esn) {
 		c.v2x(b, a, c.id, codec.V2X, t.topic, payload)

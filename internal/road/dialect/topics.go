@@ -48,7 +48,8 @@ func (s *Set) Filters() (all []string) {
 }
 
 // Recognise says what a message of JSON without a topic is about, by the names of
-// its fields: the shape that knows most of them, and of several the smallest.
+// its fields: the shape that knows most of them, and of several the smallest. One
+// that has nothing of its own is a heartbeat.
 func (s *Set) Recognise(data []byte) (Route, bool) {
 	var from map[string]json.RawMessage
 	if json.NewDecoder(bytes.NewReader(data)).Decode(&from) != nil {
@@ -73,11 +74,14 @@ func (s *Set) Recognise(data []byte) (Route, bool) {
 	return s.Route(topic)
 }
 
-// kinds are those that have a form in JSON, sorted.
+// kinds are those that have a form in JSON, sorted, the heartbeat first.
 func (s *Set) kinds() (all []road.Kind) {
 	for k := range s.shapes {
 		all = append(all, k)
 	}
 	slices.Sort(all)
+	if i := slices.Index(all, road.KindHeartbeat); i > 0 {
+		all = slices.Insert(slices.Delete(all, i, i+1), 0, road.KindHeartbeat)
+	}
 	return all
 }

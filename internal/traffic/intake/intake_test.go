@@ -24,6 +24,7 @@ import (
 	"github.com/songhua-io/hub/internal/codec/v2x"
 	"github.com/songhua-io/hub/internal/ingest"
 	"github.com/songhua-io/hub/internal/road"
+	"github.com/songhua-io/hub/internal/road/dialect"
 	"github.com/songhua-io/hub/internal/simulate/roads"
 	"github.com/songhua-io/hub/internal/telemetry"
 	"github.com/songhua-io/hub/internal/traffic"
@@ -691,4 +692,79 @@ func BenchmarkObserve(b *testing.B) {
 			in.journal.pending = in.journal.pending[:0]
 		}
 	}
+}
+
+// FuzzObserve takes any payload in any form: it is taken, or refused with a reason
+// of the list, and what is in the journal can be read again.
+func FuzzObserve(f *testing.F) {
+	for _, m := range stream(f, 2, 2*time.Second, nil) {
+		f.Add(uint8(codec.V2X), m.topic, m.payload)
+	}
+	f.Add(uint8(codec.V2XFramed), "", uplink(noon, true, []byte{0}))
+	f.Add(uint8(codec.V2X), "", []byte(`{"rsuId":1,"rsuEsn":"R1","timestamp":1}`))
+	reasons := map[telemetry.Reason]bool{}
+	for _, r := range telemetry.Reasons() {
+		reasons[r.Reason] = true
+	}
+	f.Fuzz(func(t *testing.T, format uint8, topic string, payload []byte) {
+		if !codec.Format(format).Road() {
+			return
+		}
+		board := traffic.New(DefaultConfig().Board())
+		in := &Intake{deps: Deps{Board: board}, set: set(t), keys: newKeys()}
+		in.metrics = newMetrics(prometheus.NewRegistry(), in)
+		in.journal = newJournal("", in.metrics, time.Now)
+		o := ingest.RoadMessage{Device: "r1", Format: codec.Format(format), Topic: topic, Payload: payload, Received: noon, Oldest: noon.Add(-time.Hour), Newest: noon.Add(time.Hour), LiveFor: time.Minute}
+		in.reports.init()
+		in.Observe(&o)
+		if o.Taken == 0 && len(o.Rejects) == 0 {
+			t.Error("it is neither taken nor refused")
+		}
+		for _, r := range o.Rejects {
+			if !reasons[r.Reason] || r.Detail == "" || r.Index < single {
+				t.Errorf("refused %+v", r)
+			}
+		}
+		if group := in.journal.pending; len(group) > 0 {
+			again := traffic.New(DefaultConfig().Board())
+			err := eachChunk(group[groupHead:], func(kind byte, data []byte) error {
+				if kind == chunkRecord {
+					return again.Apply(data)
+				}
+				return nil
+			})
+			if err != nil {
+				t.Errorf("what is written cannot be read: %v", err)
+			}
+		}
+	})
+}
+
+var set = func() func(testing.TB) *dialect.Set {
+	load := sync.OnceValues(dialect.Load)
+	return func(t testing.TB) *dialect.Set {
+		s, err := load()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+}()
+
+// FuzzJournal reads any file as a journal.
+func FuzzJournal(f *testing.F) {
+	w := append([]byte(magic), make([]byte, groupHead)...)
+	w = appendChunk(appendChunk(w, chunkKey, appendKey(nil, 1, key{})), 9, []byte("later"))
+	seal(w[len(magic):])
+	f.Add(w)
+	f.Add(w[:len(w)-1])
+	f.Add([]byte(magic))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		path := filepath.Join(t.TempDir(), "log")
+		must(t, os.WriteFile(path, data, 0o600))
+		read := 0
+		if err := readPart(path, func(_ byte, data []byte) error { read += len(data); return nil }); err == nil && read > len(data) {
+			t.Errorf("%d octets are read of %d", read, len(data))
+		}
+	})
 }
