@@ -1,7 +1,7 @@
 package traffic
 
-// IDs lists the units that are known, by name.
-func (b *Board) IDs() (ids []string) {
+// Names lists the units that are known.
+func (b *Board) Names() (ids []string) {
 	for _, u := range b.all() {
 		ids = append(ids, u.id)
 	}

@@ -172,7 +172,7 @@ func (in *Intake) upkeep() error {
 
 // sweep forgets units whose device was removed.
 func (in *Intake) sweep() {
-	for _, unit := range in.deps.Board.IDs() {
+	for _, unit := range in.deps.Board.Names() {
 		if !in.deps.Registered(unit) {
 			in.deps.Board.Remove(unit)
 		}
