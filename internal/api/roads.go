@@ -23,7 +23,7 @@ import (
 )
 
 // roads is what the caller may see of roads: what units of its region tell, and
-// of no grade above its own. Art. 15(2), 74(3)
+// of no grade above its own. Art. 15(2)
 func (a *API) roads(ctx context.Context) traffic.Views {
 	return traffic.Seen(a.Roads, SeesUnit(a.Registry, access.CallerOf(ctx)))
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/songhua-io/hub/internal/road"
 )
 
-func boundsText(all []Bound) string {
+func bounds(all []Bound) string {
 	var b []string
 	for _, x := range all {
 		s := fmt.Sprintf("%s %s %g", x.Unit, x.Kind, x.Limit)
@@ -61,7 +61,7 @@ func TestRelief(t *testing.T) {
 	} {
 		r := NewRelief(DefaultReliefConfig())
 		for i, l := range looks {
-			if got := boundsText(r.Step(l.load, l.streams)); got != l.want {
+			if got := bounds(r.Step(l.load, l.streams)); got != l.want {
 				t.Errorf("%s, look %d: %q, not %q", name, i, got, l.want)
 			}
 		}

@@ -13,7 +13,7 @@ type Views interface {
 	Units() []UnitView
 	// Unit is one of them; false where it never said anything.
 	Unit(id string) (UnitView, bool)
-	// Evidence is what is kept of the raw messages of a unit that a check found fault
+	// Evidence is what is onlySeen of the raw messages of a unit that a check found fault
 	// with.
 	Evidence(unit string, c Check) []Evidence
 	Intersections() []IntersectionView
@@ -41,12 +41,12 @@ type seen struct {
 	sees func(unit string) bool
 }
 
-func visible[T any](all []T, unit func(*T) string, sees func(string) bool) []T {
+func onlySeen[T any](all []T, unit func(*T) string, sees func(string) bool) []T {
 	return slices.DeleteFunc(all, func(v T) bool { return !sees(unit(&v)) })
 }
 
 func (s seen) Units() []UnitView {
-	return visible(s.Views.Units(), func(u *UnitView) string { return u.Unit }, s.sees)
+	return onlySeen(s.Views.Units(), func(u *UnitView) string { return u.Unit }, s.sees)
 }
 
 func (s seen) Unit(id string) (UnitView, bool) {
@@ -64,11 +64,11 @@ func (s seen) Evidence(unit string, c Check) []Evidence {
 }
 
 func (s seen) Intersections() []IntersectionView {
-	return visible(s.Views.Intersections(), func(i *IntersectionView) string { return i.Unit }, s.sees)
+	return onlySeen(s.Views.Intersections(), func(i *IntersectionView) string { return i.Unit }, s.sees)
 }
 
 func (s seen) Links() []LinkView {
-	return visible(s.Views.Links(), func(l *LinkView) string { return l.Unit }, s.sees)
+	return onlySeen(s.Views.Links(), func(l *LinkView) string { return l.Unit }, s.sees)
 }
 
 func (s seen) Changes(unit string, node road.NodeID) []LightChange {
@@ -79,9 +79,9 @@ func (s seen) Changes(unit string, node road.NodeID) []LightChange {
 }
 
 func (s seen) Events() []EventView {
-	all := visible(s.Views.Events(), func(e *EventView) string { return e.Unit }, s.sees)
+	all := onlySeen(s.Views.Events(), func(e *EventView) string { return e.Unit }, s.sees)
 	for i := range all {
-		all[i].AlsoBy = visible(all[i].AlsoBy, func(unit *string) string { return *unit }, s.sees)
+		all[i].AlsoBy = onlySeen(all[i].AlsoBy, func(unit *string) string { return *unit }, s.sees)
 	}
 	return all
 }

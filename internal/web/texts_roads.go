@@ -84,7 +84,6 @@ func roadTexts() []entry {
 		{"offset", "Clock offset", "时钟偏差"},
 		{"firmware", "Firmware", "固件"},
 		{"hardware", "Hardware", "硬件"},
-		{"version", "Version", "版本"},
 		{"load", "Load", "负载"},
 		{"cores", "Cores", "各核"},
 		{"memory", "Memory", "内存"},

@@ -149,12 +149,12 @@ func TestWhatIsKeptIsBounded(t *testing.T) {
 	s := New(Config{})
 	n := NewNet(grid(2))
 	for i := range keptTiles + 50 {
-		s.tile(n, 19, 400_000+i, 100_000)
+		s.keep(&drawn{tileKey: tileKey{n.Version, 19, 400_000 + i, 100_000}})
 	}
 	if len(s.tiles) != keptTiles || s.order.Len() != keptTiles {
 		t.Errorf("%d tiles are kept", len(s.tiles))
 	}
-	if s.tile(n, 19, 400_000+keptTiles, 100_000) == nil || s.tiles[tileKey{n.Version, 19, 400_000, 100_000}] != nil {
+	if s.tiles[tileKey{n.Version, 19, 400_000 + keptTiles, 100_000}] == nil || s.tiles[tileKey{n.Version, 19, 400_000, 100_000}] != nil {
 		t.Error("it is not the oldest that goes")
 	}
 }

@@ -121,15 +121,20 @@ func (s *Server) tile(n *Net, z, x, y int) *drawn {
 	h := fnv.New64a()
 	h.Write(text) //nolint:errcheck // a hash takes everything
 	t := &drawn{key, text, `"` + strconv.FormatUint(h.Sum64(), 36) + `"`}
+	s.keep(t)
+	return t
+}
+
+// keep holds a tile, and forgets those that were not asked for longest.
+func (s *Server) keep(t *drawn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.tiles[key] == nil {
-		s.tiles[key] = s.order.PushFront(t)
+	if s.tiles[t.tileKey] == nil {
+		s.tiles[t.tileKey] = s.order.PushFront(t)
 	}
 	for s.order.Len() > keptTiles {
 		oldest := s.order.Back()
 		delete(s.tiles, oldest.Value.(*drawn).tileKey)
 		s.order.Remove(oldest)
 	}
-	return t
 }
