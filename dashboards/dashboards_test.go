@@ -221,7 +221,7 @@ func expand(expr, device, step string) string {
 	}
 	return strings.NewReplacer(
 		"$__rate_interval", rate, "$__interval", interval, "$__range", "15m", "${metric:regex}", ".+",
-		"$job", ".*", "$kind", ".*", "$region", ".*", "$site", ".*", "$device", device, "$facility", ".*", "$node", "2201.2",
+		"$job", ".*", "$kind", ".*", "$region", ".*", "$site", ".*", "$device", device, "$facility", ".*", "$node", "2201.1",
 	).Replace(expr)
 }
 

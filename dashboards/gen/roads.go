@@ -172,7 +172,7 @@ func rsuBoard(zh bool) *board {
 	b.timeline(24, 4, text{"Presence over time", "在线历史"}, text{"When the unit was online, late and offline.", "单元在线、迟报与离线的时段。"}, query{"device_presence{" + ofRSU + "}", "{{device}}"})
 	stacked(b.minutely(b.chart(12, text{"Messages by kind", "各类消息"}, text{"Messages of a minute, by kind.", "每分钟各类消息数。"}, "short", query{"rsu_messages{" + ofRSU + "}", "{{type}}"})))
 	b.minutely(b.chart(12, text{"Busiest ten seconds against the cap", "峰值频率与上限"}, text{"Messages a second in the busiest 10 s, and what the unit is configured to send at most.", "10 秒窗口的最大每秒条数，及配置的上行限速。"}, "cps",
-		query{"rsu_message_rate_peak{" + ofRSU + "}", "{{type}}"}, query{"rsu_message_rate_limit{" + ofRSU + "} or 0 * sum by (type) (rsu_message_rate_peak{" + ofRSU + "})", b.say(text{"cap {{type}}", "上限 {{type}}"})}))
+		query{"rsu_message_rate_peak{" + ofRSU + "}", "{{type}}"}, query{"rsu_message_rate_limit{" + ofRSU + "}", b.say(text{"cap {{type}}", "上限 {{type}}"})}))
 	b.minutely(b.chart(12, text{"Findings by check", "各项检查"}, text{"What checks found in a minute.", "各项检查每分钟发现的问题。"}, "short", query{"rsu_check_faults{" + ofRSU + "}", "{{check}}"}))
 	b.minutely(b.chart(12, text{"Lost messages", "丢失的消息"}, text{"What the counters leave out, by kind.", "按消息序号推算的丢失数。"}, "short", query{"rsu_messages_lost{" + ofRSU + "}", "{{type}}"}))
 	b.minutely(b.chart(8, text{"Processor, memory, disk", "处理器、内存、磁盘"}, text{"Shares in use, as the unit reports them.", "单元上报的使用率。"}, "percentunit",
