@@ -33,7 +33,7 @@ func benchCommand() *cobra.Command {
 		Short: "Load a hub, count what it acknowledges, and verify that nothing is lost",
 		Long: "bench sends telemetry as devices do, each message with its own samples, counts acknowledgements, and then asks the hub for what it stored.\n" +
 			"Without --data or --hub it starts a hub of its own, as a process of its own in a fresh directory, and ends it afterwards.",
-		Example: "  hub bench mqtt\n  hub bench mqtt --samples 20\n  hub bench mqtt --connections 500 --window 1\n  hub bench coap --connections 100 --window 1\n  hub bench http --samples 20 --window 1",
+		Example: "  hub bench mqtt\n  hub bench mqtt --samples 20\n  hub bench mqtt --connections 500 --window 1\n  hub bench coap --connections 100 --window 1\n  hub bench http --samples 20 --window 1\n  hub bench v2x --units 1000 --duration 2m",
 	}
 	return group(c,
 		benchDoor("mqtt", "MQTT QoS 1", 50, 50, load.MQTT, func(at hub.Addresses) string { return at.MQTT }),
@@ -42,6 +42,7 @@ func benchCommand() *cobra.Command {
 			_, address, _ := strings.Cut(at.HTTP, "://")
 			return address
 		}),
+		benchV2X(),
 	)
 }
 
@@ -98,7 +99,7 @@ func (f *benchFlags) check() error {
 
 func (f *benchFlags) run(ctx context.Context, out io.Writer, line *progress.Line, send sender, door func(hub.Addresses) string) (err error) {
 	defer line.Clear()
-	at, own, err := f.target(ctx)
+	at, own, err := benchTarget(ctx, &f.remote)
 	if err != nil {
 		return err
 	}
@@ -114,7 +115,7 @@ func (f *benchFlags) run(ctx context.Context, out io.Writer, line *progress.Line
 		return usageError{errors.New("where is the door? name the hub's data directory with --data, or the door with --address")}
 	}
 	line.Say("registering %d devices", f.load.Connections)
-	devices, err := addBenchDevices(ctx, c, f.load.Connections)
+	devices, err := addBenchDevices(ctx, c, "sensor", f.load.Connections)
 	if err != nil {
 		return err
 	}
@@ -143,13 +144,13 @@ func (f *benchFlags) send(ctx context.Context, line *progress.Line, send sender)
 	return send(timed, f.load)
 }
 
-// target is the hub that is loaded: the one that is named, or one of our own.
-func (f *benchFlags) target(ctx context.Context) (hub.Addresses, *ownHub, error) {
-	if f.remote.where.Data != "" {
-		at, err := hub.ReadAddresses(f.remote.where.Data)
+// benchTarget is the hub that is loaded: the one that is named, or one of our own.
+func benchTarget(ctx context.Context, r *remote) (hub.Addresses, *ownHub, error) {
+	if r.where.Data != "" {
+		at, err := hub.ReadAddresses(r.where.Data)
 		return at, nil, err
 	}
-	if f.remote.where.URL != "" || os.Getenv("HUB_URL") != "" {
+	if r.where.URL != "" || os.Getenv("HUB_URL") != "" {
 		return hub.Addresses{}, nil, nil
 	}
 	program, err := os.Executable()
@@ -160,13 +161,13 @@ func (f *benchFlags) target(ctx context.Context) (hub.Addresses, *ownHub, error)
 	if err != nil {
 		return at, nil, err
 	}
-	f.remote.where.Data = at.Data
+	r.where.Data = at.Data
 	return at, own, nil
 }
 
 type benchDevice struct{ ID, Secret string }
 
-func addBenchDevices(ctx context.Context, c *client.Client, n int) ([]benchDevice, error) {
+func addBenchDevices(ctx context.Context, c *client.Client, kind string, n int) ([]benchDevice, error) {
 	type spec struct {
 		ID     string `json:"id"`
 		Kind   string `json:"kind"`
@@ -179,7 +180,7 @@ func addBenchDevices(ctx context.Context, c *client.Client, n int) ([]benchDevic
 			Devices []spec `json:"devices"`
 		}
 		for i := len(all); i < min(n, len(all)+5000); i++ {
-			batch.Devices = append(batch.Devices, spec{ID: fmt.Sprintf("bench-%s-%05d", run, i), Kind: "sensor", Period: "10s"})
+			batch.Devices = append(batch.Devices, spec{ID: fmt.Sprintf("bench-%s-%05d", run, i), Kind: kind, Period: "10s"})
 		}
 		var made struct{ Devices []benchDevice }
 		if err := c.Call(ctx, http.MethodPost, "/api/v1/devices:batch", nil, batch, &made); err != nil {

@@ -36,9 +36,10 @@ func demoCommand() *cobra.Command {
 		Use:   "demo",
 		Short: "Show everything: the hub, this machine as a node, and a simulated fleet",
 		Long: "demo runs the hub in a fresh directory (or --data), an edge agent that reports this machine, a simulated fleet that reports through the real doors,\n" +
+			"roadside units of a road net, every second one with a fault, which report as those in the field do (page /roads; --rsus 0 leaves them out),\n" +
 			"and four simulated facilities of Jilin whose compute the hub schedules (page /compute; --compute=false leaves them out).\n" +
 			"The fresh directory is removed at the end, unless the demo failed; what --data names is kept.\n" +
-			"演示：在新目录中运行枢纽，本机作为节点上报，并有一支模拟设备群经真实入口上报，另有吉林四处模拟算力设施由枢纽调度（页面 /compute；--compute=false 可省去）。新目录在结束时删除（失败时保留）；--data 指定的目录总是保留。",
+			"演示：在新目录中运行枢纽，本机作为节点上报，并有一支模拟设备群经真实入口上报，一片路网的路侧单元按现场各家的写法上报（每两台有一台带故障，页面 /roads；--rsus 0 可省去），另有吉林四处模拟算力设施由枢纽调度（页面 /compute；--compute=false 可省去）。新目录在结束时删除（失败时保留）；--data 指定的目录总是保留。",
 		Example: "  hub demo\n  hub demo --sensors 1000 --http 127.0.0.1:9090\n  hub demo --data ./demo-data",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -48,7 +49,7 @@ func demoCommand() *cobra.Command {
 	d.serve.register(c)
 	f := c.Flags()
 	f.IntVar(&d.Sensors, "sensors", 200, "simulated sensors")
-	f.IntVar(&d.RSUs, "rsus", 20, "simulated roadside units")
+	f.IntVar(&d.RSUs, "rsus", 20, "simulated roadside units, of a road net")
 	f.IntVar(&d.Nodes, "nodes", 10, "simulated compute nodes")
 	f.Uint64Var(&d.Seed, "seed", d.Seed, "the same seed gives the same fleet")
 	f.BoolVar(&d.compute, "compute", true, "simulated facilities, and workloads for them")

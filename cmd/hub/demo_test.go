@@ -44,7 +44,7 @@ func TestTheDemoIsThereSoon(t *testing.T) {
 	defer cancel()
 	wanted := map[string]string{
 		"200 sensors": heard("sensor") + ` == 200`,
-		"20 RSUs":     heard("rsu") + ` == 20`,
+		"20 RSUs":     `count(device_presence{kind="rsu"} == 1) == 20`,
 		"10 nodes":    heard("node") + ` == 11`, // this machine is one more
 		"promises":    `hub_schedule_decisions_total{to="reserved"} > 0`,
 		"deferrals":   `hub_schedule_waiting_workloads{state="deferred"} > 0`,

@@ -164,6 +164,36 @@ func cpuSeconds(o *ownHub) float64 {
 	return (user + system) / 100
 }
 
+// writtenBytes is what the hub's process has had written to disk so far (proc(5),
+// write_bytes of io); 0 where that cannot be read.
+func writtenBytes(o *ownHub) (n float64) {
+	if o == nil {
+		return 0
+	}
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/io", o.cmd.Process.Pid))
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(data)) {
+		if value, ok := strings.CutPrefix(line, "write_bytes:"); ok {
+			n, _ = strconv.ParseFloat(strings.TrimSpace(value), 64)
+		}
+	}
+	return n
+}
+
+// journalBytes is how long the journal of open minutes is, which begins anew each
+// hour, or when it is long.
+func journalBytes(o *ownHub) (n int64) {
+	files, _ := filepath.Glob(filepath.Join(o.dir, "traffic", "*.log"))
+	for _, name := range files {
+		if info, err := os.Stat(name); err == nil {
+			n += info.Size()
+		}
+	}
+	return n
+}
+
 // residentMemory is the hub's VmRSS, as the kernel writes it.
 func residentMemory(o *ownHub) string {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", o.cmd.Process.Pid))

@@ -17,17 +17,20 @@ import (
 
 func v2xSimulate() *cobra.Command {
 	var c roads.Config
-	var faults []string
+	var faults, speeches []string
 	var truth, start string
 	var length time.Duration
 	cmd := &cobra.Command{
 		Use:     "simulate",
 		Short:   "Play a road net and print what its roadside units send, one line of JSON each",
-		Long:    "simulate plays intersections with signals, vehicles and roadside units, deterministic by seed. A line holds the\ntime, the unit, the message and its payload: a frame in hex, or JSON. --truth writes beside what truly happened.",
-		Example: "  hub v2x simulate --units 9 --length 1m --truth truth.jsonl > uplinks.jsonl\n  hub v2x simulate --units 4 --fault 0=no_yellow --fault 1=fixed_id",
+		Long:    "simulate plays intersections with signals, vehicles and roadside units, deterministic by seed. A line holds the\ntime, the unit, the message, its topic of MQTT and its payload: a frame or framed uplink in hex, or JSON. --truth writes beside what truly happened.",
+		Example: "  hub v2x simulate --units 9 --length 1m --truth truth.jsonl > uplinks.jsonl\n  hub v2x simulate --units 4 --fault 0=no_yellow --fault 1=fixed_id --speech 2=openv2x",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			if c.Faulty, err = faultsAt(faults, c.Units); err != nil {
+			if c.Faulty, err = eachAt("fault", faults, c.Units, roads.Faults); err != nil {
+				return usageError{err}
+			}
+			if c.Speech, err = eachAt("speech", speeches, c.Units, roads.Speeches); err != nil {
 				return usageError{err}
 			}
 			if c.Start, err = time.Parse(time.RFC3339, start); err != nil {
@@ -44,7 +47,7 @@ func v2xSimulate() *cobra.Command {
 					if payload[0] != '{' {
 						payload = strconv.AppendQuote(nil, hex.EncodeToString(payload))
 					}
-					_, failed := fmt.Fprintf(out, `{"at": %q, "unit": %q, "message": %q, "payload": %s}`+"\n", w.Now().Format(time.RFC3339Nano), u.Unit, u.Message, payload)
+					_, failed := fmt.Fprintf(out, `{"at": %q, "unit": %q, "message": %q, "topic": %q, "payload": %s}`+"\n", w.Now().Format(time.RFC3339Nano), u.Unit, u.Message, u.Topic, payload)
 					if failed != nil {
 						err = failed
 					}
@@ -74,28 +77,29 @@ func v2xSimulate() *cobra.Command {
 	f.StringVar(&start, "start", "2026-11-26T08:00:00Z", "`time` at which the play begins")
 	f.DurationVar(&length, "length", 10*time.Second, "how long is played")
 	f.StringArrayVar(&faults, "fault", nil, "`unit=fault`, from 0; faults: "+names(roads.Faults))
+	f.StringArrayVar(&speeches, "speech", nil, "`unit=speech`, from 0, where it is not frames alone: "+names(roads.Speeches))
 	f.StringVar(&truth, "truth", "", "`file` for what truly happened")
 	return cmd
 }
 
-func names(all []roads.Fault) string {
+func names[T ~string](all []T) string {
 	text := make([]string, len(all))
-	for i, f := range all {
-		text[i] = string(f)
+	for i, one := range all {
+		text[i] = string(one)
 	}
 	return strings.Join(text, ", ")
 }
 
-// faultsAt reads what is wrong with which unit.
-func faultsAt(all []string, units int) (map[int]roads.Fault, error) {
-	at := map[int]roads.Fault{}
-	for _, one := range all {
-		unit, fault, _ := strings.Cut(one, "=")
+// eachAt reads which unit has which of a list.
+func eachAt[T ~string](flag string, given []string, units int, of []T) (map[int]T, error) {
+	at := map[int]T{}
+	for _, one := range given {
+		unit, which, _ := strings.Cut(one, "=")
 		n, err := strconv.Atoi(unit)
-		if err != nil || n < 0 || n >= units || !slices.Contains(roads.Faults, roads.Fault(fault)) {
-			return nil, fmt.Errorf("--fault %q is not a unit from 0 to %d, = and one of %s", one, units-1, names(roads.Faults))
+		if err != nil || n < 0 || n >= units || !slices.Contains(of, T(which)) {
+			return nil, fmt.Errorf("--%s %q is not a unit from 0 to %d, = and one of %s", flag, one, units-1, names(of))
 		}
-		at[n] = roads.Fault(fault)
+		at[n] = T(which)
 	}
 	return at, nil
 }

@@ -63,8 +63,8 @@ func (b *board) fleetMeasures() {
 		query{`avg by (region) (air_temperature_celsius{region=~"$region", site=~"$site"})`, "{{region}}"})
 	b.chart(12, text{"PM2.5 by region", "各地区 PM2.5"}, text{"Median over the stations of a region, so that one bad sensor does not show.", "各地区测站的中位数，不受单个故障传感器影响。"}, "conμgm3",
 		query{`quantile by (region) (0.5, pm2_5_ug_m3{region=~"$region", site=~"$site"})`, "{{region}}"})
-	b.chart(12, text{"Vehicles near roadside units", "路侧单元附近车辆"}, text{"Vehicles heard, by site.", "各站点感知到的车辆数。"}, "short",
-		query{`sum by (site) (rsu_vehicles_count{region=~"$region", site=~"$site"})`, "{{site}}"})
+	b.chart(12, text{"Messages of roadside units", "路侧单元消息"}, text{"Messages of a minute, by type.", "每分钟消息数，按类型统计。"}, "short",
+		query{`sum by (type) (rsu_messages{region=~"$region", site=~"$site"})`, "{{type}}"})
 	b.chart(12, text{"Soil moisture by site", "各站点土壤湿度"}, text{"Mean over the probes of a site; they report once an hour.", "各站点探头的平均值，每小时上报一次。"}, "percent",
 		query{`avg by (site) (soil_moisture_percent{region=~"$region", site=~"$site"})`, "{{site}}"})
 }

@@ -168,7 +168,7 @@ var table = []rule{
 	{of: "internal/edge", own: []string{"internal/edge/...", "internal/codec", "internal/mergepatch", "internal/telemetry"}, never: noSQL,
 		reason: "the agent is a client of the hub and shares only the nouns, the formats and the reader of configs"},
 
-	{of: "internal/simulate", own: []string{"internal/client"}, never: noSQL, reason: "the simulator is a client like any other"},
+	{of: "internal/simulate", own: []string{"internal/client", "internal/simulate/roads"}, never: noSQL, reason: "the simulator is a client like any other"},
 	{of: "internal/simulate/roads", own: []string{"internal/codec/v2x"}, never: slices.Concat(noSQL, noWeb), reason: "a play of the road sends frames, and knows of nobody who reads them"},
 	{of: "internal/simulate/load", never: noSQL, reason: "the load generator writes what it sends itself, so that it shares no fault with the hub"},
 	{of: "internal/progress", never: noWeb, reason: "a line at a terminal"},

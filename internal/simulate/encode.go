@@ -37,6 +37,7 @@ func (f Format) mediaType() string {
 type Message struct {
 	Payload  []byte
 	Readings int
+	Topic    string // of MQTT; empty: that of telemetry
 }
 
 // Encode writes readings, which are in time order, as messages of at most
@@ -55,7 +56,7 @@ func (f Format) Encode(device string, rs []Reading, limit int) ([]Message, error
 		if err != nil {
 			return nil, fmt.Errorf("encode %d readings of %s as %s: %w", n, device, f.suffix(), err)
 		}
-		out = append(out, Message{p, n})
+		out = append(out, Message{Payload: p, Readings: n})
 		rs = rs[n:]
 	}
 	return out, nil

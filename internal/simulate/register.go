@@ -36,7 +36,7 @@ type registration struct {
 
 // register tells the hub of the sites and of every device that it does not
 // know yet. Devices that it knows are left as they are.
-func register(ctx context.Context, f *Fleet, doors Doors, secret func(string) string) error {
+func register(ctx context.Context, devices []*Device, doors Doors, secret func(string) string) error {
 	hub, err := client.New(doors.HTTP, doors.Admin)
 	if err != nil {
 		return err
@@ -46,7 +46,7 @@ func register(ctx context.Context, f *Fleet, doors Doors, secret func(string) st
 		return fmt.Errorf("register the simulated fleet: %w", err)
 	}
 	var unknown []registration
-	for _, d := range f.Devices {
+	for _, d := range devices {
 		if !known[d.ID] {
 			unknown = append(unknown, registration{d.ID, d.Kind, d.Site, d.Region, d.Tags, d.Period.String(), d.Lat, d.Lon, secret(d.ID)})
 		}

@@ -3,6 +3,7 @@ package simulate
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -33,16 +34,17 @@ const (
 )
 
 // Run registers the fleet and reports what it measures until ctx ends; the
-// hours before fill in behind. A hub that is away for a while is waited for:
+// hours before fill in behind. Roadside units play a road net beside it. A hub that is away for a while is waited for:
 // devices keep the last of their readings and send them when it is back.
 // secret gives the secret under which a device is registered and signs in.
 func Run(ctx context.Context, c Config, doors Doors, secret func(id string) string, log *slog.Logger) error {
-	fleet := New(c)
-	if err := register(ctx, fleet, doors, secret); err != nil {
+	fleet, road := New(c), newRoadside(c, doors, secret, log)
+	if err := register(ctx, slices.Concat(fleet.Devices, road.devices), doors, secret); err != nil {
 		return err
 	}
 	crew := newCrew(fleet, doors, secret, log)
 	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return road.run(ctx) })
 	for _, w := range crew.workers {
 		g.Go(func() error { return w.run(ctx) })
 	}

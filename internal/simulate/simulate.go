@@ -11,7 +11,8 @@ import (
 )
 
 // Config says how large a fleet is and from which seed it grows. The same
-// Config gives the same devices and the same events.
+// Config gives the same devices and the same events. Roadside units are those of
+// package roads, and no part of a Fleet.
 type Config struct {
 	Seed                 uint64
 	Sensors, RSUs, Nodes int
@@ -29,7 +30,7 @@ const StartGrace = 3 * time.Minute
 type Device struct {
 	ID           string
 	Kind         string // sensor, rsu or node
-	Model        string // soil, air, water, light, rsu, node
+	Model        string // soil, air, water, light, road, node
 	Site, Region string
 	Lat, Lon     float64
 	Period       time.Duration
@@ -100,9 +101,6 @@ func New(c Config) *Fleet {
 	rng := rand.New(rand.NewPCG(c.Seed, 0x50))
 	for i := range c.Sensors {
 		f.add(newSensor(c, rng, i))
-	}
-	for i := range c.RSUs {
-		f.add(newRSU(c, rng, i))
 	}
 	for i := range c.Nodes {
 		f.add(newNode(c, rng, i))

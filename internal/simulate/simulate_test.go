@@ -1,7 +1,9 @@
 package simulate
 
 import (
+	"log/slog"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,7 +16,7 @@ import (
 func start() time.Time { return time.Date(2026, 11, 24, 4, 0, 0, 0, time.UTC) }
 
 func demoFleet(seed uint64) *Fleet {
-	return New(Config{Seed: seed, Sensors: 200, RSUs: 20, Nodes: 10, Start: start()})
+	return New(Config{Seed: seed, Sensors: 200, Nodes: 10, Start: start()})
 }
 
 type told struct {
@@ -47,7 +49,8 @@ func TestTheSameSeedTellsTheSameStory(t *testing.T) {
 
 func TestDevicesAreAcceptableToARegistry(t *testing.T) {
 	seen, kinds, doors := map[string]bool{}, map[string]int{}, map[Door]int{}
-	for _, d := range demoFleet(1).Devices {
+	units := newRoadside(Config{Seed: 1, RSUs: 20, Start: start()}, Doors{}, Secrets(nil), slog.New(slog.DiscardHandler))
+	for _, d := range slices.Concat(demoFleet(1).Devices, units.devices) {
 		if err := telemetry.CheckDeviceID(d.ID); err != nil || seen[d.ID] {
 			t.Errorf("id %s: %v, seen before: %v", d.ID, err, seen[d.ID])
 		}
@@ -78,8 +81,6 @@ var bounds = map[string][2]float64{
 	"soil_temperature_celsius": {-10, 28}, "soil_moisture_percent": {3, 60}, "battery_percent": {0, 100},
 	"water_level_m": {0.1, 6}, "water_temperature_celsius": {0, 27}, "water_flow_m3_s": {0, 140},
 	"light_power_watts": {0, 120}, "light_voltage_volts": {215, 245}, "light_current_amperes": {0, 0.6}, "light_on": {0, 1},
-	"rsu_cpu_percent": {1, 100}, "rsu_memory_percent": {5, 98}, "rsu_temperature_celsius": {-20, 80},
-	"rsu_messages_per_second": {0, 600}, "rsu_gnss_satellites": {5, 24}, "rsu_vehicles_count": {0, 60}, "rsu_link_speed_kmh": {5, 81},
 	"cpu_percent": {0, 100}, "memory_used_bytes": {10 * gib, 256 * gib}, "memory_total_bytes": {256 * gib, 256 * gib},
 	"disk_used_percent": {1, 99}, "power_watts": {150, 2200}, "inlet_temperature_celsius": {17, 32},
 	"gpu_utilization_percent": {0, 100}, "gpu_memory_used_bytes": {0, 40 * gib}, "gpu_temperature_celsius": {25, 85},
@@ -125,8 +126,8 @@ func TestDaysHaveTheirCurves(t *testing.T) {
 		metric    string
 		high, low int
 	}{
-		{"air_temperature_celsius", 15, 4}, {"air_humidity_percent", 4, 15}, {"rsu_vehicles_count", 18, 3},
-		{"rsu_link_speed_kmh", 3, 18}, {"light_power_watts", 21, 12}, {"noise_db", 8, 3},
+		{"air_temperature_celsius", 15, 4}, {"air_humidity_percent", 4, 15},
+		{"light_power_watts", 21, 12}, {"noise_db", 8, 3},
 	} {
 		if hi, lo := mean(f, c.metric, c.high), mean(f, c.metric, c.low); hi <= lo {
 			t.Errorf("%s: %.1f at %d:00, %.1f at %d:00 local time", c.metric, hi, c.high, lo, c.low)

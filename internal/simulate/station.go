@@ -1,6 +1,7 @@
 package simulate
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -74,24 +75,24 @@ func (s *station) note(ctx context.Context, err error) {
 	s.failing = err != nil
 }
 
-// publish sends messages with QoS 1 and returns how many, from the first on,
-// were acknowledged.
+// publish sends messages with QoS 1 to their topics, or to that of telemetry, and
+// returns how many, from the first on, were acknowledged.
 func (s *station) publish(ctx context.Context, msgs []Message) (int, error) {
 	if err := s.connect(ctx); err != nil {
 		return 0, err
 	}
-	topic := "devices/" + s.dev.ID + "/telemetry/" + s.dev.Format.suffix()
+	telemetry := "devices/" + s.dev.ID + "/telemetry/" + s.dev.Format.suffix()
 	done := 0
 	for done < len(msgs) {
 		group := msgs[done:min(done+window, len(msgs))]
 		tokens := make([]mqtt.Token, len(group))
 		for i, m := range group {
-			tokens[i] = s.client.Publish(topic, 1, false, m.Payload)
+			tokens[i] = s.client.Publish(cmp.Or(m.Topic, telemetry), 1, false, m.Payload)
 		}
-		for _, t := range tokens {
+		for i, t := range tokens {
 			if err := wait(ctx, t); err != nil {
 				s.vanish()
-				return done, fmt.Errorf("publish to %s: %w", topic, err)
+				return done, fmt.Errorf("publish to %s: %w", cmp.Or(group[i].Topic, telemetry), err)
 			}
 			done++
 		}

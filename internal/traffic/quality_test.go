@@ -247,7 +247,7 @@ func TestFaultsAreFound(t *testing.T) {
 		t.Errorf("clock: %v, %v", skewed.Offset, skewed.Deviations)
 	}
 	spelled, _ := p.board.Unit(name[7])
-	if n := len(spelled.Deviations); n != 6 || spelled.Deviations[0].Count < 20 {
+	if n := len(spelled.Deviations); n != 8 || spelled.Deviations[2].Count < 20 {
 		t.Errorf("misspelled: %v", spelled.Deviations)
 	}
 	slow, _ := p.board.Unit(name[8])

@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
@@ -11,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/text/encoding/simplifiedchinese"
 
 	"github.com/songhua-io/hub/internal/codec/v2x"
 	"github.com/songhua-io/hub/internal/road"
@@ -176,6 +179,51 @@ func TestPeopleAreRefused(t *testing.T) {
 		var people *PersonalError
 		if !errors.As(err, &people) || strings.Contains(err.Error(), "12345") {
 			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
+// TestEventsMayHaveBegunLongAgo: a message of today tells of an event of then.
+func TestEventsMayHaveBegunLongAgo(t *testing.T) {
+	s := load(t)
+	r, _ := s.Route("V2X.RSU.RSI.UP")
+	m, _, err := s.ReadJSON(r, fmt.Appendf(nil, `{"rsi": {"alertID": "1", "eventType": 501, "timeStamp": %d}}`, noon.Add(-time.Hour).UnixMilli()), noon)
+	if err != nil || !m.At.IsZero() || !m.Events[0].Start.Equal(noon.Add(-time.Hour)) {
+		t.Errorf("%+v, %v", m, err)
+	}
+}
+
+// TestPeopleInFramesAreRefused: the texts of frames, which are few, are read too.
+func TestPeopleInFramesAreRefused(t *testing.T) {
+	plate, err := simplifiedchinese.GBK.NewEncoder().Bytes([]byte("逆行：吉A·12345"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	event := func(d v2x.Description) v2x.MessageFrame {
+		return v2x.MessageFrame{Alt: v2x.MessageFrameRsiFrame, RsiFrame: v2x.RoadSideInformation{Rtes: v2x.Some(v2x.RTEList{{EventType: 901, Description: v2x.Some(d)}})}}
+	}
+	called := func(node, link string) v2x.MessageFrame {
+		l := v2x.Link{Name: v2x.Some(v2x.DescriptiveName(link)), Lanes: v2x.LaneList{{LaneID: 1}}}
+		n := v2x.Node{Name: v2x.Some(v2x.DescriptiveName(node)), InLinks: v2x.Some(v2x.LinkList{l})}
+		return v2x.MessageFrame{Alt: v2x.MessageFrameMapFrame, MapFrame: v2x.MapData{Nodes: v2x.NodeList{n}}}
+	}
+	for name, f := range map[string]v2x.MessageFrame{
+		"plate":       event(v2x.Description{Alt: v2x.DescriptionTextGB2312, TextGB2312: plate}),
+		"phone":       event(v2x.Description{Alt: v2x.DescriptionTextString, TextString: v2x.Text("call 13912345678")}),
+		"of a node":   called("13912345678", "Renmin Street"),
+		"of a link":   called("Renmin Square", "tel 13912345678"),
+		"nobody":      called("Renmin Square", "Renmin Street"),
+		"nobody else": event(v2x.Description{Alt: v2x.DescriptionTextString, TextString: v2x.Text("wrong way")}),
+	} {
+		data, err := f.AppendEncoded(nil)
+		if err != nil {
+			t.Fatal(name, err)
+		}
+		var frames Frames
+		_, err = frames.Read(data, noon)
+		var people *PersonalError
+		if errors.As(err, &people) == strings.HasPrefix(name, "nobody") || err != nil && strings.Contains(err.Error(), "12345") || frames.Octets != len(data) {
+			t.Errorf("%s: %v, %d octets of %d", name, err, frames.Octets, len(data))
 		}
 	}
 }

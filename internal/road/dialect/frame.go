@@ -21,8 +21,10 @@ type Frames struct {
 	road.Message
 }
 
-// Read reads one frame that was received at a time. An error is a *v2x.Error.
+// Read reads one frame that was received at a time. An error is a *v2x.Error, or
+// a *PersonalError: then Octets is how long the frame was; else it is 0.
 func (f *Frames) Read(data []byte, received time.Time) (*road.Message, error) {
+	f.Octets = 0
 	n, unknown, err := f.frame.Decode(data)
 	if err != nil {
 		return nil, err
@@ -48,7 +50,35 @@ func (f *Frames) Read(data []byte, received time.Time) (*road.Message, error) {
 			f.Other = l.Name()
 		}
 	}
+	if err := f.refuse(); err != nil {
+		return nil, err
+	}
 	return &f.Message, nil
+}
+
+// refuse looks for people in the texts of maps, events and signs.
+func (f *Frames) refuse() error {
+	for i := range f.Nodes {
+		if err := refuseText(f.Nodes[i].Name); err != nil {
+			return err
+		}
+		for j := range f.Nodes[i].Links {
+			if err := refuseText(f.Nodes[i].Links[j].Name); err != nil {
+				return err
+			}
+		}
+	}
+	for i := range f.Events {
+		if err := refuseText(f.Events[i].Description); err != nil {
+			return err
+		}
+	}
+	for i := range f.Signs {
+		if err := refuseText(f.Signs[i].Description); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // si is a number in SI units, NaN when not available.

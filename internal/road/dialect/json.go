@@ -53,17 +53,21 @@ func (s *Set) ReadJSON(r Route, data []byte, received time.Time) (*road.Message,
 	return m, one.findings, err
 }
 
+// refuseText returns a *PersonalError where a text names a person.
+func refuseText(s string) error {
+	if k, masked, found := personal.Find(s); found {
+		return &PersonalError{k, masked}
+	}
+	return nil
+}
+
 // refuse looks for people in all values, also of fields that nobody reads.
 func refuse(x any) error {
 	switch x := x.(type) {
 	case string:
-		if k, masked, found := personal.Find(x); found {
-			return &PersonalError{k, masked}
-		}
+		return refuseText(x)
 	case json.Number:
-		if k, masked, found := personal.Find(x.String()); found {
-			return &PersonalError{k, masked}
-		}
+		return refuseText(x.String())
 	case []any:
 		for _, e := range x {
 			if err := refuse(e); err != nil {
@@ -72,8 +76,8 @@ func refuse(x any) error {
 		}
 	case map[string]any:
 		for name, e := range x {
-			if k, masked, found := personal.Find(name); found {
-				return &PersonalError{k, masked}
+			if err := refuseText(name); err != nil {
+				return err
 			}
 			if err := refuse(e); err != nil {
 				return err

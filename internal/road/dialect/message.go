@@ -90,7 +90,7 @@ func message(r Route, o object, received time.Time) (*road.Message, error) {
 		if err != nil {
 			return nil, err
 		}
-		m.At, m.Events = o.in("rsi").time("timeStamp"), []road.Event{e}
+		m.Events = []road.Event{e} // its timeStamp is when the event began
 	}
 	return m, nil
 }

@@ -13,23 +13,38 @@ import (
 )
 
 // MQTT publishes with QoS 1 to devices/{id}/telemetry/{format}.
-func MQTT(ctx context.Context, cfg Config) (*Result, error) { return run(ctx, cfg, driveMQTT) }
+func MQTT(ctx context.Context, cfg Config) (*Result, error) {
+	return run(ctx, cfg, func(ctx context.Context, l *Line) error { return driveMQTT(ctx, l, newTelemetry(l)) })
+}
+
+// row is what a connection publishes: messages by their numbers.
+type row interface {
+	// due reports whether message n is to be sent now, and when it was or will be.
+	// A zero time when there is none until another one is acknowledged.
+	due(n int, now time.Time) (at time.Time, ok bool)
+	// over reports whether there is no message n, and none after it.
+	over(n int) bool
+	// publish appends the PUBLISH of message n.
+	publish(p []byte, n int, id uint16) []byte
+	// acknowledged says that message n is not needed any more.
+	acknowledged(n int)
+	// resume says that a connection goes on with message n.
+	resume(n int)
+}
 
 // publisher is one MQTT connection. Its messages in flight have the packet
 // identifiers 1 to Window; slot i holds identifier i+1.
 type publisher struct {
 	*Line
+	row   row
 	conn  net.Conn
-	head  []byte // of every PUBLISH, up to the packet identifier
-	tail  []byte // between packet identifier and payload
 	slots []slot
 	free  []int
 	next  int // number of the next message
 	out   []byte
 	in    []byte
-	got   int // bytes of in that are not read yet
-	begin time.Time
-	gap   time.Duration // between two messages; 0 at full speed
+	got   int       // bytes of in that are not read yet
+	wake  time.Time // when the next message is due; zero: when one is acknowledged
 }
 
 type slot struct {
@@ -37,12 +52,8 @@ type slot struct {
 	sent    time.Time
 }
 
-func driveMQTT(ctx context.Context, l *Line) error {
-	p := &publisher{Line: l, slots: make([]slot, l.Config.Window), in: make([]byte, 8<<10), next: l.Config.First}
-	if l.Config.Rate > 0 {
-		p.gap = time.Duration(float64(l.Config.Connections) / l.Config.Rate * float64(time.Second))
-	}
-	p.encodeHead()
+func driveMQTT(ctx context.Context, l *Line, r row) error {
+	p := &publisher{Line: l, row: r, slots: make([]slot, l.Config.Window), in: make([]byte, 8<<10), next: l.Config.First}
 	for i := range p.slots {
 		p.slots[i].message = -1
 	}
@@ -63,14 +74,52 @@ func driveMQTT(ctx context.Context, l *Line) error {
 	}
 }
 
-func (p *publisher) encodeHead() {
-	topic := "devices/" + p.Device + "/telemetry/" + p.Config.Format.String()
-	if p.Config.Version == 5 {
-		p.tail = []byte{0}
+// telemetry is the row of a Sequence, at full speed or with a gap between two
+// messages.
+type telemetry struct {
+	*Line
+	head  []byte // of every PUBLISH, up to the packet identifier
+	tail  []byte // between packet identifier and payload
+	begin time.Time
+	gap   time.Duration // 0 at full speed
+}
+
+func newTelemetry(l *Line) *telemetry {
+	t := &telemetry{Line: l}
+	if l.Config.Rate > 0 {
+		t.gap = time.Duration(float64(l.Config.Connections) / l.Config.Rate * float64(time.Second))
 	}
-	size := 2 + len(topic) + 2 + len(p.tail) + p.Sequence.Size()
-	p.head = appendLength([]byte{0x32}, size)
-	p.head = appendString(p.head, topic)
+	topic := "devices/" + l.Device + "/telemetry/" + l.Config.Format.String()
+	if l.Config.Version == 5 {
+		t.tail = []byte{0}
+	}
+	t.head = appendLength([]byte{0x32}, 2+len(topic)+2+len(t.tail)+l.Sequence.Size())
+	t.head = appendString(t.head, topic)
+	return t
+}
+
+func (t *telemetry) due(n int, now time.Time) (time.Time, bool) {
+	if t.gap == 0 {
+		return now, true
+	}
+	// Waiting for a free slot is part of the latency.
+	at := t.begin.Add(time.Duration(n-t.Config.First) * t.gap)
+	return at, !at.After(now)
+}
+
+func (t *telemetry) over(n int) bool { return t.done(n) }
+
+func (t *telemetry) publish(p []byte, n int, id uint16) []byte {
+	p = append(p, t.head...)
+	p = binary.BigEndian.AppendUint16(p, id)
+	p = append(p, t.tail...)
+	return t.Sequence.Append(p, n)
+}
+
+func (t *telemetry) acknowledged(int) {}
+
+func (t *telemetry) resume(n int) {
+	t.begin = time.Now().Add(-time.Duration(n-t.Config.First) * t.gap)
 }
 
 func appendLength(p []byte, n int) []byte {
@@ -99,7 +148,7 @@ func (p *publisher) session(ctx context.Context) error {
 		if err := p.fill(); err != nil {
 			return err
 		}
-		if len(p.free) == len(p.slots) && p.done(p.next) {
+		if len(p.free) == len(p.slots) && p.row.over(p.next) {
 			_, err := p.conn.Write([]byte{0xe0, 0})
 			return err
 		}
@@ -161,31 +210,25 @@ func (p *publisher) resume() {
 		}
 		p.free = append(p.free, i)
 	}
-	p.begin = time.Now().Add(-time.Duration(p.next-p.Config.First) * p.gap)
+	p.row.resume(p.next)
 }
 
 func (p *publisher) append(slot, message int) {
-	p.out = append(p.out, p.head...)
-	p.out = binary.BigEndian.AppendUint16(p.out, uint16(slot+1))
-	p.out = append(p.out, p.tail...)
-	p.out = p.Sequence.Append(p.out, message)
+	p.out = p.row.publish(p.out, message, uint16(slot+1))
 }
 
-// fill sends as many messages as window and rate allow, in one write.
+// fill sends as many messages as window and row allow, in one write.
 func (p *publisher) fill() error {
 	now := time.Now()
-	due := len(p.free)
-	if p.gap > 0 {
-		due = min(due, int(now.Sub(p.begin)/p.gap)+1-(p.next-p.Config.First))
-	}
-	for ; due > 0 && !p.done(p.next); due-- {
+	p.wake = time.Time{}
+	for len(p.free) > 0 && !p.row.over(p.next) {
+		sent, due := p.row.due(p.next, now)
+		if !due {
+			p.wake = sent
+			break
+		}
 		i := p.free[len(p.free)-1]
 		p.free = p.free[:len(p.free)-1]
-		sent := now
-		if p.gap > 0 {
-			// Waiting for a free slot is part of the latency.
-			sent = p.begin.Add(time.Duration(p.next-p.Config.First) * p.gap)
-		}
 		p.slots[i] = slot{p.next, sent}
 		p.append(i, p.next)
 		p.next++
@@ -205,10 +248,9 @@ const tick = time.Millisecond
 // acknowledgements waits for bytes, or until the next message is due, and
 // notes what they acknowledge.
 func (p *publisher) acknowledgements() error {
-	paced := p.gap > 0 && len(p.free) > 0 && !p.done(p.next)
+	paced := !p.wake.IsZero()
 	if paced {
-		due := p.begin.Add(time.Duration(p.next-p.Config.First) * p.gap)
-		p.conn.SetReadDeadline(maxTime(due, time.Now().Add(tick)))
+		p.conn.SetReadDeadline(maxTime(p.wake, time.Now().Add(tick)))
 	}
 	n, err := p.conn.Read(p.in[p.got:])
 	if paced && errors.Is(err, os.ErrDeadlineExceeded) && n == 0 {
@@ -218,7 +260,7 @@ func (p *publisher) acknowledgements() error {
 	if err != nil {
 		return err
 	}
-	if p.gap > 0 {
+	if paced {
 		p.conn.SetReadDeadline(time.Time{})
 	}
 	p.got += n
@@ -259,6 +301,7 @@ func (p *publisher) packet(head byte, body []byte, now time.Time) error {
 	s := p.slots[i]
 	p.slots[i].message = -1
 	p.free = append(p.free, i)
+	p.row.acknowledged(s.message)
 	if len(body) > 2 && body[2] != 0 || len(body) > 3 {
 		p.Refused++
 		return nil

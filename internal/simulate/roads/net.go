@@ -5,15 +5,17 @@ import (
 	"time"
 )
 
-// The net is a grid of avenues around the middle of Changchun: each node is an
-// intersection with signals and a roadside unit, each pair of neighbours has a
-// link in both directions.
+// The net is that of the avenues around the middle of Changchun: they cross at
+// right angles, in blocks that differ, and turned as Renmin Street is. Each
+// crossing is an intersection with signals and a roadside unit, each pair of
+// neighbours has a link in both directions.
 const (
 	originLat, originLon = 43.86, 125.30
-	spacing              = 500.0 // metres between nodes
-	stopLine             = 20.0  // metres before the node, where a link ends
+	tilt                 = 10.0 // degrees clockwise from north, of the avenues
+	stopLine             = 20.0 // metres before the node, where a link ends
 	laneWidth            = 3.5
 	metresPerDegree      = 111_320.0
+	cosOrigin            = 0.721035 // of originLat
 	// Detector is how far before its stop line a link is counted.
 	Detector = 30.0
 	// Region is that of all nodes.
@@ -30,20 +32,14 @@ const (
 	west
 )
 
+// step is the way of one metre, east and north.
 func (d direction) step() (dx, dy float64) {
-	switch d {
-	case north:
-		return 0, 1
-	case east:
-		return 1, 0
-	case south:
-		return 0, -1
-	}
-	return -1, 0
+	sin, cos := math.Sincos(d.heading() * math.Pi / 180)
+	return sin, cos
 }
 
 // heading is in degrees clockwise from north.
-func (d direction) heading() float64 { return float64(d) * 90 }
+func (d direction) heading() float64 { return float64(d)*90 + tilt }
 
 func (d direction) turned(by int) direction { return (d + direction(by) + 4) % 4 }
 
@@ -61,6 +57,7 @@ type node struct {
 type link struct {
 	from, to *node
 	way      direction
+	dx, dy   float64    // of a metre, east and north
 	length   float64    // to the stop line
 	cars     []*vehicle // the first is nearest to the stop line
 }
@@ -69,14 +66,19 @@ func newNet(n int, shift func() time.Duration) []*node {
 	columns := int(math.Ceil(math.Sqrt(float64(n))))
 	all := make([]*node, n)
 	for i := range all {
-		all[i] = &node{id: uint16(i + 1), x: float64(i%columns) * spacing, y: float64(i/columns) * spacing, shift: shift()}
+		along, across := north, east
+		ax, ay := along.step()
+		cx, cy := across.step()
+		up, right := avenue(i/columns, blocksNorth), avenue(i%columns, blocksEast)
+		all[i] = &node{id: uint16(i + 1), x: ax*up + cx*right, y: ay*up + cy*right, shift: shift()}
 	}
 	join := func(a, b int, d direction) {
 		if b >= n {
 			return
 		}
 		for _, l := range []*link{{from: all[a], to: all[b], way: d}, {from: all[b], to: all[a], way: d.turned(2)}} {
-			l.length = spacing - 2*stopLine
+			l.length = math.Hypot(l.to.x-l.from.x, l.to.y-l.from.y) - 2*stopLine
+			l.dx, l.dy = l.way.step()
 			l.from.out[l.way], l.to.in[l.way] = l, l
 		}
 	}
@@ -89,15 +91,28 @@ func newNet(n int, shift func() time.Duration) []*node {
 	return all
 }
 
+// blocksNorth and blocksEast are the lengths of blocks in metres, over and over.
+var (
+	blocksNorth = []float64{480, 560, 420, 640, 500}
+	blocksEast  = []float64{520, 400, 610, 450, 700, 380}
+)
+
+// avenue is how far from the first avenue another one is, in metres.
+func avenue(n int, blocks []float64) (metres float64) {
+	for i := range n {
+		metres += blocks[i%len(blocks)]
+	}
+	return metres
+}
+
 // place is so many metres along a link, in degrees.
 func (l *link) place(s float64) (lat, lon float64) {
-	dx, dy := l.way.step()
 	s += stopLine // links begin behind the node
-	return degrees(l.from.x+dx*s, l.from.y+dy*s)
+	return degrees(l.from.x+l.dx*s, l.from.y+l.dy*s)
 }
 
 func degrees(x, y float64) (lat, lon float64) {
-	return originLat + y/metresPerDegree, originLon + x/(metresPerDegree*math.Cos(originLat*math.Pi/180))
+	return originLat + y/metresPerDegree, originLon + x/(metresPerDegree*cosOrigin)
 }
 
 // The phases of an intersection: those who go north or south, then those who go

@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"fmt"
+	"math"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/songhua-io/hub/internal/codec/v2x"
 	"github.com/songhua-io/hub/internal/road"
 	"github.com/songhua-io/hub/internal/road/dialect"
 )
@@ -40,60 +43,97 @@ func TestTheSameSeedSaysTheSame(t *testing.T) {
 	}
 }
 
-// TestWhatIsSentIsTheTruth reads all messages and counts, from the tracks of RSM
-// alone, who passes the detectors: as many as truly did.
-func TestWhatIsSentIsTheTruth(t *testing.T) {
+// reader reads what units send, as a hub does.
+type reader struct {
+	set    *dialect.Set
+	frames dialect.Frames
+}
+
+func newReader(t testing.TB) *reader {
+	t.Helper()
 	set, err := dialect.Load()
 	if err != nil {
 		t.Fatal(err)
 	}
+	return &reader{set: set}
+}
+
+// read hands over the messages of an uplink, in which nothing is to be wrong.
+func (r *reader) read(t testing.TB, u Uplink, now time.Time, see func(*road.Message)) {
+	t.Helper()
+	frame := func(data []byte) {
+		m, err := r.frames.Read(data, now.Add(40*time.Millisecond))
+		if err != nil {
+			t.Fatalf("%s on %s: %v", u.Message, u.Topic, err)
+		}
+		see(m)
+	}
+	route, known := r.set.Route(u.Topic)
+	own, device := strings.CutPrefix(u.Topic, "devices/"+u.Unit+"/v2x/")
+	switch {
+	case !known && !device:
+		t.Fatalf("topic %s is nobody's", u.Topic)
+	case u.Payload[0] == '{':
+		m, findings, err := r.set.ReadJSON(route, u.Payload, now)
+		if err != nil || len(findings) > 0 || m.Unit != u.Unit {
+			t.Fatalf("%s: %s of %s: %v %v", u.Topic, u.Payload, m.Unit, err, findings)
+		}
+		see(m)
+	case own == "framed" || known && (u.Message == "BSM" || route.Profile.ID == "huawei"):
+		f, err := v2x.ReadFramed(u.Payload, u.Message == "BSM")
+		for err == nil {
+			var data []byte
+			if data, err = f.Next(); data == nil {
+				break
+			}
+			frame(data)
+		}
+		if err != nil || f.Trailing() > 0 || string(f.RSU[:7]) != u.Unit {
+			t.Fatalf("%s on %s: %v, %d octets behind", u.Message, u.Topic, err, f.Trailing())
+		}
+	default:
+		frame(u.Payload)
+	}
+}
+
+// TestWhatIsSentIsTheTruth reads all messages, in whatever form they are, and
+// counts, from the tracks of RSM alone, who passes the detectors: as many as truly
+// did.
+func TestWhatIsSentIsTheTruth(t *testing.T) {
 	type track struct {
 		unit string
 		n    uint16
 	}
 	type way struct{ from, to uint16 }
-	var frames dialect.Frames
+	reads := newReader(t)
 	net := newNet(9, func() time.Duration { return 0 })
 	last := map[track]float64{} // metres to the node, at the last sight
 	flows, kinds := map[way]int{}, map[string]int{}
-	w := play(t, Config{Seed: 7, Units: 9, Vehicles: 10, Connected: 0.4, Start: noon}, 4*time.Minute, func(w *World, u Uplink) {
-		kinds[u.Message]++
-		if u.Payload[0] == '{' {
-			r, ok := set.Route("V2X.RSU." + u.Unit + "." + u.Message + ".UP")
-			if !ok {
-				t.Fatal(u.Message)
+	c := Config{Seed: 7, Units: 9, Vehicles: 10, Connected: 0.4, Start: noon, Speech: map[int]Speech{1: Framed, 2: TITS, 4: OpenV2X, 5: Huawei}}
+	w := play(t, c, 4*time.Minute, func(w *World, u Uplink) {
+		reads.read(t, u, w.Now(), func(m *road.Message) {
+			kinds[string(m.Kind)+" of "+string(c.Speech[indexOf(t, u.Unit)])]++
+			if m.Kind != road.KindMap && m.Kind != road.KindRSI && m.Kind != road.KindInfo && !m.At.Equal(w.Now()) {
+				t.Fatalf("%s at %v, not %v", u.Message, m.At, w.Now())
 			}
-			m, findings, err := set.ReadJSON(r, u.Payload, w.Now())
-			if err != nil || len(findings) > 0 || m.Kind != road.KindInfo && !m.At.Equal(w.Now()) {
-				t.Fatalf("%s: %v %v at %v, not %v", u.Payload, err, findings, m.At, w.Now())
+			if m.Kind != road.KindRSM {
+				return
 			}
-			return
-		}
-		m, err := frames.Read(u.Payload, w.Now().Add(40*time.Millisecond))
-		if err != nil {
-			t.Fatal(u.Message, err)
-		}
-		if m.Kind != road.KindMap && m.Kind != road.KindRSI && !m.At.Equal(w.Now()) {
-			t.Fatalf("%s at %v, not %v", u.Message, m.At, w.Now())
-		}
-		if m.Kind != road.KindRSM {
-			return
-		}
-		for _, p := range m.Participants {
-			for _, l := range net[indexOf(t, u.Unit)].in {
-				if l == nil || p.Heading != l.way.heading() {
-					continue
+			for _, p := range m.Participants {
+				for _, l := range net[indexOf(t, u.Unit)].in {
+					if l == nil || math.Abs(p.Heading-l.way.heading()) > 0.01 {
+						continue
+					}
+					lat, lon := l.place(l.length)
+					left := (lat-p.Lat)*metresPerDegree*l.dy + (lon-p.Lon)*metresPerDegree*cosOrigin*l.dx
+					k := track{u.Unit, p.Track}
+					if was, ok := last[k]; ok && was > Detector && left <= Detector {
+						flows[way{l.from.id, l.to.id}]++
+					}
+					last[k] = left
 				}
-				lat, lon := l.place(l.length)
-				dx, dy := l.way.step()
-				left := (lat-p.Lat)*metresPerDegree*dy + (lon-p.Lon)*metresPerDegree*cosOrigin*dx
-				k := track{u.Unit, p.Track}
-				if was, ok := last[k]; ok && was > Detector && left <= Detector {
-					flows[way{l.from.id, l.to.id}]++
-				}
-				last[k] = left
 			}
-		}
+		})
 	})
 	truth := map[way]int{}
 	for k, f := range w.Truth().Flows {
@@ -112,14 +152,14 @@ func TestWhatIsSentIsTheTruth(t *testing.T) {
 	if all < 100 || off > 3 {
 		t.Errorf("%d passed, %d links differ", all, off)
 	}
-	for _, m := range []string{"BSM", "RSM", "SPAT", "MAP", "RSI", "HB", "RunningInfo"} {
-		if kinds[m] == 0 {
-			t.Errorf("no %s: %v", m, kinds)
+	for i := range c.Units {
+		for _, k := range []road.Kind{road.KindBSM, road.KindRSM, road.KindSPAT, road.KindMap, road.KindInfo, road.KindHeartbeat} {
+			if of := string(k) + " of " + string(c.Speech[i]); kinds[of] == 0 {
+				t.Errorf("no %s: %v", of, kinds)
+			}
 		}
 	}
 }
-
-const cosOrigin = 0.72108 // of originLat
 
 func indexOf(t testing.TB, name string) int {
 	var n int
@@ -203,11 +243,46 @@ func TestVehiclesKeepApart(t *testing.T) {
 	}
 }
 
-func BenchmarkStep(b *testing.B) {
-	w := New(Config{Seed: 1, Units: 1000, Vehicles: 8, Connected: 0.3, Start: noon})
-	n := 0
-	for b.Loop() {
-		w.Step(func(Uplink) { n++ })
+// TestEventsFollowEachOther: an event ends and another one begins; all that is told
+// is true when it is told.
+func TestEventsFollowEachOther(t *testing.T) {
+	c := Config{Seed: 1, Units: 1, Start: noon}
+	for len(New(c).Truth().Events) == 0 { // one unit in five tells of events
+		c.Seed++
 	}
-	b.ReportMetric(float64(n)/float64(b.N), "messages")
+	reads := newReader(t)
+	told := map[string]bool{}
+	w := play(t, c, 80*time.Minute, func(w *World, u Uplink) {
+		if u.Message != "RSI" {
+			return
+		}
+		reads.read(t, u, w.Now(), func(m *road.Message) {
+			e := m.Events[0]
+			if told[e.ID] = true; w.Now().Before(e.Start) || !w.Now().Before(e.End) || math.IsNaN(e.At.Lat) {
+				t.Errorf("at %v the unit tells of %+v", w.Now(), e)
+			}
+		})
+	})
+	if n := len(w.Truth().Events); n < 3 || len(told) < n-1 {
+		t.Errorf("%d events, and %v were told", n, told)
+	}
+}
+
+// BenchmarkStep is a tick, 100 ms, of so many units with eight vehicles each.
+func BenchmarkStep(b *testing.B) {
+	for _, units := range []int{1000, 10_000} {
+		b.Run(fmt.Sprint(units), func(b *testing.B) {
+			w := New(Config{Seed: 1, Units: units, Vehicles: 8, Connected: 0.3, Start: noon})
+			n := 0
+			for b.Loop() {
+				w.Step(func(Uplink) { n++ })
+			}
+			var memory runtime.MemStats
+			runtime.GC()
+			runtime.ReadMemStats(&memory)
+			b.ReportMetric(float64(n)/float64(b.N), "messages")
+			b.ReportMetric(float64(memory.HeapAlloc)/1e6, "MB")
+			runtime.KeepAlive(w)
+		})
+	}
 }

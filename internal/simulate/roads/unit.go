@@ -2,7 +2,6 @@ package roads
 
 import (
 	"encoding/binary"
-	"encoding/json"
 	"math"
 	"math/rand/v2"
 	"time"
@@ -13,9 +12,11 @@ import (
 // Uplink is a message of a unit to the platform.
 type Uplink struct {
 	Unit string // its serial number
-	// Message is what it is: BSM, RSM, SPAT, MAP and RSI are frames, INFO, HB and
-	// RunningInfo are JSON, as T/ITS 0117-2020 names them.
+	// Message is what it is, as T/ITS 0117-2020 names it: BSM, RSM, SPAT, MAP and
+	// RSI are frames or JSON, as the unit speaks; INFO, HB, BaseINFO and RunningInfo
+	// are JSON.
 	Message string
+	Topic   string // of MQTT
 	Payload []byte
 }
 
@@ -27,8 +28,8 @@ const (
 	everyMAP  = 10
 	everyRSI  = 10
 	everyBeat = 600
-	everyInfo = 3000
 	slowBeat  = 1800
+	everyInfo = 3000
 	// rotate is how long a vehicle keeps its temporary id.
 	rotate = 5 * time.Minute
 	// seen is how far the sensors of a unit see, in metres before the stop line.
@@ -37,31 +38,52 @@ const (
 
 // unit is a roadside unit.
 type unit struct {
-	name   string
-	node   *node
-	fault  Fault
-	rng    *rand.Rand
-	phase  int // of its reports, in ticks
-	tracks uint16
-	counts [5]uint8
-	event  TrueEvent
-	shows  [2]v2x.LightState
-	truth  *TrueUnit
-	frame  v2x.MessageFrame
-	buf    []byte
+	name                string // serial number
+	device              string
+	speech              Speech
+	node                *node
+	fault               Fault
+	rng                 *rand.Rand
+	phase               int // of its reports, in ticks
+	beats               int // of its heartbeats
+	tracks              uint16
+	counts              [5]uint8
+	seq                 int       // of its messages about itself
+	event               TrueEvent // that it tells of; its ID is 0 when there is none
+	eventful            bool      // an event is followed by another one
+	shows               [2]v2x.LightState
+	truth               *TrueUnit
+	topics              map[string]string
+	frame               v2x.MessageFrame
+	buf, uplink, framed []byte
+	packed              int // frames in uplink
 }
 
-func newUnit(w *World, n *node, f Fault) *unit {
-	u := &unit{name: serial(n), node: n, fault: f, rng: rand.New(rand.NewPCG(w.cfg.Seed, uint64(n.id))), phase: w.rng.IntN(everyMAP)}
+func newUnit(w *World, n *node, i int) *unit {
+	u := &unit{name: serial(n), speech: w.cfg.Speech[i], node: n, fault: w.cfg.Faulty[i], rng: rand.New(rand.NewPCG(w.cfg.Seed, uint64(n.id))),
+		phase: w.rng.IntN(everyMAP), topics: map[string]string{}}
+	u.device = u.name
+	if w.cfg.Device != nil {
+		u.device = w.cfg.Device(i)
+	}
 	u.truth = &TrueUnit{Sent: map[string]int{}, Lost: map[string]int{}}
 	w.truth.Units[u.name] = u.truth
-	if w.rng.IntN(5) == 0 || f == StaleEvent {
-		begin := w.now.Truncate(time.Minute)
-		u.event = TrueEvent{Unit: u.name, ID: int(n.id) % 256, Type: []int{401, 501, 707, 903}[w.rng.IntN(4)], Start: begin, End: begin.Add(time.Duration(5+w.rng.IntN(20)) * time.Minute)}
-		w.truth.Events = append(w.truth.Events, u.event)
+	u.beats = u.rng.IntN(everyBeat)
+	if u.eventful = w.rng.IntN(5) == 0 || u.fault == StaleEvent; u.eventful {
+		u.begin(w, 1+int(n.id)%255)
 	}
 	return u
 }
+
+// begin begins an event.
+func (u *unit) begin(w *World, id int) {
+	start := w.now.Truncate(time.Minute)
+	u.event = TrueEvent{Unit: u.name, ID: id, Type: []int{401, 501, 707, 903}[u.rng.IntN(4)], Start: start, End: start.Add(time.Duration(5+u.rng.IntN(20)) * time.Minute)}
+	w.truth.Events = append(w.truth.Events, u.event)
+}
+
+// pause is how long after the end of an event another one begins.
+const pause = 5 * time.Minute
 
 func (u *unit) track() uint16 {
 	u.tracks++
@@ -91,6 +113,7 @@ func (u *unit) report(w *World, send func(Uplink)) {
 		for _, l := range u.node.in {
 			u.bsms(w, l, send)
 		}
+		u.flush(w, "BSM", send)
 	}
 	if due(everyRSM) {
 		u.rsm(w, send)
@@ -101,32 +124,74 @@ func (u *unit) report(w *World, send func(Uplink)) {
 	if due(everyMAP) {
 		u.lanes(w, send)
 	}
-	if due(everyRSI) && u.event.ID != 0 && (w.now.Before(u.event.End) || u.fault == StaleEvent) {
-		u.rsi(w, send)
+	if due(everyRSI) && u.event.ID != 0 {
+		u.events(w, send)
 	}
-	if w.ticks == 1 || due(everyInfo) {
+	u.status(w, send)
+}
+
+// events tells of the event, and begins the next one.
+func (u *unit) events(w *World, send func(Uplink)) {
+	switch {
+	case u.fault == StaleEvent || w.now.Before(u.event.End):
+		u.rsi(w, send)
+	case !w.now.Before(u.event.End.Add(pause)):
+		u.begin(w, 1+u.event.ID%255)
+	}
+}
+
+// status tells of the unit itself: all that there is when it starts, which is
+// within the first second, then each in its time.
+func (u *unit) status(w *World, send func(Uplink)) {
+	starts := w.ticks == 1+u.phase
+	due := func(every int) bool { return starts || (w.ticks+u.beats)%every == 0 }
+	if due(everyInfo) {
 		u.info(w, send)
 	}
-	if u.fault == SlowBeat && !due(slowBeat) {
-		return
-	}
-	if due(everyBeat) {
+	if due(everyBeat) && (u.fault != SlowBeat || due(slowBeat)) {
 		u.beat(w, send)
 	}
 }
 
 // send encodes the frame. What cannot be encoded is a fault of this program.
-func (u *unit) send(message string, send func(Uplink)) {
-	if u.fault == Lossy && u.rng.IntN(10) == 0 {
-		u.truth.Lost[message]++
+func (u *unit) send(w *World, message string, send func(Uplink)) {
+	if u.loses(message) {
 		return
 	}
-	u.truth.Sent[message]++
 	var err error
 	if u.buf, err = u.frame.AppendEncoded(u.buf[:0]); err != nil {
 		panic(err)
 	}
-	send(Uplink{Unit: u.name, Message: message, Payload: u.buf})
+	if !u.packs(message) {
+		u.tell(message, true, u.buf, send)
+		return
+	}
+	u.pack(u.buf)
+	if message != "BSM" { // those of a tick leave together
+		u.flush(w, message, send)
+	}
+}
+
+// loses reports whether a message of the road is lost on its way, and counts it.
+func (u *unit) loses(message string) bool {
+	if u.fault == Lossy && u.rng.IntN(10) == 0 {
+		u.truth.Lost[message]++
+		return true
+	}
+	u.truth.Sent[message]++
+	return false
+}
+
+// tell hands over what was not lost, unless the unit has no topic for it.
+func (u *unit) tell(message string, frame bool, payload []byte, send func(Uplink)) {
+	topic, known := u.topics[message]
+	if !known {
+		topic = u.topic(message, frame)
+		u.topics[message] = topic
+	}
+	if topic != "" {
+		send(Uplink{Unit: u.name, Message: message, Topic: topic, Payload: payload})
+	}
 }
 
 // id is the temporary id of a vehicle: it changes every five minutes, at times of
@@ -198,7 +263,7 @@ func (u *unit) bsms(w *World, l *link, send func(Uplink)) {
 			flags := v2x.VehicleEventFlags{V: 1 << (12 - v2x.VehicleEventFlagsEventHardBraking), N: 13}
 			u.frame.BsmFrame.SafetyExt = v2x.Some(v2x.VehicleSafetyExtensions{Events: v2x.Some(flags)})
 		}
-		u.send("BSM", send)
+		u.send(w, "BSM", send)
 	}
 }
 
@@ -213,7 +278,13 @@ func (u *unit) rsm(w *World, send func(Uplink)) {
 		u.frame.Alt = v2x.MessageFrameRsmFrame
 		m.MsgCnt, m.RefPos = u.count(0), u.reference()
 		copy(m.ID[:], u.name)
-		u.send("RSM", send)
+		switch {
+		case !u.speaksJSON():
+			u.send(w, "RSM", send)
+		case !u.loses("RSM"):
+			u.buf = u.rsmJSON(u.buf[:0], m)
+			u.tell("RSM", false, u.buf, send)
+		}
 		m.Participants = m.Participants[:0]
 	}
 	for _, l := range u.node.in {
@@ -270,7 +341,13 @@ func (u *unit) spat(w *World, send func(Uplink)) {
 		u.truth.shown(before, u.shows)
 	}
 	m.Intersections = append(m.Intersections, x)
-	u.send("SPAT", send)
+	switch {
+	case !u.speaksJSON():
+		u.send(w, "SPAT", send)
+	case !u.loses("SPAT"):
+		u.buf = u.spatJSON(u.buf[:0], m)
+		u.tell("SPAT", false, u.buf, send)
+	}
 }
 
 func nodeRef(n *node) v2x.NodeReferenceID {
@@ -312,7 +389,7 @@ func (u *unit) lanes(w *World, send func(Uplink)) {
 	}
 	now := u.clock(w)
 	u.frame.MapFrame = v2x.MapData{MsgCnt: u.count(2), TimeStamp: v2x.Some(minuteOfYear(now)), Nodes: v2x.NodeList{n}}
-	u.send("MAP", send)
+	u.send(w, "MAP", send)
 }
 
 // rsi tells of the event.
@@ -320,57 +397,33 @@ func (u *unit) rsi(w *World, send func(Uplink)) {
 	u.frame.Alt = v2x.MessageFrameRsiFrame
 	var id [8]byte
 	copy(id[:], u.name)
+	lat, lon := u.eventPlace()
 	u.frame.RsiFrame = v2x.RoadSideInformation{MsgCnt: u.count(3), Moy: v2x.Some(minuteOfYear(u.clock(w))), ID: id, RefPos: u.reference(),
 		Rtes: v2x.Some(v2x.RTEList{{
 			RteId: uint8(u.event.ID), EventType: v2x.EventType(u.event.Type), EventSource: v2x.EventSourceDetection, EventRadius: v2x.Some(v2x.Radius(500)),
+			EventPos: v2x.Some(v2x.PositionOffsetLLV{OffsetLL: v2x.PositionOffsetLL{Alt: v2x.PositionOffsetLLPositionLatLon,
+				PositionLatLon: v2x.PositionLLmD64b{Lat: latitude(lat), Lon: longitude(lon)}}}),
 			TimeDetails: v2x.Some(v2x.RSITimeDetails{StartTime: v2x.Some(minuteOfYear(u.event.Start)), EndTime: v2x.Some(minuteOfYear(u.event.End))}),
 			Priority:    v2x.Some(v2x.RSIPriority{5 << 5}),
 		}})}
 	if !w.now.Before(u.event.End.Add(time.Minute)) {
 		u.truth.PastEnd++
 	}
-	u.send("RSI", send)
-}
-
-// info says who the unit is, and how it is configured.
-func (u *unit) info(w *World, send func(Uplink)) {
-	lat, lon := degrees(u.node.x, u.node.y)
-	id, esn := u.spelled()
-	u.json("INFO", map[string]any{id: u.name, esn: u.name, "version": "V1.0", "rsuStatus": "normal", "location": map[string]any{"lon": lon, "lat": lat}, "config": map[string]any{
-		"bsmConfig":  map[string]any{"sampleMode": "ByAll", "sampleRate": 1, "upLimit": 1000},
-		"spatConfig": map[string]any{"upLimit": 10 / everySPAT},
-		"rsmConfig":  map[string]any{"upLimit": 100},
-	}}, send)
-}
-
-// spelled are the names of its id and serial number.
-func (u *unit) spelled() (id, esn string) {
-	if u.fault == Misspelled {
-		return "rsuID", "RsuEsn"
+	switch {
+	case !u.speaksJSON():
+		u.send(w, "RSI", send)
+	case !u.loses("RSI"):
+		u.buf = u.rsiJSON(u.buf[:0], &u.frame.RsiFrame)
+		u.tell("RSI", false, u.buf, send)
 	}
-	return "rsuId", "rsuEsn"
 }
 
-// beat sends a heartbeat and what the unit says of its machine.
-func (u *unit) beat(w *World, send func(Uplink)) {
-	now := u.clock(w).UnixMilli()
-	id, esn := u.spelled()
-	seq := w.ticks / everyBeat
-	u.json("HB", map[string]any{"seqNum": seq, id: u.name, esn: u.name, "timestamp": now, "protocolVersion": "V1.0", "rsuStatus": "normal"}, send)
-	load := 0.2 + 0.5*u.rng.Float64()
-	u.json("RunningInfo", map[string]any{"seqNum": seq, id: u.name, esn: u.name, "timestamp": now, "protocolVersion": "V1.0", "runningInfo": map[string]any{
-		"cpu":  map[string]any{"load": math.Round(load*100) / 100, "uti": "12.5,8.0,30.1,4.4"},
-		"mem":  map[string]any{"total": 2048, "used": 900 + u.rng.IntN(100), "free": 1000},
-		"disk": map[string]any{"total": 16000, "used": 5000, "free": 11000},
-		"net":  map[string]any{"rx": 120, "tx": 90, "rxByte": 33000, "txByte": 20100},
-	}}, send)
-}
-
-func (u *unit) json(message string, body map[string]any, send func(Uplink)) {
-	payload, err := json.Marshal(body)
-	if err != nil {
-		panic(err)
+// eventPlace is where the event is: on a link to the node.
+func (u *unit) eventPlace() (lat, lon float64) {
+	for i := range u.node.in {
+		if l := u.node.in[(u.event.ID+i)%len(u.node.in)]; l != nil {
+			return l.place(l.length - float64(20+u.event.ID%80))
+		}
 	}
-	u.truth.Sent[message]++
-	send(Uplink{Unit: u.name, Message: message, Payload: payload})
+	return degrees(u.node.x, u.node.y)
 }

@@ -23,6 +23,11 @@ type Config struct {
 	Start     time.Time
 	// Faulty has the fault of each unit by its index; all others are sound.
 	Faulty map[int]Fault
+	// Speech has how each unit speaks by its index; all others send frames.
+	Speech map[int]Speech
+	// Device is the id of the device that a unit is registered as; nil: its serial
+	// number.
+	Device func(unit int) string
 }
 
 // Fault is what is wrong with a unit.
@@ -59,6 +64,8 @@ type World struct {
 	links []*link
 	units []*unit
 	truth Truth
+
+	before []float64 // places of the vehicles of a link in the tick before
 }
 
 // New makes a world at its start.
@@ -71,7 +78,7 @@ func New(c Config) *World {
 				w.links = append(w.links, l)
 			}
 		}
-		w.units = append(w.units, newUnit(w, n, c.Faulty[i]))
+		w.units = append(w.units, newUnit(w, n, i))
 	}
 	for number := range c.Units * c.Vehicles {
 		if len(w.links) == 0 {
@@ -111,11 +118,19 @@ func (w *World) unitOf(l *link) *unit { return w.units[l.to.id-1] }
 // Now is the time of the world.
 func (w *World) Now() time.Time { return w.now }
 
-// Names are the serial numbers of the units.
-func (w *World) Names() []string {
-	all := make([]string, len(w.units))
+// Unit is a roadside unit of the world.
+type Unit struct {
+	Name     string // its serial number
+	Device   string // what it is registered as
+	Lat, Lon float64
+}
+
+// Units are all units, by index.
+func (w *World) Units() []Unit {
+	all := make([]Unit, len(w.units))
 	for i, u := range w.units {
-		all[i] = u.name
+		lat, lon := degrees(u.node.x, u.node.y)
+		all[i] = Unit{u.name, u.device, lat, lon}
 	}
 	return all
 }
@@ -128,10 +143,11 @@ func (w *World) Step(send func(Uplink)) {
 	dt := Tick.Seconds()
 	for _, l := range w.links {
 		is, _ := l.to.light(phaseOf(l.way), w.now)
-		before := make([]float64, 0, 8)
+		before := w.before[:0]
 		for _, c := range l.cars {
 			before = append(before, c.s)
 		}
+		w.before = before
 		l.drive(dt, is != green)
 		for i, c := range l.cars {
 			w.truth.moved(w.now, l, c, before[i])
@@ -159,7 +175,25 @@ func (w *World) Step(send func(Uplink)) {
 	}
 }
 
+// Names are the serial numbers of the units.
+func (w *World) Names() []string {
+	all := make([]string, len(w.units))
+	for i, u := range w.units {
+		all[i] = u.name
+	}
+	return all
+}
+
 // Truth is what truly happened until now.
 func (w *World) Truth() *Truth { return &w.truth }
+
+// Forget drops the truth until now, of a play without end.
+func (w *World) Forget() {
+	clear(w.truth.Flows)
+	w.truth.Events = nil
+	for _, u := range w.units {
+		*u.truth = TrueUnit{Sent: u.truth.Sent, Lost: u.truth.Lost}
+	}
+}
 
 func serial(n *node) string { return fmt.Sprintf("R%06d", n.id) }

@@ -103,16 +103,6 @@ func (b *bench) sum() (n int) {
 	return n
 }
 
-// counts are the samples that depend on no id of a participant, and on nothing else
-// that is in memory alone.
-func (b *bench) counts() map[string]float64 {
-	all := maps.Clone(b.samples)
-	maps.DeleteFunc(all, func(key string, _ float64) bool {
-		return !strings.Contains(key, " rsu_messages ") && !strings.Contains(key, " rsu_bytes ")
-	})
-	return all
-}
-
 // observe sends a payload and returns what became of it.
 func (b *bench) observe(device string, f codec.Format, topic string, payload []byte) ingest.RoadMessage {
 	o := ingest.RoadMessage{
@@ -207,9 +197,21 @@ func TestWhatIsAcknowledgedIsCountedOnce(t *testing.T) {
 		}
 	}
 	b.finish()
-	if diff := cmp.Diff(whole.counts(), b.counts()); diff != "" {
+	if diff := cmp.Diff(counts(whole.samples), counts(b.samples)); diff != "" {
 		t.Errorf("after kills it says something else:\n%s", diff)
 	}
+}
+
+// counts are the samples that count messages. What is known of participants, and
+// what lights were before, is in memory only, and is gone with the process.
+func counts(all map[string]float64) map[string]float64 {
+	some := map[string]float64{}
+	for name, v := range all {
+		if strings.Contains(name, " rsu_messages [") || strings.Contains(name, " rsu_bytes [") {
+			some[name] = v
+		}
+	}
+	return some
 }
 
 // TestRotationLosesNothing sends while the journal is begun anew all the time.
@@ -432,6 +434,10 @@ func TestForms(t *testing.T) {
 	bsm, spat, lanes := framesOf(t, "BSM", 3), framesOf(t, "SPAT", 3), framesOf(t, "MAP", 1)[0]
 	hb := []byte(`{"rsuId":"R1","rsuEsn":"R1","timestamp":` + fmt.Sprint(noon.UnixMilli()) + `,"seqNum":"1","protocolVersion":"V1","rsuStatus":"0"}`)
 	cut := bsm[1][:len(bsm[1])-3]
+	event := v2x.MessageFrame{Alt: v2x.MessageFrameRsiFrame, RsiFrame: v2x.RoadSideInformation{Rtes: v2x.Some(v2x.RTEList{
+		{EventType: 901, Description: v2x.Some(v2x.Description{Alt: v2x.DescriptionTextString, TextString: v2x.Text("call 13912345678")})}})}}
+	named, err := event.AppendEncoded(nil)
+	must(t, err)
 	old := noon.Add(-3 * time.Hour)
 	type refused struct {
 		Index  int
@@ -451,6 +457,9 @@ func TestForms(t *testing.T) {
 		{"frames in a row", codec.V2XFrame, "", slices.Concat(bsm[0], bsm[1], spat[0]), 3, true, nil},
 		{"a frame that is cut", codec.V2XFrame, "", cut, 0, false, []refused{{-1, telemetry.ReasonMalformed, "(bit "}}},
 		{"a frame that is cut behind another", codec.V2XFrame, "", slices.Concat(bsm[0], cut), 1, true, []refused{{1, telemetry.ReasonMalformed, "bsmFrame."}}},
+		{"a frame that names a person", codec.V2XFrame, "", named, 0, false, []refused{{-1, telemetry.ReasonPersonalData, "13********8"}}},
+		{"and frames behind it", codec.V2XFrame, "", slices.Concat(named, bsm[1], spat[1]), 2, true, []refused{{0, telemetry.ReasonPersonalData, "phone"}}},
+		{"an uplink with such a frame", codec.V2XFramed, "", uplink(noon, false, spat[0], named, spat[1]), 2, true, []refused{{1, telemetry.ReasonPersonalData, "phone"}}},
 		{"nothing", codec.V2XFrame, "", nil, 0, false, []refused{{-1, telemetry.ReasonMalformed, "0 octets"}}},
 		{"a map, which has no time", codec.V2XFrame, "", lanes, 1, true, nil},
 		{"uplink with count", codec.V2XFramed, "", uplink(noon, true, bsm...), 3, true, nil},

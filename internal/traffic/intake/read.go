@@ -109,11 +109,7 @@ func (in *Intake) json(s *shard, o *ingest.RoadMessage) {
 	m, findings, err := in.set.ReadJSON(route, o.Payload, o.Received)
 	in.found(o, route.Kind, findings)
 	if err != nil {
-		reason := telemetry.ReasonMalformed
-		if person := (*dialect.PersonalError)(nil); errors.As(err, &person) {
-			reason = telemetry.ReasonPersonalData
-		}
-		in.refuse(o, single, telemetry.StageDecode, reason, described(route.Kind, o.Payload, err))
+		in.refuse(o, single, telemetry.StageDecode, unreadable(err), described(route.Kind, o.Payload, err))
 		return
 	}
 	if in.take(s, o, m, arrived{index: single, raw: o.Payload, base: o.Received}) && m.Kind == road.KindInfo && m.Status != nil {
@@ -191,10 +187,13 @@ func (in *Intake) frames(s *shard, o *ingest.RoadMessage) {
 	for i := 0; i == 0 || len(left) > 0; i++ {
 		a := arrived{index: i, raw: left, base: o.Received}
 		m, ok := in.frame(s, o, &a)
-		if !ok {
+		if s.frames.Octets == 0 {
 			return // where the next one begins is not known
 		}
 		a.raw, left = left[:s.frames.Octets], left[s.frames.Octets:]
+		if !ok {
+			continue
+		}
 		if i == 0 && len(left) == 0 {
 			a.index = single
 		}
@@ -208,12 +207,23 @@ func (in *Intake) frame(s *shard, o *ingest.RoadMessage, a *arrived) (*road.Mess
 	if err == nil {
 		return m, true
 	}
+	if n := s.frames.Octets; n > 0 {
+		a.raw = a.raw[:n]
+	}
 	index := a.index
 	if len(a.raw) == len(o.Payload) {
 		index = single
 	}
-	in.refuse(o, index, telemetry.StageDecode, telemetry.ReasonMalformed, described("frame", a.raw, err))
+	in.refuse(o, index, telemetry.StageDecode, unreadable(err), described("frame", a.raw, err))
 	return nil, false
+}
+
+// unreadable is why a message is not read.
+func unreadable(err error) telemetry.Reason {
+	if person := (*dialect.PersonalError)(nil); errors.As(err, &person) {
+		return telemetry.ReasonPersonalData
+	}
+	return telemetry.ReasonMalformed
 }
 
 // outside says why a time is not taken.
