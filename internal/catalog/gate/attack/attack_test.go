@@ -1,0 +1,103 @@
+package attack
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/songhua-io/hub/internal/catalog/gate"
+	"pgregory.net/rapid"
+)
+
+var (
+	midnight = time.Date(2026, 11, 26, 0, 0, 0, 0, time.UTC)
+	later    = midnight.Add(48 * time.Hour)
+)
+
+// partition draws a level of a dimension.
+func partition(t *rapid.T, name string, leaves int) gate.Level {
+	n := rapid.IntRange(1, max(1, leaves/2)).Draw(t, name)
+	l := gate.Level{Name: name, Of: make([]int32, leaves)}
+	for i := range n {
+		l.Codes = append(l.Codes, fmt.Sprintf("%s%d", name, i))
+	}
+	for i := range l.Of {
+		l.Of[i] = int32(rapid.IntRange(0, n-1).Draw(t, "code"))
+	}
+	return l
+}
+
+// table draws a table with hierarchies, and single values that are often small.
+func table(t *rapid.T, most int, measures ...gate.Measure) *gate.Table {
+	links, bins := rapid.IntRange(1, most).Draw(t, "links"), rapid.IntRange(1, most).Draw(t, "bins")
+	space, times := gate.Dimension{Name: "link"}, gate.Dimension{Name: "time", Time: true}
+	for i := range links {
+		space.Leaves = append(space.Leaves, gate.Leaf{Code: fmt.Sprintf("l%d", i)})
+	}
+	for i := range bins {
+		start := midnight.Add(time.Duration(i) * 15 * time.Minute).Unix()
+		times.Leaves = append(times.Leaves, gate.Leaf{Code: fmt.Sprintf("t%d", i), Start: start, End: start + 900})
+	}
+	space.Levels = []gate.Level{partition(t, "road", links), partition(t, "district", links)}
+	times.Levels = []gate.Level{partition(t, "part", bins)}
+	out := &gate.Table{Dataset: "flow", Version: 1, Dimensions: []gate.Dimension{space, times}, Measures: measures}
+	for _, s := range []string{gate.Each, "road", "district", gate.All} {
+		for _, b := range []string{gate.Each, "part", gate.All} {
+			if s == gate.Each && b == gate.Each || rapid.Bool().Draw(t, "published") {
+				out.Groupings = append(out.Groupings, gate.Grouping{s, b})
+			}
+		}
+	}
+	for range links * bins {
+		n := rapid.OneOf(rapid.Int64Range(0, 3), rapid.Int64Range(0, 12), rapid.Int64Range(5, 60)).Draw(t, "contributors")
+		c := gate.Cell{Contributors: n}
+		for _, m := range measures {
+			switch m.Kind {
+			case gate.Count:
+				c.Values, c.Largest = append(c.Values, n), append(c.Largest, min(1, n))
+			default:
+				big := int64(0)
+				if n > 0 {
+					big = rapid.Int64Range(1, 40).Draw(t, "largest")
+				}
+				c.Values, c.Largest = append(c.Values, big+max(0, n-1)*rapid.Int64Range(1, 20).Draw(t, "mean")), append(c.Largest, big)
+			}
+		}
+		out.Cells = append(out.Cells, c)
+	}
+	return out
+}
+
+var flow = gate.Measure{Name: "vehicles", Unit: "1", Kind: gate.Count}
+
+func expectNothing(t rapid.TB, findings []gate.Finding) {
+	t.Helper()
+	for _, f := range findings {
+		if f.Recovered > 0 {
+			t.Errorf("%s: %d of %d recovered", f.Attack, f.Recovered, f.Tried)
+		}
+	}
+}
+
+// TestNothingIsRecoveredFromRandomTables: whatever the table and its hierarchies.
+func TestNothingIsRecoveredFromRandomTables(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		in := gate.Input{Table: table(t, 5, flow), Policy: gate.VehicleFlow(), Now: later}
+		r, err := gate.Run(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := Suite{Result: r, Again: func() (*gate.Published, error) {
+			r, err := gate.Run(in)
+			if err != nil {
+				return nil, err
+			}
+			return r.Published, nil
+		}}
+		findings, err := s.Run()
+		if err != nil {
+			t.Fatal(err)
+		}
+		expectNothing(t, findings)
+	})
+}
