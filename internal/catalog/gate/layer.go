@@ -40,6 +40,7 @@ type layer struct {
 
 	axes    [][]int32   // by dimension and leaf of the universe: the code; -1 outside
 	members [][][]int32 // by dimension and code: the leaves
+	names   [][]string  // of codes, by dimension
 	stride  []int
 	size    int
 	weight  int64 // what it costs to withhold a cell
@@ -73,8 +74,7 @@ func (l *layer) code(cell, d int) int {
 func (l *layer) codes(cell int) []string {
 	all := make([]string, len(l.members))
 	for d := range all {
-		level, _ := l.table.Dimensions[d].level(l.table.Groupings[l.group][d])
-		all[d] = level.Codes[l.code(cell, d)]
+		all[d] = l.names[d][l.code(cell, d)]
 	}
 	return all
 }
@@ -126,6 +126,9 @@ func newUniverse(t *Table, p *Policy, past []*Past) (*universe, error) {
 		if err := u.lay(t, e.Table, &e.Policy, e, order[i]); err != nil {
 			return nil, err
 		}
+	}
+	if len(u.layers) > maxLayers {
+		return nil, fmt.Errorf("table %s: %d groupings with those of earlier tables; check it against at most %d at once", t.Dataset, len(u.layers), maxLayers)
 	}
 	for d := range u.dims {
 		u.makeRings(d)
@@ -200,9 +203,10 @@ func (u *universe) lay(t, of *Table, p *Policy, past *Past, order []int) error {
 }
 
 func (u *universe) newLayer(t *Table, g int, leaves [][]int32, measures []int) *layer {
-	l := &layer{table: t, group: g, size: 1, axes: make([][]int32, len(u.dims)), members: make([][][]int32, len(u.dims)), stride: make([]int, len(u.dims))}
+	l := &layer{table: t, group: g, size: 1, axes: make([][]int32, len(u.dims)), members: make([][][]int32, len(u.dims)), names: make([][]string, len(u.dims)), stride: make([]int, len(u.dims))}
 	for d := len(u.dims) - 1; d >= 0; d-- {
 		level, _ := t.Dimensions[d].level(t.Groupings[g][d])
+		l.names[d] = level.Codes
 		l.stride[d] = l.size
 		l.size *= len(level.Codes)
 		l.axes[d] = make([]int32, len(u.dims[d].codes))
