@@ -360,7 +360,7 @@ func (g *gate) asBefore(l *layer, i int, into []int64) bool {
 			if j < 0 || x.state[j] != Shown {
 				continue
 			}
-			same := true
+			same := l.sameLeaves(i, x, j)
 			for m := range into {
 				same = same && x.values[m] != nil && x.values[m][j] == l.values[m][i]
 			}

@@ -2,7 +2,6 @@ package gate
 
 import (
 	"fmt"
-	"math/bits"
 	"slices"
 )
 
@@ -81,6 +80,16 @@ func (l *layer) codes(cell int) []string {
 
 func (l *layer) name(cell int) string {
 	return fmt.Sprintf("%s %v %v", l.table.Dataset, l.table.Groupings[l.group], l.codes(cell))
+}
+
+// sameLeaves reports whether two cells are of the same base cells.
+func (l *layer) sameLeaves(i int, o *layer, j int) bool {
+	for d := range l.members {
+		if !slices.Equal(l.members[d][l.code(i, d)], o.members[d][o.code(j, d)]) {
+			return false
+		}
+	}
+	return true
 }
 
 // newUniverse lays a table over the earlier ones.
@@ -219,7 +228,7 @@ func (u *universe) newLayer(t *Table, g int, leaves [][]int32, measures []int) *
 			l.members[d][code] = append(l.members[d][code], leaves[d][i])
 		}
 	}
-	l.weight = 1 + int64(2*bits.Len(uint(len(t.Cells)/max(l.size, 1))))
+	l.weight = 1 + int64(len(t.Cells)/max(l.size, 1))/2
 	l.state = make([]Reason, l.size)
 	l.contributors = make([]int64, l.size)
 	l.special = make([]bool, l.size)

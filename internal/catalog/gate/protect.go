@@ -59,7 +59,8 @@ func (u *universe) targets(t *Table) []Target {
 	var all []Target
 	for _, l := range u.layers {
 		for i, s := range l.state {
-			if !s.Sensitive() && s != Before {
+			// What an earlier table withheld for the sake of others stays withheld.
+			if !s.Sensitive() && s != Before && (l.own || s != Complementary) {
 				continue
 			}
 			for m := range t.Measures {
@@ -110,6 +111,9 @@ func (u *universe) protect(t *Table) ([]Proof, error) {
 			proof.Up, up = s.find(target, +1, target.Up, false)
 			proof.Down, down = s.find(target, -1, target.Down, false)
 			if !up || !down {
+				if target.layer.state[target.cell] == Complementary && !target.layer.own {
+					continue // publishable by itself: nobody small is found out
+				}
 				failed = append(failed, target.layer.name(target.cell))
 				continue
 			}

@@ -1,7 +1,6 @@
 package attack
 
 import (
-	"fmt"
 	"slices"
 
 	"github.com/songhua-io/hub/internal/catalog/gate"
@@ -25,7 +24,7 @@ func Difference(tables []*gate.Published, k int64, changed func(earlier, later i
 			n := len(t.Measures)
 			for c := range v.size() {
 				at := v.at(c)
-				name := fmt.Sprintf("%q %q", v.group.Levels, v.names(at))
+				name := v.key(at)
 				values := v.group.Values[c*n : c*n+n]
 				for _, before := range seen[name] {
 					if !differ(tables[before.of], t, before.values, values) {

@@ -53,6 +53,7 @@ type view struct {
 	codes   [][]string // by dimension
 	members [][][]int  // by dimension and code: leaves of the system
 	absent  [][]bool
+	keys    [][]string // by dimension and code; see key
 }
 
 func (v *view) size() int {
@@ -77,6 +78,26 @@ func (v *view) names(at []int) []string {
 	out := make([]string, len(at))
 	for d, c := range at {
 		out[d] = v.codes[d][c]
+	}
+	return out
+}
+
+// key is the same for cells of the same leaves, whatever they are called.
+func (v *view) key(at []int) string {
+	if v.keys == nil {
+		for d := range v.members {
+			keys := make([]string, len(v.members[d]))
+			for c, leaves := range v.members[d] {
+				sorted := slices.Clone(leaves)
+				slices.Sort(sorted)
+				keys[c] = fmt.Sprint(sorted)
+			}
+			v.keys = append(v.keys, keys)
+		}
+	}
+	out := ""
+	for d, c := range at {
+		out += v.keys[d][c]
 	}
 	return out
 }
@@ -198,11 +219,8 @@ func (v *view) bounds(cell int, measure string) (lo, hi int64, shown bool) {
 // both show tells.
 func (s *system) apart(views []*view, measure string) map[varKey]bool {
 	out := map[varKey]bool{}
-	type key struct{ levels, codes string }
-	type seen struct {
-		lo, hi int64
-	}
-	first := map[key]seen{}
+	type seen struct{ lo, hi int64 }
+	first := map[string]seen{}
 	for _, v := range views {
 		for cell := range v.size() {
 			lo, hi, shown := v.bounds(cell, measure)
@@ -210,7 +228,7 @@ func (s *system) apart(views []*view, measure string) map[varKey]bool {
 				continue
 			}
 			at := v.at(cell)
-			k := key{fmt.Sprintf("%q", v.group.Levels), fmt.Sprintf("%q", v.names(at))}
+			k := v.key(at)
 			f, ok := first[k]
 			if !ok {
 				first[k] = seen{lo, hi}
