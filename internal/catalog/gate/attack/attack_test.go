@@ -2,6 +2,7 @@ package attack
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -75,6 +76,9 @@ func expectNothing(t rapid.TB, findings []gate.Finding) {
 	for _, f := range findings {
 		if f.Recovered > 0 {
 			t.Errorf("%s: %d of %d recovered", f.Attack, f.Recovered, f.Tried)
+		}
+		if strings.Contains(f.Detail.EN, "contradict") {
+			t.Errorf("%s: %s", f.Attack, f.Detail.EN)
 		}
 	}
 }

@@ -21,10 +21,11 @@ const (
 )
 
 // Reconstruct tries to work out hidden cells of one measure from everything that
-// is shown, by bounds, by elimination, and by linear programs. Secrets are by
+// is shown, by bounds, by elimination, and by linear programs. Of the truth, the
+// tables behind the published ones, it takes which cells changed. Secrets are by
 // the name that CellName gives.
-func Reconstruct(tables []*gate.Published, measure string, secrets map[string]Secret) []gate.Finding {
-	s := newSystem(tables, measure)
+func Reconstruct(tables []*gate.Published, truth []*gate.Table, measure string, secrets map[string]Secret) []gate.Finding {
+	s := newSystem(tables, truth, measure)
 	r := &reconstruction{system: s, secrets: secrets}
 	r.findings = [3]gate.Finding{
 		{Attack: "bounds:" + measure, Detail: gate.Text{ZH: "由合计反复收紧区间", EN: "intervals narrowed by totals until nothing changes"}},
@@ -33,7 +34,8 @@ func Reconstruct(tables []*gate.Published, measure string, secrets map[string]Se
 	}
 	if !s.propagate() {
 		for i := range r.findings {
-			r.findings[i].Detail = gate.Text{ZH: "各版本已变动，无法联立", EN: "the versions contradict each other: what changed cannot be told from what did not"}
+			r.findings[i].Unfinished = int64(len(s.cells))
+			r.findings[i].Detail = gate.Text{ZH: "公布的数字相互矛盾", EN: "the published numbers contradict each other"}
 		}
 		return r.findings[:]
 	}

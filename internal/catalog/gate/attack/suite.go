@@ -51,7 +51,7 @@ func (s *Suite) Run() ([]gate.Finding, error) {
 
 	all := []gate.Finding{BelowK(s.Result)}
 	for _, m := range measures(s.Result.Published) {
-		all = append(all, Reconstruct(tables, m, secrets(tables, past, m))...)
+		all = append(all, Reconstruct(tables, truth, m, secrets(tables, past, m))...)
 	}
 	all = append(all, Witnesses(tables, truth, s.Result), Difference(tables, k, changedCells(truth)))
 	if s.Trips != nil {

@@ -25,7 +25,7 @@ type system struct {
 	cells []hidden
 }
 
-// varKey is a base cell as a version has it; versions that agree share it.
+// varKey is a base cell and one of the values that it has had, by number.
 type varKey struct{ cell, version int }
 
 type sum struct {
@@ -112,8 +112,9 @@ func (v *view) isAbsent(at []int) bool {
 	return false
 }
 
-// newSystem reads a measure that adds up from tables that overlap.
-func newSystem(tables []*gate.Published, measure string) *system {
+// newSystem reads a measure that adds up from tables that overlap; of the truth
+// it takes only which base cells differ between them.
+func newSystem(tables []*gate.Published, truth []*gate.Table, measure string) *system {
 	s := &system{vars: map[varKey]int{}}
 	for _, d := range tables[0].Dimensions {
 		s.names = append(s.names, d.Name)
@@ -137,9 +138,9 @@ func newSystem(tables []*gate.Published, measure string) *system {
 			views = append(views, s.newView(t, &t.Groupings[g], version))
 		}
 	}
-	apart := s.apart(views, measure)
+	versions := s.versions(truth, measure)
 	for _, v := range views {
-		s.read(v, measure, apart)
+		s.read(v, measure, versions)
 	}
 	return s
 }
@@ -215,35 +216,45 @@ func (v *view) bounds(cell int, measure string) (lo, hi int64, shown bool) {
 	return max(0, lo), hi, true
 }
 
-// apart finds the base cells that differ between versions, as far as a cell that
-// both show tells.
-func (s *system) apart(views []*view, measure string) map[varKey]bool {
-	out := map[varKey]bool{}
-	type seen struct{ lo, hi int64 }
-	first := map[string]seen{}
-	for _, v := range views {
-		for cell := range v.size() {
-			lo, hi, shown := v.bounds(cell, measure)
-			if !shown {
-				continue
+// versions tells, by base cell and table, which table first had the value that
+// it has there: what did not change is the same unknown. Whoever reads a release
+// and its list of changes knows that, so the attack is given it.
+func (s *system) versions(truth []*gate.Table, measure string) map[varKey]int {
+	out := map[varKey]int{}
+	seen := map[int][]int64{} // values by base cell, one for each table so far
+	for i, t := range truth {
+		m := slices.IndexFunc(t.Measures, func(x gate.Measure) bool { return x.Name == measure })
+		if m < 0 {
+			continue
+		}
+		at := make([]int, len(t.Dimensions))
+		for c := range t.Cells {
+			b := 0
+			for d := range at {
+				b = b*s.size[d] + s.codes[d][t.Dimensions[d].Leaves[at[d]].Code]
 			}
-			at := v.at(cell)
-			k := v.key(at)
-			f, ok := first[k]
-			if !ok {
-				first[k] = seen{lo, hi}
-			} else if f != (seen{lo, hi}) {
-				s.bases(v, at, func(b int) { out[varKey{b, v.version}] = true })
+			v := t.Cells[c].Values[m]
+			j := slices.Index(seen[b], v)
+			if j < 0 {
+				j = len(seen[b])
+				seen[b] = append(seen[b], v)
+			}
+			if j > 0 {
+				out[varKey{b, i}] = j
+			}
+			for d := len(at) - 1; d >= 0; d-- {
+				if at[d]++; at[d] < len(t.Dimensions[d].Leaves) {
+					break
+				}
+				at[d] = 0
 			}
 		}
 	}
 	return out
 }
 
-func (s *system) unknown(k varKey, apart map[varKey]bool) int32 {
-	if !apart[k] {
-		k.version = 0
-	}
+func (s *system) unknown(k varKey, versions map[varKey]int) int32 {
+	k.version = versions[k]
 	i, ok := s.vars[k]
 	if !ok {
 		i = len(s.lo)
@@ -254,14 +265,14 @@ func (s *system) unknown(k varKey, apart map[varKey]bool) int32 {
 }
 
 // read adds what a view says.
-func (s *system) read(v *view, measure string, apart map[varKey]bool) {
+func (s *system) read(v *view, measure string, versions map[varKey]int) {
 	for cell := range v.size() {
 		at := v.at(cell)
 		if v.isAbsent(at) {
 			continue
 		}
 		var of []int32
-		s.bases(v, at, func(b int) { of = append(of, s.unknown(varKey{b, v.version}, apart)) })
+		s.bases(v, at, func(b int) { of = append(of, s.unknown(varKey{b, v.version}, versions)) })
 		lo, hi, shown := v.bounds(cell, measure)
 		switch {
 		case !shown:
