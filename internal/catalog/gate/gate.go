@@ -127,6 +127,12 @@ func (in *Input) check() error {
 	if err := t.checkBins(p); err != nil {
 		return err
 	}
+	for _, e := range in.Past {
+		same := func(x, y Dimension) bool { return x.Name == y.Name && x.Time == y.Time }
+		if !slices.EqualFunc(t.Dimensions, e.Table.Dimensions, same) {
+			return fmt.Errorf("table %s and earlier %s version %d: their dimensions differ, so what one tells of the other cannot be checked; give both the same base", t.Dataset, e.Table.Dataset, e.Table.Version)
+		}
+	}
 	if p.MaxBound > 0 && (t.Bound == 0 || t.Bound > p.MaxBound) {
 		return fmt.Errorf("table %s: a contributor is counted up to %d times a day (0: nobody knows); policy %s wants at most %d: tally it with that bound", t.Dataset, t.Bound, p.Name, p.MaxBound)
 	}
@@ -209,9 +215,6 @@ func cut(t *Table, p *Policy, now time.Time) (*Table, []Absent, error) {
 
 // overlay lays the table over the earlier ones, and holds what too few changed.
 func (g *gate) overlay() (err error) {
-	if _, err := newUniverse(g.table, g.policy, g.past); err != nil {
-		return err // before hold compares tables that do not match
-	}
 	held := hold(g.table, g.policy, g.past)
 	g.forget(held)
 	if g.u, err = newUniverse(g.table, g.policy, g.past); err != nil {

@@ -92,24 +92,16 @@ func (l *layer) sameLeaves(i int, o *layer, j int) bool {
 	return true
 }
 
-// newUniverse lays a table over the earlier ones.
+// newUniverse lays a table over the earlier ones, whose dimensions are the same.
 func newUniverse(t *Table, p *Policy, past []*Past) (*universe, error) {
 	u := &universe{dims: make([]axis, len(t.Dimensions))}
 	for d := range u.dims {
 		u.dims[d].index = map[string]int32{}
 		u.add(d, &t.Dimensions[d])
 	}
-	order := make([][]int, len(past)) // of the dimensions of the new table, in each earlier one
-	for i, e := range past {
-		order[i] = make([]int, len(t.Dimensions))
-		for d := range t.Dimensions {
-			name := t.Dimensions[d].Name
-			o := slices.IndexFunc(e.Table.Dimensions, func(x Dimension) bool { return x.Name == name })
-			if o < 0 || len(e.Table.Dimensions) != len(t.Dimensions) {
-				return nil, fmt.Errorf("table %s and earlier %s version %d: their dimensions differ (%q), so what one tells of the other cannot be checked; give both the same base", t.Dataset, e.Table.Dataset, e.Table.Version, name)
-			}
-			order[i][d] = o
-			u.add(d, &e.Table.Dimensions[o])
+	for _, e := range past {
+		for d := range e.Table.Dimensions {
+			u.add(d, &e.Table.Dimensions[d])
 		}
 	}
 	u.size = 1
@@ -124,15 +116,11 @@ func newUniverse(t *Table, p *Policy, past []*Past) (*universe, error) {
 		u.low[m] = make([]int64, u.size)
 	}
 	u.inside = make([]bool, u.size)
-	straight := make([]int, len(u.dims))
-	for d := range straight {
-		straight[d] = d
-	}
-	if err := u.lay(t, t, p, nil, straight); err != nil {
+	if err := u.lay(t, t, p, nil); err != nil {
 		return nil, err
 	}
-	for i, e := range past {
-		if err := u.lay(t, e.Table, &e.Policy, e, order[i]); err != nil {
+	for _, e := range past {
+		if err := u.lay(t, e.Table, &e.Policy, e); err != nil {
 			return nil, err
 		}
 	}
@@ -155,11 +143,8 @@ func (u *universe) add(d int, of *Dimension) {
 	}
 }
 
-// lay adds the layers of a table, whose dimensions stand in another order.
-func (u *universe) lay(t, of *Table, p *Policy, past *Past, order []int) error {
-	if !slices.IsSorted(order) {
-		return fmt.Errorf("table %s and earlier %s: their dimensions stand in another order", t.Dataset, of.Dataset)
-	}
+// lay adds the layers of a table.
+func (u *universe) lay(t, of *Table, p *Policy, past *Past) error {
 	leaves := make([][]int32, len(u.dims)) // of the universe, by leaf of the table
 	for d := range u.dims {
 		for _, l := range of.Dimensions[d].Leaves {

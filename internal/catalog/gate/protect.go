@@ -121,8 +121,16 @@ func (u *universe) protect(t *Table) ([]Proof, error) {
 		}
 	}
 	prove(u.targets(t))
-	for _, pair := range u.comparable() {
-		prove(s.joinCrowds(t, pair))
+	pairs := u.comparable()
+	for i := range pairs {
+		prove(s.joinCrowds(t, &pairs[i], nil))
+	}
+	for i := range pairs {
+		for j := range pairs { // coarse, middle, fine
+			if pairs[j].fine == pairs[i].fine && pairs[j].coarse != pairs[i].coarse && u.between(&pairs[i], &pairs[j]) {
+				prove(s.joinCrowds(t, &pairs[i], &pairs[j]))
+			}
+		}
 	}
 	if len(failed) > 0 {
 		return nil, &Refusal{Dataset: t.Dataset, Cells: failed}
@@ -187,45 +195,32 @@ func (p *pair) up(cell int) int {
 	return i
 }
 
+// between reports whether the coarse layer of b lies between both of a.
+func (u *universe) between(a, b *pair) bool {
+	_, ok := newPair(a.coarse, b.coarse)
+	return ok
+}
+
+// crowd is what is hidden beneath a shown cell.
+type crowd struct {
+	hidden       int
+	contributors int64 // for certain
+	count        int64
+	best         int // the largest hidden part
+}
+
 // joinCrowds sees to it that what is hidden beneath a shown cell is a crowd: the
 // sum of it follows from the cell and its shown parts, so it has to have K
 // contributors of its own. A sum of small cells may be one contributor who comes
 // again and again. Where it is no crowd a cell that has K joins it; where there
-// is none the coarse cell is hidden too, and is what is returned.
-func (s *search) joinCrowds(t *Table, p pair) (more []Target) {
-	type crowd struct {
-		hidden, parts int
-		contributors  int64
-		count         int64
-		best          int // the largest hidden part
-	}
+// is none the coarse cell is hidden too, and is what is returned. With a middle
+// layer, its shown cells are taken off first, and parts of hidden ones are left.
+func (s *search) joinCrowds(t *Table, p, middle *pair) (more []Target) {
 	count := slices.IndexFunc(t.Measures, func(m Measure) bool { return m.Kind == Count })
-	crowds := make([]crowd, p.coarse.size)
-	for i, state := range p.fine.state {
-		c := p.up(i)
-		if c < 0 {
-			continue
-		}
-		crowds[c].parts++
-		if state == Shown {
-			continue
-		}
-		k := &crowds[c]
-		k.hidden++
-		if state.forPeople() && (k.hidden == 1 || p.fine.contributors[i] > p.fine.contributors[k.best]) {
-			k.best = i
-		}
-		k.contributors = max(k.contributors, p.fine.contributors[i])
-		if count >= 0 && p.fine.values[count] != nil {
-			k.count += p.fine.values[count][i]
-		}
-	}
+	crowds := s.crowds(p, middle, count)
 	for c, k := range crowds {
 		if p.coarse.state[c] != Shown || k.hidden == 0 {
 			continue
-		}
-		if k.hidden == k.parts {
-			k.contributors = max(k.contributors, p.coarse.contributors[c])
 		}
 		if b := t.Bound; b > 0 {
 			k.contributors = max(k.contributors, (k.count+b-1)/b)
@@ -251,4 +246,38 @@ func (s *search) joinCrowds(t *Table, p pair) (more []Target) {
 		}
 	}
 	return more
+}
+
+// crowds are those beneath each coarse cell.
+func (s *search) crowds(p, middle *pair, count int) []crowd {
+	over := p
+	if middle != nil {
+		over = middle
+	}
+	open := make([]bool, over.coarse.size) // cells of the nearest coarser layer with a part that is shown
+	for i, state := range p.fine.state {
+		if m := over.up(i); m >= 0 && state == Shown {
+			open[m] = true
+		}
+	}
+	crowds := make([]crowd, p.coarse.size)
+	for i, state := range p.fine.state {
+		c, m := p.up(i), over.up(i)
+		if c < 0 || m < 0 || state == Shown || middle != nil && middle.coarse.state[m] == Shown {
+			continue
+		}
+		k := &crowds[c]
+		k.hidden++
+		if state.forPeople() && (k.hidden == 1 || p.fine.contributors[i] > p.fine.contributors[k.best]) {
+			k.best = i
+		}
+		k.contributors = max(k.contributors, p.fine.contributors[i])
+		if !open[m] { // all of it is hidden
+			k.contributors = max(k.contributors, over.coarse.contributors[m])
+		}
+		if count >= 0 && p.fine.values[count] != nil {
+			k.count += p.fine.values[count][i]
+		}
+	}
+	return crowds
 }

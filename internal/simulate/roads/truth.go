@@ -11,6 +11,16 @@ import (
 type Truth struct {
 	Flows  map[FlowKey]*Flow
 	Events []TrueEvent
+	// Passed, if set, is told of each vehicle that passes the detector of a link.
+	Passed func(Passage)
+}
+
+// Passage is a vehicle at the detector of a link.
+type Passage struct {
+	From, To uint16
+	At       time.Time
+	Vehicle  int
+	Speed    float64 // m/s
 }
 
 // FlowKey names a link in a minute.
@@ -47,6 +57,9 @@ func (t *Truth) passed(now time.Time, l *link, c *vehicle, before float64) {
 	}
 	f.Vehicles++
 	f.SpeedSum += c.v
+	if t.Passed != nil {
+		t.Passed(Passage{From: l.from.id, To: l.to.id, At: now, Vehicle: c.number, Speed: c.v})
+	}
 }
 
 // Write writes the truth as lines of JSON, by time and link.

@@ -18,6 +18,7 @@ const (
 	maxProgram     = 64   // unknowns of a linear program
 	maxProgramSums = 96   // sums of it
 	maxElimination = 1024 // unknowns of an elimination
+	maxNearby      = 64   // cells of larger ones that are looked at
 )
 
 // Reconstruct tries to work out hidden cells of one measure from everything that
@@ -42,6 +43,7 @@ func Reconstruct(tables []*gate.Published, truth []*gate.Table, measure string, 
 	r.byBounds()
 	s.simplify()
 	r.byParts()
+	r.nearby()
 	return r.findings[:]
 }
 
@@ -54,6 +56,7 @@ type reconstruction struct {
 	*system
 	secrets  map[string]Secret
 	findings [3]gate.Finding
+	large    []int // cells of parts that are too large for a linear program
 }
 
 // judge says whether bounds tell of a hidden cell what they were not to tell.
@@ -150,16 +153,115 @@ func (r *reconstruction) attackPart(p *part, sums []sum, in func(*hidden) ([]int
 			}
 		}
 		if !small {
-			r.findings[2].Unfinished++
+			r.large = append(r.large, i)
 			continue
 		}
 		lo, hi, err := lp.bounds(of)
 		if err != nil {
-			r.findings[2].Unfinished++
+			r.large = append(r.large, i)
 			continue
 		}
 		r.judge(&r.findings[2], c, lo+known, hi+known)
 	}
+}
+
+// nearby attacks cells of large parts by linear programs of the sums around them.
+// What is left out only widens bounds: a cell that is found out is found out.
+// Cells beyond maxNearby, evenly spread, are left unfinished.
+func (r *reconstruction) nearby() {
+	f := &r.findings[2]
+	step := max(1, (len(r.large)+maxNearby-1)/maxNearby)
+	byVar := map[int32][]int{}
+	for i, c := range r.sums {
+		for _, v := range c.of {
+			byVar[v] = append(byVar[v], i)
+		}
+	}
+	for n, i := range r.large {
+		if n%step != 0 {
+			f.Unfinished++
+			continue
+		}
+		c := &r.cells[i]
+		vars, sums := r.around(c, byVar)
+		local := make(map[int32]int32, len(vars))
+		for j, v := range vars {
+			local[v] = int32(j)
+		}
+		var of []int32
+		known := int64(0)
+		for _, v := range c.of {
+			if r.lo[v] == r.hi[v] {
+				known += r.lo[v]
+			} else if j, ok := local[v]; ok {
+				of = append(of, j)
+			} else {
+				of = nil // larger than what is looked at
+				break
+			}
+		}
+		renamed := make([]sum, len(sums))
+		for j, x := range sums {
+			renamed[j] = sum{lo: x.lo, hi: x.hi}
+			for _, v := range x.of {
+				renamed[j].of = append(renamed[j].of, local[v])
+			}
+		}
+		lp, err := newProgram(len(vars), renamed)
+		if err != nil || of == nil {
+			f.Unfinished++
+			continue
+		}
+		lo, hi, err := lp.bounds(of)
+		if err != nil {
+			f.Unfinished++
+			continue
+		}
+		r.judge(f, c, lo+known, hi+known)
+	}
+}
+
+// around collects the shortest sums that hang together with a cell.
+func (r *reconstruction) around(c *hidden, byVar map[int32][]int) (vars []int32, sums []sum) {
+	in := map[int32]bool{}
+	taken := map[int]bool{}
+	for _, v := range c.of {
+		if r.lo[v] < r.hi[v] && len(vars) < maxProgram {
+			in[v] = true
+			vars = append(vars, v)
+		}
+	}
+	for len(sums) < maxProgramSums {
+		best, more := -1, maxProgram-len(vars)+1
+		for _, v := range vars {
+			for _, i := range byVar[v] {
+				if taken[i] || len(r.sums[i].of) > maxProgram {
+					continue
+				}
+				fresh := 0
+				for _, x := range r.sums[i].of {
+					if !in[x] {
+						fresh++
+					}
+				}
+				if fresh < more {
+					best, more = i, fresh
+				}
+			}
+		}
+		if best < 0 {
+			break
+		}
+		taken[best] = true
+		sums = append(sums, r.sums[best])
+		for _, x := range r.sums[best].of {
+			if !in[x] {
+				in[x] = true
+				vars = append(vars, x)
+			}
+		}
+	}
+	return vars, sums
 }
 
 // free counts cells whose unknowns are in no sum: nothing is said of them.

@@ -31,7 +31,7 @@ func Unicity(p *gate.Published, t *gate.Table, trips Trips, k int64, samples int
 		}
 	}
 	slices.Sort(who)
-	u := &crowd{checker: newChecker(p, t), at: at, sizes: map[[2]int]int64{}, rests: map[[3]int]int64{}}
+	u := &crowd{checker: newChecker(p, t), at: at, sizes: map[[2]int]int64{}, rests: map[[4]int]int64{}}
 	alone := int64(0)
 	for range samples {
 		if len(who) == 0 {
@@ -69,7 +69,7 @@ type crowd struct {
 	*checker
 	at    map[int][]uint64
 	sizes map[[2]int]int64 // by grouping and cell
-	rests map[[3]int]int64 // by grouping, cell, and the finer grouping
+	rests map[[4]int]int64 // by grouping, cell, and the finer groupings
 }
 
 // together is how many contributors were in all of some cells.
@@ -92,8 +92,13 @@ func (u *crowd) smallest(b int) int64 {
 		}
 		least = min(least, u.count(g, cell))
 		for fine := range u.views {
-			if n, ok := u.rest(g, cell, fine, b); ok {
-				least = min(least, n)
+			if !u.beneath(g, fine) {
+				continue
+			}
+			for middle := range u.views {
+				if n, ok := u.rest(g, cell, middle, fine, b); ok {
+					least = min(least, n)
+				}
 			}
 		}
 	}
@@ -126,16 +131,20 @@ func (u *crowd) distinct(g, cell int, take func(b int) bool) int64 {
 	return int64(len(seen))
 }
 
-// rest is the crowd left of a shown cell, when the shown cells of a finer
-// grouping are taken off, if b is in it and somebody is left.
-func (u *crowd) rest(g, cell, fine, b int) (int64, bool) {
-	if fine == g || u.isShown(fine, u.cell(fine, b)) || !u.beneath(g, fine) {
+// rest is the crowd left of a shown cell, when the shown cells of a grouping
+// between are taken off, and then those of a finer one, if b is in it and
+// somebody is left.
+func (u *crowd) rest(g, cell, middle, fine, b int) (int64, bool) {
+	left := func(x int) bool {
+		return !u.isShown(fine, u.cell(fine, x)) && (middle == g || middle == fine || !u.isShown(middle, u.cell(middle, x)))
+	}
+	if fine == g || !left(b) || middle != g && middle != fine && !(u.beneath(g, middle) && u.beneath(middle, fine)) {
 		return 0, false
 	}
-	key := [3]int{g, cell, fine}
+	key := [4]int{g, cell, middle, fine}
 	n, ok := u.rests[key]
 	if !ok {
-		n = u.distinct(g, cell, func(x int) bool { return !u.isShown(fine, u.cell(fine, x)) })
+		n = u.distinct(g, cell, left)
 		u.rests[key] = n
 	}
 	return n, n > 0
