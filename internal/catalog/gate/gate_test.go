@@ -180,7 +180,7 @@ func TestLateContributionsWaitForEachOther(t *testing.T) {
 	}
 	third := lines([][]int64{{51, 52, 40, 40}, {40, 40, 40, 40}})
 	third.Version = 3
-	r = run(t, Input{Table: third, Policy: VehicleFlow(), Past: []*Past{first.Past, r.Past}})
+	r = run(t, Input{Table: third, Policy: VehicleFlow(), Past: []*Past{stored(t, first.Past), stored(t, r.Past)}})
 	if got := number(r, 0, 0); got != "51" {
 		t.Errorf("%s; now there are eleven", got)
 	}
@@ -190,6 +190,20 @@ func TestLateContributionsWaitForEachOther(t *testing.T) {
 	if got := number(r, 0, 0); got != "41" {
 		t.Errorf("%s; 25 vehicles are in the difference of 1", got)
 	}
+}
+
+// stored is a past as it comes back from a file.
+func stored(t *testing.T, p *Past) *Past {
+	t.Helper()
+	text, err := json.Marshal(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var back Past
+	if err := json.Unmarshal(text, &back); err != nil {
+		t.Fatal(err)
+	}
+	return &back
 }
 
 // TestWhatIsOutIsNotHelpedByHiding: where an earlier table tells the rest, there

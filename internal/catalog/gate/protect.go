@@ -108,8 +108,8 @@ func (u *universe) protect(t *Table) ([]Proof, error) {
 		for _, target := range all {
 			proof := Proof{Target: target}
 			var up, down bool
-			proof.Up, up = s.find(target, +1, target.Up, false)
-			proof.Down, down = s.find(target, -1, target.Down, false)
+			proof.Up, up = s.find(target, +1, target.Up)
+			proof.Down, down = s.find(target, -1, target.Down)
 			if !up || !down {
 				if target.layer.state[target.cell] == Complementary && !target.layer.own {
 					continue // publishable by itself: nobody small is found out
@@ -231,7 +231,7 @@ func (s *search) joinCrowds(t *Table, p, middle *pair) (more []Target) {
 		}
 		measure := max(count, 0)
 		if p.fine.own && p.fine.state[k.best].forPeople() && p.fine.values[measure] != nil {
-			if _, ok := s.find(Target{layer: p.fine, cell: k.best, measure: measure}, +1, 1, true); ok {
+			if s.join(Target{layer: p.fine, cell: k.best, measure: measure}, p) {
 				continue
 			}
 		}

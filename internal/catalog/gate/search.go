@@ -17,7 +17,8 @@ type search struct {
 	target  Target
 	sign    int64
 	need    int64
-	crowd   bool
+	crowd   *pair // with it, mates of the target beneath the same cell have K contributors
+	beneath int
 	from    []int32
 	to      []int32
 	corners [1 << maxSides]int // base cells of the move that is looked at
@@ -40,8 +41,7 @@ const (
 // layerSet is a set of layers by their index.
 type layerSet [maxLayers / 64]uint64
 
-func (s *layerSet) add(i int)      { s[i/64] |= 1 << (i % 64) }
-func (s *layerSet) has(i int) bool { return s[i/64]&(1<<(i%64)) != 0 }
+func (s *layerSet) add(i int) { s[i/64] |= 1 << (i % 64) }
 func (s layerSet) and(o *layerSet) layerSet {
 	for i := range s {
 		s[i] &= o[i]
@@ -88,14 +88,22 @@ func (c *candidate) better(than *candidate) bool {
 	return c.by > than.by
 }
 
-// find moves a target by need, up or down. With crowd, one move has to do, and
-// all that it changes in the target's layer beside the target has K contributors.
-func (s *search) find(t Target, sign, need int64, crowd bool) (moves []Move, ok bool) {
+// join finds a move of a target by which one with K contributors joins it beneath
+// the same coarser cell, and hides what it takes.
+func (s *search) join(t Target, p *pair) bool {
+	s.crowd, s.beneath = p, p.up(t.cell)
+	_, ok := s.find(t, +1, 1)
+	s.crowd = nil
+	return ok
+}
+
+// find moves a target by need, up or down.
+func (s *search) find(t Target, sign, need int64) (moves []Move, ok bool) {
 	for _, b := range s.touched {
 		s.shifted[b] = 0
 	}
 	s.touched, s.moves = s.touched[:0], nil
-	s.target, s.sign, s.crowd, s.need = t, sign, crowd, need
+	s.target, s.sign, s.need = t, sign, need
 	for s.need > 0 {
 		before := len(s.moves)
 		s.scan()
@@ -390,7 +398,7 @@ func (s *search) costIn(l *layer) (cost int64) {
 		if cell < 0 {
 			continue
 		}
-		if s.crowd && l == s.target.layer && cell != s.target.cell && l.contributors[cell] < l.policy.K {
+		if s.crowd != nil && l == s.target.layer && cell != s.target.cell && l.contributors[cell] < l.policy.K && s.crowd.up(cell) == s.beneath {
 			return -1
 		}
 		if l.state[cell] == Shown {

@@ -1,6 +1,7 @@
 package attack
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -60,31 +61,92 @@ func day(links int, seed uint64) *gate.Table {
 	return t
 }
 
-// TestADayInSeconds: a day of 1,000 links is proven, and no proof is wrong.
-func TestADayOfACity(t *testing.T) {
-	links := 1000
-	if testing.Short() {
-		links = 120
-	}
-	start := time.Now()
-	r, err := gate.Run(gate.Input{Table: day(links, 1), Policy: gate.VehicleFlow(), Now: later})
+// TestNothingIsRecoveredFromADay of a part of a city, large enough that most
+// cells hang together; what is withheld stays a small part more than it has to.
+func TestNothingIsRecoveredFromADay(t *testing.T) {
+	r, err := gate.Run(gate.Input{Table: day(120, 1), Policy: gate.VehicleFlow(), Now: later})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%d cells, %d shown, %d withheld, of these %d complementary; %s", r.Figures.Cells, r.Figures.Shown, r.Figures.Withheld, r.Figures.Complementary, time.Since(start))
-	by := map[string]int{}
-	for d := range r.Decisions() {
-		by[fmt.Sprint(d.Grouping, d.Reason.Code())]++
+	f := r.Figures
+	t.Logf("%d cells, %d shown, %d withheld, of these %d for others", f.Cells, f.Shown, f.Withheld, f.Complementary)
+	if f.Complementary*10 > f.Cells {
+		t.Errorf("%d of %d cells are withheld for others; a tenth would be much", f.Complementary, f.Cells)
 	}
-	t.Log(by)
-	start = time.Now()
 	findings, err := (&Suite{Result: r}).Run()
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Log(time.Since(start))
-	for _, f := range findings {
-		t.Log(f.Attack, f.Tried, f.Recovered, f.Unfinished)
-	}
 	expectNothing(t, findings)
+}
+
+// TestNothingIsRecoveredFromAMonth: each day is published in other groupings, and
+// some again in further ones.
+func TestNothingIsRecoveredFromAMonth(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a month takes half a minute")
+	}
+	rng := rand.New(rand.NewPCG(11, 11))
+	shown, refused := int64(0), 0
+	for d := range uint64(30) {
+		in := day(36, d)
+		all := in.Groupings
+		var tables []*gate.Published
+		var past []*gate.Past
+		for version := range int64(2) {
+			next := *in
+			next.Version = version + 1
+			next.Groupings = nil
+			for _, g := range all {
+				if rng.IntN(2) == 0 || len(next.Groupings) == 0 {
+					next.Groupings = append(next.Groupings, g)
+				}
+			}
+			r, err := gate.Run(gate.Input{Table: &next, Policy: gate.VehicleFlow(), Now: later, Past: past})
+			var no *gate.Refusal
+			if errors.As(err, &no) {
+				refused++
+				continue
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			findings, err := (&Suite{Result: r, Earlier: tables, Past: past}).Run()
+			if err != nil {
+				t.Fatal(err)
+			}
+			expectNothing(t, findings)
+			shown += r.Figures.Shown
+			tables, past = append(tables, r.Published), append(past, r.Past)
+		}
+	}
+	t.Logf("%d cells shown, %d versions refused", shown, refused)
+}
+
+// BenchmarkADayOfACity is 1,000 links by 96 quarters of an hour, with roads,
+// districts, hours and totals.
+func BenchmarkADayOfACity(b *testing.B) {
+	in := day(1000, 1)
+	var r *gate.Result
+	for b.Loop() {
+		var err error
+		if r, err = gate.Run(gate.Input{Table: in, Policy: gate.VehicleFlow(), Now: later}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(r.Figures.Withheld)*100/float64(r.Figures.Cells), "%withheld")
+	b.ReportMetric(float64(r.Figures.Complementary)*100/float64(r.Figures.Cells), "%for-others")
+}
+
+// BenchmarkAttackOnADay runs all attacks on the same.
+func BenchmarkAttackOnADay(b *testing.B) {
+	r, err := gate.Run(gate.Input{Table: day(1000, 1), Policy: gate.VehicleFlow(), Now: later})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if _, err := (&Suite{Result: r}).Run(); err != nil {
+			b.Fatal(err)
+		}
+	}
 }

@@ -4,12 +4,14 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/songhua-io/hub/internal/catalog/gate"
 	"github.com/songhua-io/hub/internal/simulate/roads"
+	"pgregory.net/rapid"
 )
 
 // roadDay plays a road net and tallies it as link × 15 min flows and speeds. Some
@@ -101,4 +103,47 @@ func TestNothingIsRecoveredFromTheRoads(t *testing.T) {
 	if r.Figures.Shown == 0 || r.Figures.Withheld == 0 {
 		t.Error("nothing is shown, or nothing withheld: that tests little")
 	}
+}
+
+// TestWhoComesAgainAndAgainIsNoCrowd: a few vehicles pass the same links in
+// many bins, where few others do; what they add up to must not be left of totals.
+func TestWhoComesAgainAndAgainIsNoCrowd(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		in := table(t, 6, flow)
+		y, err := gate.NewTally(in, key(9))
+		if err != nil {
+			t.Fatal(err)
+		}
+		trips := Trips{}
+		links, bins := len(in.Dimensions[0].Leaves), len(in.Dimensions[1].Leaves)
+		who := uint64(0)
+		pass := func(who uint64, link, bin int) {
+			if err := y.Add(gate.Contribution{Who: who, Leaf: []int{link, bin}, Values: []int64{1}}); err != nil {
+				t.Fatal(err)
+			}
+			trips[who] = append(trips[who], link*bins+bin)
+		}
+		for link := range links {
+			for bin := range bins {
+				if rapid.IntRange(0, 9).Draw(t, "busy") < 6 {
+					for range rapid.IntRange(10, 16).Draw(t, "vehicles") {
+						pass(who, link, bin)
+						who++
+					}
+				} else {
+					for regular := range uint64(3) {
+						for range rapid.IntRange(0, 6).Draw(t, "times") {
+							pass(1_000_000+regular, link, bin)
+						}
+					}
+				}
+			}
+		}
+		y.Fill()
+		r, err := gate.Run(gate.Input{Table: in, Policy: gate.VehicleFlow(), Now: later})
+		if err != nil {
+			t.Fatal(err)
+		}
+		expectNothing(t, []gate.Finding{Unicity(r.Published, r.Past.Table, trips, 10, 300, rand.New(rand.NewPCG(1, 1)))})
+	})
 }

@@ -286,7 +286,7 @@ func TestADifferenceOfAFewIsSeen(t *testing.T) {
 	}
 }
 
-// program finds a program that the tests ask, and skips where it is not there.
+// referee finds a program that the tests ask, and skips where it is not there.
 func referee(t *testing.T, name string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
