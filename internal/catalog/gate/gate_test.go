@@ -107,6 +107,27 @@ func TestTheSameMakesTheSameBytes(t *testing.T) {
 	}
 }
 
+// TestAVersionWithoutChangesShowsTheSame: it is checked against the first, and
+// nothing more has to be withheld.
+func TestAVersionWithoutChangesShowsTheSame(t *testing.T) {
+	rng := rand.New(rand.NewPCG(2, 2))
+	counts := make([][]int64, 12)
+	for i := range counts {
+		for range 8 {
+			counts[i] = append(counts[i], rng.Int64N(40))
+		}
+	}
+	first := run(t, Input{Table: lines(counts), Policy: VehicleFlow()})
+	next := lines(counts)
+	next.Version = 2
+	second := run(t, Input{Table: next, Policy: VehicleFlow(), Past: []*Past{first.Past}})
+	for g := range first.Published.Groupings {
+		if got, want := numbers(second, g), numbers(first, g); got != want {
+			t.Errorf("%v: %s; the first version has %s", first.Published.Groupings[g].Levels, got, want)
+		}
+	}
+}
+
 // TestBinsWaitForTheirDelay, and hours until all of their bins are there.
 func TestBinsWaitForTheirDelay(t *testing.T) {
 	in := lines([][]int64{{20, 20, 20, 20, 20, 20, 20, 20}, {30, 30, 30, 30, 30, 30, 30, 30}})

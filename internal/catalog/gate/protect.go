@@ -111,7 +111,7 @@ func (u *universe) protect(t *Table) ([]Proof, error) {
 			proof.Up, up = s.find(target, +1, target.Up)
 			proof.Down, down = s.find(target, -1, target.Down)
 			if !up || !down {
-				if target.layer.state[target.cell] == Complementary && !target.layer.own {
+				if why := target.layer.state[target.cell]; why == Before || why == Complementary && !target.layer.own {
 					continue // publishable by itself: nobody small is found out
 				}
 				failed = append(failed, target.layer.name(target.cell))
@@ -195,15 +195,19 @@ func (p *pair) up(cell int) int {
 	return i
 }
 
-// between reports whether the coarse layer of b lies between both of a.
+// between reports whether the coarse layer of b lies between both of a, and is
+// like neither.
 func (u *universe) between(a, b *pair) bool {
-	_, ok := newPair(a.coarse, b.coarse)
-	return ok
+	_, within := newPair(a.coarse, b.coarse)
+	_, coarse := newPair(b.coarse, a.coarse)
+	_, fine := newPair(b.fine, b.coarse)
+	return within && !coarse && !fine
 }
 
 // crowd is what is hidden beneath a shown cell.
 type crowd struct {
 	hidden       int
+	parts        int
 	contributors int64 // for certain
 	count        int64
 	best         int // the largest hidden part
@@ -221,6 +225,9 @@ func (s *search) joinCrowds(t *Table, p, middle *pair) (more []Target) {
 	for c, k := range crowds {
 		if p.coarse.state[c] != Shown || k.hidden == 0 {
 			continue
+		}
+		if k.hidden == k.parts {
+			k.contributors = max(k.contributors, p.coarse.contributors[c])
 		}
 		if b := t.Bound; b > 0 {
 			k.contributors = max(k.contributors, (k.count+b-1)/b)
@@ -263,6 +270,9 @@ func (s *search) crowds(p, middle *pair, count int) []crowd {
 	crowds := make([]crowd, p.coarse.size)
 	for i, state := range p.fine.state {
 		c, m := p.up(i), over.up(i)
+		if c >= 0 {
+			crowds[c].parts++
+		}
 		if c < 0 || m < 0 || state == Shown || middle != nil && middle.coarse.state[m] == Shown {
 			continue
 		}
