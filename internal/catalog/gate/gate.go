@@ -302,8 +302,9 @@ func (g *gate) prepareNoise() (spent []Spent, err error) {
 			}
 		}
 	}
+	input := t.digest(g.key)
 	for _, at := range slices.Sorted(maps.Keys(days)) {
-		spent = append(spent, Spent{Dataset: t.Dataset, Day: at, Version: t.Version, MicroEpsilon: g.policy.MicroEpsilon})
+		spent = append(spent, Spent{Dataset: t.Dataset, Day: at, Version: t.Version, MicroEpsilon: g.policy.MicroEpsilon, Input: input})
 	}
 	return spent, nil
 }

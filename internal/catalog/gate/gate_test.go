@@ -494,7 +494,7 @@ func TestNoiseFailsWithItsRandomness(t *testing.T) {
 	}
 	var over *Overdraw
 	l := &Ledger{Budget: 10}
-	if err := l.Spend([]Spent{{"d", 1, 1, 11}}); !errors.As(err, &over) || over.Left != 10 {
+	if err := l.Spend([]Spent{{Dataset: "d", Day: 1, Version: 1, MicroEpsilon: 11}}); !errors.As(err, &over) || over.Left != 10 {
 		t.Errorf("%v", err)
 	}
 }

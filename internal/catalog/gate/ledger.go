@@ -26,6 +26,9 @@ type Spent struct {
 	Day          int64  `json:"day"` // since 1970
 	Version      int64  `json:"version"`
 	MicroEpsilon int64  `json:"micro_epsilon"`
+	// Input is a keyed hash of the values that the noise was added to: the same
+	// noise on others would tell the difference.
+	Input string `json:"input"`
 }
 
 // Overdraw tells that a budget does not suffice.
@@ -76,7 +79,7 @@ func (l *Ledger) Spend(all []Spent) error {
 		same := func(e Spent) bool { return e.Dataset == s.Dataset && e.Day == s.Day && e.Version == s.Version }
 		if i := slices.IndexFunc(l.Entries, same); i >= 0 {
 			if l.Entries[i] != s {
-				return fmt.Errorf("privacy budget of dataset %s: version %d has spent %d millionths of ε for day %d, and is now said to need %d; make a new version", s.Dataset, s.Version, l.Entries[i].MicroEpsilon, s.Day, s.MicroEpsilon)
+				return fmt.Errorf("privacy budget of dataset %s: version %d has been paid for, for day %d, with another amount or for other data; make a new version", s.Dataset, s.Version, s.Day)
 			}
 			continue
 		}

@@ -4,6 +4,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"math"
@@ -106,6 +107,21 @@ func NewKey(from io.Reader) ([]byte, error) {
 		return nil, fmt.Errorf("randomness for a key of noise: %w", err)
 	}
 	return key, nil
+}
+
+// digest is a keyed hash of all values of a table and of how it is grouped.
+func (t *Table) digest(key []byte) string {
+	h := hmac.New(sha256.New, key)
+	fmt.Fprintf(h, "songhua-gate-input/1 %q %+v\n", t.Groupings, t.Measures)
+	var b []byte
+	for i := range t.Cells {
+		b = b[:0]
+		for _, v := range t.Cells[i].Values {
+			b = binary.BigEndian.AppendUint64(b, uint64(v))
+		}
+		h.Write(b)
+	}
+	return hex.EncodeToString(h.Sum(nil))
 }
 
 // stream is the randomness of one value: HMAC-SHA-256 of its name and a counter,

@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -135,7 +136,9 @@ func Hash(v any) (string, error) {
 // is of that table. It reads the report as it was stored.
 func VerifyReport(stored []byte, table *Published) error {
 	var r Report
-	if err := json.Unmarshal(stored, &r); err != nil {
+	in := json.NewDecoder(bytes.NewReader(stored))
+	in.DisallowUnknownFields()
+	if err := in.Decode(&r); err != nil {
 		return fmt.Errorf("privacy report: %w", err)
 	}
 	said := r.SHA256

@@ -333,10 +333,10 @@ func (r *reconstruction) parts() (all []*part, where []int32) {
 	return all, where
 }
 
-// measures that add up, and that totals tell of.
+// measures that add up, and that totals tell of: with noise they do not.
 func measures(t *gate.Published) (names []string) {
 	for _, m := range t.Measures {
-		if m.Kind == gate.Count || m.Kind == gate.Sum || m.Kind == gate.Mean {
+		if m.NoiseT == 0 && (m.Kind == gate.Count || m.Kind == gate.Sum || m.Kind == gate.Mean) {
 			names = append(names, m.Name)
 		}
 	}

@@ -173,6 +173,11 @@ func TestNoiseIsDrawnOnceAndPaidFor(t *testing.T) {
 	if _, err := gate.Run(gate.Input{Table: &next, Policy: p, Now: later, Key: key(1), Ledger: ledger}); err == nil {
 		t.Error("a third version was paid for with what is not there")
 	}
+	changed, _ := noisy()
+	changed.Cells[0].Values[0]++
+	if _, err := gate.Run(gate.Input{Table: changed, Policy: p, Now: later, Key: key(1), Ledger: ledger}); err == nil {
+		t.Error("the same version was made of other data: the difference to the first is exact")
+	}
 	other := &gate.Ledger{Budget: 1_000_000}
 	o, err := gate.Run(gate.Input{Table: in, Policy: p, Now: later, Key: key(2), Ledger: other})
 	if err != nil {
