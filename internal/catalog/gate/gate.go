@@ -128,6 +128,9 @@ func (in *Input) check() error {
 		return err
 	}
 	for _, e := range in.Past {
+		if err := e.Table.check(); err != nil {
+			return fmt.Errorf("what was kept of an earlier table: %w", err)
+		}
 		same := func(x, y Dimension) bool { return x.Name == y.Name && x.Time == y.Time }
 		if !slices.EqualFunc(t.Dimensions, e.Table.Dimensions, same) {
 			return fmt.Errorf("table %s and earlier %s version %d: their dimensions differ, so what one tells of the other cannot be checked; give both the same base", t.Dataset, e.Table.Dataset, e.Table.Version)

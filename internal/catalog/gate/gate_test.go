@@ -199,6 +199,11 @@ func TestLateContributionsWaitForEachOther(t *testing.T) {
 	if !slices.Equal(r.Published.Groupings[0].Held, []int{0}) || r.Published.Reasons["held"].EN == "" {
 		t.Errorf("held are %v", r.Published.Groupings[0].Held)
 	}
+	broken := stored(t, first.Past)
+	broken.State = broken.State[1:]
+	if _, err := Run(Input{Table: lines([][]int64{{40, 40, 40, 40}, {40, 40, 40, 40}}), Policy: VehicleFlow(), Now: later, Past: []*Past{broken}}); err == nil {
+		t.Error("half of a past is taken for all of it")
+	}
 	third := lines([][]int64{{51, 52, 40, 40}, {40, 40, 40, 40}})
 	third.Version = 3
 	r = run(t, Input{Table: third, Policy: VehicleFlow(), Past: []*Past{stored(t, first.Past), stored(t, r.Past)}})

@@ -163,6 +163,9 @@ func (u *universe) lay(t, of *Table, p *Policy, past *Past) error {
 		l := u.newLayer(of, g, leaves, measures)
 		l.own, l.policy = past == nil, p
 		if past != nil {
+			if len(past.State) != len(of.Groupings) || len(past.State[g]) != l.size {
+				return fmt.Errorf("what was kept of table %s version %d is not whole: grouping %v has not the state of its %d cells", of.Dataset, of.Version, of.Groupings[g], l.size)
+			}
 			copy(l.state, past.State[g])
 		}
 		u.layers = append(u.layers, l)

@@ -22,7 +22,7 @@ type Shift struct {
 	By     int64
 }
 
-// Witnesses are the proofs of all cells that were withheld by themselves.
+// Witnesses are the proofs of all cells that were withheld.
 func (r *Result) Witnesses() iter.Seq[Witness] {
 	return func(yield func(Witness) bool) {
 		for i := range r.proofs {

@@ -35,6 +35,9 @@ type Target struct {
 	measure int
 	Down    int64
 	Up      int64
+	// soft targets could be published by themselves: nobody is found out when they
+	// are, but what is withheld should stay so.
+	soft bool
 }
 
 // Proof is how another table with the same published cells comes about.
@@ -55,12 +58,11 @@ func (r *Refusal) Error() string {
 }
 
 // targets are what has to stay uncertain, the coarsest and largest first.
-func (u *universe) targets(t *Table) []Target {
+func (u *universe) targets(t *Table, which func(*layer, Reason) bool) []Target {
 	var all []Target
 	for _, l := range u.layers {
 		for i, s := range l.state {
-			// What an earlier table withheld for the sake of others stays withheld.
-			if !s.Sensitive() && s != Before && (l.own || s != Complementary) {
+			if !which(l, s) {
 				continue
 			}
 			for m := range t.Measures {
@@ -77,7 +79,7 @@ func (u *universe) targets(t *Table) []Target {
 }
 
 func (l *layer) target(kind Kind, m, i int) Target {
-	out := Target{layer: l, cell: i, measure: m}
+	out := Target{layer: l, cell: i, measure: m, soft: !l.state[i].Sensitive()}
 	out.Down, out.Up = Uncertainty(l.policy, l.state[i], kind, l.values[m][i])
 	return out
 }
@@ -110,17 +112,17 @@ func (u *universe) protect(t *Table) ([]Proof, error) {
 			var up, down bool
 			proof.Up, up = s.find(target, +1, target.Up)
 			proof.Down, down = s.find(target, -1, target.Down)
-			if !up || !down {
-				if why := target.layer.state[target.cell]; why == Before || why == Complementary && !target.layer.own {
-					continue // publishable by itself: nobody small is found out
-				}
+			switch {
+			case up && down:
+				proofs = append(proofs, proof)
+			case !target.soft:
 				failed = append(failed, target.layer.name(target.cell))
-				continue
 			}
-			proofs = append(proofs, proof)
 		}
 	}
-	prove(u.targets(t))
+	prove(u.targets(t, func(l *layer, why Reason) bool {
+		return why.Sensitive() || why == Before || why == Complementary && !l.own
+	}))
 	pairs := u.comparable()
 	for i := range pairs {
 		prove(s.joinCrowds(t, &pairs[i], nil))
@@ -132,6 +134,9 @@ func (u *universe) protect(t *Table) ([]Proof, error) {
 			}
 		}
 	}
+	// Proofs of the others too: how many there are then tells nobody how many of
+	// the hidden cells are small.
+	prove(u.targets(t, func(l *layer, why Reason) bool { return why == Complementary && l.own }))
 	if len(failed) > 0 {
 		return nil, &Refusal{Dataset: t.Dataset, Cells: failed}
 	}

@@ -25,7 +25,7 @@ type Report struct {
 	Noise  *ReportNoise `json:"noise,omitempty"`
 	Checks struct {
 		Earlier int64 `json:"earlier"` // tables that this one was checked against
-		Proven  int64 `json:"proven"`  // cells and measures with a proof of uncertainty
+		Proven  int64 `json:"proven"`  // proofs of uncertainty, of each withheld cell in each measure
 	} `json:"checks"`
 	Attacks []Finding `json:"attacks"`
 	// Reviewer is who looked at it, by name.

@@ -16,9 +16,9 @@ import (
 
 // roadDay plays a road net and tallies it as link × 15 min flows and speeds. Some
 // of the vehicles are special.
-func roadDay(t *testing.T, hours int) (*gate.Table, Trips) {
+func roadDay(t *testing.T, junctions, hours int) (*gate.Table, Trips) {
 	t.Helper()
-	w := roads.New(roads.Config{Seed: 5, Units: 16, Vehicles: 3, Start: midnight})
+	w := roads.New(roads.Config{Seed: 5, Units: junctions, Vehicles: 3, Start: midnight})
 	var all []roads.Passage
 	w.Truth().Passed = func(p roads.Passage) { all = append(all, p) }
 	for w.Now().Before(midnight.Add(time.Duration(hours) * time.Hour)) {
@@ -82,11 +82,11 @@ func roadDay(t *testing.T, hours int) (*gate.Table, Trips) {
 // TestNothingIsRecoveredFromTheRoads: of what vehicles of the simulator truly did
 // the attackers find out nothing, by any of their ways.
 func TestNothingIsRecoveredFromTheRoads(t *testing.T) {
-	hours := 3
+	junctions, hours := 16, 3
 	if testing.Short() {
-		hours = 1
+		junctions, hours = 6, 1
 	}
-	in, trips := roadDay(t, hours)
+	in, trips := roadDay(t, junctions, hours)
 	r, err := gate.Run(gate.Input{Table: in, Policy: gate.VehicleFlow(), Now: later})
 	if err != nil {
 		t.Fatal(err)
