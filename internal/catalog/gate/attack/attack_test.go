@@ -1,7 +1,9 @@
 package attack
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -99,6 +101,55 @@ func TestNothingIsRecoveredFromRandomTables(t *testing.T) {
 			return r.Published, nil
 		}}
 		findings, err := s.Run()
+		if err != nil {
+			t.Fatal(err)
+		}
+		expectNothing(t, findings)
+	})
+}
+
+// TestNothingIsRecoveredFromThreeDimensions: links, bins and classes of vehicles,
+// with versions.
+func TestNothingIsRecoveredFromThreeDimensions(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		in := table(t, 3, flow)
+		class := gate.Dimension{Name: "class", Leaves: []gate.Leaf{{Code: "car"}, {Code: "bus"}}}
+		in.Dimensions = append(in.Dimensions, class)
+		var groupings []gate.Grouping
+		for _, g := range in.Groupings {
+			for _, c := range []string{gate.Each, gate.All} {
+				if len(groupings) == 0 || rapid.Bool().Draw(t, "published by class") {
+					groupings = append(groupings, append(slices.Clone(g), c))
+				}
+			}
+		}
+		in.Groupings = groupings
+		var cells []gate.Cell
+		for _, c := range in.Cells {
+			n := rapid.OneOf(rapid.Int64Range(0, 5), rapid.Int64Range(8, 50)).Draw(t, "buses")
+			cells = append(cells, c, gate.Cell{Values: []int64{n}, Contributors: n, Largest: []int64{min(1, n)}})
+		}
+		in.Cells = cells
+		first, err := gate.Run(gate.Input{Table: in, Policy: gate.VehicleFlow(), Now: later})
+		if err != nil {
+			t.Fatal(err)
+		}
+		findings, err := (&Suite{Result: first}).Run()
+		if err != nil {
+			t.Fatal(err)
+		}
+		expectNothing(t, findings)
+		next := *in
+		next.Version, next.Groupings = 2, []gate.Grouping{{gate.Each, gate.Each, gate.All}, {"road", gate.All, gate.Each}}
+		second, err := gate.Run(gate.Input{Table: &next, Policy: gate.VehicleFlow(), Now: later, Past: []*gate.Past{first.Past}})
+		var no *gate.Refusal
+		if errors.As(err, &no) {
+			return
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		findings, err = (&Suite{Result: second, Earlier: []*gate.Published{first.Published}, Past: []*gate.Past{first.Past}}).Run()
 		if err != nil {
 			t.Fatal(err)
 		}
