@@ -90,7 +90,7 @@ func (u *universe) hideAsBefore(e *layer) {
 				}
 				at[d] = leaves[0]
 			}
-			if c := l.cell(at); c >= 0 && l.state[c] == Shown {
+			if c := l.cell(at); c >= 0 && l.state[c] == Shown && l.sameLeaves(c, e, i) {
 				l.state[c] = Before
 			}
 		}

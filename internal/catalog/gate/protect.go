@@ -38,6 +38,8 @@ type Target struct {
 	// soft targets could be published by themselves: nobody is found out when they
 	// are, but what is withheld should stay so.
 	soft bool
+	// free targets take nothing more than what is hidden already.
+	free bool
 }
 
 // Proof is how another table with the same published cells comes about.
@@ -136,11 +138,40 @@ func (u *universe) protect(t *Table) ([]Proof, error) {
 	}
 	// Proofs of the others too: how many there are then tells nobody how many of
 	// the hidden cells are small.
-	prove(u.targets(t, func(l *layer, why Reason) bool { return why == Complementary && l.own }))
+	proofs = append(proofs, s.proofs...)
+	proven := make(map[Target]bool, len(proofs))
+	for i := range proofs {
+		proven[proofs[i].Target.alone()] = true
+	}
+	for _, target := range u.targets(t, func(l *layer, why Reason) bool { return why == Complementary && l.own }) {
+		if proof, ok := s.proveAny(target, proven[target.alone()]); ok {
+			proofs = append(proofs, proof)
+		}
+	}
 	if len(failed) > 0 {
 		return nil, &Refusal{Dataset: t.Dataset, Cells: failed}
 	}
 	return proofs, nil
+}
+
+// alone is the target without how uncertain it has to be.
+func (t Target) alone() Target { return Target{layer: t.layer, cell: t.cell, measure: t.measure} }
+
+// proveAny proves that a cell does not follow exactly, in one direction, unless it
+// is proven already. What is free is taken first.
+func (s *search) proveAny(t Target, proven bool) (Proof, bool) {
+	if proven {
+		return Proof{}, false
+	}
+	for _, t.free = range []bool{true, false} {
+		if moves, ok := s.find(t, +1, 1); ok {
+			return Proof{Target: Target{layer: t.layer, cell: t.cell, measure: t.measure, Up: 1}, Up: moves}, true
+		}
+		if moves, ok := s.find(t, -1, 1); ok {
+			return Proof{Target: Target{layer: t.layer, cell: t.cell, measure: t.measure, Down: 1}, Down: moves}, true
+		}
+	}
+	return Proof{}, false
 }
 
 // pair is a layer and a finer one: each cell of the first is the sum of cells of

@@ -24,6 +24,7 @@ type search struct {
 	corners [1 << maxSides]int // base cells of the move that is looked at
 	spare   [1 << maxSides]int // of another
 	moves   []Move             // taken so far
+	proofs  []Proof            // of cells that were hidden for others
 	sides   [][]side           // partners of the source, by dimension
 	within  []layerSet         // layers that hold the source's leaf, by dimension
 	best    candidate
@@ -109,7 +110,7 @@ func (s *search) find(t Target, sign, need int64) (moves []Move, ok bool) {
 		s.scan()
 		// What was free has been taken meanwhile, and may have used up the best.
 		s.best.by = min(s.best.by, s.need, s.most(s.best.from, s.best.to))
-		if s.best.by > 0 {
+		if s.best.by > 0 && !t.free {
 			s.accept(s.best)
 		}
 		if s.need > 0 && len(s.moves) == before || len(s.moves) > maxMoves {
@@ -136,20 +137,30 @@ func (s *search) accept(c candidate) {
 		s.shifted[s.spare[j]] += s.sign * parity(j) * c.by
 		s.touched = append(s.touched, s.spare[j])
 	}
+	s.need -= c.by
+	s.moves = append(s.moves, Move{From: slices.Clone(c.from), To: slices.Clone(c.to), By: s.sign * c.by})
 	if c.cost > 0 {
 		s.hide(&c)
 	}
-	s.need -= c.by
-	s.moves = append(s.moves, Move{From: slices.Clone(c.from), To: slices.Clone(c.to), By: s.sign * c.by})
 }
 
+// hide withholds what a move changes. The moves so far are the proof that it does
+// not follow: it was shown before the last of them, so that alone changes it.
 func (s *search) hide(c *candidate) {
 	for _, l := range s.u.layers {
 		cells, n := l.changed(c.from, c.to)
-		for _, cell := range cells[:n] {
-			if cell >= 0 && l.own && l.state[cell] == Shown {
-				l.state[cell] = Complementary
+		for j, cell := range cells[:n] {
+			if cell < 0 || !l.own || l.state[cell] != Shown {
+				continue
 			}
+			l.state[cell] = Complementary
+			p := Proof{Target: Target{layer: l, cell: cell, measure: s.target.measure}}
+			if moves := s.moves[:len(s.moves):len(s.moves)]; s.sign*parity(j) > 0 {
+				p.Target.Up, p.Up = c.by, moves
+			} else {
+				p.Target.Down, p.Down = c.by, moves
+			}
+			s.proofs = append(s.proofs, p)
 		}
 	}
 }
