@@ -422,8 +422,8 @@ func TestTheLedgerIsNeverOverdrawn(t *testing.T) {
 // TestFaultyTablesAreNamed with what is wrong and where.
 func TestFaultyTablesAreNamed(t *testing.T) {
 	for _, c := range []struct {
-		want   string
-		break_ func(*Table)
+		want  string
+		spoil func(*Table)
 	}{
 		{"dataset is empty", func(t *Table) { t.Dataset = "" }},
 		{"3 cells", func(t *Table) { t.Cells = t.Cells[:3] }},
@@ -440,7 +440,7 @@ func TestFaultyTablesAreNamed(t *testing.T) {
 	} {
 		in := lines([][]int64{{20, 20, 20, 20}, {20, 20, 20, 20}})
 		in.Bound = 1
-		c.break_(in)
+		c.spoil(in)
 		p := VehicleFlow()
 		p.MaxBound = 1
 		if _, err := Run(Input{Table: in, Policy: p, Now: later}); err == nil || !strings.Contains(err.Error(), c.want) {
