@@ -130,6 +130,11 @@ var table = []rule{
 	{of: "internal/schedule/queue", own: []string{"internal/schedule"}, never: slices.Concat(noIO, everybodys), pure: true,
 		reason: "an order is made of what is known of those who wait"},
 
+	{of: "internal/catalog/gate", never: slices.Concat(noIO, everybodys), pure: true,
+		reason: "what may be published is decided from values alone; time, randomness and what was published before are handed in"},
+	{of: "internal/catalog/gate/attack", own: []string{"internal/catalog/gate"}, never: slices.Concat(noIO, everybodys), pure: true,
+		reason: "attackers read what everybody reads"},
+
 	{of: "internal/api", own: []string{"internal/schedule", "internal/schedule/ledger", "internal/schedule/loop", "internal/schedule/plan", "internal/schedule/signal", "internal/access", "internal/audit", "internal/authority", "internal/command", "internal/enrolment", "internal/model", "internal/quota", "internal/registry", "internal/road", "internal/traffic", "internal/twin", "internal/telemetry"}, never: noSQL,
 		reason: "the API asks the owners of things"},
 	{of: "internal/web", own: []string{"internal/access", "internal/login", "internal/road", "internal/schedule", "internal/telemetry", "internal/traffic", "internal/web/basemap"}, never: noSQL,

@@ -15,6 +15,8 @@ type Truth struct {
 	Flows  map[FlowKey]*Flow
 	Events []TrueEvent
 	Units  map[string]*TrueUnit
+	// Passed, if set, is told of each vehicle that passes the detector of a link.
+	Passed func(Passage)
 }
 
 // TrueUnit is what a unit did, right and wrong.
@@ -42,6 +44,14 @@ func (u *TrueUnit) shown(before, now [2]v2x.LightState) {
 	if greens(now) && !greens(before) {
 		u.Conflicts++
 	}
+}
+
+// Passage is a vehicle at the detector of a link.
+type Passage struct {
+	From, To uint16
+	At       time.Time
+	Vehicle  int
+	Speed    float64 // m/s
 }
 
 // FlowKey names a link in a minute.
@@ -116,6 +126,9 @@ func (t *Truth) moved(now time.Time, l *link, c *vehicle, before float64) {
 		f := t.flow(l, from)
 		f.Vehicles++
 		f.SpeedSum += c.v
+		if t.Passed != nil {
+			t.Passed(Passage{From: l.from.id, To: l.to.id, At: from, Vehicle: c.number, Speed: c.v})
+		}
 		if c.connected {
 			f.Connected++
 		}

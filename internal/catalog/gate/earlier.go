@@ -1,0 +1,120 @@
+package gate
+
+import "slices"
+
+// Past is what has to be kept of a published table so that later ones can be
+// checked against it: what was behind it, and which cells it showed. It is as
+// delicate as the data itself, and is not published.
+type Past struct {
+	Table  *Table
+	Policy Policy
+	// State is by grouping and cell.
+	State [][]Reason
+	// Noisy are the values as published, by grouping and cell times measure;
+	// nil without noise.
+	Noisy [][]int64
+}
+
+// hold keeps the difference of two versions from telling of a few: a base cell
+// that fewer than K contributors changed stays what it was, in this cell and in
+// all that hold it, until more have. So does one that was shown and would now
+// have to be hidden, since its number is known anyway. It returns the cells that
+// were held.
+func hold(t *Table, p *Policy, past []*Past) (held []int) {
+	at := make([][][]int32, len(past)) // leaf of the earlier table, by dimension and leaf; -1
+	for e := range past {
+		at[e] = make([][]int32, len(t.Dimensions))
+		for d := range t.Dimensions {
+			at[e][d] = matchLeaves(&t.Dimensions[d], &past[e].Table.Dimensions[d])
+		}
+	}
+	leaves := make([][]int32, len(t.Dimensions))
+	for d := range leaves {
+		leaves[d] = upTo(len(t.Dimensions[d].Leaves))
+	}
+	each(len(t.Cells), leaves, func(i int, leaf []int) {
+		var last *Cell
+		free := true
+		for e, b := range past {
+			c := b.cellAt(at[e], leaf, t)
+			if c == nil {
+				continue
+			}
+			last = c
+			free = free && mayFollow(t, p, &t.Cells[i], c)
+		}
+		if last != nil && !free {
+			t.Cells[i] = *last
+			held = append(held, i)
+		}
+	})
+	return held
+}
+
+func matchLeaves(of, in *Dimension) []int32 {
+	index := make(map[string]int32, len(in.Leaves))
+	for i, l := range in.Leaves {
+		index[l.Code] = int32(i)
+	}
+	all := make([]int32, len(of.Leaves))
+	for i, l := range of.Leaves {
+		if j, ok := index[l.Code]; ok {
+			all[i] = j
+		} else {
+			all[i] = -1
+		}
+	}
+	return all
+}
+
+// cellAt is the base cell of an earlier table with the measures of the new one;
+// nil where it has none, or not these measures.
+func (b *Past) cellAt(at [][]int32, leaf []int, t *Table) *Cell {
+	i := 0
+	for d, l := range leaf {
+		j := at[d][l]
+		if j < 0 {
+			return nil
+		}
+		i = i*len(b.Table.Dimensions[d].Leaves) + int(j)
+	}
+	c := &b.Table.Cells[i]
+	if slices.EqualFunc(t.Measures, b.Table.Measures, func(x, y Measure) bool { return x.Name == y.Name && x.Kind == y.Kind }) {
+		return c
+	}
+	out := *c
+	out.Values, out.Largest = make([]int64, len(t.Measures)), nil
+	for m := range t.Measures {
+		o := b.Table.measure(t.Measures[m].Name)
+		if o < 0 || b.Table.Measures[o].Kind != t.Measures[m].Kind {
+			return nil // other measures: no difference can be taken
+		}
+		out.Values[m] = c.Values[o]
+	}
+	return &out
+}
+
+// mayFollow says whether a cell may take the place of an earlier one.
+func mayFollow(t *Table, p *Policy, now, before *Cell) bool {
+	if slices.Equal(now.Values, before.Values) && now.Contributors == before.Contributors && now.Special == before.Special {
+		return true
+	}
+	changed := max(now.Changed, now.Contributors-before.Contributors, before.Contributors-now.Contributors)
+	return changed >= p.K && (small(t, p, before) || !small(t, p, now))
+}
+
+// small reports whether the policy hides a base cell.
+func small(t *Table, p *Policy, c *Cell) bool {
+	if c.Contributors < p.K || c.Special > 0 {
+		return true
+	}
+	for m := range t.Measures {
+		if t.Measures[m].Kind != Sum || p.MaxSharePercent == 0 {
+			continue
+		}
+		if c.Largest == nil || dominated(c.Largest[m], c.Values[m], p.MaxSharePercent) {
+			return true
+		}
+	}
+	return false
+}
