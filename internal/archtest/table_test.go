@@ -47,6 +47,8 @@ var table = []rule{
 		reason: "the nouns of the road depend on no form that they come in"},
 	{of: "internal/road/dialect", own: []string{"internal/codec/v2x", "internal/config/strict", "internal/personal", "internal/road"}, never: slices.Concat(noSQL, noWeb, everybodys),
 		reason: "what units send becomes nouns without knowing who asks"},
+	{of: "internal/catalog", own: []string{"internal/telemetry"}, never: slices.Concat(noIO, everybodys), pure: true,
+		reason: "what the law says of datasets depends on no store and no form of publication"},
 	{of: "internal/traffic", own: []string{"internal/road"}, never: slices.Concat(noIO, everybodys), pure: true,
 		reason: "messages and time in, numbers and states out; what is on disk is its caller's"},
 
