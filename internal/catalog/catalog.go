@@ -1,7 +1,7 @@
 // Package catalog holds what a public data catalogue is made of: datasets with
 // their items, who provides them, how far they are shared and opened, how
 // delicate they are, and how they come to be public. What may not be is an error
-// that says what the law asks for. Art. 24, 29, 31
+// that says what the law asks for. Art. 24
 package catalog
 
 import (
@@ -15,6 +15,8 @@ import (
 )
 
 // Class says how far data go.
+//
+// Art. 29 has the classes of sharing, Art. 33 those of opening.
 type Class string
 
 // The classes, of sharing among authorities and of opening to the public alike.
