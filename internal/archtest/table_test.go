@@ -49,6 +49,8 @@ var table = []rule{
 		reason: "what units send becomes nouns without knowing who asks"},
 	{of: "internal/catalog", own: []string{"internal/telemetry"}, never: slices.Concat(noIO, everybodys), pure: true,
 		reason: "what the law says of datasets depends on no store and no form of publication"},
+	{of: "internal/catalog/register", own: []string{"internal/access", "internal/catalog", "internal/records", "internal/telemetry"}, never: noWeb,
+		reason: "the register keeps datasets without knowing by which door they are asked for, or in which form they are published"},
 	{of: "internal/traffic", own: []string{"internal/road"}, never: slices.Concat(noIO, everybodys), pure: true,
 		reason: "messages and time in, numbers and states out; what is on disk is its caller's"},
 
@@ -130,7 +132,7 @@ var table = []rule{
 	{of: "internal/schedule/queue", own: []string{"internal/schedule"}, never: slices.Concat(noIO, everybodys), pure: true,
 		reason: "an order is made of what is known of those who wait"},
 
-	{of: "internal/api", own: []string{"internal/schedule", "internal/schedule/ledger", "internal/schedule/loop", "internal/schedule/plan", "internal/schedule/signal", "internal/access", "internal/audit", "internal/authority", "internal/command", "internal/enrolment", "internal/model", "internal/quota", "internal/registry", "internal/twin", "internal/telemetry"}, never: noSQL,
+	{of: "internal/api", own: []string{"internal/catalog", "internal/catalog/register", "internal/schedule", "internal/schedule/ledger", "internal/schedule/loop", "internal/schedule/plan", "internal/schedule/signal", "internal/access", "internal/audit", "internal/authority", "internal/command", "internal/enrolment", "internal/model", "internal/quota", "internal/registry", "internal/twin", "internal/telemetry"}, never: noSQL,
 		reason: "the API asks the owners of things"},
 	{of: "internal/web", own: []string{"internal/access", "internal/login", "internal/schedule", "internal/telemetry"}, never: noSQL,
 		reason: "pages show what the API gives"},
@@ -142,10 +144,10 @@ var table = []rule{
 	{of: "internal/config/structdoc", never: []string{"net", "database"}, reason: "reads the comments of any struct"},
 	{of: "internal/config/gen", own: []string{"internal/config/structdoc"}, reason: "a generator"},
 	{of: "internal/config", never: noSQL, reason: "the config holds the structs of the packages that it configures",
-		own: []string{"internal/access", "internal/audit", "internal/authority", "internal/command", "internal/login", "internal/ingest", "internal/ingest/mqtt", "internal/ingest/coap", "internal/ingest/http",
+		own: []string{"internal/access", "internal/audit", "internal/authority", "internal/catalog/register", "internal/command", "internal/login", "internal/ingest", "internal/ingest/mqtt", "internal/ingest/coap", "internal/ingest/http",
 			"internal/ingest/desk", "internal/query", "internal/quota", "internal/schedule/loop", "internal/schedule/signal/source", "internal/store/local", "internal/telemetry"}},
 	{of: "internal/hub", never: noSQL, reason: "the assembly knows the parts of the hub, and none of its clients",
-		own: []string{"internal/access", "internal/api", "internal/audit", "internal/authority", "internal/command", "internal/config", "internal/enrolment", "internal/ingest", "internal/ingest/mqtt",
+		own: []string{"internal/access", "internal/api", "internal/audit", "internal/authority", "internal/catalog/register", "internal/command", "internal/config", "internal/enrolment", "internal/ingest", "internal/ingest/mqtt",
 			"internal/ingest/coap", "internal/ingest/http", "internal/ingest/desk", "internal/login", "internal/model", "internal/query", "internal/quota", "internal/records", "internal/registry",
 			"internal/schedule", "internal/schedule/facility", "internal/schedule/facility/agent", "internal/schedule/facility/kubernetes", "internal/schedule/facility/slurm", "internal/schedule/ledger", "internal/schedule/live", "internal/schedule/loop", "internal/schedule/plan", "internal/schedule/signal", "internal/schedule/signal/source", "internal/store", "internal/store/local", "internal/store/volume", "internal/telemetry", "internal/twin", "internal/web"}},
 
@@ -177,7 +179,7 @@ var table = []rule{
 	{of: "internal/archtest", reason: "reads source text"},
 
 	{of: "client", never: slices.Concat(noSQL, everybodys, []string{"github.com", "golang.org"}), reason: "programs of others import it, and nothing of ours with it"},
-	{of: "cmd/hub", own: []string{"internal/audit", "internal/cli", "internal/client", "internal/codec/v2x", "internal/config", "internal/edge", "internal/hub", "internal/model", "internal/road", "internal/road/dialect", "internal/simulate", "internal/simulate/load", "internal/simulate/roads", "internal/telemetry"}, never: noSQL,
+	{of: "cmd/hub", own: []string{"internal/audit", "internal/catalog", "internal/catalog/register", "internal/cli", "internal/client", "internal/codec/v2x", "internal/config", "internal/edge", "internal/hub", "internal/model", "internal/road", "internal/road/dialect", "internal/simulate", "internal/simulate/load", "internal/simulate/roads", "internal/telemetry"}, never: noSQL,
 		reason: "a command speaks to a hub by its API, or runs one"},
 	{of: "cmd/edge-agent", own: []string{"internal/cli", "internal/edge", "internal/edge/spool", "internal/simulate"}, never: noSQL,
 		reason: "the agent stays small"},

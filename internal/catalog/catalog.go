@@ -145,11 +145,14 @@ type Dataset struct {
 	Provider Provider
 	Contact  Contact
 	Path     Path
-	Items    []Item
-	Source   Source
-	Share    Terms
-	Open     Terms
-	Grade    telemetry.Grade
+	// Region is the division code (GB/T 2260), or the beginning of one, of where
+	// its data come from; empty: from everywhere.
+	Region string
+	Items  []Item
+	Source Source
+	Share  Terms
+	Open   Terms
+	Grade  telemetry.Grade
 	// Signed is who signed the grade; empty: nobody yet.
 	Signed string
 	// Harm is what the grade follows from.
@@ -230,8 +233,12 @@ const (
 var (
 	datasetID = regexp.MustCompile(`^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$`)
 	itemName  = regexp.MustCompile(`^[a-z][a-z0-9_]{0,62}$`)
+	division  = regexp.MustCompile(`^(?:[0-9]{2}){0,3}$`)
 	phone     = regexp.MustCompile(`^\+?[0-9][0-9 -]{5,19}$`)
 )
+
+// Division reports whether s is a division code, or the beginning of one.
+func Division(s string) bool { return division.MatchString(s) }
 
 // Problem is what is wrong with a dataset.
 type Problem struct {
@@ -260,6 +267,9 @@ func (d *Dataset) Check(complete bool) []Problem {
 	var ps problems
 	if !datasetID.MatchString(d.ID) {
 		ps.add("id", "%.70q 不能作标识：用 1 到 63 个 a-z、0-9 和连字符", "%.70q is no id: it has 1 to 63 of a-z, 0-9 and hyphens, such as road-temperature-220100", d.ID)
+	}
+	if !Division(d.Region) {
+		ps.add("region", "%.20q 不是行政区划代码：2、4 或 6 位数字", "%.20q is no division code: it has 2, 4 or 6 digits, such as 220100", d.Region)
 	}
 	ps.items(d)
 	ps.terms("share", d.Share)

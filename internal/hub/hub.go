@@ -16,7 +16,9 @@
 //	   │
 //	mail      commands and configurations for devices
 //	   │
-//	query     PromQL        api  the HTTP surface        web  the pages
+//	query     PromQL        catalog  datasets, grants, objections
+//	   │
+//	api       the HTTP surface        web  the pages
 //	   │
 //	doors     MQTT, CoAP, HTTP
 //	   │
@@ -38,6 +40,7 @@ import (
 	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/audit"
 	"github.com/songhua-io/hub/internal/authority"
+	"github.com/songhua-io/hub/internal/catalog/register"
 	"github.com/songhua-io/hub/internal/command"
 	"github.com/songhua-io/hub/internal/config"
 	"github.com/songhua-io/hub/internal/enrolment"
@@ -128,6 +131,7 @@ type hub struct {
 	enrolment *enrolment.Registrar
 	scheduler *loop.Scheduler
 	live      *live.Feed
+	catalog   *register.Register
 
 	at Addresses
 }
