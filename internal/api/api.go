@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"reflect"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -112,7 +113,7 @@ func New(d Deps) (*API, error) {
 		OpenAPI: &huma.OpenAPI{
 			OpenAPI:    "3.1.0",
 			Info:       &huma.Info{Title: "Songhua Hub", Version: d.Version},
-			Components: &huma.Components{Schemas: huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer), SecuritySchemes: securitySchemes()},
+			Components: &huma.Components{Schemas: huma.NewMapRegistry("#/components/schemas/", schemaName), SecuritySchemes: securitySchemes()},
 		},
 		Formats:                      huma.DefaultFormats,
 		DefaultFormat:                "application/json",
@@ -124,6 +125,15 @@ func New(d Deps) (*API, error) {
 		return nil, fmt.Errorf("describe the API: %w", err)
 	}
 	return a, nil
+}
+
+// schemaName keeps the types of the catalogue apart from others of their names.
+func schemaName(t reflect.Type, hint string) string {
+	name := huma.DefaultSchemaNamer(t, hint)
+	if t.PkgPath() == reflect.TypeFor[register.Document]().PkgPath() {
+		name = "Catalog" + name
+	}
+	return name
 }
 
 func securitySchemes() map[string]*huma.SecurityScheme {

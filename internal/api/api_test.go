@@ -24,6 +24,7 @@ import (
 	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/audit"
 	"github.com/songhua-io/hub/internal/authority"
+	"github.com/songhua-io/hub/internal/catalog/register"
 	"github.com/songhua-io/hub/internal/command"
 	"github.com/songhua-io/hub/internal/enrolment"
 	"github.com/songhua-io/hub/internal/model"
@@ -147,7 +148,19 @@ func startWith(t testing.TB, compute loop.Config, clock func() time.Time, beside
 	go func() { promised <- scheduler.Run(ctx) }()
 	h.audit, err = audit.Open(audit.Options{Records: db, Dir: dir, Config: audit.DefaultConfig(), Log: log, Clock: time.Now, Metrics: prometheus.NewRegistry()})
 	check(err)
-	h.api, err = New(Deps{Scheduler: scheduler, Expression: func(string) error { return nil }, Quotas: quota.New(quota.DefaultConfig(), time.Now(), prometheus.NewRegistry()), Authority: h.authority, Enrolment: h.enrolment, Doors: func(host string) map[string]string { return map[string]string{"https": "https://" + host} }, Registry: h.registry, Presence: h.presence, Commands: commands, Twins: twins, Tokens: h.tokens, Sessions: h.sessions, Audit: h.audit, Models: models, Desk: h.desk,
+	datasets, err := register.Open(t.Context(), register.DefaultConfig(), register.Deps{
+		Records: db, Noted: func(ctx context.Context, action access.Action, object, region string, before, after any) context.Context {
+			return h.api.noted(ctx, action, object, region, before, after)
+		},
+		Selection: func(s string) (register.Selection, error) { return register.Selection{{Label: "__name__", Is: "=", Value: s}}, nil },
+		Series: func(context.Context, string, int) ([]register.Series, error) {
+			return []register.Series{{Metric: "soil", Labels: map[string]string{"device": "t1", "kind": "sensor", "region": "220100"}, Unit: "%", Grade: telemetry.General}}, nil
+		},
+		Metric: func(string) register.Metric { return register.Metric{} }, Seal: sealer.Seal, Unseal: sealer.Open,
+		Log: log, Clock: clock, Metrics: prometheus.NewRegistry(),
+	})
+	check(err)
+	h.api, err = New(Deps{Catalog: datasets, Scheduler: scheduler, Expression: func(string) error { return nil }, Quotas: quota.New(quota.DefaultConfig(), time.Now(), prometheus.NewRegistry()), Authority: h.authority, Enrolment: h.enrolment, Doors: func(host string) map[string]string { return map[string]string{"https": "https://" + host} }, Registry: h.registry, Presence: h.presence, Commands: commands, Twins: twins, Tokens: h.tokens, Sessions: h.sessions, Audit: h.audit, Models: models, Desk: h.desk,
 		Answers: records.Answers{DB: db, Now: time.Now}, Sealer: sealer, Rates: func() Rates { return Rates{SamplesPerSecond: 1.5} },
 		Ready: func() error { return h.ready }, Version: "test", Log: log, Now: time.Now, Metrics: h.metrics, Beside: beside})
 	check(err)
