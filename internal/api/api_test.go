@@ -152,7 +152,9 @@ func startWith(t testing.TB, compute loop.Config, clock func() time.Time, beside
 		Records: db, Noted: func(ctx context.Context, action access.Action, object, region string, before, after any) context.Context {
 			return h.api.noted(ctx, action, object, region, before, after)
 		},
-		Selection: func(s string) (register.Selection, error) { return register.Selection{{Label: "__name__", Is: "=", Value: s}}, nil },
+		Selection: func(s string) (register.Selection, error) {
+			return register.Selection{{Label: "__name__", Is: "=", Value: s}}, nil
+		},
 		Series: func(context.Context, string, int) ([]register.Series, error) {
 			return []register.Series{{Metric: "soil", Labels: map[string]string{"device": "t1", "kind": "sensor", "region": "220100"}, Unit: "%", Grade: telemetry.General}}, nil
 		},

@@ -24,16 +24,16 @@ type datasetChangeOut struct {
 
 type datasetOut struct {
 	register.Document
-	Code      string        `json:"code,omitempty" doc:"信息资源代码: the class path and a number, given when it is first published, never given again"`
-	State     catalog.State `json:"state" doc:"draft, submitted, published, suspended or withdrawn"`
-	Signed    string        `json:"signed,omitempty" doc:"the named person who signed the grade"`
-	SignedAt  *time.Time    `json:"signed_at,omitempty"`
-	Change    *datasetChangeOut    `json:"change,omitempty" doc:"what it is to become when that is published; shown to stewards"`
-	Reason    string        `json:"reason,omitempty" doc:"why it was given back, suspended or withdrawn"`
-	Created   time.Time     `json:"created"`
-	Published *time.Time    `json:"published,omitempty" doc:"for the first time"`
-	Modified  time.Time     `json:"modified"`
-	Version   int64         `json:"version"`
+	Code      string            `json:"code,omitempty" doc:"信息资源代码: the class path and a number, given when it is first published, never given again"`
+	State     catalog.State     `json:"state" doc:"draft, submitted, published, suspended or withdrawn"`
+	Signed    string            `json:"signed,omitempty" doc:"the named person who signed the grade"`
+	SignedAt  *time.Time        `json:"signed_at,omitempty"`
+	Change    *datasetChangeOut `json:"change,omitempty" doc:"what it is to become when that is published; shown to stewards"`
+	Reason    string            `json:"reason,omitempty" doc:"why it was given back, suspended or withdrawn"`
+	Created   time.Time         `json:"created"`
+	Published *time.Time        `json:"published,omitempty" doc:"for the first time"`
+	Modified  time.Time         `json:"modified"`
+	Version   int64             `json:"version"`
 }
 
 type oneDataset struct {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -735,3 +736,20 @@ func TestEverythingWrongIsSaidAtOnce(t *testing.T) {
 	}
 }
 
+// TestTheDocumentedExampleIsTaken holds docs/formats/dataset.md to the code.
+func TestTheDocumentedExampleIsTaken(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join("..", "..", "..", "docs", "formats", "dataset.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, _ := strings.Cut(string(page), "```yaml\n")
+	text, _, _ = strings.Cut(text, "```")
+	d, err := Parse([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := start(t)
+	if r := b.publish(*d); r.State != catalog.Published {
+		t.Errorf("%+v", r)
+	}
+}
