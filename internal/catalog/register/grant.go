@@ -467,6 +467,9 @@ func (r *Register) endGrants(ctx context.Context, rec *Record, reason string) er
 			continue
 		}
 		_, err := r.step(ctx, g.ID(), 0, func(g *Grant) error {
+			if !g.State.open() {
+				return errSame
+			}
 			why := Decision{Text{"数据集已撤销：" + reason, "The dataset was withdrawn: " + reason}, nil, actor(ctx), r.now()}
 			if g.State == Granted {
 				g.State, g.Ended = Revoked, &why
@@ -508,10 +511,17 @@ func (r *Register) Run(ctx context.Context) error {
 	}
 }
 
-// expire ends the grants whose time has come.
+// expire ends the grants whose time has come, and those of withdrawn datasets
+// that a crash left.
 func (r *Register) expire(ctx context.Context) error {
 	now := r.now()
 	for _, g := range r.openGrants() {
+		if rec, err := r.Get(g.Dataset); err == nil && rec.State == catalog.Withdrawn {
+			if err := r.endGrants(ctx, rec, rec.Reason); err != nil {
+				return err
+			}
+			continue
+		}
 		if g.State != Granted || now.Before(g.Expires) {
 			continue
 		}

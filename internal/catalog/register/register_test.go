@@ -753,3 +753,18 @@ func TestTheDocumentedExampleIsTaken(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 }
+
+// A crash between the withdrawal and the end of its grants is made up for.
+func TestGrantsThatACrashLeftEnd(t *testing.T) {
+	b := start(t)
+	b.conditional()
+	ctx := asking("applicant")
+	g := ok[*Grant](t)(b.Apply(ctx, Application{Dataset: "soil-moisture", Way: Sharing, Body: body, Purpose: "墒情预报"}))
+	ok[*Record](t)(b.alter(ctx, "soil-moisture", 0, actWithdraw, "撤销", func(rec *Record) error { return rec.withdraw("撤销") }))
+	if err := b.expire(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if g := ok[*Grant](t)(b.Grant(ctx, g.ID())); g.State != Returned || g.Decision == nil || len(b.openGrants()) != 0 {
+		t.Errorf("%+v", g)
+	}
+}
