@@ -60,6 +60,12 @@ const (
 	ReadSessions    Action = "sessions.read"
 	EndSessions     Action = "sessions.end"
 	ReadAudit       Action = "audit.read"
+
+	ReadDatasets     Action = "datasets.read"
+	WriteDatasets    Action = "datasets.write"
+	ApplyGrants      Action = "grants.apply"
+	DecideGrants     Action = "grants.decide"
+	HandleObjections Action = "objections.handle"
 )
 
 // What the record of changes calls people's coming and going. They are no
@@ -102,6 +108,11 @@ var rights = [...]struct {
 	{ReadSessions, "yes    no        no         no       no      no       no"},
 	{EndSessions, " yes    no        no         no       no      no       no"},
 	{ReadAudit, "    yes    no        no         no       no      no       no"},
+	{ReadDatasets, " yes    yes       yes        yes      yes     no       no"},
+	{WriteDatasets, "yes    no        no         yes      no      no       no"},
+	{ApplyGrants, "  yes    yes       yes        yes      yes     no       no"},
+	{DecideGrants, " yes    no        no         yes      no      no       no"},
+	{HandleObjections, "yes no        no         yes      no      no       no"},
 }
 
 // Actions lists every action.

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"reflect"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -19,6 +20,7 @@ import (
 	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/audit"
 	"github.com/songhua-io/hub/internal/authority"
+	"github.com/songhua-io/hub/internal/catalog/register"
 	"github.com/songhua-io/hub/internal/command"
 	"github.com/songhua-io/hub/internal/enrolment"
 	"github.com/songhua-io/hub/internal/model"
@@ -40,6 +42,7 @@ type Deps struct {
 	Sessions  *access.Sessions
 	Audit     *audit.Log
 	Models    *model.Models
+	Catalog   *register.Register
 	Scheduler *loop.Scheduler
 	// Expression returns why PromQL cannot be evaluated at one time, and where; nil
 	// when it can.
@@ -113,7 +116,7 @@ func New(d Deps) (*API, error) {
 		OpenAPI: &huma.OpenAPI{
 			OpenAPI:    "3.1.0",
 			Info:       &huma.Info{Title: "Songhua Hub", Version: d.Version},
-			Components: &huma.Components{Schemas: huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer), SecuritySchemes: securitySchemes()},
+			Components: &huma.Components{Schemas: huma.NewMapRegistry("#/components/schemas/", schemaName), SecuritySchemes: securitySchemes()},
 		},
 		Formats:                      huma.DefaultFormats,
 		DefaultFormat:                "application/json",
@@ -125,6 +128,15 @@ func New(d Deps) (*API, error) {
 		return nil, fmt.Errorf("describe the API: %w", err)
 	}
 	return a, nil
+}
+
+// schemaName keeps the types of the catalogue apart from others of their names.
+func schemaName(t reflect.Type, hint string) string {
+	name := huma.DefaultSchemaNamer(t, hint)
+	if t.PkgPath() == reflect.TypeFor[register.Document]().PkgPath() {
+		name = "Catalog" + name
+	}
+	return name
 }
 
 func securitySchemes() map[string]*huma.SecurityScheme {

@@ -12,6 +12,7 @@ import (
 	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/audit"
 	"github.com/songhua-io/hub/internal/authority"
+	"github.com/songhua-io/hub/internal/catalog/register"
 	"github.com/songhua-io/hub/internal/command"
 	"github.com/songhua-io/hub/internal/enrolment"
 	"github.com/songhua-io/hub/internal/model"
@@ -31,6 +32,8 @@ type problem struct {
 	// Reasons and Refused say why capacity was not promised.
 	Reasons []reasonOut  `json:"reasons,omitempty"`
 	Refused []refusalOut `json:"refused,omitempty"`
+	// Dataset is the one that shares already what another would collect again.
+	Dataset *sharedOut `json:"dataset,omitempty"`
 	// Violated are the quotas that are used up.
 	Violated []string `json:"violated-policies,omitempty"`
 }
@@ -84,6 +87,12 @@ var statusOf = [...]struct {
 	{model.ErrOfFile, http.StatusConflict},
 	{model.ErrFull, http.StatusConflict},
 	{model.ErrInvalid, http.StatusUnprocessableEntity},
+	{register.ErrUnknown, http.StatusNotFound},
+	{register.ErrStale, http.StatusPreconditionFailed},
+	{register.ErrState, http.StatusConflict},
+	{register.ErrShut, http.StatusConflict},
+	{register.ErrFull, http.StatusConflict},
+	{register.ErrReason, http.StatusUnprocessableEntity},
 	{access.ErrUnknown, http.StatusNotFound},
 	{command.ErrUnknown, http.StatusNotFound},
 	{twin.ErrInvalid, http.StatusUnprocessableEntity},
@@ -121,6 +130,8 @@ func (a *API) problemOf(err error) error {
 	var batch *registry.BatchError
 	var over *quota.Exceeded
 	var document *model.Invalid
+	var entry *register.Invalid
+	var shared *register.Shared
 	switch {
 	case err == nil:
 		return nil
@@ -134,6 +145,10 @@ func (a *API) problemOf(err error) error {
 		return ours
 	case errors.As(err, &document):
 		return documentProblem(document)
+	case errors.As(err, &entry):
+		return catalogProblem(entry)
+	case errors.As(err, &shared):
+		return sharedProblem(shared)
 	case errors.As(err, &batch):
 		return batchProblem(batch)
 	case errors.As(err, &invalid):

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/songhua-io/hub/internal/access"
+	"github.com/songhua-io/hub/internal/catalog/register"
 	"github.com/songhua-io/hub/internal/model"
 	"github.com/songhua-io/hub/internal/schedule"
 )
@@ -125,6 +126,35 @@ func (a *API) list() {
 	on(a, get, "/api/v1/roads/intersections/{node}", access.ReadRoads, "查看路口的信号及近几分钟的变化", "Show the signals of an intersection, and how they changed in the last minutes", a.getIntersection)
 	on(a, get, "/api/v1/roads/links", access.ReadRoads, "列出路段上一分钟的流量与车速；可取 GeoJSON", "List links with flow and speed of the last minute; GeoJSON if asked for", a.listLinks)
 	on(a, get, "/api/v1/roads/events", access.ReadRoads, "列出道路事件，新的在前", "List events of the road, the newest first", a.listRoadEvents)
+
+	on(a, get, "/api/v1/datasets", access.ReadDatasets, "列出公共数据目录的数据集", "List the datasets of the public catalogue", a.listDatasets)
+	on(a, post, "/api/v1/datasets:draft", access.WriteDatasets, "按所测内容拟写数据集草稿，不保存", "Write a draft of a dataset from what is measured, without keeping it", a.draftDataset)
+	on(a, get, "/api/v1/datasets/{id}", access.ReadDatasets, "查看数据集", "Show a dataset", a.getDataset)
+	on(a, put, "/api/v1/datasets/{id}", access.WriteDatasets, "新建数据集，或拟写其变更；已发布的在变更发布前不变", "Make a dataset, or write what it is to become; what is published stays until that is published", a.putDataset, a.described(reflect.TypeFor[register.Document]()))
+	on(a, post, "/api/v1/datasets/{id}/submit", access.WriteDatasets, "提交草稿", "Hand a draft in", a.moveDataset((*register.Register).Submit))
+	on(a, post, "/api/v1/datasets/{id}/return", access.WriteDatasets, "退回所提交的，并说明原因", "Give back what was submitted, with the reason", a.moveBecause((*register.Register).GiveBack))
+	on(a, post, "/api/v1/datasets/{id}/publish", access.WriteDatasets, "发布所提交的，或恢复暂停的", "Publish what was submitted, or open again what was suspended", a.moveDataset((*register.Register).Publish))
+	on(a, post, "/api/v1/datasets/{id}/suspend", access.WriteDatasets, "立即暂停提供", "Take a dataset out of everybody's reach, at once", a.moveBecause((*register.Register).Suspend))
+	on(a, post, "/api/v1/datasets/{id}/withdraw", access.WriteDatasets, "撤销数据集；标识与代码不再使用", "Take a dataset away for good; its id and code are never given again", a.moveBecause((*register.Register).Withdraw))
+	on(a, post, "/api/v1/datasets/{id}/sign", access.WriteDatasets, "由具名人员签署定级；定级提高立即生效并暂停提供", "Write down who answers for the grade; one that is raised counts at once and suspends the dataset", a.signDataset)
+	on(a, get, "/api/v1/datasets/{id}/versions", access.WriteDatasets, "数据集的历次版本：何人何时由何改为何", "The versions of a dataset: who, when, from what to what", a.listVersions)
+	on(a, get, "/api/v1/datasets/{id}/lineage", access.ReadDatasets, "数据集来自哪些设备的哪些序列", "Say of which series of which devices a dataset is made", a.datasetLineage)
+
+	on(a, get, "/api/v1/grants", access.ApplyGrants, "列出使用申请与授权；申请人只见自己的", "List applications and grants; applicants see their own", a.listGrants)
+	on(a, post, "/api/v1/grants", access.ApplyGrants, "申请使用数据集；无条件的即时授权", "Apply for a dataset; what is unconditional is granted at once", a.applyGrant, status(http.StatusCreated))
+	on(a, get, "/api/v1/grants/{id}", access.ApplyGrants, "查看申请或授权", "Show an application or a grant", a.getGrant)
+	on(a, post, "/api/v1/grants/{id}/check", access.DecideGrants, "形式审查：受理，或说明所缺并退回", "Check its form: take it, or return it with what is missing", a.checkGrant)
+	on(a, post, "/api/v1/grants/{id}/review", access.DecideGrants, "写下审核意见", "Write down a reviewer's opinion", a.reviewGrant)
+	on(a, post, "/api/v1/grants/{id}/decide", access.DecideGrants, "作出决定；不予授权须写明理由与法律依据", "Decide; a refusal needs its reason and its law", a.decideGrant)
+	on(a, post, "/api/v1/grants/{id}/revoke", access.DecideGrants, "撤销授权，立即中断其读取", "End a grant, and what is read by it, at once", a.revokeGrant)
+
+	open(a, post, "/api/v1/objections", "对公共数据提出异议，或就本人个人数据提出请求；查询凭据只显示一次", "Object to public data, or ask about the own personal data; the secret of the ticket is shown once", a.fileObjection, status(http.StatusCreated))
+	open(a, post, "/api/v1/objections/{id}/status", "凭据查询进展", "See how far a ticket is, by its secret", a.objectionStatus)
+	open(a, post, "/api/v1/objections/{id}/messages", "凭据补充说明", "Add to a ticket, by its secret", a.addToObjection)
+	on(a, get, "/api/v1/objections", access.HandleObjections, "列出异议与个人请求", "List objections and requests of persons", a.listObjections)
+	on(a, get, "/api/v1/objections/{id}", access.HandleObjections, "查看异议及往来", "Show a ticket with its thread", a.getObjection)
+	on(a, post, "/api/v1/objections/{id}/answer", access.HandleObjections, "答复", "Answer a ticket", a.answerObjection)
+	on(a, post, "/api/v1/objections/{id}/close", access.HandleObjections, "办结；不予更正须写明法律依据", "Close a ticket with what came of it; a rejection needs its law", a.closeObjection)
 
 	on(a, get, "/api/v1/rejects", access.ReadRejects, "列出未入库的消息及原因", "List what was not stored, and why", a.listRejects)
 	on(a, get, "/api/v1/rejects/{id}", access.ReadRejects, "查看一条未入库的消息及其内容", "Show a rejected message with what it holds", a.getReject)

@@ -14,6 +14,7 @@ import (
 	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/audit"
 	"github.com/songhua-io/hub/internal/authority"
+	"github.com/songhua-io/hub/internal/catalog/register"
 	"github.com/songhua-io/hub/internal/command"
 	"github.com/songhua-io/hub/internal/config/strict"
 	"github.com/songhua-io/hub/internal/ingest"
@@ -31,7 +32,7 @@ import (
 	"github.com/songhua-io/hub/internal/traffic/intake"
 )
 
-//go:generate go run ./gen -root ../.. -o docs.go -package config -func docs internal/config internal/access internal/audit internal/login internal/authority internal/quota internal/ingest internal/ingest/mqtt internal/ingest/coap internal/ingest/http internal/ingest/desk internal/command internal/schedule/loop internal/schedule/ledger internal/schedule/signal/source internal/query internal/store/local internal/traffic internal/traffic/intake
+//go:generate go run ./gen -root ../.. -o docs.go -package config -func docs internal/config internal/access internal/audit internal/login internal/authority internal/quota internal/ingest internal/ingest/mqtt internal/ingest/coap internal/ingest/http internal/ingest/desk internal/command internal/schedule/loop internal/schedule/ledger internal/schedule/signal/source internal/query internal/store/local internal/traffic internal/traffic/intake internal/catalog/register
 
 // Config is everything that can be set of a hub.
 type Config struct {
@@ -78,6 +79,8 @@ type Config struct {
 	Signals []source.Config `yaml:"signals"`
 	// Models are what kinds of devices measure and can be asked for.
 	Models Models `yaml:"models"`
+	// Catalog bounds what people ask of the public catalogue, and says how long answers may take.
+	Catalog register.Config `yaml:"catalog"`
 	// Store is the embedded time-series store, in the folder series of the data directory.
 	Store Store `yaml:"store"`
 	// Query bounds the Prometheus API.
@@ -161,6 +164,7 @@ func Default() Config {
 		Commands:  command.DefaultConfig(),
 		Relief:    traffic.DefaultReliefConfig(),
 		Schedule:  loop.DefaultConfig(),
+		Catalog:   register.DefaultConfig(),
 		Store:     Store{Config: local.DefaultConfig()},
 		Query:     query.DefaultConfig(),
 	}

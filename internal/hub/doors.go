@@ -120,7 +120,7 @@ func (h *hub) newServer(surface http.Handler) *http.Server {
 }
 
 func (h *hub) openHTTP(ctx context.Context, trust *tls.Config) error {
-	surface, err := h.surface()
+	surface, err := h.surface(ctx)
 	if err != nil {
 		return err
 	}

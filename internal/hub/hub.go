@@ -18,7 +18,9 @@
 //	   │
 //	mail      commands and configurations for devices
 //	   │
-//	query     PromQL        api  the HTTP surface        web  the pages
+//	query     PromQL        catalog  datasets, grants, objections
+//	   │
+//	api       the HTTP surface        web  the pages
 //	   │
 //	doors     MQTT, CoAP, HTTP
 //	   │
@@ -40,6 +42,7 @@ import (
 	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/audit"
 	"github.com/songhua-io/hub/internal/authority"
+	"github.com/songhua-io/hub/internal/catalog/register"
 	"github.com/songhua-io/hub/internal/command"
 	"github.com/songhua-io/hub/internal/config"
 	"github.com/songhua-io/hub/internal/enrolment"
@@ -137,6 +140,7 @@ type hub struct {
 	enrolment *enrolment.Registrar
 	scheduler *loop.Scheduler
 	live      *live.Feed
+	catalog   *register.Register
 
 	at Addresses
 }

@@ -37,6 +37,7 @@ var byOtherMeans = map[string]string{
 	"POST /api/v1/devices/{id}/telemetry/json": senders, "POST /api/v1/devices/{id}/telemetry/influx": senders, "POST /api/v1/devices/{id}/telemetry/{format}": senders,
 	"POST /api/v1/devices/{id}/v2x": senders, "POST /api/v2/write": senders, "POST /prometheus/api/v1/write": senders, "POST /prometheus/api/v1/otlp/v1/metrics": senders,
 	"GET /api/v1/devices/{id}/commands": senders, "POST /api/v1/devices/{id}/commands/{cid}/reply": senders,
+	"POST /api/v1/objections": everybody, "POST /api/v1/objections/{id}/status": everybody, "POST /api/v1/objections/{id}/messages": everybody, // the last two with a ticket's secret
 	"GET /api/v1/devices/{id}/config": senders, "POST /api/v1/devices/{id}/config/reported": senders,
 }
 
@@ -157,6 +158,7 @@ func TestNoRouteCrossesTheRegion(t *testing.T) {
 		{"POST", "/api/v1/rollouts", `{"name": "zq-all", "devices": ["zq-here"]}`},
 		{"PUT", "/api/v1/facilities/zq-here", `{"names": {"zh": "甲", "en": "zq-here"}, "region": "220100"}`},
 		{"PUT", "/api/v1/pools/zq-here", `{"facility": "zq-here", "classes": [{"count": 1, "cpu_milli": 1000, "memory_mib": 1000}]}`},
+		{"PUT", "/api/v1/datasets/zq-here", `{"id": "zq-here", "region": "220100", "source": {"kind": "series", "selector": "zq_level"}, "share": {"class": "unconditional"}, "open": {"class": "unconditional"}}`},
 		{"POST", "/api/v1/workloads", `{"name": "zq-work", "tasks": [{"name": "main", "cpu_milli": 1000, "duration": "1h"}]}`},
 	} {
 		if code, text := h.ask(t, home, c[0], c[1], []byte(c[2])); code/100 != 2 {

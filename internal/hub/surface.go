@@ -34,12 +34,15 @@ func (h *hub) gate() gate {
 }
 
 // surface is everything that the HTTP door serves.
-func (h *hub) surface() (http.Handler, error) {
+func (h *hub) surface(ctx context.Context) (http.Handler, error) {
 	questions, err := h.questions()
 	if err != nil {
 		return nil, err
 	}
 	h.runLive(questions)
+	if err := h.openCatalog(ctx, questions); err != nil {
+		return nil, err
+	}
 	h.runSources(questions)
 	pages, err := web.New(web.Deps{Desk: h.login, Sessions: h.sessions, Changes: h.changes, Compute: h.compute, Workload: h.workload, Roads: h.roads, UnitPlace: h.unitPlace, Now: h.clock, Version: h.options.Version, Log: h.log})
 	if err != nil {
@@ -72,7 +75,7 @@ func (h *hub) surface() (http.Handler, error) {
 		beside = append(beside, api.Beside{Pattern: r.Pattern, ZH: r.ZH, EN: r.EN, Own: true, Handler: r.Handler})
 	}
 	return api.New(api.Deps{
-		Quotas: h.quotas, Registry: h.registry, Authority: h.authority, Enrolment: h.enrolment, Doors: h.doors, Presence: h.presence, Commands: h.commands, Twins: h.twins, Tokens: h.tokens, Sessions: h.sessions, Audit: h.audit, Models: h.models, Scheduler: h.scheduler, Expression: questions.Instant, Desk: h.rejects(), Roads: h.board,
+		Roads: h.board, Quotas: h.quotas, Registry: h.registry, Authority: h.authority, Enrolment: h.enrolment, Doors: h.doors, Presence: h.presence, Commands: h.commands, Twins: h.twins, Tokens: h.tokens, Sessions: h.sessions, Audit: h.audit, Models: h.models, Catalog: h.catalog, Scheduler: h.scheduler, Expression: questions.Instant, Desk: h.rejects(),
 		Answers: records.Answers{DB: h.records, Now: h.clock}, Sealer: h.sealer, Rates: rates.now, Ready: h.ready,
 		Version: h.options.Version, Log: h.log, Now: h.clock, Metrics: h.metrics, Beside: beside,
 	})

@@ -58,6 +58,8 @@ type Names struct {
 // Metric is one thing that is measured.
 type Metric struct {
 	Name string `yaml:"name" json:"name"`
+	// Names are what people call it; may be absent.
+	Names Names `yaml:"names" json:"names,omitzero"`
 	// Unit is a code of SenML or UCUM.
 	Unit string `yaml:"unit" json:"unit,omitempty"`
 	// Min and Max bound a plausible value, both in Unit and both included.
@@ -184,6 +186,9 @@ func (d Document) checkMetrics(c *checks) {
 
 func (m Metric) check(c *checks, at string) {
 	c.add(at+"name", checkMetricName(m.Name))
+	if m.Names != (Names{}) {
+		c.add(at+"names", m.Names.check())
+	}
 	if len(m.Unit) > telemetry.MaxUnit || !plain(m.Unit) {
 		c.add(at+"unit", fmt.Errorf("%.70q has more than %d bytes or control characters; write a code of SenML or UCUM, such as Cel", m.Unit, telemetry.MaxUnit))
 	}
