@@ -2,10 +2,12 @@ package crash
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -27,8 +29,8 @@ func TestV2XMessagesAreCountedOnce(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes half a minute; make crash")
 	}
-	binary, dir := hubtest.Build(t, ""), t.TempDir()
-	hub := hubtest.Start(t, binary, dir)
+	program, dir := hubtest.Build(t, ""), t.TempDir()
+	hub := hubtest.Start(t, program, dir)
 	const units = 4
 	secrets := map[string]string{}
 	for i := range units {
@@ -68,7 +70,7 @@ func TestV2XMessagesAreCountedOnce(t *testing.T) {
 		cancel()
 		wg.Wait()
 		var err error
-		if hub, err = hubtest.Launch(binary, dir, "serve"); err != nil {
+		if hub, err = hubtest.Launch(program, dir, "serve"); err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(hub.Kill)
@@ -85,10 +87,21 @@ func TestV2XMessagesAreCountedOnce(t *testing.T) {
 			t.Fatalf("round %d: %v rejects, %v", round, n, err)
 		}
 	}
-	// All minutes are over when the units' own time is past them.
-	for id := range secrets {
-		last := fmt.Appendf(nil, `{"rsuId":%q,"rsuEsn":%q,"timestamp":%d}`, id, id, time.Now().Add(5*time.Minute).UnixMilli())
-		if n := speak(t.Context(), hub, secrets, []uplink{{id, "V2X/RSU/HB/UP", last}}, func(int) {}); n != 1 {
+	// All minutes are over when the units' own time is past them, and that of the
+	// vehicles that they hear.
+	now := played(roadRounds, units)
+	for i := range units {
+		id, after := now[i][0].unit, time.Now().Add(5*time.Minute).UnixMilli()
+		all := []uplink{{id, "V2X/RSU/HB/UP", fmt.Appendf(nil, `{"rsuId":%q,"rsuEsn":%q,"timestamp":%d}`, id, id, after)}}
+		for _, m := range slices.Backward(slices.Concat(now...)) {
+			if strings.HasSuffix(m.topic, "/BSM/UP") {
+				framed := binary.LittleEndian.AppendUint64([]byte("unit\x00\x00\x00\x00"), uint64(after))
+				framed = append(binary.LittleEndian.AppendUint16(framed, uint16(len(m.payload))), m.payload...)
+				all = append(all, uplink{id, "devices/" + id + "/v2x/framed", framed})
+				break
+			}
+		}
+		if n := speak(t.Context(), hub, secrets, all, func(int) {}); n != len(all) {
 			t.Fatal(hub.Output())
 		}
 	}
@@ -114,12 +127,16 @@ type uplink struct {
 	payload     []byte
 }
 
-// played are the messages of some seconds that end now, by unit.
+// played are the messages of some seconds that end now, by unit, but for maps and
+// events: those are sent again as they are, and count each time.
 func played(seed uint64, units int) [][]uplink {
 	all := make([][]uplink, units)
 	w := roads.New(roads.Config{Seed: seed, Units: units, Vehicles: 8, Connected: 0.5, Start: time.Now().Add(-15 * time.Second)})
 	for range 150 {
 		w.Step(func(u roads.Uplink) {
+			if u.Message == "MAP" || u.Message == "RSI" {
+				return
+			}
 			i := slices.Index(w.Names(), u.Unit)
 			all[i] = append(all[i], uplink{u.Unit, "V2X/RSU/" + u.Unit + "/" + u.Message + "/UP", slices.Clone(u.Payload)})
 		})
