@@ -14,6 +14,7 @@ import (
 	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/audit"
 	"github.com/songhua-io/hub/internal/authority"
+	"github.com/songhua-io/hub/internal/catalog/sensorthings"
 	"github.com/songhua-io/hub/internal/command"
 	"github.com/songhua-io/hub/internal/config/strict"
 	"github.com/songhua-io/hub/internal/ingest"
@@ -29,7 +30,7 @@ import (
 	"github.com/songhua-io/hub/internal/store/local"
 )
 
-//go:generate go run ./gen -root ../.. -o docs.go -package config -func docs internal/config internal/access internal/audit internal/login internal/authority internal/quota internal/ingest internal/ingest/mqtt internal/ingest/coap internal/ingest/http internal/ingest/desk internal/command internal/schedule/loop internal/schedule/ledger internal/schedule/signal/source internal/query internal/store/local
+//go:generate go run ./gen -root ../.. -o docs.go -package config -func docs internal/config internal/access internal/audit internal/login internal/authority internal/quota internal/ingest internal/ingest/mqtt internal/ingest/coap internal/ingest/http internal/ingest/desk internal/command internal/schedule/loop internal/schedule/ledger internal/schedule/signal/source internal/query internal/catalog/sensorthings internal/store/local
 
 // Config is everything that can be set of a hub.
 type Config struct {
@@ -76,6 +77,8 @@ type Config struct {
 	Store Store `yaml:"store"`
 	// Query bounds the Prometheus API.
 	Query query.Config `yaml:"query"`
+	// SensorThings bounds the OGC SensorThings API (docs/formats/sensorthings.md).
+	SensorThings sensorthings.Config `yaml:"sensorthings"`
 }
 
 // Log says what is logged and how.
@@ -155,6 +158,8 @@ func Default() Config {
 		Schedule:  loop.DefaultConfig(),
 		Store:     Store{Config: local.DefaultConfig()},
 		Query:     query.DefaultConfig(),
+
+		SensorThings: sensorthings.DefaultConfig(),
 	}
 }
 
