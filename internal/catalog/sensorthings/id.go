@@ -19,6 +19,8 @@ const (
 	timeMark = '@' // datastream@milliseconds
 )
 
+const metricLabel = "__name__"
+
 func escape(name string) string {
 	plain := true
 	for i := range len(name) {
@@ -69,18 +71,18 @@ func unescape(id string) (string, bool) {
 // apart. A device that moves to another site or region keeps its datastreams.
 func tagsOf(ls labels.Labels) (tags []telemetry.Label) {
 	ls.Range(func(l labels.Label) {
-		if l.Name != labels.MetricName && !telemetry.IsReserved([]byte(l.Name)) {
+		if l.Name != metricLabel && !telemetry.IsReserved([]byte(l.Name)) {
 			tags = append(tags, telemetry.Label{Name: l.Name, Value: l.Value})
 		}
 	})
 	return tags
 }
 
-var base = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
+var base = base32.StdEncoding.WithPadding(base32.NoPadding)
 
 // streamTail is a datastream's id behind its device: ~metric, and where there are
 // tags ~ and the first 80 bits of the SHA-256 of their names and values, sorted
-// by name, each followed by a zero byte, in base 32.
+// by name, each followed by a zero byte, in base 32 (RFC 4648).
 func streamTail(metric string, tags []telemetry.Label) string {
 	tail := string(partMark) + escape(metric)
 	if len(tags) == 0 {

@@ -160,7 +160,7 @@ func (q *question) observed(after string) iter.Seq2[*row, error] {
 			yield(nil, err)
 			return
 		}
-		names, _, err := from.LabelValues(q.ctx, labels.MetricName, nil)
+		names, _, err := from.LabelValues(q.ctx, metricLabel, nil)
 		if err != nil {
 			yield(nil, err)
 			return
@@ -190,7 +190,7 @@ func (q *question) findObserved(metric string) (*row, error) {
 		return nil, err
 	}
 	set := from.Select(q.ctx, false, &storage.SelectHints{Start: math.MinInt64, End: math.MaxInt64, Func: "series"},
-		labels.MustNewMatcher(labels.MatchEqual, labels.MetricName, metric))
+		labels.MustNewMatcher(labels.MatchEqual, metricLabel, metric))
 	for set.Next() {
 		if err := q.takeSeries(); err != nil {
 			return nil, err

@@ -102,7 +102,7 @@ func (q *question) samplesIn(s *stream, in span, down bool, yield func(*row, err
 func (q *question) iterator(from storage.Querier, s *stream, in span) (chunkenc.Iterator, error) {
 	ms := []*labels.Matcher{
 		labels.MustNewMatcher(labels.MatchEqual, "device", s.device.ID),
-		labels.MustNewMatcher(labels.MatchEqual, labels.MetricName, s.metric),
+		labels.MustNewMatcher(labels.MatchEqual, metricLabel, s.metric),
 	}
 	for _, t := range s.tags {
 		ms = append(ms, labels.MustNewMatcher(labels.MatchEqual, t.Name, t.Value))

@@ -74,7 +74,7 @@ func (q *question) streamsOf(devices []*registry.Device, metric string) ([]*stre
 			return nil, err
 		}
 		ls := set.At().Labels()
-		s := &stream{device: byID[ls.Get("device")], metric: ls.Get(labels.MetricName), tags: tagsOf(ls)}
+		s := &stream{device: byID[ls.Get("device")], metric: ls.Get(metricLabel), tags: tagsOf(ls)}
 		if s.device == nil {
 			continue
 		}
@@ -106,7 +106,7 @@ func matchers(devices []*registry.Device, metric string) ([]*labels.Matcher, err
 		ms = append(ms, m)
 	}
 	if metric != "" {
-		ms = append(ms, labels.MustNewMatcher(labels.MatchEqual, labels.MetricName, metric))
+		ms = append(ms, labels.MustNewMatcher(labels.MatchEqual, metricLabel, metric))
 	}
 	return ms, nil
 }
