@@ -15,6 +15,7 @@ import (
 	"github.com/songhua-io/hub/internal/audit"
 	"github.com/songhua-io/hub/internal/authority"
 	"github.com/songhua-io/hub/internal/catalog/register"
+	"github.com/songhua-io/hub/internal/catalog/sensorthings"
 	"github.com/songhua-io/hub/internal/command"
 	"github.com/songhua-io/hub/internal/config/strict"
 	"github.com/songhua-io/hub/internal/ingest"
@@ -32,7 +33,7 @@ import (
 	"github.com/songhua-io/hub/internal/traffic/intake"
 )
 
-//go:generate go run ./gen -root ../.. -o docs.go -package config -func docs internal/config internal/access internal/audit internal/login internal/authority internal/quota internal/ingest internal/ingest/mqtt internal/ingest/coap internal/ingest/http internal/ingest/desk internal/command internal/schedule/loop internal/schedule/ledger internal/schedule/signal/source internal/query internal/store/local internal/traffic internal/traffic/intake internal/catalog/register
+//go:generate go run ./gen -root ../.. -o docs.go -package config -func docs internal/config internal/access internal/audit internal/login internal/authority internal/quota internal/ingest internal/ingest/mqtt internal/ingest/coap internal/ingest/http internal/ingest/desk internal/command internal/schedule/loop internal/schedule/ledger internal/schedule/signal/source internal/query internal/store/local internal/traffic internal/traffic/intake internal/catalog/register internal/catalog/sensorthings
 
 // Config is everything that can be set of a hub.
 type Config struct {
@@ -85,6 +86,8 @@ type Config struct {
 	Store Store `yaml:"store"`
 	// Query bounds the Prometheus API.
 	Query query.Config `yaml:"query"`
+	// SensorThings bounds the OGC SensorThings API (docs/formats/sensorthings.md).
+	SensorThings sensorthings.Config `yaml:"sensorthings"`
 }
 
 // Log says what is logged and how.
@@ -167,6 +170,8 @@ func Default() Config {
 		Catalog:   register.DefaultConfig(),
 		Store:     Store{Config: local.DefaultConfig()},
 		Query:     query.DefaultConfig(),
+
+		SensorThings: sensorthings.DefaultConfig(),
 	}
 }
 

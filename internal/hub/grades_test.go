@@ -67,6 +67,9 @@ var readings = []string{
 	"/prometheus/api/v1/label/spy/values?match%5B%5D=secret", "/prometheus/api/v1/label/device/values?match%5B%5D=level&match%5B%5D=secret",
 	"/prometheus/api/v1/search/metric_names?include_metadata=true&limit=1000", "/prometheus/api/v1/search/label_values?label=spy&limit=1000", "/prometheus/api/v1/search/label_values?label=device&limit=1000",
 	"/prometheus/api/v1/metadata", "/prometheus/api/v1/status/tsdb?limit=1000", "/prometheus/api/v1/status/config", "/prometheus/federate?match%5B%5D=level",
+	"/sensorthings/v1.1/Things?$top=1000&$expand=Datastreams($expand=Observations,Sensor,ObservedProperty),Locations", "/sensorthings/v1.1/Datastreams?$top=1000&$count=true", "/sensorthings/v1.1/Observations?$top=1000&$expand=Datastream/Thing",
+	"/sensorthings/v1.1/ObservedProperties?$top=1000&$expand=Datastreams", "/sensorthings/v1.1/Sensors?$top=1000&$expand=Datastreams($expand=Observations)", "/sensorthings/v1.1/FeaturesOfInterest?$top=1000&$expand=Observations", "/sensorthings/v1.1/Locations?$expand=Things",
+	"/sensorthings/v1.1/Datastreams?$filter=properties/tags/spy%20ne%20null&$orderby=name%20desc", "/sensorthings/v1.1/ObservedProperties('secret')/Datastreams",
 	"/api/v1/devices?limit=1000", "/api/v1/devices?q=dq", "/api/v1/rejects?limit=1000&payload=true", "/api/v1/twins", "/api/v1/commands?limit=1000", "/api/v1/models", "/api/v1/stats", "/api/v1/regions",
 }
 

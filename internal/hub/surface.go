@@ -15,6 +15,7 @@ import (
 
 	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/api"
+	"github.com/songhua-io/hub/internal/catalog/sensorthings"
 	"github.com/songhua-io/hub/internal/config"
 	"github.com/songhua-io/hub/internal/config/strict"
 	"github.com/songhua-io/hub/internal/ingest"
@@ -44,6 +45,10 @@ func (h *hub) surface(ctx context.Context) (http.Handler, error) {
 		return nil, err
 	}
 	h.runSources(questions)
+	things, err := h.things()
+	if err != nil {
+		return nil, err
+	}
 	pages, err := web.New(web.Deps{Desk: h.login, Sessions: h.sessions, Changes: h.changes, Compute: h.compute, Workload: h.workload, Roads: h.roads, UnitPlace: h.unitPlace, Now: h.clock, Version: h.options.Version, Log: h.log})
 	if err != nil {
 		return nil, err
@@ -53,6 +58,8 @@ func (h *hub) surface(ctx context.Context) (http.Handler, error) {
 	beside := []api.Beside{
 		{Pattern: "/prometheus/", ZH: "Prometheus 查询接口；Grafana 的数据源指向 /prometheus", EN: "Prometheus' HTTP API; Grafana's data source points at /prometheus",
 			Action: access.ReadTelemetry, Handler: http.StripPrefix("/prometheus", questions.Handler())},
+		{Pattern: "GET " + sensorthings.Root + "{path...}", ZH: "OGC SensorThings 1.1 只读接口", EN: "The OGC SensorThings API 1.1, to read",
+			Action: access.ReadTelemetry, Handler: questions.Beside(query.Beside{Name: "sensorthings", Answer: things.Answer, Fail: things.Fail})},
 		{Pattern: "GET /mqtt", ZH: "经 WebSocket 的 MQTT", EN: "MQTT over WebSocket", Own: true, Handler: h.mqtt.Handler()},
 		h.metricsRoute(),
 		{Pattern: "GET /{$}", ZH: "控制台页面", EN: "The console", Handler: pages},
@@ -116,6 +123,11 @@ func (h *hub) questions() (*query.API, error) {
 		Retention: h.cfg.Store.Retention.String(),
 		Clock:     h.clock,
 	}, h.log, h.metrics)
+}
+
+// things is the SensorThings API over the devices, the models and the store.
+func (h *hub) things() (*sensorthings.API, error) {
+	return sensorthings.New(h.cfg.SensorThings, sensorthings.Deps{Devices: h.registry, Models: h.models, Base: h.cfg.Pages.Base, Clock: h.clock, Metrics: h.metrics})
 }
 
 // settings is the configuration in force, without secrets.

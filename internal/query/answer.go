@@ -73,13 +73,18 @@ func appendNotes(b []byte, key string, notes []string) []byte {
 func (a *API) fail(w *reply, f *failure) {
 	a.count(f)
 	w.drop()
-	w.b = append(append(w.b, `{"status":"error","errorType":"`...), f.kind.name...)
-	w.b = append(appendEscaped(append(w.b, `","error":`...), f.err.Error()), '}')
 	h := w.header()
-	h.Set("Content-Type", "application/json")
 	if f.kind == busy || f.kind == full {
 		h.Set("Retry-After", "1")
 	}
+	if w.fail != nil {
+		w.failure = nil // there is room for this
+		w.fail(collected{w}, f.kind.code, f.err)
+		return
+	}
+	w.b = append(append(w.b, `{"status":"error","errorType":"`...), f.kind.name...)
+	w.b = append(appendEscaped(append(w.b, `","error":`...), f.err.Error()), '}')
+	h.Set("Content-Type", "application/json")
 	w.code = f.kind.code
 }
 

@@ -19,6 +19,7 @@ type reply struct {
 	to   http.ResponseWriter
 	code int
 	gzip bool // the caller takes it
+	fail func(w http.ResponseWriter, code int, err error)
 }
 
 func (a *API) newReply(w http.ResponseWriter, r *http.Request) *reply {
@@ -61,7 +62,7 @@ func (r *reply) send(ctx context.Context) {
 	if ctx.Err() != nil && r.code == http.StatusOK {
 		r.api.fail(r, &failure{canceled, context.Cause(ctx)})
 	}
-	if r.code == http.StatusNoContent {
+	if r.code == http.StatusNoContent || r.code == http.StatusNotModified {
 		r.to.WriteHeader(r.code)
 		return
 	}

@@ -58,18 +58,18 @@ var endpoints = [...]endpoint{
 func (a *API) Handler(more ...Route) http.Handler {
 	mux := http.NewServeMux()
 	for _, e := range endpoints {
-		h := a.serve(e.path, e.reads, func(w *reply, r *request) { a.answer(w, r, e.respond(a, r)) })
+		h := a.serve(e.path, e.reads, func(w *reply, r *request) { a.answer(w, r, e.respond(a, r)) }, nil)
 		mux.Handle("GET "+root+e.path, h)
 		if e.post {
 			mux.Handle("POST "+root+e.path, h)
 		}
 	}
 	for path, find := range searches() {
-		h := a.serve(path, true, func(w *reply, r *request) { a.search(w, r, find) })
+		h := a.serve(path, true, func(w *reply, r *request) { a.search(w, r, find) }, nil)
 		mux.Handle("GET "+root+path, h)
 		mux.Handle("POST "+root+path, h)
 	}
-	mux.Handle("POST "+root+"/read", a.serve("/read", true, a.read))
+	mux.Handle("POST "+root+"/read", a.serve("/read", true, a.read, nil))
 	for _, r := range more {
 		mux.Handle(r.Method+" "+root+r.Path, r.Handler)
 	}
@@ -102,10 +102,12 @@ func (r *request) leave() {
 
 // serve wraps what all endpoints have in common: origin, scope, body size,
 // turn, time and metrics. The answer is sent when the turn is given back.
-func (a *API) serve(path string, reads bool, h func(*reply, *request)) http.Handler {
+// Fail writes failures in another form than this API's; nil for this one's.
+func (a *API) serve(path string, reads bool, h func(*reply, *request), fail func(http.ResponseWriter, int, error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		began := time.Now()
 		c := a.newReply(w, r)
+		c.fail = fail
 		defer func() {
 			a.metrics.duration.WithLabelValues(path).Observe(time.Since(began).Seconds())
 			a.metrics.requests.WithLabelValues(path, strconv.Itoa(c.code)).Inc()

@@ -85,3 +85,10 @@ func (r *Registry) Metadata() map[string]Metadata {
 	}
 	return all
 }
+
+// MetricUnit returns the unit in which a metric was first sent; empty for none.
+func (r *Registry) MetricUnit(metric string) string {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.units[metric]
+}
