@@ -419,8 +419,8 @@ func (r *Register) step(ctx context.Context, id string, version int64, f func(*G
 	if err != nil {
 		return nil, err
 	}
-	if version != 0 && version != old.Version {
-		return nil, fmt.Errorf("grant %s %w: it has version %d, not %d; read it again and repeat the change", id, ErrStale, old.Version, version)
+	if err := fresh("grant", id, old.Version, version); err != nil {
+		return nil, err
 	}
 	g := *old
 	switch err := f(&g); {

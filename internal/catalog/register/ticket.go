@@ -358,8 +358,8 @@ func (r *Register) tell(ctx context.Context, id string, version int64, f func(*T
 	if err != nil {
 		return nil, err
 	}
-	if version != 0 && version != old.Version {
-		return nil, fmt.Errorf("ticket %s %w: it has version %d, not %d; read it again and repeat the change", id, ErrStale, old.Version, version)
+	if err := fresh("ticket", id, old.Version, version); err != nil {
+		return nil, err
 	}
 	t := *old
 	if err := f(&t); err != nil {

@@ -154,13 +154,14 @@ func (r *Register) alter(ctx context.Context, id string, version int64, act, rea
 	switch {
 	case err != nil && (act != actPut || version != 0):
 		return nil, err
-	case err == nil && version != 0 && version != old.Version:
-		return nil, fmt.Errorf("dataset %s %w: it has version %d, not %d; read it again and repeat the change", id, ErrStale, old.Version, version)
 	case err != nil && len(r.List()) >= maxDatasets:
 		return nil, fmt.Errorf("datasets %w, %d", ErrFull, maxDatasets)
 	}
 	rec := &Record{ID: id}
 	if err == nil {
+		if err := fresh("dataset", id, old.Version, version); err != nil {
+			return nil, err
+		}
 		rec = old.next()
 	}
 	switch err := f(rec); {
@@ -214,4 +215,12 @@ func (r *Register) keep(ctx context.Context, old, rec *Record, act, reason strin
 		return fmt.Errorf("keep dataset %s: %w", rec.ID, err)
 	}
 	return nil
+}
+
+// fresh refuses a change of another version than the one that is; 0 is any.
+func fresh(what, id string, is, meant int64) error {
+	if meant == 0 || meant == is {
+		return nil
+	}
+	return fmt.Errorf("%s %s %w: it has version %d, not %d; read it again and repeat the change", what, id, ErrStale, is, meant)
 }
