@@ -213,20 +213,16 @@ func readers(t *testing.T) (node, modules string) {
 // shapes are the official ones of DCAT-AP, which lie beside the checkout.
 func shapes(t *testing.T) (files []string) {
 	t.Helper()
-	dir, err := filepath.Abs(filepath.Join("..", "..", "..", "..", "shared", "catalog", "dcat-ap-3.0.1"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for root := filepath.Dir(dir); ; root = filepath.Dir(root) {
+	dir := ""
+	for root, err := filepath.Abs("."); err == nil && dir == "" && root != filepath.Dir(root); root = filepath.Dir(root) {
 		at := filepath.Join(root, "shared", "catalog", "dcat-ap-3.0.1")
 		if _, err := os.Stat(at); err == nil {
 			dir = at
-			break
 		}
-		if root == filepath.Dir(root) {
-			t.Log("the shapes of DCAT-AP are not there (../shared/catalog): nothing is validated against them")
-			return nil
-		}
+	}
+	if dir == "" {
+		t.Log("the shapes of DCAT-AP are not there (../shared/catalog): nothing is validated against them")
+		return nil
 	}
 	for _, f := range []string{"shapes.ttl", "range.ttl", "dcat-ap-SHACL.ttl"} {
 		files = append(files, filepath.Join(dir, f))
@@ -283,7 +279,7 @@ func write(t *testing.T, dir, name string, g *Graph) document {
 func TestEveryStateIsSaidInEveryFormatAndByTheShapes(t *testing.T) {
 	count := 1000
 	if testing.Short() {
-		count = 100
+		count = 50
 	}
 	dir := t.TempDir()
 	docs := []document{write(t, dir, "vocabulary", Vocabulary(about("https://vocabulary.example").Base))}
@@ -304,11 +300,11 @@ func TestEveryStateIsSaidInEveryFormatAndByTheShapes(t *testing.T) {
 				t.Errorf("state %d: the page of %s says something else", i, f.Suffix)
 			}
 		}
+		if i%4 != 0 {
+			continue
+		}
 		g := a.Changes(Formats()[0], 6, s.changes, s.services, func(id string) bool { return snap.Find(id) != nil }, true)
 		docs = append(docs, write(t, dir, fmt.Sprint("changes-", i), g))
-		// A dataset may stand on both pages, and its service serves more there:
-		// together they would be another graph than either.
-		docs[len(docs)-1].SHACL = i%10 == 0
 		sound(t, g)
 	}
 	slices.SortStableFunc(docs, func(a, b document) int { return strings.Compare(a.Name[:1], b.Name[:1]) })
