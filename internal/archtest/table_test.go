@@ -22,7 +22,7 @@ type rule struct {
 var free = []string{"internal/progress", "internal/config/strict"}
 
 var (
-	noIO  = []string{"net", "os", "database", "log", "io/fs"}
+	noIO = []string{"net", "os", "database", "log", "io/fs"}
 	// exceptAddresses is noIO for those who write addresses, with net/url.
 	exceptAddresses = []string{"net/http", "net/netip", "net/rpc", "net/smtp", "os", "database", "log", "io/fs"}
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -35,6 +36,7 @@ func Title(title, id string) string {
 func (p *page) dataset(e *catalog.Entry) {
 	d, id := e.Dataset, p.base.Dataset(e.Dataset.ID)
 	n := p.g.a(id, "dcat:Dataset", "dcat:Resource")
+	n.properties = slices.Grow(n.properties, 48)
 	n.append("dct:title", in("zh", Title(d.Title.ZH, d.ID)))
 	if strings.TrimSpace(d.Title.EN) != "" {
 		n.append("dct:title", in("en", Title(d.Title.EN, d.ID)))

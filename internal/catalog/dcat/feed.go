@@ -34,8 +34,11 @@ type page struct {
 	still     bool  // leaves out what moves by itself
 }
 
-func (a *About) page(s []catalog.Service, known func(string) bool) *page {
-	p := &page{g: newGraph(a.Base.Vocabulary()), base: a.Base, known: known, services: make(map[string]*catalog.Service, len(s))}
+// perDataset is how many nodes a dataset usually has.
+const perDataset = 24
+
+func (a *About) page(datasets int, s []catalog.Service, known func(string) bool) *page {
+	p := &page{g: newGraph(a.Base.Vocabulary(), perDataset*(datasets+1)), base: a.Base, known: known, services: make(map[string]*catalog.Service, len(s))}
 	for i := range s {
 		p.services[s[i].ID] = &s[i]
 	}
@@ -57,10 +60,11 @@ func (a *About) Page(f Format, s *catalog.Snapshot, number int) (*Graph, error) 
 	if number < 1 || number > Pages(s) {
 		return nil, fmt.Errorf("there is no page %d: snapshot %d has the pages 1 to %d", number, s.Number, Pages(s))
 	}
-	p := a.page(s.Services, func(id string) bool { return s.Find(id) != nil })
+	own := entries(s, number)
+	p := a.page(len(own), s.Services, func(id string) bool { return s.Find(id) != nil })
 	a.view(p, f, s, number)
 	a.catalogue(p)
-	for _, e := range entries(s, number) {
+	for _, e := range own {
 		p.catalogue.append("dcat:dataset", to(a.Base.Dataset(e.Dataset.ID)))
 		p.catalogue.append("dcat:record", to(a.Base.Record(e.Dataset.ID)))
 		p.dataset(e)
@@ -100,7 +104,7 @@ func (a *About) catalogue(p *page) {
 // and the time of the newest data. It costs as much as writing the entry, and
 // whoever keeps entries keeps it with them.
 func (a *About) Digest(e *catalog.Entry, services []catalog.Service) [32]byte {
-	p := a.page(services, func(string) bool { return true })
+	p := a.page(1, services, func(string) bool { return true })
 	p.still = true
 	p.dataset(e)
 	return sha256.Sum256(p.g.turtle(nil))
@@ -134,7 +138,7 @@ func (a *About) ChangesAddress(f Format, after int64) string {
 // order of their numbers, PerChanges at most, and more says that others follow;
 // of several of one dataset the last is said, for the others are past.
 func (a *About) Changes(f Format, after int64, changes []catalog.Change, services []catalog.Service, known func(dataset string) bool, more bool) *Graph {
-	p := a.page(services, known)
+	p := a.page(len(changes), services, known)
 	v := p.g.a(a.ChangesAddress(f, after), "hydra:PartialCollectionView")
 	if more && len(changes) > 0 {
 		v.append("hydra:next", to(a.ChangesAddress(f, changes[len(changes)-1].Number)))

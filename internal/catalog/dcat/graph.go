@@ -83,8 +83,9 @@ type Graph struct {
 	byID       map[string]*node
 }
 
-func newGraph(vocabulary string) *Graph {
-	return &Graph{vocabulary: vocabulary + "#", byID: map[string]*node{}}
+// newGraph makes an empty graph that is to have about so many nodes.
+func newGraph(vocabulary string, nodes int) *Graph {
+	return &Graph{vocabulary: vocabulary + "#", nodes: make([]*node, 0, nodes), byID: make(map[string]*node, nodes)}
 }
 
 // about returns the node of an address; fresh: nothing was said of it before.
@@ -92,7 +93,7 @@ func (g *Graph) about(id string) (n *node, fresh bool) {
 	if n, found := g.byID[id]; found {
 		return n, false
 	}
-	n = &node{id: id}
+	n = &node{id: id, properties: make([]property, 0, 8)}
 	g.nodes = append(g.nodes, n)
 	g.byID[id] = n
 	return n, true

@@ -150,9 +150,9 @@ func (g *Graph) concept(s *scheme, i int) object {
 	if fresh {
 		n.append("rdf:type", is("skos:Concept"))
 		n.both("skos:prefLabel", c.zh, c.en)
-		n.append("skos:inScheme", to(g.hub(s.local)))
+		n.append("skos:inScheme", is(name("hub:"+s.local)))
 	}
-	return to(g.hub(c.local))
+	return is(name("hub:" + c.local))
 }
 
 func (g *Graph) grade(is telemetry.Grade) object { return g.concept(&grades, int(is)) }
@@ -176,12 +176,12 @@ func (g *Graph) metric(d catalog.Dimension) object {
 		n.append("rdf:type", is("dqv:Metric"))
 		n.both("skos:prefLabel", c.zh, c.en)
 	}
-	return to(g.hub(c.local))
+	return is(name("hub:" + c.local))
 }
 
 // Vocabulary is every word of our own, with its meaning in Chinese and English.
 func Vocabulary(base catalog.Base) *Graph {
-	g := newGraph(base.Vocabulary())
+	g := newGraph(base.Vocabulary(), 64)
 	for i := range schemes {
 		s := &schemes[i]
 		n := g.a(g.hub(s.local), "skos:ConceptScheme")
