@@ -2,6 +2,7 @@
 // RDF/XML, of which every one carries the same triples. A page is complete: it
 // has its datasets whole and describes no other, every address is under the
 // configured base or somebody else's, and every term it uses is said on it.
+// Art. 32
 package dcat
 
 import (
@@ -17,7 +18,8 @@ import (
 // far more than is usual, it stays below a megabyte; harvesters take 50.
 const PerPage = 100
 
-// About is what is said of the catalogue itself.
+// About is what is said of the catalogue itself. Title, abstract and publisher
+// must be there: DCAT-AP asks for them.
 type About struct {
 	Base            catalog.Base
 	Title, Abstract catalog.Text
@@ -97,6 +99,7 @@ func (a *About) catalogue(p *page) {
 	p.catalogue.both("dct:title", a.Title.ZH, a.Title.EN)
 	p.catalogue.both("dct:description", a.Abstract.ZH, a.Abstract.EN)
 	p.catalogue.append("dct:publisher", p.provider(a.Publisher))
+	p.catalogue.append("rdfs:seeAlso", to(a.Base.Vocabulary()))
 }
 
 // Digest is of what persons decided of an entry: its record, its newest release
@@ -110,18 +113,22 @@ func (a *About) Digest(e *catalog.Entry, services []catalog.Service) [32]byte {
 	return sha256.Sum256(p.g.turtle(nil))
 }
 
-// ETag is the tag of a page of a snapshot, a weak one. It is of the digests of
-// all entries, so that "not modified" of the first page says that the others are
-// not, either: whose links are older than the snapshots that are kept need not
-// follow them.
-func (a *About) ETag(f Format, s *catalog.Snapshot, number int, digest func(*catalog.Entry) [32]byte) string {
+// Tag is of the digests of all entries of a snapshot; it is made once for each.
+func (a *About) Tag(s *catalog.Snapshot, digest func(*catalog.Entry) [32]byte) [32]byte {
 	h := sha256.New()
-	fmt.Fprintf(h, "%s %d %q %q", f.Suffix, number, *a, s.Services)
+	fmt.Fprintf(h, "%q %q", *a, s.Services)
 	for _, e := range s.Entries {
 		d := digest(e)
 		h.Write(d[:])
 	}
-	return `W/"` + hex.EncodeToString(h.Sum(nil)[:16]) + `"`
+	return [32]byte(h.Sum(nil))
+}
+
+// ETag is the tag of a page, a weak one, made of that of its snapshot: so that
+// "not modified" of the first page says that the others are not, either, and
+// whose links are older than the snapshots that are kept need not follow them.
+func ETag(f Format, tag [32]byte, page int) string {
+	return `W/"` + hex.EncodeToString(tag[:16]) + "-" + strconv.Itoa(page) + "-" + f.Suffix + `"`
 }
 
 // PerChanges is how many changes a page of them has.

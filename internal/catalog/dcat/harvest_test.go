@@ -1,6 +1,7 @@
 package dcat
 
 import (
+	"bytes"
 	"context"
 	"crypto/md5"
 	"encoding/json"
@@ -36,13 +37,14 @@ type register struct {
 	snapshots map[int64]*catalog.Snapshot
 	begun     *catalog.Snapshot           // that of the last first page
 	digests   map[*catalog.Entry][32]byte // as they are kept with entries
+	tags      map[int64][32]byte
 	written   []byte
 	// between is called before every page, holding mu.
 	between func()
 }
 
 func newRegister(count int) *register {
-	r := &register{first: count, about: about("http://data.example.test"), entries: map[string]*catalog.Entry{}, snapshots: map[int64]*catalog.Snapshot{}, digests: map[*catalog.Entry][32]byte{}, between: func() {},
+	r := &register{first: count, about: about("http://data.example.test"), entries: map[string]*catalog.Entry{}, snapshots: map[int64]*catalog.Snapshot{}, digests: map[*catalog.Entry][32]byte{}, tags: map[int64][32]byte{}, between: func() {},
 		services: []catalog.Service{{ID: "sta", Title: catalog.Text{EN: "SensorThings API"}, Endpoint: "http://data.example.test/sta/v1.1", Standard: "http://www.opengis.net/spec/iot_sensing/1.1"}}}
 	for i := range count {
 		r.set(usual(i, 0))
@@ -88,7 +90,7 @@ func (r *register) withdraw(id string) {
 
 func (r *register) snapshot() *catalog.Snapshot {
 	s := catalog.NewSnapshot(r.number, slices.Collect(maps.Values(r.entries)), r.services)
-	r.snapshots[s.Number] = s
+	r.snapshots[s.Number], r.tags[s.Number] = s, r.about.Tag(s, r.digest)
 	return s
 }
 
@@ -139,7 +141,7 @@ func (r *register) page(w http.ResponseWriter, req *http.Request, f Format) {
 		r.begun = s
 	}
 	w.Header().Set("Content-Type", f.MediaType)
-	w.Header().Set("ETag", r.about.ETag(f, s, number, r.digest))
+	w.Header().Set("ETag", ETag(f, r.tags[s.Number], number))
 	if req.Method == http.MethodHead {
 		return
 	}
@@ -169,6 +171,7 @@ type harvester struct {
 	client *http.Client
 	url    string
 	kept   map[string]pkg // by address
+	body   bytes.Buffer
 	bytes  int
 	pages  int
 }
@@ -211,13 +214,13 @@ func (h *harvester) get(url string) ([]byte, error) {
 	if resp.StatusCode >= 400 {
 		return nil, errors.New(resp.Status)
 	}
-	body, err := io.ReadAll(resp.Body)
-	if err == nil && len(body) >= largest {
+	h.body.Reset()
+	if _, err = h.body.ReadFrom(resp.Body); err == nil && h.body.Len() >= largest {
 		err = errors.New("remote file is too big")
 	}
-	h.bytes += len(body)
+	h.bytes += h.body.Len()
 	h.pages++
-	return body, err
+	return h.body.Bytes(), err
 }
 
 // harvest reads all pages and returns the addresses that it deleted.
@@ -424,7 +427,7 @@ func TestTheTagOfAPageIsOfWhatPersonsDecide(t *testing.T) {
 	was := usual(1, 0)
 	tag := func(e *catalog.Entry) string {
 		s := catalog.NewSnapshot(1, []*catalog.Entry{usual(0, 0), e}, nil)
-		return a.ETag(f, s, 1, func(e *catalog.Entry) [32]byte { return a.Digest(e, nil) })
+		return ETag(f, a.Tag(s, func(e *catalog.Entry) [32]byte { return a.Digest(e, nil) }), 1)
 	}
 	for name, c := range map[string]struct {
 		change func(*catalog.Entry)

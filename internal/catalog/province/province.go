@@ -1,7 +1,7 @@
 // Package province writes datasets by the template of the provincial platform:
 // the columns of 政务信息资源目录编制指南, a row for every item (信息项). Codes are
 // those of a destination, which are configured: what its tables do not know is
-// an error that says so, and never a guess.
+// an error that says so, and never a guess. Art. 24
 package province
 
 import (
