@@ -16,6 +16,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/songhua-io/hub/internal/catalog"
+	"github.com/songhua-io/hub/internal/config/strict"
 )
 
 // Package is a dataset as CKAN has it.
@@ -93,17 +94,15 @@ var (
 )
 
 // Check returns what is wrong with the destination.
-func (d Destination) Check() []catalog.Problem {
-	var ps []catalog.Problem
+func (d Destination) Check(path string) []strict.Error {
+	var es []strict.Error
 	if !prefix.MatchString(d.Prefix) {
-		ps = append(ps, catalog.Problem{Path: "prefix", ZH: fmt.Sprintf("%.40q 不能作名称前缀：2 到 30 个 a-z、0-9、连字符、下划线，例如 songhua-", d.Prefix),
-			EN: fmt.Sprintf("%.40q is no beginning of names: it has 2 to 30 of a-z, 0-9, - and _, such as songhua-", d.Prefix)})
+		es = append(es, strict.Fault(path, "prefix", "%.40q is no beginning of names: it has 2 to 30 of a-z, 0-9, - and _, such as songhua-", d.Prefix))
 	}
 	if !organization.MatchString(d.Organization) {
-		ps = append(ps, catalog.Problem{Path: "organization", ZH: fmt.Sprintf("%.110q 不是组织名称；在该 CKAN 的组织页面地址中可以找到", d.Organization),
-			EN: fmt.Sprintf("%.110q is no name of an organization; the address of its page in that CKAN ends with it", d.Organization)})
+		es = append(es, strict.Fault(path, "organization", "%.110q is no name of an organization; the address of its page in that CKAN ends with it", d.Organization))
 	}
-	return ps
+	return es
 }
 
 // Name is the name of a dataset's package: ASCII, at most 93 characters of the

@@ -51,7 +51,7 @@ func (g *Graph) hash() string {
 // odd are texts that serialisers stumble over.
 var odd = []string{
 	"", " ", "路面温度监测数据", `say "so"`, `'''`, `"""`, `back\slash \n \u0041`, "tab\tand\nlines\r\nof\rall kinds", "]]>", "<b>&amp;</b>", "&#0;",
-	"\x00\x01\x08\x0b\x0c\x1f", "\x7f\u0085\u009f", "\ufffe\uffff\ufdd0\U0001fffe", "bad \xff\xfe utf-8", "\xed\xa0\x80", "👩‍🌾 🚜", "עברית ‮ةيبرع", "e\u0301", "𠮷野家",
+	"\x00\x01\x08\x0b\x0c\x1f", "\x7f\u0085\u009f", "\ufffe\uffff\ufdd0\U0001fffe", "bad \xff\xfe utf-8", "\xed\xa0\x80", "👩‍🌾 🚜", "עברית \u202eةيبرع", "e\u0301", "𠮷野家",
 	"@prefix x: <y> .", "{\"@id\": \"x\"}", "-->", "?>", "%", "\u2028\u2029", strings.Repeat("长", 300), strings.Repeat("long ", 40),
 }
 
