@@ -162,7 +162,8 @@ func (t *txn) lose(r *record, facility string, why *schedule.Reason) error {
 // when it comes back. What it does not have is free. What it has goes on under
 // its lease, unless the work has begun elsewhere, was promised elsewhere, or is
 // not wanted any more: such leases stay fenced and are returned, to be stopped
-// and then released. So no work runs twice, and none is stopped for nothing.
+// and then released. So no work runs twice, and none is stopped for nothing. What
+// was taken back and has nothing left to be stopped waits for its next start.
 func (l *Ledger) Reconcile(ctx context.Context, facility string, has func(token uint64) bool) (stop []schedule.Lease, err error) {
 	err = l.one(ctx, func(t *txn) error {
 		if l.book.facilities[facility] == nil {
@@ -210,7 +211,7 @@ func (t *txn) reconcile(r *record, facility string, has func(uint64) bool) error
 			}
 		}
 	}
-	return nil
+	return t.goOn(r, "")
 }
 
 // adoptable reports whether a fenced lease may be live again: nobody else has

@@ -340,8 +340,23 @@ func TestWhatIsTakenBackWaitsUntilItHasStopped(t *testing.T) {
 		"reported": {nil, func(h *hub, r Receipt) error {
 			return h.Report(t.Context(), Report{Token: r.Grants[0].Token, To: schedule.Succeeded})[0]
 		}, schedule.Queued, schedule.Released},
-		"until":     {&schedule.Decision{Until: until}, func(h *hub, r Receipt) error { return h.Release(t.Context(), r.Grants[0].Token) }, schedule.Deferred, schedule.Released},
-		"lost":      {nil, func(h *hub, _ Receipt) error { return h.Fence(t.Context(), "f") }, schedule.Queued, schedule.Fenced},
+		"until": {&schedule.Decision{Until: until}, func(h *hub, r Receipt) error { return h.Release(t.Context(), r.Grants[0].Token) }, schedule.Deferred, schedule.Released},
+		"lost":  {nil, func(h *hub, _ Receipt) error { return h.Fence(t.Context(), "f") }, schedule.Queued, schedule.Fenced},
+		"gone from its engine": {nil, func(h *hub, _ Receipt) error {
+			_, err := h.Reconcile(t.Context(), "f", func(uint64) bool { return false })
+			return err
+		}, schedule.Queued, schedule.Released},
+		"gone from its engine, until": {&schedule.Decision{Until: until}, func(h *hub, _ Receipt) error {
+			_, err := h.Reconcile(t.Context(), "f", func(uint64) bool { return false })
+			return err
+		}, schedule.Deferred, schedule.Released},
+		"still at its engine": {nil, func(h *hub, r Receipt) error {
+			stop, err := h.Reconcile(t.Context(), "f", func(uint64) bool { return true })
+			if len(stop) != 1 || stop[0].Token != r.Grants[0].Token {
+				t.Errorf("to be stopped: %v", stop)
+			}
+			return err
+		}, schedule.Preempted, schedule.Fenced},
 		"cancelled": {nil, func(h *hub, r Receipt) error { return h.Cancel(t.Context(), r.ID) }, schedule.Cancelled, schedule.Fenced},
 	} {
 		t.Run(name, func(t *testing.T) {
