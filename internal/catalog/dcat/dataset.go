@@ -341,9 +341,9 @@ func (p *page) statement(id string, d *catalog.Dataset) object {
 		o = opening.concepts[0]
 	}
 	s.both("rdfs:label", o.zh, o.en)
-	for _, t := range []catalog.Text{d.Open.Condition, d.Open.Scope, d.Open.Purpose} {
-		s.both("rdfs:comment", t.ZH, t.EN)
-	}
+	s.both("hub:openCondition", d.Open.Condition.ZH, d.Open.Condition.EN)
+	s.both("hub:openScope", d.Open.Scope.ZH, d.Open.Scope.EN)
+	s.both("hub:openPurpose", d.Open.Purpose.ZH, d.Open.Purpose.EN)
 	return to(s.id)
 }
 

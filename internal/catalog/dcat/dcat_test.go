@@ -329,6 +329,9 @@ func sound(t *testing.T, g *Graph) {
 			} else if slices.Contains([]name{"dct:modified", "dct:issued", "dcat:startDate", "dcat:endDate", "as:published", "prov:generatedAtTime"}, p.name) {
 				t.Errorf("%s %s is no time: %q", n.id, p.name, p.object.value)
 			}
+			if local, own := strings.CutPrefix(string(p.name), "hub:"); own && !slices.ContainsFunc(properties, func(c concept) bool { return c.local == local }) {
+				t.Errorf("%s is not in the vocabulary", p.name)
+			}
 			if p.name == "rdf:type" && p.object.value == "dcat:Dataset" {
 				described[n.id]++
 			}

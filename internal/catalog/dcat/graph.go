@@ -141,7 +141,6 @@ func (n *node) when(p name, t time.Time) {
 // namespaces are those of all names, hub: aside; ordered, because they are
 // written so.
 var namespaces = []struct{ prefix, address string }{
-	{"adms", "http://www.w3.org/ns/adms#"},
 	{"as", "https://www.w3.org/ns/activitystreams#"},
 	{"dcat", "http://www.w3.org/ns/dcat#"},
 	{"dcatap", "http://data.europa.eu/r5r/"},
@@ -151,7 +150,6 @@ var namespaces = []struct{ prefix, address string }{
 	{"foaf", "http://xmlns.com/foaf/0.1/"},
 	{"geo", "http://www.opengis.net/ont/geosparql#"},
 	{"hydra", "http://www.w3.org/ns/hydra/core#"},
-	{"odrl", "http://www.w3.org/ns/odrl/2/"},
 	{"prov", "http://www.w3.org/ns/prov#"},
 	{"rdf", "http://www.w3.org/1999/02/22-rdf-syntax-ns#"},
 	{"rdfs", "http://www.w3.org/2000/01/rdf-schema#"},
