@@ -60,6 +60,8 @@ var table = []rule{
 		reason: "a snapshot and a call in, an answer out; who pushes and serves is another"},
 	{of: "internal/catalog/province", own: []string{"internal/catalog", "internal/telemetry"}, never: slices.Concat(noIO, everybodys), pure: true,
 		reason: "a snapshot and code tables in, a document out; who sends it is another"},
+	{of: "internal/catalog/release", own: []string{"internal/catalog"}, never: slices.Concat(noSQL, everybodys),
+		reason: "a table becomes files without knowing what its rows were made of"},
 	{of: "internal/traffic", own: []string{"internal/road"}, never: slices.Concat(noIO, everybodys), pure: true,
 		reason: "messages and time in, numbers and states out; what is on disk is its caller's"},
 	{of: "internal/traffic/intake", own: []string{"internal/codec", "internal/codec/v2x", "internal/ingest", "internal/quota", "internal/road", "internal/road/dialect", "internal/telemetry", "internal/traffic"}, never: slices.Concat(noSQL, noWeb),
