@@ -49,7 +49,7 @@ func rootCommand() *cobra.Command {
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(
-		serveCommand(), demoCommand(),
+		serveCommand(), demoCommand(), backupCommand(), restoreCommand(), drillCommand(),
 		checkCommand(), configCommand(), verifyCommand(), benchCommand(), versionCommand(),
 		deviceCommand(), modelCommand(), enrolCommand(), caCommand(), commandCommand(), rolloutCommand(), twinCommand(), rsuCommand(), roadsCommand(), facilityCommand(), poolCommand(), queueCommand(), tenantCommand(), networkCommand(), signalCommand(), capacityCommand(), simulateCommand(), workloadCommand(), datasetCommand(), grantCommand(), objectionCommand(), tokenCommand(), sessionCommand(), auditCommand(), queryCommand(), rejectsCommand(), v2xCommand(),
 	)

@@ -60,6 +60,7 @@ const (
 	ReadSessions    Action = "sessions.read"
 	EndSessions     Action = "sessions.end"
 	ReadAudit       Action = "audit.read"
+	BackUp          Action = "hub.backup" // all that the hub keeps
 
 	ReadDatasets     Action = "datasets.read"
 	WriteDatasets    Action = "datasets.write"
@@ -108,6 +109,7 @@ var rights = [...]struct {
 	{ReadSessions, "yes    no        no         no       no      no       no"},
 	{EndSessions, " yes    no        no         no       no      no       no"},
 	{ReadAudit, "    yes    no        no         no       no      no       no"},
+	{BackUp, "       yes    no        no         no       no      no       no"},
 	{ReadDatasets, " yes    yes       yes        yes      yes     no       no"},
 	{WriteDatasets, "yes    no        no         yes      no      no       no"},
 	{ApplyGrants, "  yes    yes       yes        yes      yes     no       no"},

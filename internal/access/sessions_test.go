@@ -186,7 +186,7 @@ func TestSecretsOfSessionsAreNotKept(t *testing.T) {
 	d := newDesk(t)
 	_, secret := d.person("one@example.org")
 	copied := filepath.Join(t.TempDir(), "copy.db")
-	if err := d.tokens.db.Backup(t.Context(), copied); err != nil {
+	if err := d.tokens.db.Copy(t.Context(), copied); err != nil {
 		t.Fatal(err)
 	}
 	text, err := os.ReadFile(copied)

@@ -50,6 +50,7 @@ type Deps struct {
 	Desk       Desk
 	// Roads is what roadside units told.
 	Roads     traffic.Views
+	Freezes   Freezes
 	Authority *authority.Authority
 	Enrolment *enrolment.Registrar
 	// Doors says where a caller that reached the hub at a host finds its doors.

@@ -164,7 +164,7 @@ func startWith(t testing.TB, compute loop.Config, clock func() time.Time, beside
 		Log: log, Clock: clock, Metrics: prometheus.NewRegistry(),
 	})
 	check(err)
-	h.api, err = New(Deps{Roads: h.roads, Catalog: datasets, Scheduler: scheduler, Expression: func(string) error { return nil }, Quotas: quota.New(quota.DefaultConfig(), time.Now(), prometheus.NewRegistry()), Authority: h.authority, Enrolment: h.enrolment, Doors: func(host string) map[string]string { return map[string]string{"https": "https://" + host} }, Registry: h.registry, Presence: h.presence, Commands: commands, Twins: twins, Tokens: h.tokens, Sessions: h.sessions, Audit: h.audit, Models: models, Desk: h.desk,
+	h.api, err = New(Deps{Freezes: freezes{}, Roads: h.roads, Catalog: datasets, Scheduler: scheduler, Expression: func(string) error { return nil }, Quotas: quota.New(quota.DefaultConfig(), time.Now(), prometheus.NewRegistry()), Authority: h.authority, Enrolment: h.enrolment, Doors: func(host string) map[string]string { return map[string]string{"https": "https://" + host} }, Registry: h.registry, Presence: h.presence, Commands: commands, Twins: twins, Tokens: h.tokens, Sessions: h.sessions, Audit: h.audit, Models: models, Desk: h.desk,
 		Answers: records.Answers{DB: db, Now: time.Now}, Sealer: sealer, Rates: func() Rates { return Rates{SamplesPerSecond: 1.5} },
 		Ready: func() error { return h.ready }, Version: "test", Log: log, Now: time.Now, Metrics: h.metrics, Beside: beside})
 	check(err)
@@ -647,3 +647,10 @@ func FuzzDevice(f *testing.F) {
 		}
 	})
 }
+
+// freezes is a hub that is frozen and thawed without a file.
+type freezes struct{}
+
+func (freezes) Freeze(context.Context) (Frozen, error) { return Frozen{ID: "moment"}, nil }
+
+func (freezes) Thaw(string) error { return nil }

@@ -109,6 +109,8 @@ func TestEveryChangeIsOnRecord(t *testing.T) {
 		{"POST", "/api/v1/objections/t-1/close", `{"outcome": "corrected", "text": "` + canary + `"}`, "/api/v1/objections/{id}/close", "ticket t-1", "before after", nil},
 		{"POST", soilPath + "/suspend", `{"reason": "x"}`, "/api/v1/datasets/{id}/suspend", "dataset soil", "before after", nil},
 		{"POST", soilPath + "/withdraw", `{"reason": "x"}`, "/api/v1/datasets/{id}/withdraw", "dataset soil", "before after", nil},
+		{"POST", "/api/v1/freezes", ``, "", "the hub's directories", "after", nil},
+		{"DELETE", "/api/v1/freezes/moment", ``, "/api/v1/freezes/{id}", "the hub's directories", "before", nil},
 		{"POST", "/api/v1/rejects:replay", `{"device": "t1"}`, "", "rejects: replay", "after", nil},
 		{"POST", "/api/v1/rejects:drop", `{"all": true}`, "", "rejects: drop", "after", nil},
 		{"POST", "/api/v1/tokens", `{"name": "x", "role": "reader"}`, "", "token x", "after", nil},

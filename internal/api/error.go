@@ -116,6 +116,8 @@ var statusOf = [...]struct {
 	{ledger.ErrInUse, http.StatusConflict},
 	{ledger.ErrFull, http.StatusTooManyRequests},
 	{ledger.ErrCompacted, http.StatusGone},
+	{ErrFrozen, http.StatusConflict},
+	{ErrNotFrozen, http.StatusNotFound},
 	{audit.ErrDamaged, http.StatusConflict},
 	{access.ErrInvalid, http.StatusUnprocessableEntity},
 	{access.ErrRevoked, http.StatusUnauthorized},

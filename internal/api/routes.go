@@ -38,6 +38,9 @@ func (a *API) list() {
 	open(a, post, "/api/v1/renew", "设备以现有证书或密钥换取新证书；旧证书到期前仍有效", "A device gets a new certificate for its present one or its secret; the old one stays valid until its end", a.renew)
 	on(a, get, "/api/v1/knocks", access.WriteDevices, "列出敲门的未知设备", "List unknown devices that asked to be let in", a.listKnocks)
 
+	on(a, post, "/api/v1/freezes", access.BackUp, "冻结枢纽目录的一个时刻，供本机上的 `hub backup` 复制", "Freeze a moment of the hub's directories, for `hub backup` on its machine to copy", a.freeze, status(http.StatusCreated))
+	on(a, del, "/api/v1/freezes/{id}", access.BackUp, "解除冻结并释放空间", "Remove a freeze and free its space", a.thaw, status(http.StatusNoContent))
+
 	on(a, get, "/api/v1/authority", access.ReadHub, "枢纽的证书机构与各证书的有效期", "The hub's authority, and when its certificates end", a.showAuthority)
 
 	on(a, post, "/api/v1/devices/{id}/commands", access.SendCommands, "向设备下发命令", "Ask a device for something", a.issueCommand, status(http.StatusCreated))

@@ -242,7 +242,7 @@ func TestAnOlderDatabaseIsTruncated(t *testing.T) {
 	g.write("device t1", "device t2")
 	g.sign()
 	old := filepath.Join(t.TempDir(), "old.db")
-	if err := g.db.Backup(t.Context(), old); err != nil {
+	if err := g.db.Copy(t.Context(), old); err != nil {
 		t.Fatal(err)
 	}
 	g.write("device t3")

@@ -141,6 +141,7 @@ type hub struct {
 	scheduler *loop.Scheduler
 	live      *live.Feed
 	catalog   *register.Register
+	freezer   *freezer
 
 	at Addresses
 }
@@ -245,6 +246,9 @@ func (h *hub) runIngest(context.Context) error {
 		Period: func(device string) time.Duration { return h.presence.Of(device).Period },
 		Log:    h.log, Clock: h.clock, Metrics: h.metrics,
 	})
+	if h.freezer, err = h.newFreezer(); err != nil {
+		return err
+	}
 	h.stack.start("ingest", h.pipeline.Run)
 	h.stack.start("traffic", h.traffic.Run) // its samples are ingest's to store
 	h.stack.start("own metrics", (&self{

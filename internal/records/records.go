@@ -16,11 +16,14 @@ import (
 	"time"
 
 	"github.com/pressly/goose/v3"
-	_ "modernc.org/sqlite" // the driver "sqlite"
+	"modernc.org/sqlite" // and the driver "sqlite"
 )
 
 //go:embed migrations/*.sql
 var migrations embed.FS
+
+// ErrNewer is wrapped by the error of a database that a newer program wrote.
+var ErrNewer = errors.New("a newer version wrote it")
 
 // readers is how many reading connections are open at most. Readers see the
 // last committed state and never wait for the writer.
@@ -104,6 +107,14 @@ func (d *DB) migrate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	has, err := p.GetDBVersion(ctx)
+	if err != nil {
+		return err
+	}
+	all := p.ListSources()
+	if knows := all[len(all)-1].Version; has > knows {
+		return fmt.Errorf("%w: its tables have version %d, and this program knows up to %d; run the version that wrote it or a newer one, or restore a backup from before the upgrade (`hub restore --at`)", ErrNewer, has, knows)
+	}
 	_, err = p.Up(ctx)
 	return err
 }
@@ -181,18 +192,73 @@ func (d *DB) Each(ctx context.Context, row func(*sql.Rows) error, query string, 
 	return rows.Err()
 }
 
-// Backup writes a consistent copy of the database to a file that must not
-// exist, while others read and write.
-func (d *DB) Backup(ctx context.Context, path string) error {
-	db, err := sql.Open("sqlite", dataSource(d.path)) // readers may not write, also not to another file
-	if err == nil {
-		_, err = db.ExecContext(ctx, "VACUUM INTO ?", path)
-		err = errors.Join(err, db.Close())
+// Copy writes the database, as it is at one moment, to a file that is not there
+// yet. Pages keep their places, so that two copies differ where the database
+// does. Others read and write meanwhile.
+func (d *DB) Copy(ctx context.Context, to string) error {
+	if _, err := os.Lstat(to); err == nil {
+		return fmt.Errorf("copy database %s: %s: %w", d.path, to, fs.ErrExist)
 	}
-	if err != nil {
-		return fmt.Errorf("copy the database to %s: %w", path, err)
+	if err := d.copy(ctx, to); err != nil {
+		return errors.Join(fmt.Errorf("copy database %s: %w", d.path, err), os.RemoveAll(to))
 	}
 	return nil
+}
+
+func (d *DB) copy(ctx context.Context, to string) error {
+	c, err := d.read.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	return c.Raw(func(driver any) error {
+		b, err := driver.(interface {
+			NewBackup(uri string) (*sqlite.Backup, error)
+		}).NewBackup("file:" + (&url.URL{Path: filepath.ToSlash(to)}).EscapedPath())
+		if err != nil {
+			return err
+		}
+		for more := true; more && err == nil; {
+			// All at once: it holds up nobody, and begins anew when others write
+			// between two steps.
+			more, err = b.Step(-1)
+		}
+		return errors.Join(err, b.Finish())
+	})
+}
+
+// Counts returns how many rows each table has.
+func (d *DB) Counts(ctx context.Context) (map[string]int64, error) {
+	tx, err := d.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	if err != nil {
+		return nil, err
+	}
+	defer tx.Rollback() //nolint:errcheck // it only read
+	rows, err := tx.QueryContext(ctx, "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name")
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	all := map[string]int64{}
+	var names []string
+	for rows.Next() {
+		var name string
+		if err := rows.Scan(&name); err != nil {
+			return nil, err
+		}
+		names = append(names, name)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		var n int64
+		if err := tx.QueryRowContext(ctx, `SELECT count(*) FROM "`+name+`"`).Scan(&n); err != nil {
+			return nil, fmt.Errorf("count the rows of %s: %w", name, err)
+		}
+		all[name] = n
+	}
+	return all, nil
 }
 
 // Check reads the whole file and reports the first damage it finds.

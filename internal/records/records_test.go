@@ -1,11 +1,14 @@
 package records
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"database/sql"
 	"errors"
 	"fmt"
+	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -103,15 +106,43 @@ func TestWritersQueueAndReadersDoNotWait(t *testing.T) {
 	}
 }
 
-func TestBackupAndCheck(t *testing.T) {
+func TestANewerDatabaseIsLeftAlone(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "r.db")
+	db := openAt(t, path)
+	if err := db.Tx(t.Context(), func(tx *sql.Tx) error {
+		_, err := tx.Exec("INSERT INTO goose_db_version (version_id, is_applied) VALUES (99999, 1)")
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	before, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = Open(t.Context(), path)
+	if !errors.Is(err, ErrNewer) || !strings.Contains(err.Error(), "99999") || !strings.Contains(err.Error(), "hub restore") {
+		t.Errorf("a database of a newer version: %v", err)
+	}
+	if after, err := os.ReadFile(path); err != nil || !bytes.Equal(before, after) {
+		t.Errorf("it was changed: %v", err)
+	}
+}
+
+func TestCopyAndCheck(t *testing.T) {
 	dir := t.TempDir()
 	db := openAt(t, filepath.Join(dir, "r.db"))
 	if err := put(t.Context(), db, "temperature"); err != nil {
 		t.Fatal(err)
 	}
 	copied := filepath.Join(dir, "copy.db")
-	if err := db.Backup(t.Context(), copied); err != nil {
+	if err := db.Copy(t.Context(), copied); err != nil {
 		t.Fatal(err)
+	}
+	if err := db.Copy(t.Context(), copied); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("onto a file that is there: %v", err)
 	}
 	other := openAt(t, copied)
 	if got := names(t, other); len(got) != 1 {
@@ -119,6 +150,13 @@ func TestBackupAndCheck(t *testing.T) {
 	}
 	if err := other.Check(t.Context()); err != nil {
 		t.Error(err)
+	}
+	want, err := db.Counts(t.Context())
+	if err != nil || want["answers"] != 0 || len(want) < 10 {
+		t.Errorf("counts %v: %v", want, err)
+	}
+	if got, err := other.Counts(t.Context()); err != nil || !maps.Equal(got, want) {
+		t.Errorf("the copy has %v, want %v: %v", got, want, err)
 	}
 }
 

@@ -175,3 +175,11 @@ func (d *Desk) write() error {
 	}
 	return nil
 }
+
+// Copy writes what is kept, as it is at one moment, to a file.
+func (d *Desk) Copy(to string) error {
+	if err := d.write(); err != nil {
+		return err
+	}
+	return d.db.View(func(tx *bolt.Tx) error { return tx.CopyFile(to, 0o600) })
+}

@@ -48,6 +48,10 @@ type DB struct {
 	closed bool
 	round  round
 
+	// steady is held while blocks come and go, and while they are frozen. It is
+	// taken before mu.
+	steady sync.Mutex
+
 	// gate lets a commit look into the head's chunks by reference: they are not
 	// taken away while it holds the gate and compacting is false.
 	gate       sync.RWMutex

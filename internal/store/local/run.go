@@ -42,6 +42,8 @@ func (d *DB) Run(ctx context.Context) error {
 }
 
 func (d *DB) compact(ctx context.Context, p *part, step func(*tsdb.DB, context.Context) error) {
+	d.steady.Lock()
+	defer d.steady.Unlock()
 	if p == d.recent {
 		d.setCompacting(true)
 		defer d.setCompacting(false)
