@@ -20,7 +20,7 @@ func TestAFreezeIsOneMomentForAdmins(t *testing.T) {
 		t.Fatal(err)
 	}
 	admin := h.token(t, access.Token{Name: "keeper", Role: access.Admin})
-	ofChangchun := h.token(t, access.Token{Name: "of 2201", Role: access.Admin, Region: "2201"})
+	ofChangchun := h.token(t, access.Token{Name: "of-2201", Role: access.Admin, Region: "2201"})
 	operator := h.token(t, access.Token{Name: "operator", Role: access.Operator})
 	for _, token := range []string{ofChangchun, operator} {
 		if code, text := h.ask(t, token, http.MethodPost, "/api/v1/freezes", nil); code != http.StatusForbidden {
