@@ -117,7 +117,7 @@ func docs() map[string]string {
 		"github.com/songhua-io/hub/internal/ingest/mqtt.ExternalConfig.ClientID":       "client_id names the hub's sessions at the broker. It must stay the same over restarts, or messages that were not acknowledged are not sent again.",
 		"github.com/songhua-io/hub/internal/ingest/mqtt.ExternalConfig.Group":          "group is the shared subscription: hubs with the same group divide the messages among themselves.",
 		"github.com/songhua-io/hub/internal/ingest/mqtt.ExternalConfig.Sessions":       "sessions is how many connections are made; a broker sends each a limited number of unacknowledged messages. The first also takes Sparkplug B.",
-		"github.com/songhua-io/hub/internal/ingest/mqtt.ExternalConfig.User":           "user and PasswordFile are how the hub logs in; the file holds the password alone.",
+		"github.com/songhua-io/hub/internal/ingest/mqtt.ExternalConfig.User":           "user and PasswordFile are how the hub logs in; the file holds the password alone and, as those below, is read at every connection.",
 		"github.com/songhua-io/hub/internal/login.Config.CAFile":                       "ca_file is a PEM file with authorities that sign the issuer's certificate, besides those that the system trusts.",
 		"github.com/songhua-io/hub/internal/login.Config.ClientID":                     "client_id is what the issuer calls this hub. Register PUBLIC-URL/signin/callback there as redirect URI, and PUBLIC-URL/signin as post-logout redirect URI (pages.public_url).",
 		"github.com/songhua-io/hub/internal/login.Config.ClientSecretEnv":              "client_secret_env names an environment variable that holds the secret, instead of a file.",
