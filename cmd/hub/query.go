@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -51,7 +50,7 @@ func queryCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "query PROMQL",
 		Short:   "Ask for values in PromQL",
-		Example: "  hub query 'temperature'\n  hub query 'avg by (site) (temperature{kind=\"sensor\"})'\n  hub query 'max_over_time(temperature[1h])' --at 2h --json\n  hub query 'soil_temperature' --unit degF",
+		Example: "  hub query 'temperature'\n  hub query 'avg by (site) (temperature{kind=\"sensor\"})'\n  hub query 'max_over_time(temperature[1h])' --at 2h --json\n  hub query 'avg by (site) (soil_temperature)' --unit degF",
 		Args:    exactArgs("PROMQL"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			when, err := moment("at", at)
@@ -62,20 +61,17 @@ func queryCommand() *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&at, "at", "", "the `time` to ask for: 2h ago, or RFC 3339 (default: the present)")
-	c.Flags().StringVar(&unit, "unit", "", "show values in this `unit` (a code of SenML or UCUM, such as degF)")
+	c.Flags().StringVar(&unit, "unit", "", "convert values to this `unit` before anything is made of them (a code of SenML or UCUM, such as degF)")
 	return r.register(c)
 }
 
 func (r *remote) ask(cmd *cobra.Command, promQL, when, unit string) error {
-	if unit != "" && r.json {
-		return usageError{errors.New("--unit converts what people read; --json shows what is stored: leave one away")}
-	}
 	hub, err := r.client()
 	if err != nil {
 		return err
 	}
 	var raw json.RawMessage
-	if err := hub.Call(cmd.Context(), http.MethodGet, "/prometheus/api/v1/query", query("query", promQL, "time", when), nil, &raw); err != nil {
+	if err := hub.Call(cmd.Context(), http.MethodGet, "/prometheus/api/v1/query", query("query", promQL, "time", when, "unit", unit), nil, &raw); err != nil {
 		return err
 	}
 	if r.json {
@@ -88,15 +84,7 @@ func (r *remote) ask(cmd *cobra.Command, promQL, when, unit string) error {
 	for _, note := range append(answer.Warnings, answer.Infos...) {
 		fmt.Fprintln(cmd.ErrOrStderr(), note)
 	}
-	var into func(*promSeries) error
-	if unit != "" {
-		u := &units{hub: hub, models: map[string]map[string]string{}, byID: map[string]map[string]string{}}
-		into = func(s *promSeries) error { return u.convert(cmd.Context(), s, unit) }
-	}
-	rows, err := answer.rows(into)
-	if unit != "" && err != nil {
-		return err
-	}
+	rows, err := answer.rows()
 	if err != nil {
 		return fmt.Errorf("the answer cannot be read: %w", err)
 	}
@@ -107,13 +95,9 @@ func (r *remote) ask(cmd *cobra.Command, promQL, when, unit string) error {
 	return table(cmd.OutOrStdout(), rows)
 }
 
-// rows makes a table of an answer: one column for each label. Into, unless it
-// is nil, converts a series.
-func (a *promAnswer) rows(into func(*promSeries) error) ([][]string, error) {
+// rows makes a table of an answer: one column for each label.
+func (a *promAnswer) rows() ([][]string, error) {
 	if a.Data.Type == "scalar" || a.Data.Type == "string" {
-		if into != nil {
-			return nil, errors.New("a " + a.Data.Type + " has no unit; leave --unit away")
-		}
 		var p promPoint
 		err := json.Unmarshal(a.Data.Result, &p)
 		return [][]string{{"value", "time"}, {cell(p.value), clock(p.at)}}, err
@@ -123,12 +107,7 @@ func (a *promAnswer) rows(into func(*promSeries) error) ([][]string, error) {
 		return nil, err
 	}
 	found := map[string]bool{}
-	for i, s := range all {
-		if into != nil {
-			if err := into(&all[i]); err != nil {
-				return nil, err
-			}
-		}
+	for _, s := range all {
 		for name := range s.Metric {
 			found[name] = true
 		}

@@ -19,6 +19,8 @@ func deviceBoard(zh bool) *board {
 	p = b.chart(12, text{"$metric", "$metric"}, text{"Values as the device sent them, at its own times. Gaps are gaps.", "设备按自身时间上报的值，缺测处留空。"}, "short",
 		query{`{__name__=~"${metric:regex}", device="$device"}`, distinguishing})
 	p.Repeat, p.RepeatDirection, p.MaxPerRow = "metric", "h", 3
+	b.chart(24, text{"Out of the model's range", "超出型号范围"}, text{"How many of its metrics the device reported last with a value beyond the bounds of its model; 0 where the model has none.", "最近一次上报值超出型号上下限的指标数；型号未设上下限则为 0。"}, "short",
+		query{`sum({__name__=~".+_out_of_range", device="$device"}) or vector(0)`, b.say(text{"metrics", "指标"})})
 	b.row(text{"Edge agent", "边缘代理"})
 	everyMinute(b.chart(12, text{"Waiting in the spool", "缓存待送"}, text{"Blocks on the agent's disk that the hub has not acknowledged; 0 for a device without an edge agent.", "代理磁盘上枢纽尚未确认的数据块；没有边缘代理的设备为 0。"}, "short",
 		query{`sum(edge_spool_blocks{device="$device"}) or vector(0)`, b.say(text{"blocks", "数据块"})}))

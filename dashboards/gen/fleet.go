@@ -59,6 +59,10 @@ func (b *board) fleetFlow() {
 
 func (b *board) fleetMeasures() {
 	b.row(text{"What is measured", "测量"})
+	b.chart(12, text{"Out of range by metric", "各指标超出范围的设备数"}, text{"Devices whose last value is beyond the bounds that their model gives the metric.", "最新值超出型号上下限的设备数，按指标统计。"}, "short",
+		query{`count by (metric) (label_replace({__name__=~".+_out_of_range", ` + fleet + `} == 1, "metric", "$1", "__name__", "(.+)_out_of_range")) or label_replace(vector(0), "metric", "-", "", "")`, "{{metric}}"})
+	b.chart(12, text{"In another unit than the model's", "单位与型号不同的样本"}, text{"Samples a second of the whole hub in another unit than the model of their device says, by whether it can be converted.", "全枢纽每秒单位与设备型号不同的样本，按能否换算统计。"}, "cps",
+		query{`sum by (convertible) (rate(hub_ingest_foreign_units_total[$__rate_interval]))`, "{{convertible}}"})
 	b.chart(12, text{"Air temperature by region", "各地区气温"}, text{"Mean over the stations of a region.", "各地区测站的平均值。"}, "celsius",
 		query{`avg by (region) (air_temperature_celsius{region=~"$region", site=~"$site"})`, "{{region}}"})
 	b.chart(12, text{"PM2.5 by region", "各地区 PM2.5"}, text{"Median over the stations of a region, so that one bad sensor does not show.", "各地区测站的中位数，不受单个故障传感器影响。"}, "conμgm3",

@@ -22,6 +22,12 @@ func (a *API) counted(next http.Handler) http.Handler {
 		if r.TLS != nil {
 			door = quota.HTTPS
 		}
+		over := a.Quotas.Begin(c.Name, door)
+		if over != nil {
+			Refuse(w, over)
+			return
+		}
+		defer a.Quotas.Done(c.Name)
 		left, over := a.call(r, c, door)
 		if over == nil && c.Refused != "" {
 			over = a.Quotas.Failed(addressOf(r), "", door, a.Now())

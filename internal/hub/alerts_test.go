@@ -157,3 +157,21 @@ func TestEndsAreToldLongBefore(t *testing.T) {
 		}
 	}
 }
+
+// TestEveryAlertCanBeAsked also of a hub on which nothing is wrong, and on which
+// none of those about itself fires.
+func TestEveryAlertCanBeAsked(t *testing.T) {
+	h := whole(t, t.TempDir())
+	rules := alerts(t)
+	for name, expr := range rules {
+		if h.fires(t, expr, "") {
+			t.Errorf("%s fires on a fresh hub", name)
+		}
+	}
+	known := h.metadata()
+	for alert, metric := range map[string]string{"AuditDamaged": "hub_audit_damaged", "AuditUnsigned": "hub_audit_unsigned_seconds", "QuotaRefuses": "hub_quota_refused_total"} {
+		if !strings.Contains(rules[alert], metric) || known[metric] == nil {
+			t.Errorf("%s asks for %q, and the hub has no such metric", alert, rules[alert])
+		}
+	}
+}

@@ -102,7 +102,7 @@ func (h *hub) measuredBy(device, metric string) (telemetry.Grade, time.Duration)
 	if period == 0 {
 		period = h.presence.Of(device).Period
 	}
-	return g, period
+	return g, max(period, d.Model.Period([]byte(metric)))
 }
 
 // metricOf is what the models say of a metric; the first one that names it

@@ -165,17 +165,19 @@ type periods struct {
 	asOf    time.Time
 }
 
-// Period implements query.Periods.
-func (p *periods) Period(device string) (time.Duration, bool) {
+// Period implements query.Periods. A metric that its model says comes more seldom
+// than the device reports holds for its own time.
+func (p *periods) Period(device, metric string) (time.Duration, bool) {
 	d := p.registry.Device(device)
 	if d == nil {
 		return 0, false
 	}
-	if d.Period > 0 {
-		return d.Period, true
+	period := d.Period
+	if period == 0 {
+		period = p.presence.Of(device).Period
 	}
-	learned := p.presence.Of(device).Period
-	return learned, learned > 0
+	period = max(period, d.Model.Period([]byte(metric)))
+	return period, period > 0
 }
 
 // MaxPeriod implements query.Periods.
@@ -208,7 +210,7 @@ func (p *periods) refresh() {
 		var page []*registry.Device
 		page, more = p.registry.List(registry.Filter{}, after, 1000)
 		for _, d := range page {
-			period, _ := p.Period(d.ID)
+			period, _ := p.Period(d.ID, "")
 			if p.longest, after = max(p.longest, period), d.ID; period > query.LongPeriod {
 				long = append(long, d.ID)
 			}

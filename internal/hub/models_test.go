@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/songhua-io/hub/internal/model"
 	"github.com/songhua-io/hub/internal/registry"
@@ -83,5 +84,33 @@ func TestModelsDecideWhatDevicesAreAskedFor(t *testing.T) {
 		if !errors.Is(bad, model.ErrInvalid) {
 			t.Error(bad)
 		}
+	}
+}
+
+// What the model says of a metric counts in queries: for how long a value stands,
+// and in which unit it is.
+func TestQueriesGoByTheModel(t *testing.T) {
+	h := whole(t, t.TempDir())
+	h.give(t, "id: probe\nnames: {en: Probe}\nmetrics:\n- {name: air, unit: Cel}\n- {name: soil, unit: '%', period: 24h}")
+	h.register(t, registry.Spec{ID: "t1", Model: "probe", Period: time.Minute})
+	h.register(t, registry.Spec{ID: "t2", Period: time.Minute})
+	p := &periods{registry: h.registry, presence: h.presence, clock: h.clock}
+	for _, c := range []struct {
+		device, metric string
+		want           time.Duration
+	}{{"t1", "air", time.Minute}, {"t1", "soil", 24 * time.Hour}, {"t1", "soil_out_of_range", 24 * time.Hour}, {"t1", "", 24 * time.Hour}, {"t2", "soil", time.Minute}} {
+		if got, ok := p.Period(c.device, c.metric); got != c.want || !ok {
+			t.Errorf("%s of %s: %s, want %s", c.metric, c.device, got, c.want)
+		}
+	}
+	if long := p.LongPeriods(); p.MaxPeriod() != 24*time.Hour || len(long) != 1 || long[0] != "t1" {
+		t.Errorf("the longest is %s, of %v", p.MaxPeriod(), long)
+	}
+	if h.unitOf("t1", "air") != "Cel" || h.unitOf("t2", "air") != "" || h.unitOf("", "air") != "Cel" {
+		t.Error("the unit of air")
+	}
+	h.give(t, "id: other\nnames: {en: Other}\nmetrics: [{name: air, unit: degF}]")
+	if unit := h.unitOf("", "air"); unit != "" {
+		t.Errorf("models differ about air, and yet it is in %s", unit)
 	}
 }

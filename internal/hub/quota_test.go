@@ -424,6 +424,75 @@ func TestConnectionsOfAnAddress(t *testing.T) {
 	soon(t, "there is room again", func() bool { _, s := dial5(t, h, "t1", secret, "b"); return s.ok })
 }
 
+// TestCallsOfADevice asks for commands, answers and reports at every door.
+func TestCallsOfADevice(t *testing.T) {
+	h := everyDoor(t, t.TempDir(), func(c *config.Config) {
+		c.Quotas.Device.CallsPerSecond, c.MQTT.MaxHold = 1, 0
+	})
+	const key = "quotas.device.calls_per_second"
+	t.Run("HTTP", func(t *testing.T) {
+		secret := "Bearer " + h.device(t, "by-http")
+		refusedAndLetInAgain(t, func() said { return ask(t, h, "GET", "/api/v1/devices/by-http/config", secret, "device-calls") }, "429", key)
+	})
+	t.Run("CoAP", func(t *testing.T) {
+		secret := h.device(t, "by-coap")
+		c, err := udp.Dial(h.at.CoAP)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		refusedAndLetInAgain(t, func() said {
+			m, err := c.Get(ctxOf(t), "/devices/by-coap/config", message.Option{ID: message.URIQuery, Value: []byte("token=" + secret)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := said{ok: m.Code() == codes.Content, code: fmt.Sprintf("%d.%02d", m.Code()>>5, m.Code()&31)}
+			if age, err := m.Options().GetUint32(message.MaxAge); err == nil {
+				s.wait = strconv.Itoa(int(age))
+			}
+			if body, err := m.ReadBody(); err == nil {
+				s.text = string(body)
+			}
+			return s
+		}, "4.29", key)
+	})
+	t.Run("MQTT 5", func(t *testing.T) {
+		c, s := dial5(t, h, "by-mqtt", h.device(t, "by-mqtt"), "by-mqtt")
+		if !s.ok {
+			t.Fatalf("CONNACK %+v", s)
+		}
+		refusedAndLetInAgain(t, func() said {
+			ack, err := c.Publish(ctxOf(t), &paho.Publish{QoS: 1, Topic: "devices/by-mqtt/config/reported", Payload: []byte(`{"version":0,"config":{}}`)})
+			if ack == nil {
+				t.Fatalf("no PUBACK: %v", err)
+			}
+			s := said{ok: ack.ReasonCode == 0, code: fmt.Sprintf("%#x", ack.ReasonCode)}
+			if p := ack.Properties; p != nil {
+				s.text, s.wait = p.ReasonString, p.User.Get("retry-after")
+			}
+			return s
+		}, "0x97", key)
+	})
+	t.Run("MQTT 3.1.1 is held still", func(t *testing.T) {
+		client := paho3.NewClient(paho3.NewClientOptions().AddBroker("tcp://" + h.at.MQTT).SetProtocolVersion(4).SetUsername("by-old").SetPassword(h.device(t, "by-old")))
+		for i, token := 0, client.Connect(); i < 5; i++ {
+			if !token.WaitTimeout(time.Minute) || token.Error() != nil {
+				t.Fatalf("report %d: %v", i, token.Error())
+			}
+			token = client.Publish("devices/by-old/config/reported", 1, false, `{"version":0,"config":{}}`)
+		}
+		client.Disconnect(0)
+		if _, text := h.ask(t, "", http.MethodGet, "/metrics", nil); !strings.Contains(text, "hub_mqtt_held_total ") || strings.Contains(text, "hub_mqtt_held_total 0\n") {
+			t.Error("it was not held")
+		}
+	})
+	t.Run("others and telemetry are not held back", func(t *testing.T) {
+		if s := ask(t, h, "GET", "/api/v1/devices/beside/config", "Bearer "+h.device(t, "beside"), "device-calls"); !s.ok {
+			t.Errorf("another device: %+v", s)
+		}
+	})
+}
+
 // TestTokens calls the API and sends for devices by tokens, and calls without
 // one.
 func TestTokens(t *testing.T) {
@@ -459,5 +528,57 @@ func TestTokens(t *testing.T) {
 			s := ask(t, h, "GET", "/signin", "", "address-calls")
 			return s
 		}, "429", "quotas.address.calls_per_second")
+	})
+}
+
+// TestCallsOfATokenThatAreUnderWay are bounded, those of a gateway that wait among
+// them.
+func TestCallsOfATokenThatAreUnderWay(t *testing.T) {
+	h := everyDoor(t, t.TempDir(), func(c *config.Config) { c.Quotas.Token.Connections = 2 })
+	poll := func(ctx context.Context, bearer string, device int, wait string) (*http.Response, error) {
+		r, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("%s/api/v1/devices/d%d/commands?wait=%s", h.at.HTTP, device, wait), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Authorization", bearer)
+		return http.DefaultClient.Do(r)
+	}
+	_, secret, err := h.tokens.Create(t.Context(), access.Token{Name: "busy", Role: access.Gateway})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 10 {
+		h.device(t, fmt.Sprint("d", i))
+	}
+	busy := "Bearer " + secret
+	ctx, leave := context.WithCancel(t.Context())
+	defer leave()
+	for i := range 2 {
+		go func() {
+			if resp, err := poll(ctx, busy, i, "1m"); err == nil {
+				resp.Body.Close()
+			}
+		}()
+	}
+	full := func() bool {
+		resp, err := poll(ctx, busy, 9, "1ms")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		body, _ := io.ReadAll(resp.Body)
+		return resp.StatusCode == http.StatusTooManyRequests && resp.Header.Get("Retry-After") == "10" && strings.Contains(string(body), "quotas.token.connections")
+	}
+	soon(t, "the third of a token that may have two is refused", full)
+	leave()
+	ctx, leave = context.WithCancel(t.Context())
+	defer leave()
+	soon(t, "it is let in when the others are gone", func() bool {
+		resp, err := poll(ctx, busy, 9, "1ms")
+		if err != nil {
+			return false
+		}
+		resp.Body.Close()
+		return resp.StatusCode == http.StatusOK
 	})
 }

@@ -117,6 +117,7 @@ func (h *hub) questions() (*query.API, error) {
 		},
 		Periods:   &periods{registry: h.registry, presence: h.presence, clock: h.clock},
 		Metadata:  h.metadata,
+		Unit:      h.unitOf,
 		Settings:  h.settings,
 		Build:     query.BuildInfo{Version: h.options.Version},
 		Started:   h.started,
@@ -165,6 +166,24 @@ func (h *hub) metadata() map[string][]query.Metadata {
 		all[f.GetName()] = []query.Metadata{{Type: strings.ToLower(f.GetType().String()), Help: f.GetHelp()}}
 	}
 	return all
+}
+
+// unitOf is the unit that a device's model gives a metric. Without a device it is
+// what models and senders say of the metric, where all of them say the same.
+func (h *hub) unitOf(device, metric string) string {
+	if device != "" {
+		if d := h.registry.Device(device); d != nil {
+			if m := d.Model.Metric([]byte(metric)); m != nil {
+				return m.Unit
+			}
+		}
+		return ""
+	}
+	known := h.metadata()[metric]
+	if len(known) != 1 {
+		return ""
+	}
+	return known[0].Unit
 }
 
 // withUnit puts what a model says before what senders said.

@@ -71,9 +71,24 @@ func (d Document) view() *telemetry.Model {
 	metrics := make([]telemetry.Metric, len(d.Metrics))
 	for i, m := range d.Metrics {
 		low, high := m.bounds()
-		metrics[i] = telemetry.Metric{Name: m.Name, Unit: m.Unit, Min: low, Max: high, Grade: gradeOf(m.Grade)}
+		metrics[i] = telemetry.Metric{Name: m.Name, Unit: m.Unit, Min: low, Max: high, Grade: gradeOf(m.Grade), Period: periodOf(m.Period)}
 	}
 	return telemetry.NewModel(d.ID, telemetry.Kind(d.Kind), gradeOf(d.Grade), d.UnknownMetrics == refuse, metrics)
+}
+
+// Periods are used within what a device may declare.
+const (
+	minPeriod = 100 * time.Millisecond
+	maxPeriod = 31 * 24 * time.Hour
+)
+
+// periodOf reads a period that is checked; 0 for none.
+func periodOf(s string) time.Duration {
+	p, err := time.ParseDuration(s)
+	if err != nil {
+		return 0
+	}
+	return min(max(p, minPeriod), maxPeriod)
 }
 
 // gradeOf reads a grade that is checked.

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -57,7 +58,7 @@ func TestWhatIngestNeedsOfAModel(t *testing.T) {
 	if v.ID != "songhua/soil-probe@1" || v.Kind != telemetry.KindSensor || v.Grade != telemetry.General || !v.Closed {
 		t.Errorf("%+v", v)
 	}
-	if diff := cmp.Diff(&telemetry.Metric{Name: "soil_temperature", Unit: "Cel", Min: -40, Max: 60}, v.Metric([]byte("soil_temperature"))); diff != "" {
+	if diff := cmp.Diff(&telemetry.Metric{Name: "soil_temperature", Unit: "Cel", Min: -40, Max: 60, Period: time.Hour}, v.Metric([]byte("soil_temperature"))); diff != "" {
 		t.Error(diff)
 	}
 	if m := v.Metric([]byte("battery")); m == nil || !math.IsInf(m.Min, -1) || !math.IsInf(m.Max, 1) {
@@ -224,4 +225,15 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("%q is kept as %s, which reads back as %v, %v", text, m.text, again, err)
 		}
 	})
+}
+
+func TestPeriodsOfMetrics(t *testing.T) {
+	m := parsed(t, "id: a\nnames: {en: x}\nmetrics:\n- {name: air, period: 60s}\n- {name: soil, period: 1h}\n- {name: rain}\n- {name: slow, period: 9000h}\n").view
+	if m.Cycle() != time.Minute || m.Period([]byte("soil")) != time.Hour || m.Period([]byte("soil_out_of_range")) != time.Hour ||
+		m.Period([]byte("rain")) != 0 || m.Period([]byte("wind")) != 0 || m.Period(nil) != 31*24*time.Hour {
+		t.Errorf("%v; %v, %v, %v, %v", m.Cycle(), m.Period([]byte("soil")), m.Period([]byte("rain")), m.Period([]byte("wind")), m.Period(nil))
+	}
+	if none := (*telemetry.Model)(nil); none.Cycle() != 0 || none.Period([]byte("air")) != 0 {
+		t.Error("no model has a period")
+	}
 }

@@ -21,7 +21,7 @@ type farm struct{}
 
 func (farm) name(i int) string { return "dev-" + strconv.Itoa(i) }
 
-func (farm) Period(device string) (time.Duration, bool) {
+func (farm) Period(device, _ string) (time.Duration, bool) {
 	i, err := strconv.Atoi(device[len("dev-"):])
 	if err != nil {
 		return 0, false
@@ -41,7 +41,7 @@ func (f farm) fill(b *testing.B) storage.Storage {
 	for from := 0; from < 10_000; from += 500 {
 		app := db.Appender(b.Context())
 		for i := from; i < from+500; i++ {
-			period, _ := f.Period(f.name(i))
+			period, _ := f.Period(f.name(i), "")
 			span := 2 * time.Hour
 			if period > time.Minute {
 				span = 5 * time.Hour

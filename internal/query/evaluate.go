@@ -10,6 +10,8 @@ import (
 	"github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/util/stats"
+
+	"github.com/songhua-io/hub/internal/telemetry"
 )
 
 // query answers /query: the value of an expression at one time.
@@ -159,7 +161,8 @@ func (a *API) result(r *request, q promql.Query, res *promql.Result, limit int) 
 
 // options returns how to evaluate and over what. A request that gives its own
 // lookback_delta gets Prometheus' rule with it; all others hold the last value
-// of each device for its own time.
+// of each device for its own time. With unit every value is in that unit before
+// anything is made of it.
 func (a *API) options(r *request) (storage.Queryable, promql.QueryOpts, error) {
 	back := lookback(a.source.Periods)
 	from := storage.Queryable(held{a.store, a.source.Periods, a.long, back})
@@ -171,6 +174,12 @@ func (a *API) options(r *request) (storage.Queryable, promql.QueryOpts, error) {
 		if d > 0 { // PromQL takes others as not given
 			from, back = a.store, d
 		}
+	}
+	if to := r.FormValue("unit"); to != "" {
+		if len(to) > telemetry.MaxUnit {
+			return nil, nil, fmt.Errorf("unit %.70q has more than %d bytes; write a code of SenML or UCUM, such as degF", to, telemetry.MaxUnit)
+		}
+		from = inUnit{from, to, a.source.Unit}
 	}
 	var startTimes *bool
 	if s := r.Header.Get("X-Prometheus-Use-Start-Timestamps"); s != "" {

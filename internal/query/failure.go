@@ -49,8 +49,11 @@ func failed(err error) *failure {
 		eqt  promql.ErrQueryTimeout
 		es   promql.ErrStorage
 		many errTooManySeries
+		unit *errUnit
 	)
 	switch {
+	case errors.As(err, &unit):
+		return badParameter(unit, "unit")
 	case errors.As(err, &eqc):
 		return &failure{canceled, err}
 	case errors.As(err, &eqt), errors.Is(err, context.DeadlineExceeded):

@@ -12,14 +12,16 @@ import (
 	"github.com/prometheus/prometheus/util/annotations"
 )
 
-// Periods knows how often devices report, declared or learned. Its methods are
+// Periods knows how often devices report, declared, learned or by their models.
+// Its methods are
 // called for every series of every query and from many goroutines.
 type Periods interface {
-	// Period returns a device's reporting period; false when it is not known.
-	Period(device string) (period time.Duration, ok bool)
+	// Period returns how often a device reports a metric, and with an empty one
+	// the metric that comes most seldom; false when it is not known.
+	Period(device, metric string) (period time.Duration, ok bool)
 	// MaxPeriod returns the longest period of any device; 0 when none is known.
 	MaxPeriod() time.Duration
-	// LongPeriods returns the devices whose period is longer than LongPeriod:
+	// LongPeriods returns the devices with a period longer than LongPeriod:
 	// the same slice until one comes or goes. It is only read.
 	LongPeriods() []string
 }
@@ -131,11 +133,12 @@ func (q *heldQuerier) Select(ctx context.Context, sorted bool, hints *storage.Se
 // writes is always fast.
 func (q *heldQuerier) bands(ms []*labels.Matcher) []band {
 	slowest := bandOf(q.lookback)
-	if device, ok := soleDevice(ms); ok {
-		if b := bandOf(q.hold(device)); b != fast {
-			return []band{fast, b}
+	if device, ok := sole(ms, deviceLabel); ok {
+		metric, named := sole(ms, labels.MetricName)
+		slowest = bandOf(q.hold(device, metric))
+		if named && slowest == long {
+			return []band{fast, long}
 		}
-		slowest = fast
 	}
 	return []band{fast, slow, long}[:slowest+1]
 }
@@ -159,11 +162,12 @@ func (q *heldQuerier) selectBand(ctx context.Context, sorted bool, hints storage
 	return &heldSet{SeriesSet: q.within(ctx, sorted, &hints, ms...), querier: q, band: b, until: hints.End}
 }
 
-// hold returns for how many milliseconds the values of a device stand; never
-// longer than the query looks back.
-func (q *heldQuerier) hold(device string) int64 {
+// hold returns for how many milliseconds the values of a device's metric stand,
+// of the one that stands longest where none is named; never longer than the
+// query looks back.
+func (q *heldQuerier) hold(device, metric string) int64 {
 	if device != "" && q.held.periods != nil {
-		if period, ok := q.held.periods.Period(device); ok && period > 0 {
+		if period, ok := q.held.periods.Period(device, metric); ok && period > 0 {
 			return min(hold(min(period, maxHold)).Milliseconds(), q.lookback)
 		}
 	}
@@ -177,7 +181,7 @@ func (q *heldQuerier) holdOf(l labels.Labels) int64 {
 	if device == "" || l.Get("job") == OwnJob {
 		return plainHold.Milliseconds()
 	}
-	return q.hold(device)
+	return q.hold(device, l.Get(labels.MetricName))
 }
 
 // band parts series by how long they hold.
@@ -224,11 +228,11 @@ func (l *longOnes) matcher() (*labels.Matcher, error) {
 	return m, nil
 }
 
-// soleDevice returns the only device that the matchers let through, if they
+// sole returns the only value of a label that the matchers let through, if they
 // name one.
-func soleDevice(ms []*labels.Matcher) (string, bool) {
+func sole(ms []*labels.Matcher, label string) (string, bool) {
 	for _, m := range ms {
-		if m.Name == deviceLabel && m.Type == labels.MatchEqual {
+		if m.Name == label && m.Type == labels.MatchEqual {
 			return m.Value, true
 		}
 	}

@@ -21,11 +21,17 @@ import (
 	"pgregory.net/rapid"
 )
 
-// declared are the periods of devices.
+// declared are the periods of devices, and of their metrics (device/metric)
+// where these are longer.
 type declared map[string]time.Duration
 
-func (d declared) Period(device string) (time.Duration, bool) {
+func (d declared) Period(device, metric string) (time.Duration, bool) {
 	p, ok := d[device]
+	for key, of := range d {
+		if name, found := strings.CutPrefix(key, device+"/"); found && (metric == "" || metric == name) {
+			p, ok = max(p, of), true
+		}
+	}
 	return p, ok
 }
 
@@ -35,7 +41,8 @@ func (d declared) MaxPeriod() time.Duration {
 
 func (d declared) LongPeriods() (all []string) {
 	for device, p := range d {
-		if p > LongPeriod {
+		device, _, _ = strings.Cut(device, "/")
+		if p > LongPeriod && !slices.Contains(all, device) {
 			all = append(all, device)
 		}
 	}
@@ -154,6 +161,33 @@ eval instant at 111599m level{device="meter.a"}
 eval instant at 111599m sum by (device) (level)
 	{device="meter.a"} 1
 eval instant at 111600m level
+`)
+}
+
+func TestAMetricThatComesSeldomHoldsForItsOwnTime(t *testing.T) {
+	play(t, declared{"probe": time.Minute, "probe/moisture": time.Hour, "probe/salinity": 24 * time.Hour, "other": time.Minute}, `
+load 1m
+	air{device="probe"} 0+1x1440
+load 1d
+	moisture{device="probe"} _ 40
+	moisture{device="other"} _ 50
+	salinity{device="probe"} _ 3
+
+eval instant at 1d {__name__=~"air|moisture|salinity"}
+	air{device="probe"} 1440
+	moisture{device="probe"} 40
+	moisture{device="other"} 50
+	salinity{device="probe"} 3
+eval instant at 1445m {device="probe"}
+	moisture{device="probe"} 40
+	salinity{device="probe"} 3
+eval instant at 1589m moisture
+	moisture{device="probe"} 40
+eval instant at 1590m {device="probe"}
+	salinity{device="probe"} 3
+eval instant at 5039m {__name__=~"air|moisture|salinity"}
+	salinity{device="probe"} 3
+eval instant at 5040m {device="probe"}
 `)
 }
 

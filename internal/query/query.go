@@ -79,6 +79,10 @@ type Source struct {
 	// Metadata returns what is known of metrics, by name. The map is only read.
 	// Nil means nothing is known.
 	Metadata func() map[string][]Metadata
+	// Unit returns the unit that a device's model gives a metric; without a
+	// device, that of the metric wherever it comes from. Empty is not known, nil
+	// that nothing is.
+	Unit func(device, metric string) string
 	// Head describes the recent part of the store; nil leaves zeros.
 	Head func() Head
 	// Settings returns the configuration in force as YAML, without secrets. Nil

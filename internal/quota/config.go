@@ -29,10 +29,14 @@ type DeviceConfig struct {
 	SamplesPerSecond int `yaml:"samples_per_second"`
 	// Series is how many time series a device may have.
 	Series int `yaml:"series"`
+	// CallsPerSecond is how often a device may ask for commands and its configuration, answer and report; on average over two seconds.
+	CallsPerSecond int `yaml:"calls_per_second"`
 }
 
 // TokenConfig is the quota of one token.
 type TokenConfig struct {
+	// Connections is how many calls of a token may be under way at once: queries, streams of events, and requests that wait, those for devices of a gateway among them.
+	Connections int `yaml:"connections"`
 	// CallsPerSecond is how often a token may call the API, queries and pages included; on average over two seconds.
 	CallsPerSecond int `yaml:"calls_per_second"`
 	// PlacementCallsPerSecond is how often a token of role scheduler may submit workloads, report their progress, and ask for, renew, commit or release reservations, besides its other calls; on average over two seconds.
@@ -62,8 +66,8 @@ type AddressConfig struct {
 // DefaultConfig returns the quotas of a hub without a config file.
 func DefaultConfig() Config {
 	return Config{
-		Device:  DeviceConfig{Connections: 64, MessagesPerSecond: 50_000, BytesPerSecond: 16 << 20, SamplesPerSecond: 100_000, Series: 2_000},
-		Token:   TokenConfig{CallsPerSecond: 1_000, PlacementCallsPerSecond: 20_000, MessagesPerSecond: 200_000, BytesPerSecond: 64 << 20},
+		Device:  DeviceConfig{Connections: 64, MessagesPerSecond: 50_000, BytesPerSecond: 16 << 20, SamplesPerSecond: 100_000, Series: 2_000, CallsPerSecond: 500},
+		Token:   TokenConfig{Connections: 1_000, CallsPerSecond: 1_000, PlacementCallsPerSecond: 20_000, MessagesPerSecond: 200_000, BytesPerSecond: 64 << 20},
 		Address: AddressConfig{Connections: 10_000, ConnectionsPerSecond: 1_000, FailuresPerMinute: 100, CallsPerSecond: 500},
 	}
 }
@@ -79,12 +83,14 @@ func (d DeviceConfig) Check(path string) []strict.Error {
 		strict.Between(path, "bytes_per_second", d.BytesPerSecond, 1, most),
 		strict.Between(path, "samples_per_second", d.SamplesPerSecond, 1, most),
 		strict.Between(path, "series", d.Series, 1, most),
+		strict.Between(path, "calls_per_second", d.CallsPerSecond, 1, most),
 	)
 }
 
 // Check returns every quota that makes no sense.
 func (t TokenConfig) Check(path string) []strict.Error {
 	return slices.Concat(
+		strict.Between(path, "connections", t.Connections, 1, most),
 		strict.Between(path, "calls_per_second", t.CallsPerSecond, 1, most),
 		strict.Between(path, "placement_calls_per_second", t.PlacementCallsPerSecond, 1, most),
 		strict.Between(path, "messages_per_second", t.MessagesPerSecond, 0, most),

@@ -52,25 +52,27 @@ type Quotas struct {
 	start time.Time
 	seed  maphash.Seed
 
-	device struct{ connections, messages, bytes, samples, series Policy }
-	token  struct{ calls, placements, messages, bytes Policy }
+	device struct{ connections, messages, bytes, samples, series, calls Policy }
+	token  struct{ connections, calls, placements, messages, bytes Policy }
 	addr   struct{ connections, arrivals, failures, calls, messages, bytes Policy }
 
 	tokens    struct{ calls, placements, messages, bytes *Sketch }
 	addresses struct{ arrivals, failures, suspects, pairs, calls, messages, bytes *Sketch }
+	hearing   *Sketch // calls of devices
 	tell      *Limiter
 	nobody    Sender
 
 	mu      sync.Mutex // guards all below; taken once per connection
 	open    map[netip.Prefix]int
 	devices map[string]int
+	calling map[string]int // calls under way, by token
 	waiting int
 }
 
 // New returns quotas whose buckets are all full. Start is a reading of the
 // clock that the methods' times come from.
 func New(cfg Config, start time.Time, reg prometheus.Registerer) *Quotas {
-	q := &Quotas{tell: NewLimiter(told, start), cfg: cfg, start: start, seed: maphash.MakeSeed(), open: map[netip.Prefix]int{}, devices: map[string]int{}}
+	q := &Quotas{tell: NewLimiter(told, start), cfg: cfg, start: start, seed: maphash.MakeSeed(), open: map[netip.Prefix]int{}, devices: map[string]int{}, calling: map[string]int{}}
 	second := func(n int) Rate { return Rate{int(window/time.Second) * n, window} }
 	d, t, a := cfg.Device, cfg.Token, cfg.Address
 	q.device.connections = Policy{Of: Device, What: "connections", Key: "connections", Rate: Rate{N: d.Connections}}
@@ -78,6 +80,8 @@ func New(cfg Config, start time.Time, reg prometheus.Registerer) *Quotas {
 	q.device.bytes = Policy{Of: Device, What: "bytes", Key: "bytes_per_second", Rate: second(d.BytesPerSecond)}
 	q.device.samples = Policy{Of: Device, What: "samples", Key: "samples_per_second", Rate: second(d.SamplesPerSecond)}
 	q.device.series = Policy{Of: Device, What: "series", Key: "series", Rate: Rate{N: d.Series}}
+	q.device.calls = Policy{Of: Device, What: "calls", Key: "calls_per_second", Rate: second(d.CallsPerSecond)}
+	q.token.connections = Policy{Of: Token, What: "connections", Key: "connections", Rate: Rate{N: t.Connections}}
 	q.token.calls = Policy{Of: Token, What: "calls", Key: "calls_per_second", Rate: second(t.CallsPerSecond)}
 	q.token.placements = Policy{Of: Token, What: "placements", Key: "placement_calls_per_second", Rate: second(t.PlacementCallsPerSecond)}
 	q.token.messages = Policy{Of: Token, What: "messages", Key: "messages_per_second", Rate: second(t.MessagesPerSecond)}
@@ -90,6 +94,7 @@ func New(cfg Config, start time.Time, reg prometheus.Registerer) *Quotas {
 	q.addr.bytes = Policy{Of: Address, What: "bytes", Key: "bytes_per_second", Rate: second(a.BytesPerSecond)}
 	q.tokens.calls, q.tokens.messages, q.tokens.bytes = NewSketch(q.token.calls.Rate, start), NewSketch(q.token.messages.Rate, start), NewSketch(q.token.bytes.Rate, start)
 	q.addresses.arrivals, q.addresses.failures, q.addresses.pairs = NewSketch(q.addr.arrivals.Rate, start), NewSketch(q.addr.failures.Rate, start), NewSketch(pairFailures, start)
+	q.hearing = NewSketch(q.device.calls.Rate, start)
 	q.tokens.placements = NewSketch(q.token.placements.Rate, start)
 	q.addresses.suspects = NewSketch(suspects, start)
 	q.addresses.calls, q.addresses.messages, q.addresses.bytes = NewSketch(q.addr.calls.Rate, start), NewSketch(q.addr.messages.Rate, start), NewSketch(q.addr.bytes.Rate, start)
@@ -103,8 +108,8 @@ func New(cfg Config, start time.Time, reg prometheus.Registerer) *Quotas {
 // policies lists every quota that refuses by itself.
 func (q *Quotas) policies() []*Policy {
 	return []*Policy{
-		&q.device.connections, &q.device.messages, &q.device.bytes, &q.device.samples, &q.device.series,
-		&q.token.calls, &q.token.placements, &q.token.messages, &q.token.bytes,
+		&q.device.connections, &q.device.messages, &q.device.bytes, &q.device.samples, &q.device.series, &q.device.calls,
+		&q.token.connections, &q.token.calls, &q.token.placements, &q.token.messages, &q.token.bytes,
 		&q.addr.connections, &q.addr.arrivals, &q.addr.failures, &q.addr.calls, &q.addr.messages, &q.addr.bytes,
 	}
 }
@@ -144,6 +149,44 @@ func (q *Quotas) Call(token string, from netip.Addr, door Door, now time.Time) (
 	}
 	over := policy.refuse(door, name, sketch.Take(key, now))
 	return sketch.standing(policy, key, now), over
+}
+
+// Hear counts a call by which a device, or the token that speaks for it, asks for
+// what the hub has to say, answers, or reports its configuration.
+func (q *Quotas) Hear(device, token string, from netip.Addr, door Door, now time.Time) (Standing, *Exceeded) {
+	if token != "" {
+		return q.Call(token, from, door, now)
+	}
+	key := q.name(device)
+	over := q.device.calls.refuse(door, device, q.hearing.Take(key, now))
+	return q.hearing.standing(&q.device.calls, key, now), over
+}
+
+// Begin counts a call of a token as under way until Done; nobody's calls are
+// counted by their connections alone.
+func (q *Quotas) Begin(token string, door Door) *Exceeded {
+	if token == "" {
+		return nil
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.calling[token] >= q.cfg.Token.Connections {
+		return q.token.connections.refuse(door, token, crowded)
+	}
+	q.calling[token]++
+	return nil
+}
+
+// Done ends a call that Begin let in.
+func (q *Quotas) Done(token string) {
+	if token == "" {
+		return
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.calling[token]--; q.calling[token] == 0 {
+		delete(q.calling, token)
+	}
 }
 
 // Place counts a call by which a token of role scheduler places work, which no

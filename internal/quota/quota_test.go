@@ -287,7 +287,9 @@ func TestPlacementsAndOtherCallsOfASchedulerAreTwoQuotas(t *testing.T) {
 }
 
 func TestWhatIsNearestToItsEndIsTold(t *testing.T) {
-	q := with(func(c *Config) { c.Device = DeviceConfig{1, 100, 1000, 100, 1} })
+	q := with(func(c *Config) {
+		c.Device = DeviceConfig{Connections: 1, MessagesPerSecond: 100, BytesPerSecond: 1000, SamplesPerSecond: 100, Series: 1, CallsPerSecond: 1}
+	})
 	var m Meter
 	_ = q.Messages(&m, "t1", nil, 10, 1000, noon)
 	policy, limit := q.Standing(&m, &Sender{}, noon).Fields()
@@ -308,7 +310,9 @@ func TestOneSubscriberIsOneAddress(t *testing.T) {
 }
 
 func BenchmarkMessages(b *testing.B) {
-	q := with(func(c *Config) { c.Device = DeviceConfig{1, 1 << 30, 1 << 30, 1 << 30, 1} })
+	q := with(func(c *Config) {
+		c.Device = DeviceConfig{Connections: 1, MessagesPerSecond: 1 << 30, BytesPerSecond: 1 << 30, SamplesPerSecond: 1 << 30, Series: 1, CallsPerSecond: 1}
+	})
 	var m Meter
 	s := q.Sender(MQTT, "", address(1))
 	b.ReportAllocs()

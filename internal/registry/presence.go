@@ -275,13 +275,15 @@ func (p *Presence) pass(now time.Time, from int) bool {
 }
 
 // period is how often a device is expected to report: as declared, else as
-// learned, else the default.
+// learned, else as its model says, else the default.
 func period(d *telemetry.Device, t *track) time.Duration {
 	switch {
 	case d.Period > 0:
 		return d.Period
 	case t.Period > 0:
 		return t.Period
+	case d.Model.Cycle() > 0:
+		return d.Model.Cycle()
 	}
 	return DefaultPeriod
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/songhua-io/hub/internal/records"
+	"github.com/songhua-io/hub/internal/telemetry"
 )
 
 // traffic is a write path whose knowledge the test sets.
@@ -425,4 +426,23 @@ func TestFleetGauge(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// What a device declares goes before what was learned, and that before its model.
+func TestTheModelSaysHowOftenADeviceReports(t *testing.T) {
+	m := telemetry.NewModel("probe", "", 0, false, []telemetry.Metric{{Name: "soil", Period: time.Hour}, {Name: "air", Period: 10 * time.Minute}})
+	for _, c := range []struct {
+		d    telemetry.Device
+		t    track
+		want time.Duration
+	}{
+		{telemetry.Device{}, track{}, DefaultPeriod},
+		{telemetry.Device{Model: m}, track{}, 10 * time.Minute},
+		{telemetry.Device{Model: m}, track{Standing: Standing{Period: time.Minute}}, time.Minute},
+		{telemetry.Device{Model: m, Period: 2 * time.Hour}, track{Standing: Standing{Period: time.Minute}}, 2 * time.Hour},
+	} {
+		if got := period(&c.d, &c.t); got != c.want {
+			t.Errorf("%+v: %s, want %s", c, got, c.want)
+		}
+	}
 }

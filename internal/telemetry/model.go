@@ -1,5 +1,10 @@
 package telemetry
 
+import (
+	"bytes"
+	"time"
+)
+
 // Model is what ingest knows of a kind of device: an immutable snapshot. A
 // change of the model makes a new one.
 type Model struct {
@@ -11,6 +16,8 @@ type Model struct {
 	Closed  bool
 	metrics map[string]*Metric
 	highest Grade // of the metrics
+	// The shortest and the longest period of a metric; 0 where none has one.
+	shortest, longest time.Duration
 }
 
 // Metric is one thing that a kind of device measures.
@@ -20,6 +27,7 @@ type Metric struct {
 	// Min and Max bound a plausible value, in Unit; infinite where there is no bound.
 	Min, Max float64
 	Grade    Grade
+	Period   time.Duration // how often it is measured; 0 for not known
 }
 
 // NewModel returns the snapshot of a model with these metrics.
@@ -28,8 +36,38 @@ func NewModel(id string, kind Kind, grade Grade, closed bool, metrics []Metric) 
 	for i := range metrics {
 		m.metrics[metrics[i].Name] = &metrics[i]
 		m.highest = max(m.highest, metrics[i].Grade)
+		if p := metrics[i].Period; p > 0 {
+			m.longest = max(m.longest, p)
+			if m.shortest == 0 || p < m.shortest {
+				m.shortest = p
+			}
+		}
 	}
 	return m
+}
+
+// Cycle is how often such a device reports something; 0 for not known.
+func (m *Model) Cycle() time.Duration {
+	if m == nil {
+		return 0
+	}
+	return m.shortest
+}
+
+// Period is how often a metric is measured, and that of its quality series the
+// same; 0 for not known. An empty name stands for the metric that comes most
+// seldom.
+func (m *Model) Period(name []byte) time.Duration {
+	switch {
+	case m == nil || m.longest == 0:
+		return 0
+	case len(name) == 0:
+		return m.longest
+	}
+	if known := m.metrics[string(bytes.TrimSuffix(name, []byte(OutOfRange)))]; known != nil {
+		return known.Period
+	}
+	return 0
 }
 
 // Metric returns what the model says of a metric; nil for one that it does not

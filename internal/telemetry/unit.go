@@ -55,8 +55,18 @@ var units = map[string]scale{
 }
 
 // Convert turns a value of one unit into another; false when the two are not
-// of one quantity, or one of them is not known. A unit is always itself.
+// of one quantity, or one of them is not known. A unit is always itself. Where
+// the units begin at different points, the result is rounded to a billionth, so
+// that 20 Cel are 68 degF.
 func Convert(v float64, from, to string) (float64, bool) {
+	out, ok := convert(v, from, to)
+	if ok && from != to && units[from].offset != units[to].offset && math.Abs(out) < 1e6 {
+		out = math.Round(out*1e9) / 1e9
+	}
+	return out, ok
+}
+
+func convert(v float64, from, to string) (float64, bool) {
 	if from == to {
 		return v, true
 	}
@@ -73,8 +83,8 @@ func Convert(v float64, from, to string) (float64, bool) {
 // ConvertRange turns the bounds of a range into another unit, a little wider
 // than they are, so that a value on a bound is within it after rounding too.
 func ConvertRange(low, high float64, from, to string) (float64, float64, bool) {
-	l, ok := Convert(low, from, to)
-	h, _ := Convert(high, from, to)
+	l, ok := convert(low, from, to)
+	h, _ := convert(high, from, to)
 	f, t := units[from], units[to]
 	room := func(v float64) float64 {
 		if math.IsInf(v, 0) {

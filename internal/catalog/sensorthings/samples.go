@@ -37,7 +37,7 @@ const (
 func (q *question) samples(s *stream, in span, down bool) iter.Seq2[*row, error] {
 	return func(yield func(*row, error) bool) {
 		window := minWindow.Milliseconds()
-		if p := s.device.Period.Milliseconds(); p > 0 {
+		if p := max(s.device.Period, s.device.Model.Period([]byte(s.metric))).Milliseconds(); p > 0 {
 			window = max(window, 2*defaultTop*p)
 		}
 		for !in.empty() {

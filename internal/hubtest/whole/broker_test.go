@@ -84,12 +84,19 @@ type brokered struct {
 // behind starts a hub with the given section broker of its config.
 func behind(t *testing.T, section string) *brokered {
 	t.Helper()
+	b := begun(t, section)
+	b.subscribed(t)
+	return b
+}
+
+// begun is a hub that may not be let in by its broker yet.
+func begun(t *testing.T, section string) *brokered {
+	t.Helper()
 	b := &brokered{binary: hubtest.Build(t, ""), dir: t.TempDir(), config: filepath.Join(t.TempDir(), "hub.yaml")}
 	if err := os.WriteFile(b.config, []byte("broker:\n"+section), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	b.start(t)
-	b.subscribed(t)
 	return b
 }
 
@@ -276,7 +283,7 @@ func TestABrokerIsReachedByTLSWithAPassword(t *testing.T) {
 	f := hubtest.NewCertificates(t, "t1")
 	dir := t.TempDir()
 	passwords, own := filepath.Join(dir, "passwords"), filepath.Join(dir, "hub.password")
-	for path, text := range map[string]string{passwords: "hub:correct horse\nt1:device secret\n", own: "correct horse\n"} {
+	for path, text := range map[string]string{passwords: "hub:correct horse\nt1:device secret\n", own: "the password of before\n"} {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -285,8 +292,13 @@ func TestABrokerIsReachedByTLSWithAPassword(t *testing.T) {
 		t.Fatalf("mosquitto_passwd: %v\n%s", err, out)
 	}
 	broker := mosquitto(t, "cafile "+f.CA, "certfile "+f.Cert, "keyfile "+f.Key, "allow_anonymous false", "password_file "+passwords)
-	h := behind(t, fmt.Sprintf("  brokers: [ssl://%s]\n  user: hub\n  password_file: %s\n  ca_file: %s\n", broker, own, f.CA))
+	h := begun(t, fmt.Sprintf("  brokers: [ssl://%s]\n  user: hub\n  password_file: %s\n  ca_file: %s\n", broker, own, f.CA))
 	h.AddDevice(t, "t1", "sensor")
+	// The right password takes the wrong one's place while the hub runs.
+	if err := os.WriteFile(own, []byte("correct horse\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h.subscribed(t)
 	pem, err := os.ReadFile(f.CA)
 	if err != nil {
 		t.Fatal(err)

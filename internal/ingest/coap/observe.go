@@ -94,7 +94,9 @@ func (d *Door) register(m *message, key observerKey, peer *ingest.Peer, device, 
 	o := &observer{key: key, token: bytes.Clone(m.token), peer: peer, device: device, seq: 2}
 	if !d.observers.add(o) {
 		d.metrics.refuse(refusedObservers)
-		return text(tooManyRequests, "too many observe already; end another registration first")
+		a := text(tooManyRequests, "too many observe already; end another registration first")
+		a.maxAge = 10
+		return a
 	}
 	var first []byte
 	if kind == configSegment {

@@ -61,6 +61,9 @@ func (d *Door) serve(x *exchange, now time.Time) (peer *ingest.Peer, rep report,
 		return nil, rep, wellKnown(m, len(x.datagram)), false
 	case d.deps.Mail != nil && m.mailed():
 		if peer, a = d.authenticate(x); peer != nil {
+			if _, over := d.deps.Quotas.Hear(peer.Device.ID, peer.Token, x.from.addr.Addr().Unmap(), x.sender.Door, now); over != nil {
+				return peer, rep, failure(over), false
+			}
 			a = d.mail(x, peer, now)
 		}
 		return peer, rep, a, false

@@ -44,7 +44,30 @@ func (r *request) own() (device string, fault *failure) {
 		return "", fault
 	}
 	device = r.r.PathValue("id")
-	return device, r.speakFor(device)
+	if fault := r.speakFor(device); fault != nil {
+		return "", fault
+	}
+	left, over := r.door.deps.Quotas.Hear(device, r.peer.Token, r.from, quota.HTTP, time.Now())
+	if over != nil {
+		return "", exceeded(over)
+	}
+	r.calls = left
+	return device, nil
+}
+
+// place counts a request that waits as one of the device, and of the token that
+// asks for it.
+func (r *request) place(device string) (leave func(), fault *failure) {
+	quotas, token := r.door.deps.Quotas, r.peer.Token
+	if over := quotas.Begin(token, quota.HTTP); over != nil {
+		return nil, exceeded(over)
+	}
+	place := quotas.Within(quota.HTTP)
+	if over := place.As(device, false); over != nil {
+		quotas.Done(token)
+		return nil, exceeded(over)
+	}
+	return func() { place.Leave(); quotas.Done(token) }, nil
 }
 
 func (r *request) wait() (time.Duration, *failure) {
@@ -77,11 +100,11 @@ func (r *request) commands() *failure {
 		}
 	}
 	if wait > 0 {
-		place := r.door.deps.Quotas.Within(quota.HTTP)
-		if over := place.As(device, false); over != nil {
-			return exceeded(over)
+		leave, fault := r.place(device)
+		if fault != nil {
+			return fault
 		}
-		defer place.Leave()
+		defer leave()
 	}
 	got := r.collect(device, wait)
 	r.answer = append(r.answer[:0], '[')
@@ -179,11 +202,11 @@ func (r *request) wanted() *failure {
 		return fault
 	}
 	if wait > 0 {
-		place := r.door.deps.Quotas.Within(quota.HTTP)
-		if over := place.As(device, false); over != nil {
-			return exceeded(over)
+		leave, fault := r.place(device)
+		if fault != nil {
+			return fault
 		}
-		defer place.Leave()
+		defer leave()
 	}
 	known := r.r.URL.Query().Get("version")
 	changed := make(chan struct{}, 1)

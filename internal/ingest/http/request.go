@@ -26,6 +26,8 @@ type request struct {
 	errors   errorStyle
 	peer     *ingest.Peer
 	sender   quota.Sender
+	from     netip.Addr
+	calls    quota.Standing // of requests about mail
 	over     *quota.Exceeded
 	body     []byte // as sent
 	unfolded []byte // after gzip or zstd
@@ -81,7 +83,7 @@ func (d *Door) handler(route string, style errorStyle, serve func(*request)) net
 // release gives the request's memory back; what a large one grew to is freed.
 func (r *request) release() {
 	r.door.memory.Add(-r.reserved)
-	r.w, r.r, r.peer, r.over, r.reserved = nil, nil, nil, nil, 0
+	r.w, r.r, r.peer, r.over, r.calls, r.reserved = nil, nil, nil, nil, quota.Standing{}, 0
 	r.delivery.Trim()
 	r.split.reset()
 	if cap(r.body) > keep || cap(r.unfolded) > keep || cap(r.answer) > keep {
@@ -121,6 +123,7 @@ func (r *request) authenticate(schemes ...string) *failure {
 		}
 		return fail(nethttp.StatusUnauthorized, "the secret is not one of a device in use; take it from `hub device add` or `hub device rotate`")
 	}
+	r.from = c.Address
 	r.peer, r.sender = peer, r.door.deps.Quotas.Sender(quota.HTTP, peer.Token, c.Address)
 	r.delivery.From = &r.sender
 	return nil
@@ -367,6 +370,8 @@ func (r *request) limits(h nethttp.Header) {
 	switch {
 	case r.over != nil:
 		left = r.over.Standing()
+	case r.calls.Policy != nil:
+		left = r.calls
 	case r.peer != nil:
 		left = r.door.deps.Pipeline.Standing(r.device(), &r.sender)
 	}

@@ -133,6 +133,9 @@ func (c *conn) answer(b *burst, a *ack) {
 			list = c.rejected(a, m)
 		}
 	}
+	if a.over != nil {
+		list = explain(a.over, 0)
+	}
 	if a.qos > 0 {
 		c.acknowledge(b, a, list)
 	}

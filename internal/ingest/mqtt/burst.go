@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/songhua-io/hub/internal/ingest"
+	"github.com/songhua-io/hub/internal/quota"
 	"github.com/songhua-io/hub/internal/telemetry"
 )
 
@@ -37,6 +38,7 @@ type ack struct {
 	id      uint16
 	qos     byte
 	code    byte
+	over    *quota.Exceeded // nil unless a quota of mail is used up
 }
 
 // bursts lends out bursts of two sizes.

@@ -28,7 +28,7 @@ import (
 type ExternalConfig struct {
 	// Brokers are the addresses of one broker or cluster, such as tcp://broker:1883 or ssl://broker:8883. Empty: no external broker.
 	Brokers []string `yaml:"brokers"`
-	// User and PasswordFile are how the hub logs in; the file holds the password alone.
+	// User and PasswordFile are how the hub logs in; the file holds the password alone and, as those below, is read at every connection.
 	User         string `yaml:"user"`
 	PasswordFile string `yaml:"password_file"`
 	// CAFile are the certificates the broker's is checked against; empty means those of the system.
@@ -81,8 +81,6 @@ var brokerSchemes = [...]string{"tcp", "mqtt", "ssl", "tls", "mqtts", "ws", "wss
 type External struct {
 	cfg     ExternalConfig
 	server  *Server // whose pipeline and bounds it shares
-	tls     *tls.Config
-	secret  string
 	metrics *externalMetrics
 	nodes   nodes // owned by the first session
 }
@@ -108,39 +106,41 @@ func (s *Server) NewExternal(cfg ExternalConfig) (*External, error) {
 	}}
 	s.deps.Metrics.MustRegister(x.metrics.connected, x.metrics.messages, x.metrics.foreign, x.metrics.nodes)
 	x.nodes = nodes{known: map[nodeName]*node{}, count: x.metrics.nodes}
-	if err := x.readFiles(); err != nil {
+	if _, _, err := x.readFiles(); err != nil {
 		return nil, fmt.Errorf("external broker: %w", err)
 	}
 	return x, nil
 }
 
-func (x *External) readFiles() error {
+// readFiles reads what the hub shows to the broker and trusts, for every
+// connection anew: files that changed need no restart.
+func (x *External) readFiles() (secret string, trust *tls.Config, err error) {
 	if x.cfg.PasswordFile != "" {
 		b, err := os.ReadFile(x.cfg.PasswordFile)
 		if err != nil {
-			return err
+			return "", nil, err
 		}
-		x.secret = strings.TrimRight(string(b), "\r\n")
+		secret = strings.TrimRight(string(b), "\r\n")
 	}
-	x.tls = &tls.Config{MinVersion: tls.VersionTLS12}
+	trust = &tls.Config{MinVersion: tls.VersionTLS12}
 	if x.cfg.CAFile != "" {
 		b, err := os.ReadFile(x.cfg.CAFile)
 		if err != nil {
-			return err
+			return "", nil, err
 		}
-		x.tls.RootCAs = x509.NewCertPool()
-		if !x.tls.RootCAs.AppendCertsFromPEM(b) {
-			return fmt.Errorf("ca_file %s holds no certificate in PEM", x.cfg.CAFile)
+		trust.RootCAs = x509.NewCertPool()
+		if !trust.RootCAs.AppendCertsFromPEM(b) {
+			return "", nil, fmt.Errorf("ca_file %s holds no certificate in PEM", x.cfg.CAFile)
 		}
 	}
 	if x.cfg.CertFile != "" {
 		pair, err := tls.LoadX509KeyPair(x.cfg.CertFile, x.cfg.KeyFile)
 		if err != nil {
-			return err
+			return "", nil, err
 		}
-		x.tls.Certificates = []tls.Certificate{pair}
+		trust.Certificates = []tls.Certificate{pair}
 	}
-	return nil
+	return secret, trust, nil
 }
 
 // Run holds the sessions until ctx ends or the store fails.
@@ -184,13 +184,17 @@ type storeFailure struct{ error }
 
 func (e *storeFailure) Unwrap() error { return e.error }
 
-func (x *External) options(client string) *paho.ClientOptions {
-	o := paho.NewClientOptions().SetClientID(client).SetUsername(x.cfg.User).SetPassword(x.secret).
-		SetTLSConfig(x.tls).SetProtocolVersion(4).SetCleanSession(false).SetAutoReconnect(false).SetConnectRetry(false).
+func (x *External) options(client string) (*paho.ClientOptions, error) {
+	secret, trust, err := x.readFiles()
+	if err != nil {
+		return nil, err
+	}
+	o := paho.NewClientOptions().SetClientID(client).SetUsername(x.cfg.User).SetPassword(secret).
+		SetTLSConfig(trust).SetProtocolVersion(4).SetCleanSession(false).SetAutoReconnect(false).SetConnectRetry(false).
 		SetAutoAckDisabled(true).SetOrderMatters(true).SetKeepAlive(30 * time.Second).SetPingTimeout(answerWithin).
 		SetConnectTimeout(10 * time.Second).SetWriteTimeout(10 * time.Second)
 	for _, b := range x.cfg.Brokers {
 		o.AddBroker(b)
 	}
-	return o
+	return o, nil
 }

@@ -42,9 +42,13 @@ type connection struct {
 // nothing while a message waits for room in the inbox; so messages are stored
 // from before CONNECT on.
 func (x *External) connected(ctx context.Context, client string, sparkplug bool) error {
+	options, err := x.options(client)
+	if err != nil {
+		return err
+	}
 	g, gone := errgroup.WithContext(ctx)
 	c := &connection{x: x, sparkplug: sparkplug, inbox: make(chan paho.Message, externalQueue), lost: make(chan error, 1)}
-	options := x.options(client).SetDefaultPublishHandler(func(_ paho.Client, m paho.Message) {
+	options.SetDefaultPublishHandler(func(_ paho.Client, m paho.Message) {
 		select {
 		case c.inbox <- m:
 		case <-gone.Done(): // not acknowledged: it is sent again

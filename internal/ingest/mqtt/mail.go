@@ -3,9 +3,12 @@ package mqtt
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"strings"
+	"time"
 
 	"github.com/songhua-io/hub/internal/ingest"
+	"github.com/songhua-io/hub/internal/quota"
 	"github.com/songhua-io/hub/internal/telemetry"
 )
 
@@ -13,6 +16,7 @@ import (
 const (
 	commandsSuffix = "commands"
 	configSuffix   = "config"
+	reportedSuffix = "config/reported"
 )
 
 // post is what a connection hears of the hub's mail. The connection's
@@ -72,6 +76,13 @@ func (c *conn) retained(sub subscription) error {
 	if c.s.deps.Mail == nil || !matches(sub.filter, topic) {
 		return nil
 	}
+	over, err := c.admitted()
+	switch {
+	case err != nil:
+		return err
+	case over != nil:
+		return &fault{codeQuota, over.Error()}
+	}
 	wanted, err := c.s.deps.Mail.Wanted(context.Background(), c.id)
 	if err != nil {
 		c.s.deps.Log.Error("wanted configuration could not be read", "door", "mqtt", "device", c.id, "error", err)
@@ -87,15 +98,18 @@ func (c *conn) retained(sub subscription) error {
 // handled is false for topics that are none of mail's.
 func (c *conn) report(b *burst, a *ack, suffix string, payload []byte) (handled bool, err error) {
 	m := c.s.deps.Mail
-	if m == nil {
+	id, answers := repliedTo(suffix)
+	if m == nil || !answers && suffix != reportedSuffix {
 		return false, nil
 	}
-	if suffix == "config/reported" {
-		err = m.Reported(context.Background(), c.id, payload)
-	} else if id, ok := repliedTo(suffix); ok {
+	if a.over, err = c.admitted(); a.over != nil || err != nil {
+		a.message, a.code = -1, codeQuota
+		return true, err
+	}
+	if answers {
 		err = m.Reply(context.Background(), c.id, id, payload)
 	} else {
-		return false, nil
+		err = m.Reported(context.Background(), c.id, payload)
 	}
 	switch {
 	case errors.Is(err, ingest.ErrNoCommand), errors.Is(err, ingest.ErrRefusedMail):
@@ -105,6 +119,29 @@ func (c *conn) report(b *burst, a *ack, suffix string, payload []byte) (handled 
 		return true, &fault{codeUnspecified, "the answer could not be kept; send it again"}
 	}
 	return true, nil
+}
+
+// admitted waits until the device may say or ask something besides telemetry. A
+// device of MQTT 5 is refused when that would take longer than max_hold; others
+// cannot be told, and are held still.
+func (c *conn) admitted() (over *quota.Exceeded, err error) {
+	for held := time.Duration(0); ; {
+		peer := c.peer.Load()
+		_, over = c.s.deps.Quotas.Hear(peer.Device.ID, peer.Token, netip.Addr{}, quota.DoorOf(c.door), c.s.deps.Clock())
+		if over == nil {
+			return nil, nil
+		}
+		wait := max(over.After, time.Millisecond)
+		if c.version == 5 && held+wait > c.s.cfg.MaxHold {
+			c.s.metrics.refused.WithLabelValues("quota").Inc()
+			return over, nil
+		}
+		c.s.metrics.held.Inc()
+		if e := c.pause(wait); e != nil {
+			return nil, e
+		}
+		held += wait
+	}
 }
 
 // repliedTo returns the command that a device answers on commands/{id}/reply.
