@@ -37,6 +37,7 @@ type ack struct {
 	id      uint16
 	qos     byte
 	code    byte
+	again   bool // DUP
 }
 
 // bursts lends out bursts of two sizes.

@@ -36,7 +36,8 @@ func ownV2X(own string, topic []byte) (codec.Format, bool) {
 // v2x adds a V2X message of a device to the delivery.
 func (c *conn) v2x(b *burst, a *ack, device string, f codec.Format, topic string, payload []byte) {
 	a.message = int32(len(b.delivery.Messages))
-	b.delivery.Add(device, f, payload).Topic = topic
+	m := b.delivery.Add(device, f, payload)
+	m.Topic, m.Packet, m.Again = topic, a.id, a.again
 }
 
 // remembered takes a message on a topic of a dialect that the connection used
