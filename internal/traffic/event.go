@@ -291,7 +291,7 @@ func (u *unit) going(b *Board, kind int, at time.Time) (n goingNumbers) {
 }
 
 func (x *event) telling(unit string) telling {
-	return telling{unit: unit, key: x.key, kind: x.e.Type, at: x.place, radius: x.e.Radius}
+	return telling{unit: unit, key: x.key, kind: x.e.Type, at: x.place, radius: known0(x.e.Radius)}
 }
 
 // typed is the type as the subject of series, and remembers that it has some; 0

@@ -166,3 +166,250 @@ func TestIncidentsAreFound(t *testing.T) {
 		t.Errorf("%v incidents, and there is\n%s", kinds, s)
 	}
 }
+
+// avenue is a link to node 1 from the south, of a lane to turn left and one to go
+// straight on, with their phases 1 and 2, and parking to the right of them. Where it
+// is twofold, the map has the link to the south beside it, too.
+func avenue(at time.Time, twofold bool) *road.Message {
+	lane := func(id uint8, x float64, phase uint8) road.Lane {
+		return road.Lane{ID: id, Width: 3.5, Limit: math.NaN(), Points: []road.Position{from(x, -300), from(x, 0)}, To: []road.Movement{{To: road.NodeID{ID: 3}, Phase: phase, HasPhase: true}}}
+	}
+	park := lane(3, 4.75, 2)
+	park.NoMotor, park.Width = true, 2.5
+	m := northward(at)
+	m.Nodes[0].Links[0].Lanes = []road.Lane{lane(1, -1.75, 1), lane(2, 1.75, 2), park}
+	if twofold {
+		line := []road.Position{from(-5.25, 0), from(-5.25, -300)}
+		m.Nodes = append(m.Nodes, road.Node{ID: road.NodeID{ID: 2}, At: line[1], Links: []road.Link{{From: road.NodeID{ID: 1}, Width: 3.5, Limit: math.NaN(), Points: line,
+			Lanes: []road.Lane{{ID: 1, Width: 3.5, Limit: math.NaN(), Points: line}}}}})
+	}
+	return m
+}
+
+// car is one on the avenue, so many metres to the right of its middle and before
+// the stop line.
+func car(at time.Time, track uint16, x, left, speed float64) road.Participant {
+	p := ptc(road.Motor, at, track, left, speed)
+	p.Lon = from(x, 0).Lon
+	return p
+}
+
+// scene is what happens on the avenue.
+type scene struct {
+	name    string
+	seconds float64
+	every   float64 // second
+	lights  func(seconds float64) (left, straight road.Light)
+	sees    func(seconds float64, at time.Time) []road.Participant
+	twofold bool
+	event   *road.Event // that the unit tells of
+	want    string      // derived events, by type
+}
+
+func (s *scene) play(b *told, units ...string) {
+	for seconds := 0.0; seconds < s.seconds; seconds += s.every {
+		for _, unit := range units {
+			at := after(seconds)
+			if math.Mod(seconds, 10) < s.every {
+				b.say(unit, avenue(at, s.twofold))
+			}
+			if s.lights != nil {
+				left, straight := s.lights(seconds)
+				b.say(unit, &road.Message{Kind: road.KindSPAT, At: at, Signals: []road.Intersection{{Node: road.NodeID{ID: 1}, At: at,
+					Phases: []road.Phase{{ID: 1, Light: left}, {ID: 2, Light: straight}}}}})
+			}
+			if s.event != nil {
+				b.say(unit, &road.Message{Kind: road.KindRSI, At: at, Events: []road.Event{*s.event}})
+			}
+			if all := s.sees(seconds, at); len(all) > 0 {
+				b.say(unit, rsm(all...))
+			}
+		}
+	}
+}
+
+func derivedOf(b *Board) string {
+	kinds := map[int]int{}
+	for _, v := range b.Events() {
+		if v.Event.Source == Derived {
+			kinds[v.Event.Type]++
+		}
+	}
+	return fmt.Sprint(kinds)[3:]
+}
+
+func always(left, straight road.Light) func(float64) (road.Light, road.Light) {
+	return func(float64) (road.Light, road.Light) { return left, straight }
+}
+
+// TestWhoStandsForAReason is no event, and who stands for none is one.
+func TestWhoStandsForAReason(t *testing.T) {
+	red, goes := road.Red, road.ProtectedGreen
+	standing := func(x float64, lefts ...float64) func(float64, time.Time) []road.Participant {
+		return func(_ float64, at time.Time) (all []road.Participant) {
+			for i, left := range lefts {
+				all = append(all, car(at, uint16(i+1), x, left, 0))
+			}
+			return all
+		}
+	}
+	// passing adds one in the left lane each ten seconds.
+	passing := func(sees func(float64, time.Time) []road.Participant) func(float64, time.Time) []road.Participant {
+		return func(s float64, at time.Time) []road.Participant {
+			return append(sees(s, at), car(at, 100+uint16(s/10), -1.75, 80-10*math.Mod(s, 10), 10))
+		}
+	}
+	queue := func(first float64, n int) (all []float64) {
+		for i := range n {
+			all = append(all, first+7.5*float64(i))
+		}
+		return all
+	}
+	for _, c := range []scene{
+		{name: "alone", seconds: 125, sees: standing(1.75, 150), want: "[903:1]"},
+		{name: "alone, not yet", seconds: 119, sees: standing(1.75, 150), want: "[]"},
+		{name: "two behind one", seconds: 200, sees: standing(1.75, 150, 157.5, 165), want: "[903:1]"},
+		{name: "two far apart", seconds: 200, sees: standing(1.75, 100, 200), want: "[903:2]"},
+		{name: "a queue at a long red light", seconds: 300, lights: always(red, red), sees: standing(1.75, queue(2, 25)...), want: "[]"},
+		{name: "a queue, and no lights known", seconds: 300, sees: standing(1.75, queue(2, 25)...), want: "[]"},
+		{name: "a queue whose first are not seen", seconds: 300, lights: always(red, red), sees: standing(1.75, queue(40, 10)...), want: "[]"},
+		{name: "a queue with a bus in it that is not seen", seconds: 300, lights: always(red, red), sees: standing(1.75, append(queue(2, 11), queue(99, 5)...)...), want: "[]"},
+		{name: "the first at a green light while others pass", seconds: 150, lights: always(goes, goes), sees: passing(standing(1.75, 2)), want: "[903:1]"},
+		{name: "the first at a red light while others pass", seconds: 300, lights: always(goes, red), sees: passing(standing(1.75, 2)), want: "[]"},
+		{name: "the first at a green light of an intersection that is blocked", seconds: 300, lights: always(goes, goes), sees: standing(1.75, 2), want: "[]"},
+		{name: "in the intersection", seconds: 300, lights: always(goes, goes), sees: passing(standing(1.75, -5)), want: "[]"},
+		{name: "beside the lanes", seconds: 600, sees: func(s float64, at time.Time) []road.Participant {
+			return []road.Participant{car(at, 1, 5.5-1.2*math.Mod(s, 3), 150, 0)} // one sight in three is within
+		}, want: "[]"},
+		{name: "where one may park", seconds: 600, sees: standing(4.75, 150), want: "[]"},
+		{name: "a bus at its stop", seconds: 300, sees: func(s float64, at time.Time) []road.Participant {
+			return []road.Participant{car(at, 1, 1.75, 150-max(0, s-100)*8, map[bool]float64{true: 8}[s > 100])}
+		}, want: "[]"},
+		{name: "a jam that creeps", seconds: 300, sees: func(s float64, at time.Time) []road.Participant {
+			return []road.Participant{car(at, 1, 1.75, 200-s/4, 0.25)}
+		}, want: "[]"},
+		{name: "police", seconds: 300, sees: func(_ float64, at time.Time) []road.Participant {
+			p := car(at, 1, 1.75, 150, 0)
+			p.Class = 66
+			return []road.Participant{p}
+		}, want: "[]"},
+		{name: "a bicycle", seconds: 300, sees: func(_ float64, at time.Time) []road.Participant {
+			p := car(at, 1, 1.75, 150, 0)
+			p.Type = road.NonMotor
+			return []road.Participant{p}
+		}, want: "[]"},
+		{name: "one that gets another number", seconds: 400, sees: func(s float64, at time.Time) []road.Participant {
+			if s >= 200 && s < 240 {
+				return nil
+			}
+			return []road.Participant{car(at, 1+uint16(s/220), 1.75, 150, 0)}
+		}, want: "[903:1]"},
+		{name: "one that the unit tells of itself", seconds: 300, sees: standing(1.75, 150),
+			event: &road.Event{ID: "1", Type: 903, Source: "detection", At: from(1, -160), Radius: math.NaN(), Confidence: math.NaN()}, want: "[]"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := newTold(t, nil)
+			c.every = 1
+			c.play(b, "r1")
+			if got := derivedOf(b.board); got != c.want {
+				t.Errorf("%s, want %s", got, c.want)
+			}
+		})
+	}
+}
+
+// TestWhoDrivesAgainstTheLane is an event, and nothing that only looks like it.
+func TestWhoDrivesAgainstTheLane(t *testing.T) {
+	drives := func(x func(i int) float64, change func(*road.Participant)) func(float64, time.Time) []road.Participant {
+		return func(s float64, at time.Time) []road.Participant {
+			p := car(at, 1, x(int(math.Round(5*s))), 10*s, 10)
+			if p.Heading = 180; change != nil {
+				change(&p)
+			}
+			return []road.Participant{p}
+		}
+	}
+	at := func(x float64) func(int) float64 { return func(int) float64 { return x } }
+	for _, c := range []scene{
+		{name: "in the right lane", sees: drives(at(1.75), nil), want: "[904:1]"},
+		{name: "in the left lane", sees: drives(at(-1.75), nil), want: "[904:1]"},
+		{name: "weaving", sees: drives(func(i int) float64 { return 2.5 * math.Sin(float64(i)/5) }, nil), want: "[904:1]"},
+		{name: "beside the traffic of the other direction", twofold: true, sees: drives(at(-1.75), nil), want: "[904:1]"},
+		{name: "the traffic of the other direction", sees: drives(at(-5.25), nil), want: "[]"},
+		{name: "that traffic on the map", twofold: true, sees: drives(at(-5.25), nil), want: "[]"},
+		{name: "that traffic, seen two metres off", sees: drives(at(-3.25), nil), want: "[]"},
+		{name: "that traffic, seen here and there", sees: drives(func(i int) float64 { return []float64{-5, -2.5, -4}[i%3] }, nil), want: "[]"},
+		{name: "a bicycle", sees: drives(at(1.75), func(p *road.Participant) { p.Type = road.NonMotor }), want: "[]"},
+		{name: "an ambulance", sees: drives(at(1.75), func(p *road.Participant) { p.Class = 62 }), want: "[]"},
+		{name: "one that rolls back", sees: drives(at(1.75), func(p *road.Participant) { p.Speed = 1.5 }), want: "[]"},
+		{name: "one whose heading is wrong", sees: drives(at(1.75), func(p *road.Participant) { p.Lat = 2*from(0, -100).Lat - p.Lat }), want: "[]"},
+		{name: "one who has passed for a moment", seconds: 2.9, sees: drives(at(1.75), nil), want: "[]"},
+		{name: "one in the intersection", sees: drives(at(1.75), func(p *road.Participant) { p.Lat += 250 / metresPerDegree }), want: "[]"},
+		{name: "a number that is given to many", sees: drives(at(1.75), func(p *road.Participant) {
+			s := p.At.Sub(noon).Seconds()
+			p.Lat = from(0, -10*math.Mod(s, 2)-100*math.Mod(math.Floor(s/2), 2)).Lat
+		}), want: "[]"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := newTold(t, nil)
+			if c.every = 0.2; c.seconds == 0 {
+				c.seconds = 25
+			}
+			c.play(b, "r1")
+			if got := derivedOf(b.board); got != c.want {
+				t.Errorf("%s, want %s", got, c.want)
+			}
+		})
+	}
+}
+
+// TestDerivedEventsAreEvents of the table: two units that see one know it, it goes
+// on after a restart, ends, and has series; nothing of it is of one vehicle.
+func TestDerivedEventsAreEvents(t *testing.T) {
+	c := scene{seconds: 150, every: 1, sees: func(_ float64, at time.Time) []road.Participant {
+		return []road.Participant{car(at, 4711, 1.75, 150, 0)}
+	}}
+	b := newTold(t, nil)
+	c.play(b, "r1", "r2")
+	all := b.board.Events()
+	if len(all) != 2 || fmt.Sprint(all[0].AlsoBy, all[1].AlsoBy) != "[r1] [r2]" && fmt.Sprint(all[0].AlsoBy, all[1].AlsoBy) != "[r2] [r1]" {
+		t.Fatalf("%+v", all)
+	}
+	v := all[0]
+	if v.Name.EN != "stopped vehicle" || !v.Active || !v.Event.Start.Equal(noon) || !v.Event.End.IsZero() || metres(v.Place, from(0, -150)) > 2 || v.Event.Links[0].From.ID != 2 || strings.Contains(fmt.Sprintf("%+v", v), "4711") {
+		t.Errorf("%+v", v)
+	}
+	other := newTold(t, nil)
+	if err := other.board.Apply(b.log); err != nil {
+		t.Fatal(err)
+	}
+	other.board.Restored(after(c.seconds))
+	other.n = b.n
+	was := c
+	c.sees = func(s float64, at time.Time) []road.Participant {
+		if s < was.seconds {
+			return nil
+		}
+		return was.sees(s, at)
+	}
+	c.seconds = 200
+	c.play(other, "r1")
+	if got := other.board.Events(); derivedOf(other.board) != "[903:2]" || !got[1].Active || got[1].Last.Before(after(195)) && got[0].Last.Before(after(195)) {
+		t.Errorf("after a restart %+v", got)
+	}
+	other.say("r1", avenue(after(300), false))
+	for _, v := range other.board.Events() {
+		if v.Active || !v.Event.End.Equal(v.Last) {
+			t.Errorf("it is over, and %+v", v)
+		}
+	}
+	var active []float64
+	for _, m := range minutes(b.board, noon.Add(time.Hour)) {
+		if m.Unit == "r1" {
+			active = append(active, sampleOf(m, "road_event_active", "type=903"))
+		}
+	}
+	if len(active) != 3 || active[2] != 1 {
+		t.Errorf("road_event_active is %v", active)
+	}
+}
