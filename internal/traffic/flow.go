@@ -129,7 +129,8 @@ func (u *unit) participant(b *Board, a *Arrival, s source, p *road.Participant) 
 	} else if !p.HasTrack {
 		return false
 	}
-	spot := u.net.match(p)
+	var spot place
+	u.net.match(p, &spot)
 	l, along, x, y := spot.link, spot.along, spot.x, spot.y
 	watched := s == bySensor && p.Type == road.Motor && a.Live && !special(p.Class)
 	if watched && spot.facing != nil {
@@ -167,7 +168,7 @@ func (u *unit) participant(b *Board, a *Arrival, s source, p *road.Participant) 
 			u.add(p.At, l.cell(QueueMean, 0), float64(more))
 		}
 	}
-	if watched {
+	if watched && (p.Speed < standing || t.odd.t != 0) {
 		u.stands(b, a, p, t, &spot)
 	}
 	return true

@@ -70,7 +70,8 @@ func TestParticipantsAreMatchedToLinks(t *testing.T) {
 	} {
 		p := from(c.x, c.y)
 		got := ""
-		at := n.match(&road.Participant{Type: c.kind, Lat: p.Lat, Lon: p.Lon, Heading: c.heading})
+		var at place
+		n.match(&road.Participant{Type: c.kind, Lat: p.Lat, Lon: p.Lon, Heading: c.heading}, &at)
 		l, along := at.link, at.along
 		if l != nil {
 			lane := "-"
@@ -87,7 +88,8 @@ func TestParticipantsAreMatchedToLinks(t *testing.T) {
 	for x := -320.0; x < 20; x += 7 {
 		for y := -220.0; y < 420; y += 11 {
 			p := from(x, y)
-			at := n.match(&road.Participant{Type: road.Pedestrian, Lat: p.Lat, Lon: p.Lon})
+			var at place
+			n.match(&road.Participant{Type: road.Pedestrian, Lat: p.Lat, Lon: p.Lon}, &at)
 			l, along := at.link, at.along
 			mx, my := n.metres(p.Lat, p.Lon)
 			best, want, wantAlong := math.Inf(1), (*link)(nil), 0.0

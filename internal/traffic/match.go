@@ -302,14 +302,14 @@ type place struct {
 
 // match finds the links that somebody is on: the nearest that leads where they
 // head, for pedestrians the nearest, and for others the nearest that they face.
-func (n *net) match(p *road.Participant) (at place) {
+func (n *net) match(p *road.Participant, at *place) {
 	if n == nil || len(n.segments) == 0 {
-		return at
+		return
 	}
 	at.x, at.y = n.metres(p.Lat, p.Lon)
 	gx, gy := (at.x-n.x)/n.size, (at.y-n.y)/n.size
 	if !(gx >= 0 && gy >= 0 && gx < float64(n.columns) && gy < float64(n.rows)) { // NaN as well
-		return at
+		return
 	}
 	cell := int(gy)*n.columns + int(gx)
 	best, opposite := math.Inf(1), math.Inf(1)
@@ -329,7 +329,6 @@ func (n *net) match(p *road.Participant) (at place) {
 			opposite, at.back, at.facing = d, m, &n.links[s.link]
 		}
 	}
-	return at
 }
 
 // lies reports the lane for motor vehicles that a place is on, at least so many
