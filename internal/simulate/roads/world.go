@@ -51,8 +51,8 @@ const (
 	WrongWay   Fault = "wrong_way"   // now and then one drives away from its node on the wrong side
 )
 
-// Faults are all faults, sound units left out.
-var Faults = []Fault{ClockSkew, Lossy, NoYellow, BothGreen, FixedID, ZeroID, Misspelled, SlowBeat, StaleEvent, StuckCounter, BrokenDown, WrongWay}
+// Faults are all faults of units, sound ones left out, and what happens on the road.
+var Faults = []Fault{ClockSkew, Lossy, NoYellow, BothGreen, FixedID, ZeroID, Misspelled, SlowBeat, StaleEvent, StuckCounter}
 
 // Tick is how often vehicles move and units report: 10 times a second.
 const Tick = 100 * time.Millisecond
