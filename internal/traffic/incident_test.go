@@ -116,7 +116,7 @@ func (s *street) String() string {
 func TestSoundRoadsHaveNoIncidents(t *testing.T) {
 	length := 61 * time.Minute
 	if testing.Short() {
-		length = 8 * time.Minute
+		length = 3 * time.Minute
 	}
 	if s := playStreet(t, length, nil); len(s.found) > 0 || len(s.w.Truth().Incidents) > 0 {
 		t.Errorf("nothing happened, and there is\n%s", s)
@@ -129,7 +129,7 @@ func TestSoundRoadsHaveNoIncidents(t *testing.T) {
 func TestIncidentsAreFound(t *testing.T) {
 	length := 61 * time.Minute
 	if testing.Short() {
-		length = 14 * time.Minute
+		length = 6 * time.Minute
 	}
 	s := playStreet(t, length, map[int]roads.Fault{1: roads.BrokenDown, 3: roads.WrongWay, 4: roads.BrokenDown, 8: roads.WrongWay})
 	within := map[int]time.Duration{eventStopped: stoppedFor + 75*time.Second, eventWrongWay: 10 * time.Second}
