@@ -176,7 +176,7 @@ func roadsEvents(r *remote) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return r.list(cmd, events, "no event is told", []string{"first", "end", "state", "type", "event", "unit", "also_by", "description"}, flatRoadEvent)
+			return r.list(cmd, events, "no event is told", []string{"first", "end", "state", "type", "event", "source", "unit", "also_by", "description"}, flatRoadEvent)
 		},
 	}
 	c.Flags().BoolVar(&all, "all", false, "those that are over, too")

@@ -536,7 +536,7 @@ type roadEventOut struct {
 	AlsoBy      []string   `json:"also_by" doc:"other units that tell the same"`
 	Type        int        `json:"type" doc:"GB/T 29100"`
 	Name        text       `json:"name" doc:"of its type"`
-	Source      string     `json:"source,omitempty"`
+	Source      string     `json:"source,omitempty" doc:"as the unit says; derived: the hub made it of what the unit's sensors see (RSM)"`
 	Description string     `json:"description,omitempty"`
 	Lat         *float64   `json:"lat" doc:"its own place, or that of the unit"`
 	Lon         *float64   `json:"lon"`

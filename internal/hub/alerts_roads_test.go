@@ -21,7 +21,9 @@ func TestAlertsOfRoads(t *testing.T) {
 	wrong := []struct {
 		fault roads.Fault
 		alert string
-	}{{roads.NoYellow, "IllegalLights"}, {roads.BothGreen, "ConflictingGreens"}, {roads.StuckCounter, "CounterStuck"}, {roads.Lossy, "MessagesLost"}, {roads.Sound, ""}}
+	}{{roads.NoYellow, "IllegalLights"}, {roads.BothGreen, "ConflictingGreens"}, {roads.StuckCounter, "CounterStuck"}, {roads.Lossy, "MessagesLost"}, {roads.Sound, ""}, {roads.WrongWay, "WrongWayVehicle"}}
+	media := map[roads.Speech]string{roads.Frames: "application/vnd.songhua.v2x.uper", roads.Framed: "application/vnd.songhua.v2x.framed"}
+	speech := map[int]roads.Speech{5: roads.Framed} // it tells when its participants were
 	faulty, secrets := map[int]roads.Fault{}, map[string]string{}
 	for i, w := range wrong {
 		faulty[i] = w.fault
@@ -29,10 +31,10 @@ func TestAlertsOfRoads(t *testing.T) {
 		secrets[id] = h.register(t, registry.Spec{ID: id, Kind: "rsu", Region: "220100", Period: time.Minute})
 	}
 	const played = 150 * time.Second
-	w := roads.New(roads.Config{Seed: 3, Units: len(wrong), Vehicles: 4, Start: time.Now().Add(-played), Faulty: faulty})
+	w := roads.New(roads.Config{Seed: 3, Units: len(wrong), Vehicles: 4, Start: time.Now().Add(-played), Faulty: faulty, Speech: speech})
 	for range int(played / (100 * time.Millisecond)) {
 		w.Step(func(u roads.Uplink) {
-			if u.Message != "SPAT" && u.Message != "MAP" {
+			if sensor := u.Message == "RSM" && faulty[number(t, u.Unit)] == roads.WrongWay; u.Message != "SPAT" && u.Message != "MAP" && !sensor {
 				return
 			}
 			req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, h.at.HTTP+"/api/v1/devices/"+u.Unit+"/v2x", bytes.NewReader(u.Payload))
@@ -40,7 +42,7 @@ func TestAlertsOfRoads(t *testing.T) {
 				t.Fatal(err)
 			}
 			req.Header.Set("Authorization", "Bearer "+secrets[u.Unit])
-			req.Header.Set("Content-Type", "application/vnd.songhua.v2x.uper")
+			req.Header.Set("Content-Type", media[speech[number(t, u.Unit)]])
 			resp, err := http.DefaultClient.Do(req)
 			if err != nil {
 				t.Fatal(err)
@@ -50,6 +52,10 @@ func TestAlertsOfRoads(t *testing.T) {
 				t.Fatalf("%s of %s: %s", u.Message, u.Unit, resp.Status)
 			}
 		})
+	}
+	_, events := h.ask(t, h.admin(t), http.MethodGet, "/api/v1/roads/events", nil)
+	if !strings.Contains(events, `"source":"derived"`) || !strings.Contains(events, `"type":904`) || strings.Contains(events, `"type":903`) {
+		t.Errorf("the events are %s", events)
 	}
 	for i, one := range wrong {
 		if one.alert == "" {
@@ -67,6 +73,15 @@ func TestAlertsOfRoads(t *testing.T) {
 			h.fires(t, expr, "") // it is PromQL that the hub answers
 		}
 	}
+}
+
+// number is the index of a unit by its serial number.
+func number(t *testing.T, unit string) (n int) {
+	t.Helper()
+	if _, err := fmt.Sscanf(unit, "R%06d", &n); err != nil {
+		t.Fatal(err)
+	}
+	return n - 1
 }
 
 // TestAlertsOfRoadsHaveTheirRunbook: the document has what an alert leads to.

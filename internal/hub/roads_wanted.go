@@ -47,7 +47,8 @@ type stewardship struct {
 	locks [64]sync.Mutex // by device: one look at a unit at a time
 
 	mu      sync.Mutex
-	changed map[string]struct{} // devices of which something else is wanted
+	changed map[string]struct{}              // devices of which something else is wanted
+	most    map[string]map[road.Kind]float64 // limits that are wanted, by device
 	wake    chan struct{}
 }
 
@@ -55,7 +56,7 @@ func newStewardship(h *hub) *stewardship {
 	return &stewardship{
 		commands: h.commands, twins: h.twins, registry: h.registry, clock: h.clock, log: h.log,
 		limits: func(string) map[road.Kind]float64 { return nil },
-		seed:   maphash.MakeSeed(), changed: map[string]struct{}{}, wake: make(chan struct{}, 1),
+		seed:   maphash.MakeSeed(), changed: map[string]struct{}{}, most: map[string]map[road.Kind]float64{}, wake: make(chan struct{}, 1),
 	}
 }
 
@@ -73,8 +74,78 @@ func (s *stewardship) want(device string) {
 	}
 }
 
+// wantedLimits are the most messages a second that are wanted of a unit, by kind.
+func (s *stewardship) wantedLimits(device string) map[road.Kind]float64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.most[device]
+}
+
+// remember keeps the limits that are wanted of a unit.
+func (s *stewardship) remember(device string, w *dialect.Wanted) {
+	most := map[road.Kind]float64{}
+	if w != nil {
+		for _, kind := range []road.Kind{road.KindBSM, road.KindRSM, road.KindSPAT} {
+			if limit, ok := w.UpLimit(kind); ok {
+				most[kind] = limit
+			}
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(most) == 0 {
+		delete(s.most, device)
+		return
+	}
+	s.most[device] = most
+}
+
+// recall reads the limits that are wanted of all units, when the hub starts.
+func (s *stewardship) recall(ctx context.Context) error {
+	const atOnce = 1000
+	for after := ""; ; {
+		ids, err := s.twins.Devices(ctx, after, atOnce)
+		if err != nil {
+			return err
+		}
+		for _, id := range ids {
+			after = id
+			if d := s.registry.Device(id); d == nil || d.Kind != telemetry.KindRSU {
+				continue
+			}
+			if err := s.recallUnit(ctx, id); err != nil {
+				return err
+			}
+		}
+		if len(ids) < atOnce {
+			return nil
+		}
+	}
+}
+
+func (s *stewardship) recallUnit(ctx context.Context, device string) error {
+	lock := s.lock(device)
+	lock.Lock()
+	defer lock.Unlock()
+	t, err := s.twins.Get(ctx, device)
+	if err != nil {
+		return err
+	}
+	if w, err := wantedOf(t.Wanted.Config); err == nil { // else settle says so
+		s.remember(device, w)
+	}
+	return nil
+}
+
+func (s *stewardship) lock(device string) *sync.Mutex {
+	return &s.locks[maphash.String(s.seed, device)%uint64(len(s.locks))]
+}
+
 // run asks units for what is newly wanted of them, until ctx ends.
 func (s *stewardship) run(ctx context.Context) error {
+	if err := s.recall(ctx); err != nil && ctx.Err() == nil {
+		s.log.Error("wanted_limits_not_known", "error", err)
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -109,7 +180,7 @@ func (s *stewardship) failed(ctx context.Context, c command.Command) {
 
 // settle compares what is wanted of a unit with what it reports: now, or last.
 func (s *stewardship) settle(ctx context.Context, device string, st *road.Status) {
-	lock := &s.locks[maphash.String(s.seed, device)%uint64(len(s.locks))]
+	lock := s.lock(device)
 	lock.Lock()
 	defer lock.Unlock()
 	if err := s.compare(ctx, device, st); err != nil && ctx.Err() == nil {
@@ -126,6 +197,7 @@ func (s *stewardship) compare(ctx context.Context, device string, st *road.Statu
 	if err != nil {
 		return err
 	}
+	s.remember(device, wanted)
 	config := t.Reported.Config
 	if st != nil {
 		config = withPart(config, dialect.Reported(st, wanted))

@@ -103,6 +103,27 @@ func TestAUnitIsBroughtToWhatIsWanted(t *testing.T) {
 	}
 }
 
+// What is wanted of a unit at most is known as soon as it is wanted, and when the hub
+// starts.
+func TestWhatIsWantedOfAUnitIsItsCap(t *testing.T) {
+	dir := t.TempDir()
+	h := everyDoor(t, dir, func(*config.Config) {})
+	h.register(t, registry.Spec{ID: "R1", Kind: "rsu"})
+	h.want(t, "R1", `{"v2x": {"bsmConfig": {"upLimit": 50}, "spatConfig": {"upLimit": 2}}}`)
+	has := func(h *hub) func() bool {
+		return func() bool {
+			e := h.expected("R1").Limits
+			return len(e) == 2 && e[road.KindBSM] == 50 && e[road.KindSPAT] == 2
+		}
+	}
+	soon(t, "what is wanted is the cap", has(h))
+	h.end(t)
+	h = everyDoor(t, dir, func(*config.Config) {})
+	soon(t, "it still is after a restart", has(h))
+	h.want(t, "R1", `{"v2x": {}}`)
+	soon(t, "nothing is wanted any more", func() bool { return len(h.expected("R1").Limits) == 0 })
+}
+
 func TestAUnitThatCannotIsRefused(t *testing.T) {
 	h := everyDoor(t, t.TempDir(), func(*config.Config) {})
 	u := h.unitClient(t, "R1", h.register(t, registry.Spec{ID: "R1", Kind: "rsu"}))

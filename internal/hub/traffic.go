@@ -47,8 +47,8 @@ func (h *hub) openTraffic() error {
 	return nil
 }
 
-// expected is what is registered of a roadside unit: where it stands, and how
-// often it says that it lives.
+// expected is what is registered of a roadside unit, where it stands and how often
+// it says that it lives, and what its twin wants it to send at most.
 func (h *hub) expected(unit string) (e traffic.Expected) {
 	d, err := h.registry.Get(unit)
 	if err != nil {
@@ -57,6 +57,6 @@ func (h *hub) expected(unit string) (e traffic.Expected) {
 	if s := d.Spec(); s.Lat != nil && s.Lon != nil {
 		e.At = &road.Position{Lat: *s.Lat, Lon: *s.Lon}
 	}
-	e.Beat = d.Period
+	e.Beat, e.Limits = d.Period, h.steward.wantedLimits(unit)
 	return e
 }

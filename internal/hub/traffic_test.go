@@ -41,10 +41,15 @@ func (h *hub) unitSpeaks(t *testing.T, device, secret string) func(topic string,
 	}
 }
 
-// frameOf is a frame of the present moment that a unit sends.
-func frameOf(t *testing.T, message string) (frame []byte) {
+// moments gives frames that a unit sends, each of a moment of its own before the
+// present: two of one moment have the same octets, and are one message that came
+// again.
+type moments struct{ next time.Time }
+
+func (m *moments) frame(t *testing.T, message string) (frame []byte) {
 	t.Helper()
-	w := roads.New(roads.Config{Seed: 5, Units: 4, Vehicles: 8, Connected: 1, Start: time.Now().Add(-10 * time.Second)})
+	m.next = m.next.Add(-time.Second)
+	w := roads.New(roads.Config{Seed: 5, Units: 4, Vehicles: 8, Connected: 1, Start: m.next.Add(-10 * time.Second)})
 	for range 100 {
 		w.Step(func(u roads.Uplink) {
 			if u.Message == message {
@@ -101,10 +106,9 @@ func TestUnitsSpeakAtEveryDoor(t *testing.T) {
 		secrets[s.ID] = h.register(t, s)
 	}
 	unit, gate := h.unitSpeaks(t, "rsu-1", secrets["rsu-1"]), h.unitSpeaks(t, "gate", secrets["gate"])
-	// All that is sent is of one minute: frames are made at several moments.
-	soon(t, "a minute has ten seconds left", func() bool { return time.Now().Second() < 50 })
 	now := time.Now()
-	bsm, spat, lanes := frameOf(t, "BSM"), frameOf(t, "SPAT"), frameOf(t, "MAP")
+	of := &moments{now}
+	bsm, spat, lanes := of.frame(t, "BSM"), of.frame(t, "SPAT"), of.frame(t, "MAP")
 	own := 0
 	for topic, p := range map[string][]byte{
 		"devices/rsu-1/v2x/uper":   bsm,
@@ -147,7 +151,7 @@ func TestUnitsSpeakAtEveryDoor(t *testing.T) {
 	refuse(unit, "devices/rsu-1/v2x/other", bsm, "unsupported")
 	refuse(unit, "V2X/RSU/R1/NONE/UP", bsm, "unsupported")
 
-	own += h.byHTTP(t, secrets["rsu-1"], now) + h.byCoAP(t, secrets["rsu-1"], now)
+	own += h.byHTTP(t, secrets["rsu-1"], now, of) + h.byCoAP(t, secrets["rsu-1"], now, of)
 
 	// All minutes are over when the unit's own time is past them, and that of the
 	// vehicles that it hears.
@@ -183,7 +187,7 @@ func TestUnitsSpeakAtEveryDoor(t *testing.T) {
 }
 
 // byHTTP sends what the HTTP door takes, and returns how many messages it were.
-func (h *hub) byHTTP(t *testing.T, secret string, now time.Time) (n int) {
+func (h *hub) byHTTP(t *testing.T, secret string, now time.Time, of *moments) (n int) {
 	t.Helper()
 	at := now.Add(2 * time.Millisecond)
 	for _, c := range []struct {
@@ -192,15 +196,15 @@ func (h *hub) byHTTP(t *testing.T, secret string, now time.Time) (n int) {
 		code         int
 		says         string
 	}{
-		{"", "application/vnd.songhua.v2x.uper", frameOf(t, "RSM"), 200, `"accepted":1`},
-		{"", "application/vnd.songhua.v2x.framed", uplinkOf(at, frameOf(t, "SPAT")), 200, `"accepted":1`},
-		{"", "application/octet-stream", uplinkOf(at, frameOf(t, "MAP")), 200, `"accepted":1`},
+		{"", "application/vnd.songhua.v2x.uper", of.frame(t, "RSM"), 200, `"accepted":1`},
+		{"", "application/vnd.songhua.v2x.framed", uplinkOf(at, of.frame(t, "SPAT")), 200, `"accepted":1`},
+		{"", "application/octet-stream", uplinkOf(at, of.frame(t, "MAP")), 200, `"accepted":1`},
 		{"?kind=heartbeat", "application/json", heartbeat("R1", at), 200, `"accepted":1`},
 		{"", "application/json", heartbeat("R1", at.Add(time.Millisecond)), 200, `"accepted":1`},
 		{"?kind=none", "application/json", heartbeat("R1", at), 400, "kind"},
 		{"", "text/plain", heartbeat("R1", at), 415, "text/plain"},
 		{"", "application/octet-stream", []byte("\x00\x01"), 400, "bit"},
-		{"", "application/octet-stream", append(frameOf(t, "SPAT"), 0xff), 200, `"malformed"`},
+		{"", "application/octet-stream", append(of.frame(t, "SPAT"), 0xff), 200, `"malformed"`},
 	} {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, h.at.HTTP+"/api/v1/devices/rsu-1/v2x"+c.query, bytes.NewReader(c.body))
 		if err != nil {
@@ -225,7 +229,7 @@ func (h *hub) byHTTP(t *testing.T, secret string, now time.Time) (n int) {
 }
 
 // byCoAP does the same at the CoAP door.
-func (h *hub) byCoAP(t *testing.T, secret string, now time.Time) (n int) {
+func (h *hub) byCoAP(t *testing.T, secret string, now time.Time, of *moments) (n int) {
 	t.Helper()
 	conn, err := udp.Dial(h.at.CoAP)
 	if err != nil {
@@ -239,7 +243,7 @@ func (h *hub) byCoAP(t *testing.T, secret string, now time.Time) (n int) {
 		body   []byte
 		want   codes.Code
 	}{
-		{message.AppOctets, "", uplinkOf(at, frameOf(t, "SPAT")), codes.Changed},
+		{message.AppOctets, "", uplinkOf(at, of.frame(t, "SPAT")), codes.Changed},
 		{message.AppJSON, "heartbeat", heartbeat("R1", at), codes.Changed},
 		{message.AppJSON, "none", heartbeat("R1", at), codes.UnsupportedMediaType},
 		{message.AppCBOR, "", heartbeat("R1", at), codes.UnsupportedMediaType},

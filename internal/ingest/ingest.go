@@ -6,6 +6,7 @@ package ingest
 
 import (
 	"errors"
+	"time"
 
 	"github.com/songhua-io/hub/internal/codec"
 	"github.com/songhua-io/hub/internal/quota"
@@ -43,6 +44,10 @@ type Message struct {
 	// Topic is the topic of a dialect that a V2X message came on; it says what the
 	// message is about. Empty where its bytes say all.
 	Topic string
+	// Packet is the MQTT packet identifier of a V2X message, 0 without one, and Again
+	// says that its sender may have sent it before (DUP).
+	Packet uint16
+	Again  bool
 	// Derived says that the hub itself has made the samples of what it was sent:
 	// they are no sign of life of the device, and count for no quota.
 	Derived bool
@@ -73,6 +78,9 @@ type Message struct {
 	states, statesEnd int   // its states in the delivery's batch
 	newest            int64 // newest time of its valid samples, ms
 	live              bool  // a V2X message that is no history
+	// observed is when it was first taken to Roads: a delivery that is tried again
+	// comes there again.
+	observed time.Time
 }
 
 // Unreadable reports whether the message as a whole could not be read.

@@ -30,6 +30,12 @@ type RoadMessage struct {
 	Topic    string // of a dialect; empty: the bytes say what they are
 	Payload  []byte
 	Received time.Time
+	// First is when it was first observed: before Received where its delivery is
+	// tried again.
+	First time.Time
+	// Packet and Again are those of Message.
+	Packet uint16
+	Again  bool
 	// Oldest and Newest bound the times that are taken.
 	Oldest, Newest time.Time
 	// LiveFor is how old what it says may be to count as a sign of life.
@@ -90,10 +96,14 @@ func (p *Pipeline) observe(d *Delivery) {
 			m.refuse(telemetry.StageDecode, telemetry.ReasonUnsupported, "V2X messages are not taken by this hub")
 			continue
 		}
+		if m.observed.IsZero() {
+			m.observed = d.now
+		}
 		device := m.source.device.Load()
 		w := p.window(device, d.now)
 		d.seen = RoadMessage{
 			Device: m.source.id, Format: m.Format, Topic: m.Topic, Payload: m.Payload, Received: d.now,
+			First: m.observed, Packet: m.Packet, Again: m.Again,
 			Oldest: time.UnixMilli(w.oldest), Newest: time.UnixMilli(w.newest), LiveFor: max(roadLiveFor, device.Period*5/2), Rejects: m.Rejects,
 		}
 		p.deps.Roads.Observe(&d.seen)

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -101,6 +102,28 @@ func TestV2XIsSyncedBeforeItIsAnswered(t *testing.T) {
 	}
 	if _, err := sendV2X(roadPipeline(t, s, nil), []string{"r1"}, "good"); err != nil || s.kept[len(s.kept)-1].Reason != telemetry.ReasonUnsupported {
 		t.Errorf("a hub that takes no V2X says %v, %v", err, s.kept)
+	}
+}
+
+// A delivery that is tried again is observed with the time when it was first.
+func TestV2XIsObservedAgainAsOfTheFirstTime(t *testing.T) {
+	s, roads := newShelf(rsu()), &crossing{}
+	var passed atomic.Int64
+	clock := func() time.Time { return noon.Add(time.Duration(passed.Load())) }
+	p := ingest.New(ingest.DefaultConfig(), ingest.Deps{
+		Store: s, Directory: s, Notes: s, Desk: s, Roads: roads, Quotas: allowed(),
+		Log: slog.New(slog.DiscardHandler), Clock: clock, Metrics: prometheus.NewRegistry(),
+	})
+	run(t, p)
+	var d ingest.Delivery
+	m := d.Add("r1", codec.V2X, []byte("good"))
+	m.Packet, m.Again = 7, true
+	for range 2 {
+		if err := p.Ingest(&d); err != nil || roads.last.Packet != 7 || !roads.last.Again || !roads.last.First.Equal(noon) || !roads.last.Received.Equal(clock()) {
+			t.Errorf("%v: it was observed as %+v", err, roads.last)
+		}
+		d.Messages[0].Done = false // as if the store had been busy
+		passed.Add(int64(time.Second))
 	}
 }
 

@@ -223,6 +223,9 @@ type Lane struct {
 	To     []Movement
 	// Maneuvers is AllowedManeuvers, the first bit the highest of 12.
 	Maneuvers uint16
+	// NoMotor says that it is not for motor vehicles that drive: of bicycles, people
+	// or trams, between lanes, or for parking.
+	NoMotor bool
 }
 
 // Event is something on the road that others are told of.

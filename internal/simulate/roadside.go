@@ -44,13 +44,15 @@ const (
 )
 
 // newRoadside makes the units: every second one has a fault, each of them once,
-// and the others speak in all ways.
+// and the others speak in all ways; at two of these vehicles break down, or drive on
+// the wrong side.
 func newRoadside(c Config, doors Doors, secret func(string) string, log *slog.Logger) *roadside {
 	id := func(i int) string { return fmt.Sprintf("rsu-%03d", i+1) }
 	cfg := roads.Config{Seed: c.Seed, Units: c.RSUs, Vehicles: 8, Connected: 0.3, Start: c.Start, Device: id, Faulty: map[int]roads.Fault{}, Speech: map[int]roads.Speech{}}
 	for i, f := range roads.Faults {
 		cfg.Faulty[2*i+1] = f
 	}
+	cfg.Faulty[0], cfg.Faulty[10] = roads.BrokenDown, roads.WrongWay
 	for i := range c.RSUs {
 		if n := i / 2 % (len(roads.Speeches) + 1); i%2 == 0 && n > 0 {
 			cfg.Speech[i] = roads.Speeches[n-1]

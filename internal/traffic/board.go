@@ -82,7 +82,13 @@ type Arrival struct {
 	Raw []byte
 	// Hash is a keyed hash of the bytes: the same message again is not counted
 	// again.
-	Hash     uint64
+	Hash uint64
+	// Delivery is a keyed hash of the bytes and of what the transport names their
+	// delivery by, where Hash is another one each time they come; else 0. Again says
+	// that the sender may have sent them before: if one of the same Delivery was
+	// counted in a minute that is open, this one is not.
+	Delivery uint64
+	Again    bool
 	Received time.Time
 	// Live is false for history that is sent again: it never counts as a sign of
 	// life.

@@ -112,6 +112,20 @@ func (t *hashes) add(h uint64) bool {
 	return t.put(h)
 }
 
+// has reports whether a hash, which is not 0, is there.
+func (t *hashes) has(h uint64) bool {
+	if len(t.at) == 0 {
+		return false
+	}
+	mask := uint64(len(t.at) - 1)
+	for i := h & mask; t.at[i] != 0; i = (i + 1) & mask {
+		if t.at[i] == h {
+			return true
+		}
+	}
+	return false
+}
+
 func (t *hashes) put(h uint64) bool {
 	mask := uint64(len(t.at) - 1)
 	for i := h & mask; ; i = (i + 1) & mask {

@@ -18,9 +18,10 @@ type documentKey struct {
 // documentKinds are what documents are, with how each is read again. The kinds
 // stand in records.
 var documentKinds = map[byte]func(b *Board, u *unit, key string, json []byte) error{
-	documentEvent:  readEvent,
-	documentStatus: readStatus,
-	kindMap:        applyMap,
+	documentEvent:     readEvent,
+	documentStatus:    readStatus,
+	documentDeviation: readDeviation,
+	kindMap:           applyMap,
 }
 
 // tell keeps a document, and tells it in the record when it is another than

@@ -45,6 +45,7 @@ type event struct {
 	noted       time.Time // last in a document
 	pastEnd     bool
 	over        bool
+	derived     bool // by the hub, of places of vehicles
 }
 
 // events are those of a unit: at most Config.MaxEvents of each.
@@ -79,6 +80,9 @@ func (u *unit) eventsOf(b *Board, a *Arrival, at time.Time) {
 		e := &a.Message.Events[i]
 		id := clip(e.ID, maxName)
 		x := u.events.going[id]
+		if x != nil && x.derived {
+			continue
+		}
 		if x != nil && (x.e.Type != e.Type || !x.going(a.Received)) {
 			if at.Before(x.last) {
 				continue
@@ -188,6 +192,8 @@ func (x *event) going(now time.Time) bool {
 	switch {
 	case x.over || x.e.Over:
 		return false
+	case x.derived:
+		return quiet <= eventSilence
 	case x.times >= 3:
 		return quiet <= max(eventSilence, 5*x.every)
 	case !x.e.End.IsZero():
@@ -285,7 +291,7 @@ func (u *unit) going(b *Board, kind int, at time.Time) (n goingNumbers) {
 }
 
 func (x *event) telling(unit string) telling {
-	return telling{unit: unit, key: x.key, kind: x.e.Type, at: x.place, radius: x.e.Radius}
+	return telling{unit: unit, key: x.key, kind: x.e.Type, at: x.place, radius: known0(x.e.Radius)}
 }
 
 // typed is the type as the subject of series, and remembers that it has some; 0
@@ -343,6 +349,9 @@ func (b *Board) Events() (all []EventView) {
 func (x *event) view(unit string, now time.Time) EventView {
 	v := EventView{Key: unit + ":" + x.key, Event: x.e, Unit: unit, Place: x.place, First: x.first, Last: x.last, Active: x.going(now), Name: EventText(x.e.Type)}
 	v.PastEnd = v.Active && x.pastEnd
+	if x.derived && !v.Active {
+		v.Event.End = x.last
+	}
 	return v
 }
 
@@ -368,6 +377,7 @@ type wireEvent struct {
 	Times       int               `json:"times"`
 	PastEnd     bool              `json:"past_end,omitempty"`
 	Over        bool              `json:"over,omitempty"`
+	Derived     bool              `json:"derived,omitempty"`
 }
 
 type wireEventLink struct {
@@ -385,7 +395,7 @@ func (u *unit) note(x *event, at time.Time) {
 	e := &x.e
 	w := wireEvent{ID: e.ID, Type: e.Type, Source: e.Source, At: wirePlace(e.At), Place: wirePlace(x.place), Radius: wireNumber(e.Radius), Description: e.Description,
 		Start: e.Start, End: e.End, Priority: e.Priority, Confidence: wireNumber(e.Confidence), Cancelled: e.Over,
-		First: x.first, Last: x.last, Every: x.every, Times: min(x.times, 3), PastEnd: x.pastEnd, Over: x.over}
+		First: x.first, Last: x.last, Every: x.every, Times: min(x.times, 3), PastEnd: x.pastEnd, Over: x.over, Derived: x.derived}
 	for _, path := range e.Paths {
 		var points []*wirePosition
 		for _, p := range path {
@@ -412,7 +422,7 @@ func readEvent(b *Board, u *unit, key string, text []byte) error {
 	if err := json.Unmarshal(text, &w); err != nil {
 		return err
 	}
-	x := &event{key: key, place: w.Place.place(), first: w.First, last: w.Last, heard: w.Last, noted: w.Last, every: w.Every, times: w.Times, pastEnd: w.PastEnd, over: w.Over,
+	x := &event{key: key, place: w.Place.place(), first: w.First, last: w.Last, heard: w.Last, noted: w.Last, every: w.Every, times: w.Times, pastEnd: w.PastEnd, over: w.Over, derived: w.Derived,
 		e: road.Event{ID: w.ID, Type: w.Type, Source: w.Source, At: w.At.place(), Radius: number(w.Radius), Description: w.Description, Start: w.Start, End: w.End,
 			Priority: w.Priority, Confidence: number(w.Confidence), Over: w.Cancelled}}
 	for _, path := range w.Paths {

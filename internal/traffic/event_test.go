@@ -107,7 +107,9 @@ func TestEventsOfSeveralUnits(t *testing.T) {
 	s := newStage(t)
 	end := noon.Add(time.Hour)
 	s.tells("r1", noon, 3*time.Second, works("7", 0, end))
-	s.tells("r2", noon, 3*time.Second, works("9", 80, end))
+	small := works("9", 80, end)
+	small.Radius = math.NaN()
+	s.tells("r2", noon, 3*time.Second, small)
 	s.tells("r3", noon, 3*time.Second, works("1", 900, end))
 	other := works("2", 0, end)
 	other.Type = 707

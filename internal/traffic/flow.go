@@ -129,7 +129,13 @@ func (u *unit) participant(b *Board, a *Arrival, s source, p *road.Participant) 
 	} else if !p.HasTrack {
 		return false
 	}
-	l, along, x, y := u.net.match(p)
+	var spot place
+	u.net.match(p, &spot)
+	l, along, x, y := spot.link, spot.along, spot.x, spot.y
+	watched := s == bySensor && p.Type == road.Motor && a.Live && !special(p.Class)
+	if watched && spot.facing != nil {
+		u.faces(b, a, p, word, &spot)
+	}
 	if l == nil {
 		return false
 	}
@@ -139,13 +145,7 @@ func (u *unit) participant(b *Board, a *Arrival, s source, p *road.Participant) 
 		u.add(p.At, l.cell(participantsBy[s], 0), 1) // is late
 		return true
 	}
-	way, of := uint64(l.from)<<32|uint64(l.to), of|uint64(l.ordinal)<<8
-	t := u.tracks.get(b.keys.now.hash(word, way, of), func() uint64 {
-		if !b.keys.overlaps {
-			return 0
-		}
-		return b.keys.before.hash(word, way, of)
-	}, b.cfg.MaxTracks, now)
+	t := u.tracks.of(b, word, l, of, now)
 	if t == nil {
 		u.limit(p.At, limitTracks)
 		return true
@@ -167,6 +167,9 @@ func (u *unit) participant(b *Board, a *Arrival, s source, p *road.Participant) 
 			u.add(p.At, l.cell(QueueMax, 0), float64(m))
 			u.add(p.At, l.cell(QueueMean, 0), float64(more))
 		}
+	}
+	if watched && (p.Speed < standing || t.odd.t != 0) {
+		u.stands(b, a, p, t, &spot)
 	}
 	return true
 }
@@ -214,6 +217,9 @@ func (u *unit) pass(s source, l *link, t *track, p *road.Participant, front sigh
 		t.kind = p.Type
 		t.lane, t.hasLane = l.laneAt(x, y)
 		t.hasLane = t.hasLane && !special(p.Class)
+	}
+	if passed && s == bySensor && p.Type == road.Motor {
+		l.kept.passed = max(l.kept.passed, front.t)
 	}
 	if passed && !u.recount(s, l, &was, t) {
 		*t = was

@@ -210,8 +210,9 @@ func (u *unit) begin(b *Board, a *Arrival, at time.Time) {
 	for part := range Checks {
 		u.add(at, Cell{Series: CheckFaults, Part: uint8(part)}, 0)
 	}
+	e := u.expected(b)
 	for part, kind := range kinds {
-		if limit, ok := u.status.Limits[kind]; ok && limit >= 0 {
+		if limit, ok := u.cap(&e, road.Kind(kind)); ok {
 			u.add(at, Cell{Series: RateLimit, Part: uint8(part)}, limit)
 		}
 	}
@@ -220,6 +221,7 @@ func (u *unit) begin(b *Board, a *Arrival, at time.Time) {
 		u.add(at, Cell{Series: Longitude}, p.Lon)
 	}
 	u.add(at, Cell{Series: DeviationsOf}, float64(u.deviating))
+	u.tellDeviations(a.Received)
 	u.deviating = 0
 	u.align(b, a, at)
 	u.eventMinute(b, at)

@@ -1,8 +1,10 @@
 package traffic
 
 import (
+	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -102,7 +104,7 @@ func TestConfiguredAgainstMeasured(t *testing.T) {
 	s := newStage(t)
 	place := road.Position{Lat: 43.86, Lon: 125.3}
 	s.b.cfg.Expect = func(string) Expected {
-		return Expected{At: &place, Beat: 5 * time.Second, Rates: map[road.Kind]float64{road.KindSPAT: 2}}
+		return Expected{At: &place, Beat: 5 * time.Second, Limits: map[road.Kind]float64{road.KindSPAT: 2}}
 	}
 	info := nothing()
 	info.At, info.Limits = road.Position{Lat: 43.865, Lon: 125.3}, map[string]float64{"rsm": 1, "spat": -1}
@@ -121,6 +123,11 @@ func TestConfiguredAgainstMeasured(t *testing.T) {
 		"limit ×4: rsm: 3.0 messages a second, its cap is 1.0",
 		"heartbeat ×7: heartbeat every 10 s, 5 s configured",
 		"position ×1: it reports a place 557 m from where it is registered, 50 m are allowed")
+	if v, _ := s.b.Unit("r1"); !slices.ContainsFunc(v.Deviations, func(d Deviation) bool {
+		return d.Kind == road.KindRSM && d.Code == "limit" && d.Count == 4 && d.EN == "rsm: 3.0 messages a second, its cap is 1.0"
+	}) {
+		t.Errorf("%+v", v.Deviations)
+	}
 	for i := range 3 {
 		at := noon.Add(time.Duration(75+5*i) * time.Second)
 		s.says(road.Message{Kind: road.KindHeartbeat, Count: -1, At: at}, at)
@@ -135,6 +142,33 @@ func TestConfiguredAgainstMeasured(t *testing.T) {
 	}
 	if v, _ := s.b.Unit("r1"); v.Rates[road.KindRSM] != 3 || math.Abs(v.Rates[road.KindHeartbeat]-0.2) > 1e-9 {
 		t.Errorf("rates %v", v.Rates)
+	}
+}
+
+// What is wanted of a unit bounds it, whatever it says that it is configured for,
+// and so does what it says where that is less.
+func TestWhatIsWantedIsTheCap(t *testing.T) {
+	s := newStage(t)
+	s.b.cfg.Expect = func(string) Expected {
+		return Expected{Limits: map[road.Kind]float64{road.KindRSM: 2, road.KindBSM: Unlimited, road.KindSPAT: 0}}
+	}
+	info := nothing()
+	info.Limits = map[string]float64{"rsm": 1000, "bsm": 7}
+	s.says(road.Message{Kind: road.KindInfo, Count: -1, Status: info}, noon)
+	for i := range 61 {
+		at := noon.Add(time.Duration(i) * time.Second)
+		for j := range 3 {
+			s.says(road.Message{Kind: road.KindRSM, Count: -1, At: at}, at.Add(time.Duration(j)*time.Millisecond))
+		}
+		s.shows(at, 0, time.Time{}, road.Red)
+	}
+	s.wants("limit ×6: spat: 1.0 messages a second, its cap is 0.0")
+	m := minutes(s.b, noon.Add(time.Hour))
+	last := m[len(m)-1]
+	for kind, want := range map[string]float64{"rsm": 2, "bsm": 7, "spat": 0} {
+		if got := sampleOf(last, "rsu_message_rate_limit", "type="+kind); got != want {
+			t.Errorf("the cap of %s is %v, not %v", kind, got, want)
+		}
 	}
 }
 
@@ -224,5 +258,26 @@ func TestDeviationsAreBounded(t *testing.T) {
 	}
 	if len(all) != maxDeviations || all["other"] != 200-maxDeviations+1 || all["spelledfield0"] != 2 {
 		t.Errorf("%d kinds: %v", len(all), all)
+	}
+	// A restart knows them, and so does one from a snapshot.
+	log := take(t, b, heartbeat("r1", noon.Add(2*time.Hour), 1), nil)
+	replayed, copied := newBoard(), newBoard()
+	if err := errors.Join(replayed.Apply(log), replayed.Apply(log), b.Snapshot(copied.Apply)); err != nil {
+		t.Fatal(err)
+	}
+	for _, other := range []*Board{replayed, copied} {
+		if is, _ := other.Unit("r1"); !slices.Equal(is.Deviations, v.Deviations) {
+			t.Errorf("after a restart %v, not %v", is.Deviations, v.Deviations)
+		}
+	}
+	// What is not found any more is forgotten.
+	log = take(t, b, heartbeat("r1", noon.Add(deviationLife+3*time.Hour), 2), nil)
+	if err := replayed.Apply(log); err != nil {
+		t.Fatal(err)
+	}
+	for _, other := range []*Board{b, replayed} {
+		if is, _ := other.Unit("r1"); len(is.Deviations) != 0 || len(other.known("r1").documents) != 0 {
+			t.Errorf("it still has %v", is.Deviations)
+		}
 	}
 }

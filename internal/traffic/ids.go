@@ -112,6 +112,8 @@ func sipRound(v0, v1, v2, v3 uint64) (uint64, uint64, uint64, uint64) {
 const (
 	ofID    = 1 // an id that vehicles say
 	ofTrack = 2 // a number that sensors give
+	// ofFacing is such a number of one that drives against the direction of the link.
+	ofFacing = 3
 )
 
 // idDefect is what is wrong with the id of a vehicle.

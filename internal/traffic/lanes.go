@@ -170,6 +170,9 @@ func printOf(n *road.Node) uint64 {
 		for j := range l.Lanes {
 			lane := &l.Lanes[j]
 			h.add(uint64(lane.ID)<<16 | uint64(lane.Maneuvers))
+			if lane.NoMotor {
+				h.add(1)
+			}
 			h.float(lane.Width)
 			h.float(lane.Limit)
 			h.points(lane.Points)

@@ -70,10 +70,12 @@ func TestParticipantsAreMatchedToLinks(t *testing.T) {
 	} {
 		p := from(c.x, c.y)
 		got := ""
-		l, along, x, y := n.match(&road.Participant{Type: c.kind, Lat: p.Lat, Lon: p.Lon, Heading: c.heading})
+		var at place
+		n.match(&road.Participant{Type: c.kind, Lat: p.Lat, Lon: p.Lon, Heading: c.heading}, &at)
+		l, along := at.link, at.along
 		if l != nil {
 			lane := "-"
-			if id, ok := l.laneAt(x, y); ok {
+			if id, ok := l.laneAt(at.x, at.y); ok {
 				lane = fmt.Sprint(id)
 			}
 			got = fmt.Sprintf("%s %.0f %s", cellNode(l.from), along, lane)
@@ -86,7 +88,9 @@ func TestParticipantsAreMatchedToLinks(t *testing.T) {
 	for x := -320.0; x < 20; x += 7 {
 		for y := -220.0; y < 420; y += 11 {
 			p := from(x, y)
-			l, along, _, _ := n.match(&road.Participant{Type: road.Pedestrian, Lat: p.Lat, Lon: p.Lon})
+			var at place
+			n.match(&road.Participant{Type: road.Pedestrian, Lat: p.Lat, Lon: p.Lon}, &at)
+			l, along := at.link, at.along
 			mx, my := n.metres(p.Lat, p.Lon)
 			best, want, wantAlong := math.Inf(1), (*link)(nil), 0.0
 			for i := range n.segments {

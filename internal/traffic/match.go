@@ -61,11 +61,14 @@ type kept struct {
 	queue   queue
 	numbers numbers
 	sensed  time.Time // when sensors last saw somebody on it
+	passed  int64     // when they last saw a motor vehicle pass the detector, µs
 }
 
 // strip is a lane.
 type strip struct {
 	id       uint8
+	noMotor  bool
+	phases   []uint8 // that let it go
 	segments []segment
 }
 
@@ -118,7 +121,7 @@ func (n *net) join(to *charted, l *road.Link, line []road.Position, old *net) {
 	for i := range l.Lanes {
 		lane := &l.Lanes[i]
 		if pieces := n.cut(lane.Points, cmp.Or(known0(lane.Width), usualLane)/2+stray); len(pieces) > 0 {
-			out.lane = append(out.lane, strip{lane.ID, pieces})
+			out.lane = append(out.lane, strip{lane.ID, lane.NoMotor, phasesOf(lane.To, l.Movements), pieces})
 		}
 	}
 	out.kept = &kept{numbers: noNumbers()}
@@ -126,6 +129,21 @@ func (n *net) join(to *charted, l *road.Link, line []road.Position, old *net) {
 		out.kept = o.kept
 	}
 	n.links, n.segments = append(n.links, out), append(n.segments, segments...)
+}
+
+// phasesOf are the phases that let a lane go: its own, or those of its link.
+func phasesOf(lane, link []road.Movement) (phases []uint8) {
+	for _, all := range [][]road.Movement{lane, link} {
+		for _, m := range all {
+			if m.HasPhase {
+				phases = append(phases, m.Phase)
+			}
+		}
+		if len(phases) > 0 {
+			break
+		}
+	}
+	return phases
 }
 
 func known0(v float64) float64 {
@@ -272,29 +290,76 @@ func away(a, b float64) float64 {
 	return min(d, math.Abs(360-d))
 }
 
-// match finds the link that somebody is on: the nearest that leads where they
-// head, for pedestrians the nearest. along is in metres from its begin.
-func (n *net) match(p *road.Participant) (l *link, along, x, y float64) {
+// place is where somebody is on a map.
+type place struct {
+	x, y  float64 // metres
+	link  *link   // the nearest that leads where they head; nil: none
+	along float64 // metres from its begin
+	// facing is the nearest link that leads where they come from; nil: none.
+	facing *link
+	back   float64 // metres from its begin
+}
+
+// match finds the links that somebody is on: the nearest that leads where they
+// head, for pedestrians the nearest, and for others the nearest that they face.
+func (n *net) match(p *road.Participant, at *place) {
 	if n == nil || len(n.segments) == 0 {
-		return nil, 0, 0, 0
+		return
 	}
-	x, y = n.metres(p.Lat, p.Lon)
-	gx, gy := (x-n.x)/n.size, (y-n.y)/n.size
+	at.x, at.y = n.metres(p.Lat, p.Lon)
+	gx, gy := (at.x-n.x)/n.size, (at.y-n.y)/n.size
 	if !(gx >= 0 && gy >= 0 && gx < float64(n.columns) && gy < float64(n.rows)) { // NaN as well
-		return nil, 0, 0, 0
+		return
 	}
 	cell := int(gy)*n.columns + int(gx)
-	best := math.Inf(1)
+	best, opposite := math.Inf(1), math.Inf(1)
 	for _, i := range n.near[n.first[cell]:n.first[cell+1]] {
 		s := &n.segments[i]
-		if p.Type != road.Pedestrian && !(away(p.Heading, s.heading) <= turned) {
+		off := away(p.Heading, s.heading)
+		ahead := off <= turned || p.Type == road.Pedestrian
+		if !ahead && !(off >= wrongHeading) {
 			continue
 		}
-		if d, m, ok := s.off(x, y); ok && d < best {
-			best, along, l = d, m, &n.links[s.link]
+		d, m, ok := s.off(at.x, at.y)
+		switch {
+		case !ok:
+		case ahead && d < best:
+			best, at.along, at.link = d, m, &n.links[s.link]
+		case !ahead && d < opposite:
+			opposite, at.back, at.facing = d, m, &n.links[s.link]
 		}
 	}
-	return l, along, x, y
+}
+
+// lies reports the lane for motor vehicles that a place is on, at least so many
+// metres within its edges; nil when it is on none.
+func (l *link) lies(x, y, within float64) (lane *strip) {
+	best := math.Inf(1)
+	for i := range l.lane {
+		if l.lane[i].noMotor {
+			continue
+		}
+		for j := range l.lane[i].segments {
+			s := &l.lane[i].segments[j]
+			if d, _, on := s.off(x, y); on && d <= s.reach-stray-within && d < best {
+				best, lane = d, &l.lane[i]
+			}
+		}
+	}
+	return lane
+}
+
+// on is a place on the line of a link, so many metres from its begin.
+func (n *net) on(l *link, along float64) road.Position {
+	for i := range n.segments {
+		s := &n.segments[i]
+		if &n.links[s.link] != l || along > s.from+s.length && s.behind == 0 {
+			continue
+		}
+		d := along - s.from
+		return road.Position{Lat: n.at.Lat + (s.y+s.dy*d)/metresPerDegree, Lon: n.at.Lon + (s.x+s.dx*d)/n.perLon}
+	}
+	return n.at
 }
 
 // laneAt is the lane of a link that a place is on; false when it cannot be known.

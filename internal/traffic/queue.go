@@ -16,6 +16,11 @@ const (
 	queueGap = 10
 	// queueReach is how far before the stop line queues are seen, in metres.
 	queueReach = 512
+	// ownRoom is how far before its front a vehicle may cover metres itself, by what
+	// places are off.
+	ownRoom = 3.0
+	// recentInstants before the present one are looked at for who stands ahead.
+	recentInstants = 2
 	// instants that are remembered: those of the minutes that are open.
 	instants = 24
 )
@@ -54,6 +59,25 @@ func (q *queue) stands(micros int64, before, length float64) (metres, more int) 
 	was := s.length
 	s.length = s.run()
 	return s.length, s.length - was
+}
+
+// ahead reports whether somebody stood, at one of the last instants, on the so many
+// metres that are before one whose front is so far before the stop line.
+func (q *queue) ahead(micros int64, before, free float64) bool {
+	k := micros / instant.Microseconds()
+	from, until := int(max(0, before-free)), min(int(before-ownRoom), queueReach)
+	for i := range q.at {
+		s := &q.at[i]
+		if s.instant > k || s.instant < k-recentInstants {
+			continue
+		}
+		for m := from; m < until; m++ {
+			if s.covered[m/64]&(1<<(m%64)) != 0 {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // cover marks metres, and reports whether some of them were not.

@@ -58,8 +58,9 @@ func (r *rates) at(now time.Time) map[road.Kind]float64 {
 type Expected struct {
 	At   *road.Position // where it was registered; nil: not known
 	Beat time.Duration  // period of its heartbeat; 0: 60 s
-	// Rates are messages a second by kind; 0 for a kind that is off.
-	Rates map[road.Kind]float64
+	// Limits are the most messages a second that are wanted of it, by kind: 0 is off,
+	// less is without bound.
+	Limits map[road.Kind]float64
 }
 
 // Of units whose configuration nobody knows.
@@ -79,13 +80,25 @@ func (u *unit) expected(b *Board) (e Expected) {
 	return e
 }
 
-// rate is how many messages of a kind a second should come: as configured, or as
-// the standard has it, but no more than the unit is allowed; false where nobody
-// can say.
-func (u *unit) rate(e *Expected, kind road.Kind) (float64, bool) {
-	if want, ok := e.Rates[kind]; ok {
-		return want, want > 0
+// cap is how many messages of a kind a second the unit may send: what is wanted
+// of it, or what it says that it is configured for, where that is less; false where
+// there is no bound.
+func (u *unit) cap(e *Expected, kind road.Kind) (float64, bool) {
+	wanted, some := e.Limits[kind]
+	has, said := u.status.Limits[string(kind)]
+	some, said = some && wanted >= 0, said && has >= 0
+	switch {
+	case some && said:
+		return min(wanted, has), true
+	case some:
+		return wanted, true
 	}
+	return has, said
+}
+
+// rate is how many messages of a kind a second should come: as the standard has it,
+// but no more than the unit may send; false where nobody can say.
+func (u *unit) rate(e *Expected, kind road.Kind) (float64, bool) {
 	want := 0.0
 	switch kind {
 	case road.KindSPAT:
@@ -95,7 +108,7 @@ func (u *unit) rate(e *Expected, kind road.Kind) (float64, bool) {
 	default:
 		return 0, false
 	}
-	if limit, ok := u.status.Limits[string(kind)]; ok && limit >= 0 {
+	if limit, ok := u.cap(e, kind); ok {
 		want = min(want, limit)
 	}
 	return want, want > 0
@@ -128,11 +141,14 @@ func (u *unit) judgeRates(b *Board, a *Arrival, at time.Time) {
 				u.find(b, a, at, CheckRate, 1, finding{kind: kind, is: n, want: want})
 			}
 		}
-		if limit, ok := u.status.Limits[name]; ok && limit >= 0 {
+		if limit, ok := u.cap(&e, kind); ok {
 			row(&r.above[part], n > limit*rateWindow.Seconds()*1.1+1)
 			if r.above[part] >= rateRow {
 				above = true
-				u.find(b, a, at, CheckLimit, 1, finding{kind: kind, is: n / rateWindow.Seconds(), want: limit})
+				f := finding{kind: kind, is: n / rateWindow.Seconds(), want: limit}
+				u.find(b, a, at, CheckLimit, 1, f)
+				said := checkTexts[CheckLimit].found(&f)
+				u.deviates(kind, "limit", "", said.ZH, said.EN, a.Received)
 			}
 		}
 	}

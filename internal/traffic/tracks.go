@@ -66,6 +66,7 @@ type track struct {
 	front bracket // of the detector
 	rear  bracket // of as far behind it as the vehicle is long
 	over  span    // when it was over the detector, as far as told
+	odd   oddity
 	// minutes are the last two in which it was seen, by parity.
 	minutes [2]struct {
 		minute int32
@@ -138,6 +139,18 @@ func (t *tracks) find(hash uint64) *track {
 			return e
 		}
 	}
+}
+
+// of is the track of a participant on a link; nil when there is no room for one
+// more. kind is what word is.
+func (t *tracks) of(b *Board, word uint64, l *link, kind uint64, now int64) *track {
+	way, kind := uint64(l.from)<<32|uint64(l.to), kind|uint64(l.ordinal)<<8
+	return t.get(b.keys.now.hash(word, way, kind), func() uint64 {
+		if !b.keys.overlaps {
+			return 0
+		}
+		return b.keys.before.hash(word, way, kind)
+	}, b.cfg.MaxTracks, now)
 }
 
 // get is the track of a hash, or of that by the key before; nil when there is no

@@ -67,7 +67,7 @@ func (u *unit) take(b *Board, a *Arrival, record []byte) ([]byte, error) {
 	if w.full() {
 		return record, &Refused{TooMany, fmt.Sprintf("the minute of %s has had %d messages of this unit already; let the unit send less", at.UTC().Format(time.RFC3339), maxSeen)}
 	}
-	if !w.first(a.Hash) {
+	if a.Again && u.delivered(a.Delivery) || !w.first(a.Hash) {
 		return record, nil
 	}
 	u.record, u.told = appendHead(record, u.id, a.Hash, w.minute), u.told[:0]
@@ -78,9 +78,22 @@ func (u *unit) take(b *Board, a *Arrival, record []byte) ([]byte, error) {
 	u.count(a, at)
 	u.watch(b, a, at)
 	u.record = append(appendEnd(u.record), u.told...)
+	if a.Delivery != 0 && w.first(a.Delivery) { // a message that adds nothing
+		u.record = appendEnd(appendHead(u.record, u.id, a.Delivery, w.minute))
+	}
 	u.passes(a, at)
 	record, u.record = u.record, nil
 	return record, nil
+}
+
+// delivered reports whether a minute that is open has counted a delivery.
+func (u *unit) delivered(hash uint64) bool {
+	for _, w := range u.windows {
+		if hash != 0 && w.seen.has(hash) {
+			return true
+		}
+	}
+	return false
 }
 
 // eventTime is when what a message says was so. Participants and signals must

@@ -33,6 +33,7 @@ type (
 		Points    []wirePoint    `json:"points,omitempty"`
 		To        []wireMovement `json:"to,omitempty"`
 		Maneuvers uint16         `json:"maneuvers,omitempty"`
+		NoMotor   bool           `json:"no_motor,omitempty"`
 	}
 	wireMovement struct {
 		Region uint16 `json:"region,omitempty"` // where it leads to
@@ -68,7 +69,7 @@ func toWire(n *road.Node) *wireNode {
 			Points: toPoints(l.Points), Movements: toMovements(l.Movements)}
 		for j := range l.Lanes {
 			m := &l.Lanes[j]
-			w.Lanes = append(w.Lanes, wireLane{ID: m.ID, Width: known(m.Width), Limit: known(m.Limit), Points: toPoints(m.Points), To: toMovements(m.To), Maneuvers: m.Maneuvers})
+			w.Lanes = append(w.Lanes, wireLane{ID: m.ID, Width: known(m.Width), Limit: known(m.Limit), Points: toPoints(m.Points), To: toMovements(m.To), Maneuvers: m.Maneuvers, NoMotor: m.NoMotor})
 		}
 		out.Links = append(out.Links, w)
 	}
@@ -106,7 +107,7 @@ func (w *wireNode) node() road.Node {
 			Points: fromPoints(l.Points), Movements: fromMovements(l.Movements)}
 		for j := range l.Lanes {
 			m := &l.Lanes[j]
-			out.Lanes = append(out.Lanes, road.Lane{ID: m.ID, Width: valueOf(m.Width), Limit: valueOf(m.Limit), Points: fromPoints(m.Points), To: fromMovements(m.To), Maneuvers: m.Maneuvers})
+			out.Lanes = append(out.Lanes, road.Lane{ID: m.ID, Width: valueOf(m.Width), Limit: valueOf(m.Limit), Points: fromPoints(m.Points), To: fromMovements(m.To), Maneuvers: m.Maneuvers, NoMotor: m.NoMotor})
 		}
 		n.Links = append(n.Links, out)
 	}

@@ -94,6 +94,8 @@ type roadEvent struct {
 	Name   string
 	Placed bool
 	Where  string
+	// Derived says that the hub made it of what sensors see.
+	Derived bool
 }
 
 // paceOf is how fast a link goes against its limit: free, slow, jammed, or unknown.
@@ -266,7 +268,7 @@ func (v *roadsView) addEvents(all []traffic.EventView, l lang) {
 		if len(v.Events) == shownRoad {
 			continue
 		}
-		one := roadEvent{EventView: e, Anchor: "e-" + strconv.Itoa(len(v.Events)), Name: l.choose(e.Name.ZH, e.Name.EN)}
+		one := roadEvent{EventView: e, Anchor: "e-" + strconv.Itoa(len(v.Events)), Name: l.choose(e.Name.ZH, e.Name.EN), Derived: e.Event.Source == traffic.Derived}
 		one.Placed = !math.IsNaN(e.Place.Lat) && !math.IsNaN(e.Place.Lon)
 		var on []string
 		for _, l := range e.Event.Links {

@@ -121,7 +121,7 @@ func (street) Events() []traffic.EventView {
 	p := road.Position{Lat: 43.8623, Lon: 125.3062}
 	return []traffic.EventView{
 		{Key: "rsu-02/7", Unit: "rsu-02", AlsoBy: []string{"rsu-06"}, Name: traffic.EventText(501), Place: p, Event: road.Event{ID: "7", Type: 501, At: p, Description: "道路施工", Priority: 3, End: noon.Add(-time.Minute)}, First: noon.Add(-2 * time.Hour), Last: noon, Active: true, PastEnd: true},
-		{Key: "rsu-03/1", Unit: "rsu-03", Name: traffic.EventText(401), Place: road.Position{Lat: math.NaN(), Lon: math.NaN()}, Event: road.Event{ID: "1", Type: 401, Links: []road.EventLink{{From: cornerID(2), To: cornerID(3)}}}, First: noon.Add(-time.Hour), Last: noon.Add(-time.Minute)},
+		{Key: "rsu-03/1", Unit: "rsu-03", Name: traffic.EventText(401), Place: road.Position{Lat: math.NaN(), Lon: math.NaN()}, Event: road.Event{ID: "1", Type: 401, Source: traffic.Derived, Links: []road.EventLink{{From: cornerID(2), To: cornerID(3)}}}, First: noon.Add(-time.Hour), Last: noon.Add(-time.Minute)},
 	}
 }
 
@@ -162,6 +162,8 @@ func TestRoadsAreReadWithoutAScript(t *testing.T) {
 	}
 	if _, body := serve(t, h, h.signedIn(t, http.MethodGet, "/roads?lang=en")); strings.Index(body, `<a href="/roads/units/rsu-12"`) > strings.Index(body, `<a href="/roads/units/rsu-02"`) {
 		t.Error("a unit that is offline does not come first")
+	} else if !strings.Contains(body, "seen by sensors (RSM)") {
+		t.Error("a derived event is not said to be one")
 	}
 }
 

@@ -49,6 +49,7 @@ func roadTexts() []entry {
 		{"no_links", "No minute of any link is over yet.", "尚无完整一分钟的路段数据。"},
 		{"road_events", "Events", "事件"},
 		{"event_type", "type", "类型"},
+		{"event_derived", "seen by sensors (RSM)", "由感知数据（RSM）推断"},
 		{"where", "Where", "位置"},
 		{"told_since", "Since", "起始"},
 		{"event_end", "Ends", "结束"},

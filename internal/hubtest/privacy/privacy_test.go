@@ -61,7 +61,7 @@ const units = 9
 func (r *road) config(seed uint64, start time.Time) roads.Config {
 	return roads.Config{
 		Seed: seed, Units: units, Vehicles: 40, Connected: 0.7, Start: start, Device: device,
-		Faulty: map[int]roads.Fault{1: roads.FixedID, 2: roads.ZeroID, 3: roads.Misspelled, 4: roads.ClockSkew, 5: roads.BothGreen},
+		Faulty: map[int]roads.Fault{0: roads.BrokenDown, 1: roads.FixedID, 2: roads.ZeroID, 3: roads.Misspelled, 4: roads.ClockSkew, 5: roads.BothGreen, 7: roads.WrongWay},
 		Speech: map[int]roads.Speech{6: roads.Framed, 7: roads.TITS, 8: roads.OpenV2X},
 	}
 }

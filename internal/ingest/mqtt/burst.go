@@ -39,6 +39,7 @@ type ack struct {
 	qos     byte
 	code    byte
 	over    *quota.Exceeded // nil unless a quota of mail is used up
+	again   bool            // DUP
 }
 
 // bursts lends out bursts of two sizes.

@@ -14,7 +14,7 @@ func (c *conn) publish(b *burst, head byte, body []byte) error {
 	}
 	n := 2 + int(body[0])<<8 + int(body[1])
 	topic, payload := body[2:n], body[n:]
-	a := ack{qos: head >> 1 & 3, message: -1}
+	a := ack{qos: head >> 1 & 3, message: -1, again: head&8 != 0}
 	switch {
 	case a.qos == 3:
 		return malformed("MQTT-3.3.1-4", "QoS 3 is none")

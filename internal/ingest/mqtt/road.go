@@ -36,7 +36,8 @@ func ownV2X(own string, topic []byte) (codec.Format, bool) {
 // v2x adds a V2X message of a device to the delivery.
 func (c *conn) v2x(b *burst, a *ack, device string, f codec.Format, topic string, payload []byte) {
 	a.message = int32(len(b.delivery.Messages))
-	b.delivery.Add(device, f, payload).Topic = topic
+	m := b.delivery.Add(device, f, payload)
+	m.Topic, m.Packet, m.Again = topic, a.id, a.again
 }
 
 // remembered takes a message on a topic of a dialect that the connection used
@@ -143,7 +144,7 @@ func (c *connection) addRoad(p *parcel, m paho.Message) bool {
 		} else if !known {
 			c.foreignRoad(p, id, m, telemetry.ReasonUnsupported, "no form of V2X of that name")
 		} else {
-			p.Add(id, f, m.Payload())
+			c.road(p, id, f, "", m)
 		}
 		return true
 	}
@@ -160,8 +161,13 @@ func (c *connection) addRoad(p *parcel, m paho.Message) bool {
 		c.foreignRoad(p, clip(esn, telemetry.MaxDeviceID), m, telemetry.ReasonUnknownDevice, "no device has this ESN as id or tag esn")
 		return true
 	}
-	p.Add(device, codec.V2X, m.Payload()).Topic = m.Topic()
+	c.road(p, device, codec.V2X, m.Topic(), m)
 	return true
+}
+
+func (c *connection) road(p *parcel, device string, f codec.Format, topic string, m paho.Message) {
+	to := p.Add(device, f, m.Payload())
+	to.Topic, to.Packet, to.Again = topic, m.MessageID(), m.Duplicate()
 }
 
 func (c *connection) foreignRoad(p *parcel, device string, m paho.Message, reason telemetry.Reason, why string) {

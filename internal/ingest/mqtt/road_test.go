@@ -57,6 +57,9 @@ func (x *crossing) settings() []setting {
 				if len(m.Rejects) > 0 {
 					line += " " + string(m.Rejects[0].Reason)
 				}
+				if m.Again {
+					line += fmt.Sprint(" again ", m.Packet)
+				}
 				m.Done = true
 				x.came = append(x.came, line)
 			}
@@ -92,8 +95,12 @@ func TestV2XIsOfTheUnitThatItNames(t *testing.T) {
 		w.send(publish(5, 2, topic, uint16(i+1), []byte("\x1f\x8b\x08")))
 		w.next()
 	}
+	again := publish(5, 2, "V2X.RSU.HB.UP", 10, []byte("E1"))
+	again[0] |= 8 // DUP
+	w.send(again)
+	w.next()
 	x.expect(t, "t1 v2x V2X/RSU/E1/UP/BSM", "t1 v2x V2X/RSU/E1/UP/BSM", "t1 v2x V2X.RSU.HB.UP", "t2 v2x V2X/RSU/E2/UP/BSM", "t1 v2x  not_permitted",
-		"t1 v2x-uper ", "t2 v2x-framed ", "t1 v2x  not_permitted", "t1 v2x  unsupported", "t1 v2x  unsupported")
+		"t1 v2x-uper ", "t2 v2x-framed ", "t1 v2x  not_permitted", "t1 v2x  unsupported", "t1 v2x  unsupported", "t1 v2x V2X.RSU.HB.UP again 10")
 	if len(x.knocks) != 0 {
 		t.Errorf("a device that is no gateway lets others knock: %v", x.knocks)
 	}
@@ -109,9 +116,10 @@ func TestV2XThroughABroker(t *testing.T) {
 	} {
 		b.backlog = append(b.backlog, publish(4, 2, c[0], uint16(i+1), []byte(c[1])))
 	}
+	b.backlog[0][0] |= 8
 	behind(t, newMemory("t1", "t2"), b)
 	b.up(t)
-	x.expect(t, "t1 v2x V2X/RSU/E1/UP/BSM", "t2 v2x V2X.RSU.HB.UP", "E3 v2x  unknown_device", "t1 v2x-uper ", "t1 v2x  unsupported", "? v2x  unknown_device", "t1 auto ")
+	x.expect(t, "t1 v2x V2X/RSU/E1/UP/BSM again 1", "t2 v2x V2X.RSU.HB.UP", "E3 v2x  unknown_device", "t1 v2x-uper ", "t1 v2x  unsupported", "? v2x  unknown_device", "t1 auto ")
 	if !slices.Equal(x.knocks, []string{"E3 by  at broker"}) {
 		t.Errorf("knocks %q", x.knocks)
 	}

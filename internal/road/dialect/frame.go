@@ -339,6 +339,9 @@ func lane(l *v2x.Lane, from *v2x.Position3D) road.Lane {
 	if l.LaneWidth.Ok {
 		out.Width = si(l.LaneWidth.V)
 	}
+	if kind := l.LaneAttributes.V.LaneType.Alt; l.LaneAttributes.Ok {
+		out.NoMotor = kind != v2x.LaneTypeAttributesVehicle && kind != v2x.LaneTypeAttributesOther
+	}
 	if l.ConnectsTo.Ok {
 		for i := range l.ConnectsTo.V {
 			c := &l.ConnectsTo.V[i]

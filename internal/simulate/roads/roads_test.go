@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -265,6 +266,49 @@ func TestEventsFollowEachOther(t *testing.T) {
 	})
 	if n := len(w.Truth().Events); n < 3 || len(told) < n-1 {
 		t.Errorf("%d events, and %v were told", n, told)
+	}
+}
+
+// TestIncidentsHappen as often as there is time for them, and the same each time;
+// who stands is seen to stand, and who strays to come nearer to where the link begins.
+func TestIncidentsHappen(t *testing.T) {
+	run := func() (string, *Truth) {
+		var out bytes.Buffer
+		sights := map[int]int{}
+		w := play(t, Config{Seed: 9, Units: 4, Vehicles: 8, Start: noon, Faulty: map[int]Fault{0: BrokenDown, 2: WrongWay}}, 20*time.Minute, func(w *World, u Uplink) {
+			i := w.units[indexOf(t, u.Unit)].incident
+			if u.Message != "RSM" || i == nil || i.truth == nil {
+				return
+			}
+			sights[i.truth.Type]++
+			var frame v2x.MessageFrame
+			if _, _, err := frame.Decode(slices.Clone(u.Payload)); err != nil {
+				t.Fatal(err)
+			}
+			for _, p := range frame.RsmFrame.Participants {
+				if i.broken != nil && p.PtcId == i.broken.track && p.Speed != 0 || i.wrong != nil && p.PtcId == i.wrong.track && p.Heading != v2x.Heading(i.on.way.turned(2).heading()*80) {
+					t.Fatalf("%+v is seen as %+v", *i.truth, p)
+				}
+			}
+		})
+		if err := w.Truth().Write(&out); err != nil || sights[stopped] < 100 || sights[wrongWay] < 50 {
+			t.Errorf("%v, %v", err, sights)
+		}
+		return out.String(), w.Truth()
+	}
+	first, truth := run()
+	if second, _ := run(); first != second || !strings.Contains(first, `"incident":903`) || !strings.Contains(first, `"incident":904`) {
+		t.Error("two plays of one seed differ, or the truth lacks incidents")
+	}
+	kinds := map[int]int{}
+	for _, i := range truth.Incidents {
+		kinds[i.Type]++
+		if d := i.End.Sub(i.Start); !i.End.IsZero() && i.Type == stopped && d < 4*time.Minute {
+			t.Errorf("%+v", *i)
+		}
+	}
+	if kinds[stopped] < 2 || kinds[wrongWay] < 3 {
+		t.Errorf("%v", kinds)
 	}
 }
 

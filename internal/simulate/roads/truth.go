@@ -14,7 +14,9 @@ import (
 type Truth struct {
 	Flows  map[FlowKey]*Flow
 	Events []TrueEvent
-	Units  map[string]*TrueUnit
+	// Incidents are those on the road, whoever tells of them.
+	Incidents []*Incident
+	Units     map[string]*TrueUnit
 	// Passed, if set, is told of each vehicle that passes the detector of a link.
 	Passed func(Passage)
 }
@@ -93,6 +95,17 @@ type TrueEvent struct {
 	ID         int
 	Type       int
 	Start, End time.Time
+}
+
+// Incident is something that a vehicle does on a link where it should not.
+type Incident struct {
+	Unit     string // at the end of the link
+	Type     int    // GB/T 29100: 903 it stands, 904 it drives against the direction
+	From, To uint16
+	// Start and End are when it began to stand, or to be seen, and when it drove on,
+	// or was gone; End is zero until then.
+	Start, End time.Time
+	Lat, Lon   float64 // at the start
 }
 
 func (t *Truth) flow(l *link, at time.Time) *Flow {
@@ -188,6 +201,15 @@ func (t *Truth) Write(to io.Writer) error {
 	}
 	for _, e := range t.Events {
 		if err := out.Encode(map[string]any{"unit": e.Unit, "event": e.ID, "type": e.Type, "start": e.Start, "end": e.End}); err != nil {
+			return err
+		}
+	}
+	for _, i := range t.Incidents {
+		line := map[string]any{"unit": i.Unit, "incident": i.Type, "from": i.From, "to": i.To, "start": i.Start, "lat": i.Lat, "lon": i.Lon}
+		if !i.End.IsZero() {
+			line["end"] = i.End
+		}
+		if err := out.Encode(line); err != nil {
 			return err
 		}
 	}

@@ -49,6 +49,8 @@ type unit struct {
 	tracks              uint16
 	counts              [5]uint8
 	seq                 int       // of its messages about itself
+	incident            *incident // on a link to the node; nil: none
+	incidentAt          time.Time // when the next one may begin
 	event               TrueEvent // that it tells of; its ID is 0 when there is none
 	eventful            bool      // an event is followed by another one
 	shows               [2]v2x.LightState
@@ -295,21 +297,29 @@ func (u *unit) rsm(w *World, send func(Uplink)) {
 			if l.length-c.s > seen {
 				continue
 			}
-			lat, lon := l.place(c.s)
-			m.Participants = append(m.Participants, v2x.ParticipantData{
-				PtcType: v2x.ParticipantTypeMotor, PtcId: c.track, Source: v2x.SourceTypeVideo, SecMark: secMark(u.clock(w)),
-				Pos: v2x.PositionOffsetLLV{OffsetLL: v2x.PositionOffsetLL{Alt: v2x.PositionOffsetLLPositionLatLon,
-					PositionLatLon: v2x.PositionLLmD64b{Lat: latitude(lat), Lon: longitude(lon)}}},
-				PosConfidence: v2x.PositionConfidenceSet{Pos: v2x.PositionConfidenceA1m},
-				Speed:         v2x.Speed(math.Round(c.v * 50)), Heading: v2x.Heading(l.way.heading() * 80),
-				Size: v2x.VehicleSize{Width: 180, Length: v2x.VehicleLength(c.length * 100)},
-			})
+			m.Participants = append(m.Participants, u.sight(w, l, c, l.way))
 			if len(m.Participants) == 16 {
 				flush()
 			}
 		}
 	}
+	if i := u.incident; i != nil && i.wrong != nil {
+		m.Participants = append(m.Participants, u.sight(w, i.on, i.wrong, i.on.way.turned(2)))
+	}
 	flush()
+}
+
+// sight is what the sensors of the unit see of a vehicle on a link.
+func (u *unit) sight(w *World, l *link, c *vehicle, way direction) v2x.ParticipantData {
+	lat, lon := l.place(c.s)
+	return v2x.ParticipantData{
+		PtcType: v2x.ParticipantTypeMotor, PtcId: c.track, Source: v2x.SourceTypeVideo, SecMark: secMark(u.clock(w)),
+		Pos: v2x.PositionOffsetLLV{OffsetLL: v2x.PositionOffsetLL{Alt: v2x.PositionOffsetLLPositionLatLon,
+			PositionLatLon: v2x.PositionLLmD64b{Lat: latitude(lat), Lon: longitude(lon)}}},
+		PosConfidence: v2x.PositionConfidenceSet{Pos: v2x.PositionConfidenceA1m},
+		Speed:         v2x.Speed(math.Round(c.v * 50)), Heading: v2x.Heading(way.heading() * 80),
+		Size: v2x.VehicleSize{Width: 180, Length: v2x.VehicleLength(c.length * 100)},
+	}
 }
 
 // spat tells of the signals.

@@ -15,6 +15,7 @@ type vehicle struct {
 	s, v, a   float64 // metres along its link, m/s, m/s²
 	track     uint16  // at the unit of its link
 	braked    time.Time
+	broken    bool // it stops where it is, and stands
 }
 
 const (
@@ -41,6 +42,9 @@ func (l *link) drive(dt float64, blocked bool) {
 			safe = math.Sqrt(max(0, 2*comfort*max(0, room)))
 		}
 		want := min(c.wish, safe)
+		if c.broken {
+			want = min(want, max(0, c.v-comfort*dt))
+		}
 		c.a = max(-hardest, min(pull, (want-c.v)/dt))
 		before := c.v
 		c.v = max(0, c.v+c.a*dt)

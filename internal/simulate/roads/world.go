@@ -46,9 +46,12 @@ const (
 	SlowBeat     Fault = "slow_beat"     // a heartbeat each 180 s
 	StaleEvent   Fault = "stale_event"   // an event that has ended is still told
 	StuckCounter Fault = "stuck_counter" // its message counter stands still
+	// Of the road, and not of the unit.
+	BrokenDown Fault = "broken_down" // now and then a vehicle breaks down before its node
+	WrongWay   Fault = "wrong_way"   // now and then one drives away from its node on the wrong side
 )
 
-// Faults are all faults, sound units left out.
+// Faults are all faults of units, sound ones left out, and what happens on the road.
 var Faults = []Fault{ClockSkew, Lossy, NoYellow, BothGreen, FixedID, ZeroID, Misspelled, SlowBeat, StaleEvent, StuckCounter}
 
 // Tick is how often vehicles move and units report: 10 times a second.
@@ -141,6 +144,9 @@ func (w *World) Step(send func(Uplink)) {
 	w.now = w.now.Add(Tick)
 	w.ticks++
 	dt := Tick.Seconds()
+	for _, u := range w.units {
+		u.incidents(w)
+	}
 	for _, l := range w.links {
 		is, _ := l.to.light(phaseOf(l.way), w.now)
 		before := w.before[:0]
@@ -190,7 +196,7 @@ func (w *World) Truth() *Truth { return &w.truth }
 // Forget drops the truth until now, of a play without end.
 func (w *World) Forget() {
 	clear(w.truth.Flows)
-	w.truth.Events = nil
+	w.truth.Events, w.truth.Incidents = nil, nil
 	for _, u := range w.units {
 		*u.truth = TrueUnit{Sent: u.truth.Sent, Lost: u.truth.Lost}
 	}

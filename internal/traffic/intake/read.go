@@ -253,7 +253,8 @@ func (in *Intake) take(s *shard, o *ingest.RoadMessage, m *road.Message, a arriv
 		return false
 	}
 	live := !event.Before(o.Received.Add(-o.LiveFor))
-	s.arrival = traffic.Arrival{Unit: o.Device, Message: m, Raw: a.raw, Hash: in.hash(s, m.Kind, event, o.Received, &a), Received: o.Received, Live: live}
+	s.arrival = traffic.Arrival{Unit: o.Device, Message: m, Raw: a.raw, Received: o.Received, Live: live, Again: o.Again}
+	in.identify(s, o, event, &a)
 	var err error
 	if s.record, err = in.deps.Board.Take(&s.arrival, s.record); err != nil {
 		in.refuse(o, a.index, telemetry.StageObserve, reasonOf(err), described(m.Kind, a.raw, err))
@@ -268,20 +269,24 @@ func (in *Intake) take(s *shard, o *ingest.RoadMessage, m *road.Message, a arriv
 	return true
 }
 
-// hash is by what the message is known when it comes again. What is too old for a
-// minute to open has none: the board refuses it. A map, or events and signs, are
-// sent again and again as they are: where no uplink tells one time from another,
-// that of the arrival does, and what is delivered twice counts twice.
-func (in *Intake) hash(s *shard, kind road.Kind, event, now time.Time, a *arrived) uint64 {
-	if event.Before(now.Add(-keyLasts)) {
-		return 0
+// identify says by what the message is known when it comes again. What is too old
+// for a minute to open has no hash: the board refuses it. A map, or events and
+// signs, are sent again and again as they are: where no uplink tells one time from
+// another, that of the arrival does, and the packet identifier of MQTT tells a
+// message from the same that its sender delivers again.
+func (in *Intake) identify(s *shard, o *ingest.RoadMessage, event time.Time, a *arrived) {
+	if event.Before(o.Received.Add(-keyLasts)) {
+		return
 	}
 	is := in.keys.of(hourOf(event), func(hour int64, is key) { in.journal.append(chunkKey, appendKey(nil, hour, is)) })
-	sent := a.uplink
+	sent, kind := a.uplink, s.arrival.Message.Kind
 	if sent == 0 && (kind == road.KindMap || kind == road.KindRSI) {
-		sent = now.UnixMilli()
+		sent = o.First.UnixMilli()
+		if o.Packet != 0 {
+			s.arrival.Delivery = s.hash(is, -int64(o.Packet), a.raw)
+		}
 	}
-	return s.hash(is, sent, a.raw)
+	s.arrival.Hash = s.hash(is, sent, a.raw)
 }
 
 func reasonOf(err error) telemetry.Reason {
