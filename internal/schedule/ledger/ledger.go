@@ -78,7 +78,7 @@ type Deps struct {
 	Log     *slog.Logger
 	Clock   func() time.Time
 	Metrics prometheus.Registerer
-	// Applied is told of changes in their order, one call for each proposal,
+	// Applied is told of changes in their order, those of one call together,
 	// before they are on disk: an index of free places follows by it. It runs
 	// under the writer's lock, must be quick, keep nothing of the slice, and
 	// call nothing of the ledger.
@@ -175,11 +175,14 @@ type Ledger struct {
 	expiry  expiries
 	expired time.Time // when Expire looked last
 	last    counters
-	events  tail
 	next    *batch
 	writing *batch // the one before; nil: none yet
 	scratch txn
-	failed  error // of Run: nothing is taken any more
+	changes []Change // memory for those of a session
+	failed  error    // of Run: nothing is taken any more
+
+	telling sync.RWMutex // what follows; taken last
+	events  tail
 }
 
 // record is one version of a record; another replaces it.
@@ -287,10 +290,25 @@ func (l *Ledger) await(ctx context.Context, b *batch) error {
 
 // session is what one call publishes into a batch.
 type session struct {
-	l     *Ledger
-	now   time.Time
-	wrote []written
-	some  bool
+	l       *Ledger
+	now     time.Time
+	wrote   []written
+	changes []Change
+	some    bool
+}
+
+// session begins one. The caller holds mu.
+func (l *Ledger) session() session {
+	return session{l: l, now: l.now(), changes: l.changes[:0]}
+}
+
+// applied tells of what was published. The caller holds mu.
+func (s *session) applied() {
+	if len(s.changes) > 0 {
+		s.l.deps.Applied(s.changes)
+	}
+	clear(s.changes)
+	s.l.changes = s.changes
 }
 
 // write lets f change things as transactions of its own, and waits until they
@@ -303,8 +321,9 @@ func (l *Ledger) write(ctx context.Context, f func(begin func() *txn)) error {
 	}
 	b := l.next
 	b.encoding.Add(1)
-	s := session{l: l, now: l.now()}
+	s := l.session()
 	f(s.begin)
+	s.applied()
 	if s.some {
 		b.riders = append(b.riders, records.Riders(ctx)...)
 	}

@@ -57,8 +57,9 @@ func (l *Ledger) Run(ctx context.Context) error {
 // tick ends leases; what ends is of the next batch.
 func (l *Ledger) tick() {
 	l.mu.Lock()
-	b, s := l.next, session{l: l, now: l.now()}
+	b, s := l.next, l.session()
 	l.expire(s.begin, l.deps.Clock())
+	s.applied()
 	l.mu.Unlock()
 	b.encode(s.wrote)
 }
@@ -83,8 +84,11 @@ func (l *Ledger) commit(ctx context.Context) error {
 		b.err = fmt.Errorf("write %d workloads and %d events: %w", len(b.records), len(b.events), b.err)
 		return b.err
 	}
+	l.telling.Lock()
+	l.events.add(b.events)
+	l.telling.Unlock()
+	close(b.done) // before the rest: who waits need not wait for the writer's lock
 	l.settle(b)
-	close(b.done)
 	return nil
 }
 
@@ -110,7 +114,7 @@ func (b *batch) empty() bool {
 	return len(b.records) == 0 && len(b.events) == 0 && len(b.things) == 0
 }
 
-// settle lets a batch go that is on disk.
+// settle lets a batch go that is on disk, and whose callers are answered.
 func (l *Ledger) settle(b *batch) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -125,7 +129,6 @@ func (l *Ledger) settle(b *batch) {
 			delete(l.past, r.num)
 		}
 	}
-	l.events.add(b.events)
 	for _, r := range b.records {
 		documents.Put(r.doc)
 	}
@@ -145,6 +148,8 @@ func (l *Ledger) fail(err error) error {
 			close(b.done)
 		}
 	}
+	l.telling.Lock()
+	defer l.telling.Unlock()
 	l.events.end()
 	return err
 }

@@ -220,11 +220,15 @@ func (s *Scheduler) promise(ctx context.Context, moves []move) []ledger.Result {
 	}
 	// Once proposed, a move may happen, and its caller must know what became of it.
 	results := s.ledger.Submit(context.WithoutCancel(ctx), proposed...)
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.mu.promised(moves, results)
+	return results
+}
+
+// became takes what the ledger made of moves. The caller holds mu.
+func (s *Scheduler) became(moves []move, results []ledger.Result) {
 	now := s.deps.Clock()
-	for i, r := range results {
-		m := &moves[i]
+	for i := range moves {
+		m, r := &moves[i], &results[i]
 		if m.Decision != nil {
 			s.unplan(m.Decision.Planned)
 		}
@@ -243,5 +247,4 @@ func (s *Scheduler) promise(ctx context.Context, moves []move) []ledger.Result {
 			s.changed()
 		}
 	}
-	return results
 }
