@@ -134,7 +134,7 @@ func (l *Ledger) saveJournal(ctx context.Context, s *statements, b *batch, now t
 	for num, r := range b.records {
 		j.note(r.record)
 		e.nums = append(e.nums, num)
-		doc = appendChange(doc, num, *r.doc)
+		doc = appendChange(doc, num, r.doc.bytes)
 	}
 	c := j.carry(now)
 	for _, pack := range c.packs {
@@ -157,8 +157,8 @@ func (l *Ledger) saveJournal(ctx context.Context, s *statements, b *batch, now t
 
 func (l *Ledger) saveCarried(ctx context.Context, s *statements, c carried) error {
 	for _, r := range c.rows {
-		l.statements.doc = appendRecord(l.statements.doc[:0], r, lacksNothing)
-		if _, err := s.live.ExecContext(ctx, int64(r.num), l.statements.doc); err != nil {
+		l.statements.doc.write(r, lacksNothing)
+		if _, err := s.live.ExecContext(ctx, int64(r.num), l.statements.doc.bytes); err != nil {
 			return err
 		}
 		l.journal.rows.add(r.num)

@@ -179,6 +179,7 @@ type Ledger struct {
 	writing *batch // the one before; nil: none yet
 	scratch txn
 	changes []Change // memory for those of a session
+	old     *batch   // memory for the next batch; nil: none
 	failed  error    // of Run: nothing is taken any more
 
 	telling sync.RWMutex // what follows; taken last
@@ -235,12 +236,31 @@ type row struct {
 
 	mu      sync.Mutex // what follows
 	version int64
-	doc     *[]byte // of documents, and goes back there
+	doc     *document // of documents, and goes back there
 }
 
-// newBatch expects about as many events as the batch before had.
-func newBatch(events int) *batch {
-	return &batch{records: make(map[uint64]*row, events/3), things: map[thing][]byte{}, events: make([]schedule.Event, 0, events+events/4), done: make(chan struct{})}
+// newBatch takes the memory of one that is on disk; nil: there is none.
+func newBatch(old *batch) *batch {
+	if old == nil {
+		return &batch{records: map[uint64]*row{}, things: map[thing][]byte{}, done: make(chan struct{})}
+	}
+	return &batch{records: old.records, things: old.things, events: old.events, keys: old.keys, completed: old.completed, done: make(chan struct{})}
+}
+
+// spareAtMost bounds the memory that one batch leaves to another, in records.
+const spareAtMost = 4096
+
+// spare takes what another batch can use. Nobody reads it any more.
+func (b *batch) spare() (old *batch) {
+	if len(b.records) <= spareAtMost && len(b.events) <= 4*spareAtMost {
+		clear(b.records)
+		clear(b.things)
+		clear(b.events)
+		clear(b.completed)
+		old = &batch{records: b.records, things: b.things, events: b.events[:0], keys: b.keys[:0], completed: b.completed[:0]}
+	}
+	b.records, b.things, b.events, b.keys, b.completed, b.packed = nil, nil, nil, nil, nil, nil
+	return old
 }
 
 // Open reads what lives.
@@ -250,7 +270,7 @@ func Open(ctx context.Context, cfg Config, deps Deps) (*Ledger, error) {
 	}
 	l := &Ledger{
 		cfg: cfg, deps: deps, wake: make(chan struct{}, 1),
-		book: newBook(), extras: map[thing]any{}, live: map[uint64]*record{}, past: map[uint64]*record{}, journal: newJournal(), leases: map[uint64]uint64{}, keys: newKeys(), next: newBatch(0),
+		book: newBook(), extras: map[thing]any{}, live: map[uint64]*record{}, past: map[uint64]*record{}, journal: newJournal(), leases: map[uint64]uint64{}, keys: newKeys(), next: newBatch(nil),
 	}
 	if err := l.load(ctx); err != nil {
 		return nil, fmt.Errorf("read the ledger of capacity: %w", err)

@@ -17,15 +17,15 @@ const blockSize = 64
 // savePack writes what ended of a block: one record as its document, several as
 // the items of a pack.
 func (s *statements) savePack(ctx context.Context, memory *statements, pack []*record) error {
-	block, first, ended, doc := pack[0].num/blockSize, pack[0].num, pack[0].Since, memory.doc[:0]
+	block, first, ended, doc := pack[0].num/blockSize, pack[0].num, pack[0].Since, memory.doc.bytes[:0]
 	if len(pack) == 1 {
-		doc = appendRecord(doc, pack[0], lacksNothing)
+		doc = memory.doc.append(doc, pack[0], lacksNothing)
 	} else {
 		for _, r := range pack {
-			doc = appendItem(doc, r)
+			doc = memory.doc.item(doc, r)
 		}
 	}
-	memory.doc = doc
+	memory.doc.bytes = doc
 	var tenants []string
 	for _, r := range pack {
 		if ended.Before(r.Since) {
@@ -46,14 +46,14 @@ func (s *statements) savePack(ctx context.Context, memory *statements, pack []*r
 	return nil
 }
 
-// appendItem writes a record into a pack, after what a list selects by.
-func appendItem(b []byte, r *record) []byte {
+// item writes a record into a pack, after what a list selects by.
+func (d *document) item(b []byte, r *record) []byte {
 	b = binary.AppendUvarint(b, r.num)
 	for _, text := range []string{r.Tenant, string(r.State)} {
 		b = append(binary.AppendUvarint(b, uint64(len(text))), text...)
 	}
 	at := len(b)
-	b = appendRecord(append(b, 0, 0, 0, 0), r, lacksNothing)
+	b = d.append(append(b, 0, 0, 0, 0), r, lacksNothing)
 	binary.LittleEndian.PutUint32(b[at:], uint32(len(b)-at-4))
 	return b
 }

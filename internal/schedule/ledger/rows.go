@@ -55,8 +55,8 @@ func encodeThing(v any) []byte {
 // order of the calls.
 func (b *batch) encode(all []written) {
 	for _, w := range all {
-		doc := documents.Get().(*[]byte)
-		*doc = appendRecord((*doc)[:0], w.record, w.lacks)
+		doc := documents.Get().(*document)
+		doc.write(w.record, w.lacks)
 		w.to.mu.Lock()
 		if w.Version > w.to.version {
 			w.to.version, w.to.doc, doc = w.Version, doc, w.to.doc
@@ -68,8 +68,15 @@ func (b *batch) encode(all []written) {
 	}
 }
 
-// documents is memory for those of records until they are on disk.
-var documents = sync.Pool{New: func() any { return new([]byte) }}
+// document is memory for writing one.
+type document struct {
+	bytes    []byte
+	kept     kept
+	decision schedule.Decision
+}
+
+// documents are those of records until they are on disk.
+var documents = sync.Pool{New: func() any { return new(document) }}
 
 // What a document lacks: it is as in the version before.
 const (
@@ -78,15 +85,23 @@ const (
 	lacksDecision
 )
 
-func appendRecord(b []byte, r *record, lacks int) []byte {
-	k := kept{Record: r.Record, Decision: r.explained, Trail: r.trail, Lacks: lacks}
+// write makes it that of a record.
+func (d *document) write(r *record, lacks int) {
+	d.bytes = d.append(d.bytes[:0], r, lacks)
+}
+
+func (d *document) append(b []byte, r *record, lacks int) []byte {
+	k := &d.kept
+	*k = kept{Record: r.Record, Decision: r.explained, Trail: r.trail, Lacks: lacks}
 	if lacks&lacksOrigin != 0 {
 		k.Record.Tenant, k.Record.Workload, k.Record.First = "", nil, Receipt{}
 	}
 	if lacks&lacksDecision != 0 {
 		k.Decision = nil
 	}
-	return appendDoc(recordForm, b, &k)
+	b = appendDoc(recordForm, b, k)
+	*k = kept{} // it holds on to nothing
+	return b
 }
 
 func parseRecord(num uint64, doc []byte) (*record, error) {

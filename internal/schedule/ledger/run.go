@@ -69,7 +69,7 @@ func (l *Ledger) commit(ctx context.Context) error {
 	l.gather()
 	l.mu.Lock()
 	b := l.next
-	l.next, l.writing = newBatch(len(b.events)), b
+	l.next, l.writing, l.old = newBatch(l.old), b, nil
 	l.mu.Unlock()
 	b.encoding.Wait()
 	if !b.empty() || l.journal.due(l.deps.Clock()) {
@@ -85,7 +85,7 @@ func (l *Ledger) commit(ctx context.Context) error {
 		return b.err
 	}
 	l.telling.Lock()
-	l.events.add(b.events)
+	l.events.add(slices.Clone(b.events))
 	l.telling.Unlock()
 	close(b.done) // before the rest: who waits need not wait for the writer's lock
 	l.settle(b)
@@ -132,7 +132,7 @@ func (l *Ledger) settle(b *batch) {
 	for _, r := range b.records {
 		documents.Put(r.doc)
 	}
-	b.records, b.things, b.events, b.keys, b.completed, b.packed = nil, nil, nil, nil, nil, nil
+	l.old = b.spare()
 }
 
 // fail ends everybody who waits with an error.

@@ -13,11 +13,12 @@ import (
 type statements struct {
 	live, gone, journal, carried, pack, tenant, keys, commits *sql.Stmt
 
-	events, journalled, doc []byte // memory for what a commit writes
+	events, journalled []byte // memory for what a commit writes
+	doc                *document
 }
 
 func compile(ctx context.Context, db *records.DB) (*statements, error) {
-	s := &statements{}
+	s := &statements{doc: &document{}}
 	for _, one := range []struct {
 		to    **sql.Stmt
 		query string

@@ -97,7 +97,11 @@ func (in *intake) leave() {
 
 // lead decides about calls, and answers them when what was promised is on disk.
 func (s *Scheduler) lead(ctx context.Context, calls []*call) {
-	var moves []move
+	n := 0
+	for _, c := range calls {
+		n += len(c.all)
+	}
+	moves := make([]move, 0, n)
 	now := s.deps.Clock()
 	s.mu.Lock()
 	for _, c := range calls {
