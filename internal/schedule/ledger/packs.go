@@ -35,7 +35,7 @@ func (s *statements) savePack(ctx context.Context, memory *statements, pack []*r
 			tenants = append(tenants, r.Tenant)
 		}
 	}
-	if _, err := s.pack.ExecContext(ctx, int64(block), int64(first), len(pack), records.Millis(ended), doc); err != nil {
+	if _, err := s.pack.ExecContext(ctx, int64(block), int64(first), len(pack), records.Millis(ended), memory.squeeze(doc)); err != nil {
 		return err
 	}
 	for _, t := range tenants {
@@ -60,6 +60,9 @@ func (d *document) item(b []byte, r *record) []byte {
 
 // unpack returns the records of a pack that select wants.
 func unpack(first uint64, n int, doc []byte, selects func(num uint64, tenant, state string) bool) (all []*record, err error) {
+	if doc, err = unsqueeze(doc); err != nil {
+		return nil, err
+	}
 	if n == 1 {
 		r, err := parseRecord(first, doc)
 		if err != nil || !selects(first, r.Tenant, string(r.State)) {

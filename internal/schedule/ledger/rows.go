@@ -154,7 +154,7 @@ func (l *Ledger) save(ctx context.Context, tx *sql.Tx, b *batch) error {
 		return nil
 	}
 	all.events = appendEvents(all.events[:0], b.events)
-	_, err := s.commits.ExecContext(ctx, b.last.seq, b.events[0].Seq, at, int64(b.last.num), int64(b.last.token), all.events)
+	_, err := s.commits.ExecContext(ctx, b.last.seq, b.events[0].Seq, at, int64(b.last.num), int64(b.last.token), all.squeeze(all.events))
 	return err
 }
 
@@ -187,6 +187,9 @@ func appendEvents(b []byte, all []schedule.Event) []byte {
 }
 
 func parseEvents(first int64, doc []byte) (all []schedule.Event, err error) {
+	if doc, err = unsqueeze(doc); err != nil {
+		return nil, fmt.Errorf("events from %d: %w", first, err)
+	}
 	for len(doc) > 0 {
 		e := schedule.Event{}
 		if doc, err = eventForm.next(doc, unsafe.Pointer(&e)); err != nil {
