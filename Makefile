@@ -18,8 +18,9 @@ test: test-tools ## install what the tests need, then run them all
 short: ## the tests that need nothing but Go
 	$(GO) test -short ./...
 
-test-tools: ## Debian packages that the tests talk to
+test-tools: ## Debian packages that the tests talk to, and readers of RDF
 	scripts/install-test-tools
+	scripts/install-dcat-tools
 
 test-kubernetes: test-tools ## the engine with a real kube-apiserver, which is built once: nightly
 	scripts/install-kubernetes
