@@ -175,15 +175,13 @@ type Ledger struct {
 	expiry  expiries
 	expired time.Time // when Expire looked last
 	last    counters
+	events  tail
 	next    *batch
 	writing *batch // the one before; nil: none yet
 	scratch txn
 	changes []Change // memory for those of a session
 	old     *batch   // memory for the next batch; nil: none
 	failed  error    // of Run: nothing is taken any more
-
-	telling sync.RWMutex // what follows; taken last
-	events  tail
 }
 
 // record is one version of a record; another replaces it.

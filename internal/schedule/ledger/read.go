@@ -266,10 +266,10 @@ func (l *Ledger) Uses(ctx context.Context) ([]Use, error) {
 // not kept any more, or that the number was never given: read a Snapshot and go
 // on from there.
 func (l *Ledger) Events(ctx context.Context, since int64, limit int) ([]schedule.Event, <-chan struct{}, error) {
-	l.telling.RLock()
+	l.mu.RLock()
 	oldest, last, more, ended := l.events.oldest, l.events.last, l.events.more, l.events.ended
 	recent, ok := l.events.after(since, limit)
-	l.telling.RUnlock()
+	l.mu.RUnlock()
 	switch {
 	case since < oldest-1 || since > last:
 		return nil, nil, fmt.Errorf("events after %d %w: those from %d to %d are; read a snapshot", since, ErrCompacted, oldest, last)

@@ -433,8 +433,8 @@ func (l *Ledger) prune(ctx context.Context, now time.Time) (more bool, err error
 	return more, l.deps.Records.Each(ctx, func(rows *sql.Rows) error {
 		var oldest int64
 		err := rows.Scan(&oldest)
-		l.telling.Lock()
-		defer l.telling.Unlock()
+		l.mu.Lock()
+		defer l.mu.Unlock()
 		l.events.oldest = oldest
 		return err
 	}, "SELECT first FROM schedule_commits ORDER BY seq LIMIT 1")

@@ -84,11 +84,8 @@ func (l *Ledger) commit(ctx context.Context) error {
 		b.err = fmt.Errorf("write %d workloads and %d events: %w", len(b.records), len(b.events), b.err)
 		return b.err
 	}
-	l.telling.Lock()
-	l.events.add(slices.Clone(b.events))
-	l.telling.Unlock()
-	close(b.done) // before the rest: who waits need not wait for the writer's lock
 	l.settle(b)
+	close(b.done)
 	return nil
 }
 
@@ -114,7 +111,7 @@ func (b *batch) empty() bool {
 	return len(b.records) == 0 && len(b.events) == 0 && len(b.things) == 0
 }
 
-// settle lets a batch go that is on disk, and whose callers are answered.
+// settle lets a batch go that is on disk.
 func (l *Ledger) settle(b *batch) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -129,6 +126,7 @@ func (l *Ledger) settle(b *batch) {
 			delete(l.past, r.num)
 		}
 	}
+	l.events.add(slices.Clone(b.events))
 	for _, r := range b.records {
 		documents.Put(r.doc)
 	}
@@ -148,8 +146,6 @@ func (l *Ledger) fail(err error) error {
 			close(b.done)
 		}
 	}
-	l.telling.Lock()
-	defer l.telling.Unlock()
 	l.events.end()
 	return err
 }

@@ -91,9 +91,9 @@ func (l *Ledger) EventsOf(ctx context.Context, id string, since int64, limit int
 
 // run reads n events that follow one another, as far as they are kept.
 func (l *Ledger) run(ctx context.Context, first int64, n int) ([]schedule.Event, error) {
-	l.telling.RLock()
+	l.mu.RLock()
 	some, ok := l.events.after(first-1, n)
-	l.telling.RUnlock()
+	l.mu.RUnlock()
 	if !ok {
 		var err error
 		if some, err = l.older(ctx, first-1, n); err != nil {
