@@ -235,7 +235,7 @@ var libraries = []struct {
 	{"github.com/golang/snappy", []string{"internal/codec"}},
 	{"github.com/google/go-cmp", []string{"internal/store/storetest"}},
 	{"github.com/gosnmp/gosnmp", []string{"internal/edge/source/snmp"}},
-	{"github.com/klauspost/compress", []string{"internal/backup", "internal/edge", "internal/edge/uplink", "internal/ingest/http", "internal/ingest/mqtt", "internal/query"}},
+	{"github.com/klauspost/compress", []string{"internal/backup", "internal/edge", "internal/edge/uplink", "internal/ingest/http", "internal/ingest/mqtt", "internal/query", "internal/schedule/ledger"}},
 	{"github.com/minio/minio-go", []string{"internal/backup"}},
 	{"github.com/oklog/ulid", []string{"internal/store/local"}},
 	{"github.com/pion", []string{"internal/ingest/coap", "internal/edge/uplink/coap"}},

@@ -197,7 +197,7 @@ func fillAndWork(b *testing.B, path string) {
 	declare(b, h.Ledger)
 	live := *fill / 10
 	for at := 0; at < *fill; at += 10_000 {
-		batch := newBatch(0)
+		batch := newBatch(nil)
 		h.mu.Lock()
 		for i := at; i < at+10_000; i++ {
 			h.last.num++

@@ -91,7 +91,7 @@ func TestDocumentsOfOtherVersions(t *testing.T) {
 
 func FuzzDamagedDocuments(f *testing.F) {
 	r := Record{Tenant: "a", Leases: []schedule.Lease{{Token: 3, Parts: []schedule.Assignment{{Task: "main", Devices: []uint8{1}}}}}}
-	f.Add(appendRecord(nil, &record{Record: r}, lacksNothing))
+	f.Add((&document{}).append(nil, &record{Record: r}, lacksNothing))
 	f.Add(appendEvents(nil, []schedule.Event{{Kind: schedule.OfLease, Token: 1}, {Kind: schedule.OfPool, Object: "p"}}))
 	f.Fuzz(func(_ *testing.T, doc []byte) {
 		parseRecord(1, doc)                                                  //nolint:errcheck // it must end, and not in a panic

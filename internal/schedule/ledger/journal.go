@@ -134,7 +134,7 @@ func (l *Ledger) saveJournal(ctx context.Context, s *statements, b *batch, now t
 	for num, r := range b.records {
 		j.note(r.record)
 		e.nums = append(e.nums, num)
-		doc = appendChange(doc, num, *r.doc)
+		doc = appendChange(doc, num, r.doc.bytes)
 	}
 	c := j.carry(now)
 	for _, pack := range c.packs {
@@ -147,7 +147,7 @@ func (l *Ledger) saveJournal(ctx context.Context, s *statements, b *batch, now t
 		j.last++
 		e.id, e.bytes = j.last, len(doc)
 		j.entries, j.bytes = append(j.entries, e), j.bytes+e.bytes
-		if _, err := s.journal.ExecContext(ctx, e.id, doc); err != nil {
+		if _, err := s.journal.ExecContext(ctx, e.id, l.statements.squeeze(doc)); err != nil {
 			return err
 		}
 	}
@@ -157,8 +157,8 @@ func (l *Ledger) saveJournal(ctx context.Context, s *statements, b *batch, now t
 
 func (l *Ledger) saveCarried(ctx context.Context, s *statements, c carried) error {
 	for _, r := range c.rows {
-		l.statements.doc = appendRecord(l.statements.doc[:0], r, lacksNothing)
-		if _, err := s.live.ExecContext(ctx, int64(r.num), l.statements.doc); err != nil {
+		l.statements.doc.write(r, lacksNothing)
+		if _, err := s.live.ExecContext(ctx, int64(r.num), l.statements.doc.bytes); err != nil {
 			return err
 		}
 		l.journal.rows.add(r.num)
@@ -279,8 +279,12 @@ type parsed struct {
 }
 
 func (p *parsed) parse() (err error) {
-	p.entry.bytes = len(p.doc)
-	if p.changes, err = parseChanges(p.doc); err != nil {
+	doc, err := unsqueeze(p.doc)
+	p.entry.bytes = len(doc)
+	if err == nil {
+		p.changes, err = parseChanges(doc)
+	}
+	if err != nil {
 		err = fmt.Errorf("entry %d of the journal: %w", p.entry.id, err)
 	}
 	p.doc = nil

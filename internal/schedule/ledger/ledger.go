@@ -78,7 +78,7 @@ type Deps struct {
 	Log     *slog.Logger
 	Clock   func() time.Time
 	Metrics prometheus.Registerer
-	// Applied is told of changes in their order, one call for each proposal,
+	// Applied is told of changes in their order, those of one call together,
 	// before they are on disk: an index of free places follows by it. It runs
 	// under the writer's lock, must be quick, keep nothing of the slice, and
 	// call nothing of the ledger.
@@ -179,7 +179,9 @@ type Ledger struct {
 	next    *batch
 	writing *batch // the one before; nil: none yet
 	scratch txn
-	failed  error // of Run: nothing is taken any more
+	changes []Change // memory for those of a session
+	old     *batch   // memory for the next batch; nil: none
+	failed  error    // of Run: nothing is taken any more
 }
 
 // record is one version of a record; another replaces it.
@@ -232,12 +234,31 @@ type row struct {
 
 	mu      sync.Mutex // what follows
 	version int64
-	doc     *[]byte // of documents, and goes back there
+	doc     *document // of documents, and goes back there
 }
 
-// newBatch expects about as many events as the batch before had.
-func newBatch(events int) *batch {
-	return &batch{records: make(map[uint64]*row, events/3), things: map[thing][]byte{}, events: make([]schedule.Event, 0, events+events/4), done: make(chan struct{})}
+// newBatch takes the memory of one that is on disk; nil: there is none.
+func newBatch(old *batch) *batch {
+	if old == nil {
+		return &batch{records: map[uint64]*row{}, things: map[thing][]byte{}, done: make(chan struct{})}
+	}
+	return &batch{records: old.records, things: old.things, events: old.events, keys: old.keys, completed: old.completed, done: make(chan struct{})}
+}
+
+// spareAtMost bounds the memory that one batch leaves to another, in records.
+const spareAtMost = 4096
+
+// spare takes what another batch can use. Nobody reads it any more.
+func (b *batch) spare() (old *batch) {
+	if len(b.records) <= spareAtMost && len(b.events) <= 4*spareAtMost {
+		clear(b.records)
+		clear(b.things)
+		clear(b.events)
+		clear(b.completed)
+		old = &batch{records: b.records, things: b.things, events: b.events[:0], keys: b.keys[:0], completed: b.completed[:0]}
+	}
+	b.records, b.things, b.events, b.keys, b.completed, b.packed = nil, nil, nil, nil, nil, nil
+	return old
 }
 
 // Open reads what lives.
@@ -247,7 +268,7 @@ func Open(ctx context.Context, cfg Config, deps Deps) (*Ledger, error) {
 	}
 	l := &Ledger{
 		cfg: cfg, deps: deps, wake: make(chan struct{}, 1),
-		book: newBook(), extras: map[thing]any{}, live: map[uint64]*record{}, past: map[uint64]*record{}, journal: newJournal(), leases: map[uint64]uint64{}, keys: newKeys(), next: newBatch(0),
+		book: newBook(), extras: map[thing]any{}, live: map[uint64]*record{}, past: map[uint64]*record{}, journal: newJournal(), leases: map[uint64]uint64{}, keys: newKeys(), next: newBatch(nil),
 	}
 	if err := l.load(ctx); err != nil {
 		return nil, fmt.Errorf("read the ledger of capacity: %w", err)
@@ -287,10 +308,25 @@ func (l *Ledger) await(ctx context.Context, b *batch) error {
 
 // session is what one call publishes into a batch.
 type session struct {
-	l     *Ledger
-	now   time.Time
-	wrote []written
-	some  bool
+	l       *Ledger
+	now     time.Time
+	wrote   []written
+	changes []Change
+	some    bool
+}
+
+// session begins one. The caller holds mu.
+func (l *Ledger) session() session {
+	return session{l: l, now: l.now(), changes: l.changes[:0]}
+}
+
+// applied tells of what was published. The caller holds mu.
+func (s *session) applied() {
+	if len(s.changes) > 0 {
+		s.l.deps.Applied(s.changes)
+	}
+	clear(s.changes)
+	s.l.changes = s.changes
 }
 
 // write lets f change things as transactions of its own, and waits until they
@@ -303,8 +339,9 @@ func (l *Ledger) write(ctx context.Context, f func(begin func() *txn)) error {
 	}
 	b := l.next
 	b.encoding.Add(1)
-	s := session{l: l, now: l.now()}
+	s := l.session()
 	f(s.begin)
+	s.applied()
 	if s.some {
 		b.riders = append(b.riders, records.Riders(ctx)...)
 	}

@@ -17,15 +17,15 @@ const blockSize = 64
 // savePack writes what ended of a block: one record as its document, several as
 // the items of a pack.
 func (s *statements) savePack(ctx context.Context, memory *statements, pack []*record) error {
-	block, first, ended, doc := pack[0].num/blockSize, pack[0].num, pack[0].Since, memory.doc[:0]
+	block, first, ended, doc := pack[0].num/blockSize, pack[0].num, pack[0].Since, memory.doc.bytes[:0]
 	if len(pack) == 1 {
-		doc = appendRecord(doc, pack[0], lacksNothing)
+		doc = memory.doc.append(doc, pack[0], lacksNothing)
 	} else {
 		for _, r := range pack {
-			doc = appendItem(doc, r)
+			doc = memory.doc.item(doc, r)
 		}
 	}
-	memory.doc = doc
+	memory.doc.bytes = doc
 	var tenants []string
 	for _, r := range pack {
 		if ended.Before(r.Since) {
@@ -35,7 +35,7 @@ func (s *statements) savePack(ctx context.Context, memory *statements, pack []*r
 			tenants = append(tenants, r.Tenant)
 		}
 	}
-	if _, err := s.pack.ExecContext(ctx, int64(block), int64(first), len(pack), records.Millis(ended), doc); err != nil {
+	if _, err := s.pack.ExecContext(ctx, int64(block), int64(first), len(pack), records.Millis(ended), memory.squeeze(doc)); err != nil {
 		return err
 	}
 	for _, t := range tenants {
@@ -46,20 +46,23 @@ func (s *statements) savePack(ctx context.Context, memory *statements, pack []*r
 	return nil
 }
 
-// appendItem writes a record into a pack, after what a list selects by.
-func appendItem(b []byte, r *record) []byte {
+// item writes a record into a pack, after what a list selects by.
+func (d *document) item(b []byte, r *record) []byte {
 	b = binary.AppendUvarint(b, r.num)
 	for _, text := range []string{r.Tenant, string(r.State)} {
 		b = append(binary.AppendUvarint(b, uint64(len(text))), text...)
 	}
 	at := len(b)
-	b = appendRecord(append(b, 0, 0, 0, 0), r, lacksNothing)
+	b = d.append(append(b, 0, 0, 0, 0), r, lacksNothing)
 	binary.LittleEndian.PutUint32(b[at:], uint32(len(b)-at-4))
 	return b
 }
 
 // unpack returns the records of a pack that select wants.
 func unpack(first uint64, n int, doc []byte, selects func(num uint64, tenant, state string) bool) (all []*record, err error) {
+	if doc, err = unsqueeze(doc); err != nil {
+		return nil, err
+	}
 	if n == 1 {
 		r, err := parseRecord(first, doc)
 		if err != nil || !selects(first, r.Tenant, string(r.State)) {

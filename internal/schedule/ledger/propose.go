@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"slices"
@@ -110,15 +111,19 @@ func (l *Ledger) Propose(ctx context.Context, proposals ...Proposal) []Result {
 
 // explain writes the documents of decisions, while nobody waits for it.
 func explain(proposals []Proposal) {
+	doc := documents.Get().(*document)
+	defer documents.Put(doc)
 	for i := range proposals {
 		for j := range proposals[i].Moves {
 			if m := &proposals[i].Moves[j]; m.Decision != nil {
-				d := *m.Decision
-				d.Assignments, d.Planned = nil, nil // the record has them
-				m.explained = appendDoc(decisionForm, make([]byte, 0, 512), &d)
+				doc.decision = *m.Decision
+				doc.decision.Assignments, doc.decision.Planned = nil, nil // the record has them
+				doc.bytes = appendDoc(decisionForm, doc.bytes[:0], &doc.decision)
+				m.explained = bytes.Clone(doc.bytes)
 			}
 		}
 	}
+	doc.decision = schedule.Decision{}
 }
 
 // again fills the receipts of requests that were repeated, once what they were

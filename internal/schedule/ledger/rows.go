@@ -55,8 +55,8 @@ func encodeThing(v any) []byte {
 // order of the calls.
 func (b *batch) encode(all []written) {
 	for _, w := range all {
-		doc := documents.Get().(*[]byte)
-		*doc = appendRecord((*doc)[:0], w.record, w.lacks)
+		doc := documents.Get().(*document)
+		doc.write(w.record, w.lacks)
 		w.to.mu.Lock()
 		if w.Version > w.to.version {
 			w.to.version, w.to.doc, doc = w.Version, doc, w.to.doc
@@ -68,8 +68,15 @@ func (b *batch) encode(all []written) {
 	}
 }
 
-// documents is memory for those of records until they are on disk.
-var documents = sync.Pool{New: func() any { return new([]byte) }}
+// document is memory for writing one.
+type document struct {
+	bytes    []byte
+	kept     kept
+	decision schedule.Decision
+}
+
+// documents are those of records until they are on disk.
+var documents = sync.Pool{New: func() any { return new(document) }}
 
 // What a document lacks: it is as in the version before.
 const (
@@ -78,15 +85,23 @@ const (
 	lacksDecision
 )
 
-func appendRecord(b []byte, r *record, lacks int) []byte {
-	k := kept{Record: r.Record, Decision: r.explained, Trail: r.trail, Lacks: lacks}
+// write makes it that of a record.
+func (d *document) write(r *record, lacks int) {
+	d.bytes = d.append(d.bytes[:0], r, lacks)
+}
+
+func (d *document) append(b []byte, r *record, lacks int) []byte {
+	k := &d.kept
+	*k = kept{Record: r.Record, Decision: r.explained, Trail: r.trail, Lacks: lacks}
 	if lacks&lacksOrigin != 0 {
 		k.Record.Tenant, k.Record.Workload, k.Record.First = "", nil, Receipt{}
 	}
 	if lacks&lacksDecision != 0 {
 		k.Decision = nil
 	}
-	return appendDoc(recordForm, b, &k)
+	b = appendDoc(recordForm, b, k)
+	*k = kept{} // it holds on to nothing
+	return b
 }
 
 func parseRecord(num uint64, doc []byte) (*record, error) {
@@ -139,7 +154,7 @@ func (l *Ledger) save(ctx context.Context, tx *sql.Tx, b *batch) error {
 		return nil
 	}
 	all.events = appendEvents(all.events[:0], b.events)
-	_, err := s.commits.ExecContext(ctx, b.last.seq, b.events[0].Seq, at, int64(b.last.num), int64(b.last.token), all.events)
+	_, err := s.commits.ExecContext(ctx, b.last.seq, b.events[0].Seq, at, int64(b.last.num), int64(b.last.token), all.squeeze(all.events))
 	return err
 }
 
@@ -172,6 +187,9 @@ func appendEvents(b []byte, all []schedule.Event) []byte {
 }
 
 func parseEvents(first int64, doc []byte) (all []schedule.Event, err error) {
+	if doc, err = unsqueeze(doc); err != nil {
+		return nil, fmt.Errorf("events from %d: %w", first, err)
+	}
 	for len(doc) > 0 {
 		e := schedule.Event{}
 		if doc, err = eventForm.next(doc, unsafe.Pointer(&e)); err != nil {

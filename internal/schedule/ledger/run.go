@@ -57,8 +57,9 @@ func (l *Ledger) Run(ctx context.Context) error {
 // tick ends leases; what ends is of the next batch.
 func (l *Ledger) tick() {
 	l.mu.Lock()
-	b, s := l.next, session{l: l, now: l.now()}
+	b, s := l.next, l.session()
 	l.expire(s.begin, l.deps.Clock())
+	s.applied()
 	l.mu.Unlock()
 	b.encode(s.wrote)
 }
@@ -68,7 +69,7 @@ func (l *Ledger) commit(ctx context.Context) error {
 	l.gather()
 	l.mu.Lock()
 	b := l.next
-	l.next, l.writing = newBatch(len(b.events)), b
+	l.next, l.writing, l.old = newBatch(l.old), b, nil
 	l.mu.Unlock()
 	b.encoding.Wait()
 	if !b.empty() || l.journal.due(l.deps.Clock()) {
@@ -125,11 +126,11 @@ func (l *Ledger) settle(b *batch) {
 			delete(l.past, r.num)
 		}
 	}
-	l.events.add(b.events)
+	l.events.add(slices.Clone(b.events))
 	for _, r := range b.records {
 		documents.Put(r.doc)
 	}
-	b.records, b.things, b.events, b.keys, b.completed, b.packed = nil, nil, nil, nil, nil, nil
+	l.old = b.spare()
 }
 
 // fail ends everybody who waits with an error.

@@ -13,11 +13,12 @@ import (
 type statements struct {
 	live, gone, journal, carried, pack, tenant, keys, commits *sql.Stmt
 
-	events, journalled, doc []byte // memory for what a commit writes
+	events, journalled, small []byte // memory for what a commit writes
+	doc                       *document
 }
 
 func compile(ctx context.Context, db *records.DB) (*statements, error) {
-	s := &statements{}
+	s := &statements{doc: &document{}}
 	for _, one := range []struct {
 		to    **sql.Stmt
 		query string
@@ -37,6 +38,15 @@ func compile(ctx context.Context, db *records.DB) (*statements, error) {
 		}
 	}
 	return s, nil
+}
+
+// squeeze is squeeze in memory that the next one takes again.
+func (s *statements) squeeze(doc []byte) []byte {
+	out := squeeze(s.small, doc)
+	if len(out) > 0 && out[0] == squeezed {
+		s.small = out
+	}
+	return out
 }
 
 // within returns the statements as a transaction takes them.

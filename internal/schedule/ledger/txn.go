@@ -119,7 +119,7 @@ func (t *txn) publish() {
 	}
 	b.events = append(b.events, t.events...)
 	l.index(t.changes)
-	l.deps.Applied(t.changes)
+	t.session.changes = append(t.session.changes, t.changes...)
 }
 
 // index follows leases. The caller holds mu, or is the only one.

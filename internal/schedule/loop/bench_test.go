@@ -20,7 +20,7 @@ import (
 const (
 	benchFacilities = 1000
 	benchPools      = 10 // of a facility, six of them with accelerators
-	benchCallers    = 256
+	benchDeclarers  = 256
 	benchEnds       = 64 // reports of ends in one call, as an engine sends them
 )
 
@@ -35,7 +35,7 @@ func (r *running) province() {
 	for i := range nodes {
 		nodes[i] = 2 + rng.IntN(3)
 	}
-	each(r.t, benchFacilities, func(f int) error {
+	each(r.t, benchDeclarers, benchFacilities, func(f int) error {
 		id := fmt.Sprintf("f%03d", f)
 		if _, err := r.PutFacility(r.t.Context(), schedule.Facility{ID: id, Region: fmt.Sprintf("22%02d00", 1+f%9), SecurityGrade: 2 + f%3, State: schedule.Ready,
 			GridZone: fmt.Sprintf("z%d", f%8), PUE: schedule.PUE{Constant: 1.1 + float64(f%10)/20}, GreenShare: float64(f%5) / 10}); err != nil {
@@ -75,12 +75,12 @@ func (r *running) province() {
 	}
 }
 
-// each calls f for 0 to n-1, many at once.
-func each(t testing.TB, n int, f func(int) error) {
+// each calls f for 0 to n-1, some at once.
+func each(t testing.TB, at, n int, f func(int) error) {
 	t.Helper()
 	var next atomic.Int64
 	var all sync.WaitGroup
-	for range benchCallers {
+	for range at {
 		all.Go(func() {
 			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
 				if err := f(i); err != nil {
@@ -182,8 +182,16 @@ func (r *running) fillTo(b *testing.B, shapes []schedule.Task, share float64) *l
 
 // BenchmarkSubmit is the whole of a placement, from the call to the answer that
 // is on disk: decided, promised once by its key, and ended again later so that
-// the province stays at 70 %. Ends are part of the figures.
+// the province stays at 70 %. Ends are part of the figures. A caller waits for
+// its answer before it calls again, so that an answer takes at least as long as
+// callers divided by placements/s.
 func BenchmarkSubmit(b *testing.B) {
+	for _, callers := range []int{64, 128, 256} {
+		b.Run(fmt.Sprintf("callers=%d", callers), func(b *testing.B) { submit(b, callers) })
+	}
+}
+
+func submit(b *testing.B, callers int) {
 	r := open(b, file(b), func(c *Config) { c.Hold = 1000 * time.Hour })
 	r.province()
 	shapes := mix()
@@ -194,7 +202,7 @@ func BenchmarkSubmit(b *testing.B) {
 	b.ReportAllocs()
 	b.ResetTimer()
 	start := processor()
-	each(b, b.N, func(n int) error {
+	each(b, callers, b.N, func(n int) error {
 		begin := time.Now()
 		a := r.Submit(context.Background(), Submission{Workload: nth(shapes, n), Key: run + strconv.Itoa(n)})[0]
 		took[n] = time.Since(begin)

@@ -5,18 +5,17 @@ import (
 	"github.com/songhua-io/hub/internal/schedule/ledger"
 )
 
-// applied takes what the ledger has applied.
+// applied takes what the ledger has applied, which calls it under its lock.
 func (s *Scheduler) applied(changes []ledger.Change) {
-	s.follow(changes)
+	s.mu.applied(changes)
 	s.driver.Follow(changes)
 }
 
-// follow keeps the cluster and what waits in step with the ledger, which calls
-// it under its lock. What a lease takes was taken when it was decided.
-func (s *Scheduler) follow(changes []ledger.Change) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, c := range changes {
+// follow keeps the cluster and what waits in step with the ledger. What a lease
+// takes was taken when it was decided. The caller holds mu.
+func (s *Scheduler) follow(n *news) {
+	for i := range n.changes {
+		c := &n.changes[i]
 		switch {
 		case c.Facility != nil:
 			f := *c.Facility
@@ -53,6 +52,7 @@ func (s *Scheduler) follow(changes []ledger.Change) {
 			s.seen.record(c.Record)
 		}
 	}
+	s.became(n.moves, n.results)
 }
 
 // changed says that what waits may fit now. The caller holds mu.

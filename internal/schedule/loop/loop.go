@@ -110,7 +110,7 @@ type Scheduler struct {
 	wake      chan struct{} // holds one token while Run has something to try
 	intake    intake
 
-	mu       sync.Mutex // what follows; never held while the ledger is asked
+	mu       guard // what follows; never held while the ledger is asked
 	cluster  *plan.Cluster
 	network  schedule.Network
 	signals  signal.Set // replaced, never changed
@@ -142,6 +142,7 @@ func Open(ctx context.Context, cfg Config, deps Deps) (*Scheduler, error) {
 		leases: map[uint64]schedule.Lease{}, shares: newShares(), demand: demand{}, dirty: true,
 		preempting: newPreempting(), spending: newSpending(), seen: newExperience(deps.Clock()),
 	}
+	s.mu.take = s.follow
 	if deps.Engines == nil {
 		s.deps.Engines = func(string, schedule.Engine) facility.Engine { return nil }
 	}

@@ -97,7 +97,11 @@ func (in *intake) leave() {
 
 // lead decides about calls, and answers them when what was promised is on disk.
 func (s *Scheduler) lead(ctx context.Context, calls []*call) {
-	var moves []move
+	n := 0
+	for _, c := range calls {
+		n += len(c.all)
+	}
+	moves := make([]move, 0, n)
 	now := s.deps.Clock()
 	s.mu.Lock()
 	for _, c := range calls {
@@ -220,11 +224,15 @@ func (s *Scheduler) promise(ctx context.Context, moves []move) []ledger.Result {
 	}
 	// Once proposed, a move may happen, and its caller must know what became of it.
 	results := s.ledger.Submit(context.WithoutCancel(ctx), proposed...)
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.mu.promised(moves, results)
+	return results
+}
+
+// became takes what the ledger made of moves. The caller holds mu.
+func (s *Scheduler) became(moves []move, results []ledger.Result) {
 	now := s.deps.Clock()
-	for i, r := range results {
-		m := &moves[i]
+	for i := range moves {
+		m, r := &moves[i], &results[i]
 		if m.Decision != nil {
 			s.unplan(m.Decision.Planned)
 		}
@@ -243,5 +251,4 @@ func (s *Scheduler) promise(ctx context.Context, moves []move) []ledger.Result {
 			s.changed()
 		}
 	}
-	return results
 }
