@@ -68,7 +68,7 @@ func (w *world) api(change func(*Config)) http.Handler {
 	w.Helper()
 	cfg := DefaultConfig()
 	change(&cfg)
-	api, err := New(cfg, Deps{Devices: w.devices, Models: w.models, Base: func(*http.Request) string { return "http://hub" }, Clock: func() time.Time { return w.now }, Metrics: w.metrics})
+	api, err := New(cfg, Deps{Devices: w.devices, Models: w.models, Sight: func(context.Context) Sight { return nil }, Base: func(*http.Request) string { return "http://hub" }, Clock: func() time.Time { return w.now }, Metrics: w.metrics})
 	w.ok(err)
 	questions, err := query.New(query.DefaultConfig(), query.Source{Store: w.reads, Visible: func(*http.Request) (query.Scope, bool) {
 		return query.Scope{Region: w.caller.Region}, true
