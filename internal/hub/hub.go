@@ -43,6 +43,7 @@ import (
 	"github.com/songhua-io/hub/internal/audit"
 	"github.com/songhua-io/hub/internal/authority"
 	"github.com/songhua-io/hub/internal/catalog/offer"
+	"github.com/songhua-io/hub/internal/catalog/quality"
 	"github.com/songhua-io/hub/internal/catalog/register"
 	"github.com/songhua-io/hub/internal/command"
 	"github.com/songhua-io/hub/internal/config"
@@ -143,6 +144,7 @@ type hub struct {
 	live      *live.Feed
 	catalog   *register.Register
 	offers    *offer.Access
+	quality   *quality.Keeper
 
 	at Addresses
 }

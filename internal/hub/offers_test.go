@@ -280,6 +280,9 @@ func TestALongAnswerEndsWithTheRightToIt(t *testing.T) {
 		}
 		t.Logf("%s: the hub sent nothing more %v after the change had returned", c.what, time.Since(began))
 		// What the kernels had taken by then still comes, and no more.
+		if err := conn.(*net.TCPConn).SetReadBuffer(4 << 20); err != nil {
+			t.Fatal(err)
+		}
 		_ = conn.SetReadDeadline(time.Now().Add(time.Minute))
 		rest, err := io.ReadAll(conn)
 		if late, ok := errors.AsType[net.Error](err); ok && late.Timeout() {
