@@ -92,7 +92,7 @@ var table = []rule{
 
 	{of: "internal/catalog/offer", own: []string{"internal/access", "internal/catalog", "internal/catalog/register", "internal/quota", "internal/telemetry"}, never: noSQL,
 		reason: "who may read which series as they come follows from the register, whatever interface they are read by"},
-	{of: "internal/catalog/quality", own: []string{"internal/catalog", "internal/catalog/register", "internal/config/strict", "internal/records", "internal/registry", "internal/telemetry"},
+	{of: "internal/catalog/quality", own: []string{"internal/catalog", "internal/catalog/register", "internal/records", "internal/registry", "internal/telemetry"},
 		reason: "datasets are measured by what is in any storage.Queryable and by asking their addresses as anybody would"},
 	{of: "internal/catalog/sensorthings", own: []string{"internal/access", "internal/model", "internal/quota", "internal/registry", "internal/telemetry"}, never: noSQL,
 		reason: "an outlet shows what the registry, the models and any storage.Queryable have"},

@@ -23,6 +23,9 @@ type arrivals struct {
 	at   time.Time
 }
 
+// Count writes down how samples came until now.
+func (k *Keeper) Count(ctx context.Context) error { return k.count(ctx, true) }
+
 // count writes down how samples came since it was last done: by the day of China's
 // time in which they came. It is done when the time for it has come, when a day
 // is over, and when asked to.

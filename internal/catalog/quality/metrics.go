@@ -11,7 +11,7 @@ type gauges struct {
 	keeper *Keeper
 	took   prometheus.Gauge
 
-	share, delay, findings *prometheus.Desc
+	share, delay, findings, at *prometheus.Desc
 }
 
 // maxGauged bounds the datasets that have series of their own.
@@ -25,6 +25,7 @@ func newGauges(k *Keeper) *gauges {
 			"Quality of a dataset on the last day that was measured, from 0 to 1, by dimension: completeness, validity, consistency, accessibility. Of the first 2,000 datasets.", []string{"dataset", "dimension"}, nil),
 		delay: prometheus.NewDesc("hub_catalog_quality_delay_seconds",
 			"The 95th percentile of how long after they were taken the samples of a dataset came, on the last day that was measured.", []string{"dataset"}, nil),
+		at: prometheus.NewDesc("hub_catalog_quality_measured_seconds", "When a published dataset was measured last, in seconds since the Unix epoch; 0: never.", nil, nil),
 		findings: prometheus.NewDesc("hub_catalog_findings",
 			"Open findings of datasets by kind: where what is measured is not what is declared, and copies.", []string{"kind"}, nil),
 	}
@@ -35,6 +36,7 @@ func (g *gauges) Describe(to chan<- *prometheus.Desc) {
 	to <- g.share
 	to <- g.delay
 	to <- g.findings
+	to <- g.at
 	g.took.Describe(to)
 }
 
@@ -43,14 +45,15 @@ func (g *gauges) Collect(to chan<- prometheus.Metric) {
 	public := g.keeper.deps.Register.Published()
 	g.keeper.mu.RLock()
 	defer g.keeper.mu.RUnlock()
-	n := 0
+	n, last := 0, int64(0)
 	for _, d := range public {
 		m := g.keeper.latest[d.ID]
 		if m == nil {
 			continue
 		}
+		last = max(last, m.At.Unix())
 		if n++; n > maxGauged {
-			break
+			continue
 		}
 		for _, dimension := range catalog.Dimensions() {
 			v, ok := m.Share(dimension)
@@ -63,6 +66,7 @@ func (g *gauges) Collect(to chan<- prometheus.Metric) {
 			}
 		}
 	}
+	to <- prometheus.MustNewConstMetric(g.at, prometheus.GaugeValue, float64(last))
 	kinds := map[Kind]int{}
 	for _, open := range g.keeper.open {
 		for _, f := range open {

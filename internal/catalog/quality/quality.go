@@ -3,7 +3,7 @@
 // whether the own addresses answer. Where that is not what is declared, and where
 // somebody collects the same again, it is a finding, with the numbers and the way
 // out. It reads the store once for a dataset, keeps every day, and changes
-// nothing of what it measures. Art. 25(2), Art. 26
+// nothing of what it measures. Art. 25(2)
 package quality
 
 import (
@@ -90,7 +90,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			// What came until now is counted; the context of the end is over.
-			return k.count(context.WithoutCancel(ctx), true)
+			return k.Count(context.WithoutCancel(ctx))
 		case <-tick.C:
 		}
 	}
