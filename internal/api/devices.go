@@ -205,7 +205,7 @@ func (a *API) createDevice(ctx context.Context, in *struct{ Body DeviceIn }) (*m
 	if err := a.mayDescribe(ctx, s); err != nil {
 		return nil, err
 	}
-	if err := a.oneSource(ctx, in.Body); err != nil {
+	if err := a.oneSource(ctx, a.newcomers(in.Body)...); err != nil {
 		return nil, err
 	}
 	c, err := a.Registry.Create(a.noted(ctx, access.WriteDevices, "device "+s.ID, s.Region, nil, in.Body.withoutSecret()), s)
@@ -250,7 +250,7 @@ func (a *API) createDevices(ctx context.Context, in *batchIn) (*batchOut, error)
 		}
 		specs[i], ids[i] = s, s.ID
 	}
-	if err := a.oneSource(ctx, in.Body.Devices...); err != nil {
+	if err := a.oneSource(ctx, a.newcomers(in.Body.Devices...)...); err != nil {
 		return nil, err
 	}
 	ctx = a.noted(ctx, access.WriteDevices, fmt.Sprintf("%d devices", len(ids)), region(ctx), nil, idsWithReasons(in.Body.Devices))

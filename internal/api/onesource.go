@@ -32,6 +32,17 @@ func (a *API) oneSource(ctx context.Context, all ...DeviceIn) error {
 	return a.Quality.Again(ctx, candidates)
 }
 
+// newcomers are those of some devices that are not registered: of others who
+// registers them is told so.
+func (a *API) newcomers(all ...DeviceIn) (out []DeviceIn) {
+	for i := range all {
+		if a.Registry.Device(all[i].ID) == nil {
+			out = append(out, all[i])
+		}
+	}
+	return out
+}
+
 // collects reports whether a change lets a device collect something, or
 // elsewhere, or for somebody else.
 func collects(before, after DeviceIn) bool {

@@ -165,7 +165,7 @@ func Run(ctx context.Context, cfg config.Config, o Options) error {
 func (h *hub) build(ctx context.Context) error {
 	h.quotas = quota.New(h.cfg.Quotas, h.started, h.metrics)
 	for _, step := range []func(context.Context) error{
-		h.openRecords, h.openAuthority, h.followModels, h.openStore, h.runIngest, h.runPresence, h.runMail, h.runSchedule, h.openDoors, h.announce,
+		h.openRecords, h.openAuthority, h.followModels, h.openStore, h.runIngest, h.runPresence, h.runMail, h.runSchedule, h.openDoors, h.runQuality, h.announce,
 	} {
 		if err := step(ctx); err != nil {
 			return err

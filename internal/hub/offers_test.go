@@ -221,7 +221,7 @@ func TestAGrantOpensItsScope(t *testing.T) {
 	}
 }
 
-// TestALongAnswerEndsWithTheRightToIt: a reader that takes its time is cut off when
+// TestALongAnswerEndsWithTheRightToIt: a reader that does not get on is cut off when
 // the dataset is suspended, its grade raised, or the grant revoked.
 func TestALongAnswerEndsWithTheRightToIt(t *testing.T) {
 	h, admin, _ := waterworks(t, func(c *config.Config) {
@@ -255,9 +255,6 @@ func TestALongAnswerEndsWithTheRightToIt(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer conn.Close()
-		if err := conn.(*net.TCPConn).SetReadBuffer(4 << 10); err != nil {
-			t.Fatal(err)
-		}
 		auth := ""
 		if c.token != "" {
 			auth = "Authorization: Bearer " + c.token + "\r\n"
@@ -280,15 +277,12 @@ func TestALongAnswerEndsWithTheRightToIt(t *testing.T) {
 		}
 		t.Logf("%s: the hub sent nothing more %v after the change had returned", c.what, time.Since(began))
 		// What the kernels had taken by then still comes, and no more.
-		if err := conn.(*net.TCPConn).SetReadBuffer(4 << 20); err != nil {
-			t.Fatal(err)
-		}
 		_ = conn.SetReadDeadline(time.Now().Add(time.Minute))
 		rest, err := io.ReadAll(conn)
 		if late, ok := errors.AsType[net.Error](err); ok && late.Timeout() {
 			t.Errorf("%s: the connection stays open", c.what)
 		}
-		if strings.HasSuffix(string(rest), "\r\n0\r\n\r\n") || len(rest) > 20<<20 {
+		if strings.HasSuffix(string(rest), "\r\n0\r\n\r\n") || len(rest) > 24<<20 {
 			t.Errorf("%s: %d bytes of it got through", c.what, len(rest))
 		}
 	}

@@ -21,10 +21,13 @@ func (h *hub) openQuality(ctx context.Context, q *query.API) (err error) {
 		Records: h.records, Register: h.catalog, Store: h.allSeries(), Selection: made(q), Expect: h.expectedOf, Arrivals: h.pipeline.Arrivals,
 		Paths: h.ownPaths, Base: func() string { return h.at.HTTP }, Client: &http.Client{}, Devices: h.registry, Log: h.log, Clock: h.clock, Metrics: h.metrics,
 	})
-	if err == nil {
-		h.stack.start("quality", h.quality.Run)
-	}
 	return err
+}
+
+// runQuality measures once the addresses that it tries are open.
+func (h *hub) runQuality(context.Context) error {
+	h.stack.start("quality", h.quality.Run)
+	return nil
 }
 
 // made says which series a dataset is made of, whatever kind its source is of.
