@@ -67,7 +67,10 @@ func Offered(d *catalog.Dataset) bool {
 	return d.Source.Live && kind && slices.Contains(d.Source.By, deviceLabel)
 }
 
-const deviceLabel = "device"
+const (
+	deviceLabel = "device"
+	metricLabel = "__name__"
+)
 
 // rate is the quota of a grant.
 type rate struct {

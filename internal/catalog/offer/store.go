@@ -21,7 +21,7 @@ type span struct{ from, to int64 }
 // that of a grant whose rate is used up, where nothing else lets the series be
 // read.
 func (r *Reading) shows(ls labels.Labels) (in []span, err error) {
-	device, metric, region := ls.Get(deviceLabel), ls.Get(labels.MetricName), ls.Get("region")
+	device, metric, region := ls.Get(deviceLabel), ls.Get(metricLabel), ls.Get("region")
 	if device == "" || !strings.HasPrefix(region, r.caller.Region) || r.access.deps.Gated(metric) {
 		return nil, nil
 	}
@@ -60,7 +60,7 @@ func (o *offer) keeps(ls labels.Labels) bool {
 	kept := true
 	ls.Range(func(l labels.Label) {
 		switch {
-		case l.Name == labels.MetricName, l.Name == telemetry.UnitTag, telemetry.IsReserved([]byte(l.Name)):
+		case l.Name == metricLabel, l.Name == telemetry.UnitTag, telemetry.IsReserved([]byte(l.Name)):
 		default:
 			kept = kept && slices.Contains(o.dataset.Source.By, l.Name)
 		}
@@ -98,7 +98,7 @@ var errNotShown = errors.New("offer: labels of other series would show")
 // LabelValues implements storage.Querier, for the names of metrics that are
 // offered.
 func (q *querier) LabelValues(ctx context.Context, name string, hints *storage.LabelHints, ms ...*labels.Matcher) ([]string, annotations.Annotations, error) {
-	if name != labels.MetricName {
+	if name != metricLabel {
 		return nil, nil, errNotShown
 	}
 	all, notes, err := q.Querier.LabelValues(ctx, name, hints, ms...)

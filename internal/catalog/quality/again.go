@@ -143,7 +143,7 @@ func (k *Keeper) neighbours(ctx context.Context, d *catalog.Dataset, metric stri
 		return nil, err
 	}
 	defer q.Close()
-	ms = append(ms, labels.MustNewMatcher(labels.MatchEqual, labels.MetricName, metric))
+	ms = append(ms, labels.MustNewMatcher(labels.MatchEqual, metricLabel, metric))
 	set := q.Select(ctx, false, &storage.SelectHints{Start: to.Add(-recent).UnixMilli(), End: to.UnixMilli(), Func: "series"}, ms...)
 	for set.Next() && len(n.ids) < k.cfg.MaxSeries {
 		id := set.At().Labels().Get("device")

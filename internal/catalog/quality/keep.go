@@ -268,7 +268,7 @@ func (k *Keeper) strangers(ctx context.Context, day Day, public map[string]bool,
 			return err
 		}
 		if s, ok := b.sketch(); ok {
-			yield(&s, origin{device: ls.Get("device"), metric: ls.Get(labels.MetricName), name: name})
+			yield(&s, origin{device: ls.Get("device"), metric: ls.Get(metricLabel), name: name})
 		}
 	}
 	return set.Err()

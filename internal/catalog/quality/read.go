@@ -15,6 +15,8 @@ import (
 	"github.com/songhua-io/hub/internal/telemetry"
 )
 
+const metricLabel = "__name__"
+
 // lately is for how long a series is expected that was there: a device that is
 // silent for longer is a finding of those days, and then none of the dataset's
 // any more.
@@ -65,7 +67,7 @@ func (r *reading) run(ctx context.Context) error {
 	var it chunkenc.Iterator
 	for set.Next() {
 		ls := set.At().Labels()
-		key := seriesKey(ls, ls.Get(labels.MetricName))
+		key := seriesKey(ls, ls.Get(metricLabel))
 		if _, listed := r.expected[key]; !listed {
 			continue
 		}
@@ -106,7 +108,7 @@ func (r *reading) list(ctx context.Context, ms []*labels.Matcher, from time.Time
 	set := q.Select(ctx, false, &storage.SelectHints{Start: begin, End: end, Func: "series"}, ms...)
 	for set.Next() {
 		ls := set.At().Labels()
-		metric := ls.Get(labels.MetricName)
+		metric := ls.Get(metricLabel)
 		if r.item(metric) == nil && r.dataset.Source.Kind == catalog.SourceSeries {
 			continue // the dataset says nothing of it
 		}
@@ -124,7 +126,7 @@ func (r *reading) item(metric string) *catalog.Item { return register.ItemOf(r.d
 
 // series counts one.
 func (r *reading) series(ls labels.Labels, it chunkenc.Iterator) error {
-	device, metric, unit := ls.Get("device"), ls.Get(labels.MetricName), ls.Get(telemetry.UnitTag)
+	device, metric, unit := ls.Get("device"), ls.Get(metricLabel), ls.Get(telemetry.UnitTag)
 	item := r.item(metric)
 	is := r.keeper.deps.Expect(device, metric, unit)
 	bin := r.dataset.Source.Bin
@@ -191,7 +193,7 @@ func (r *reading) readFlags(ctx context.Context, ms []*labels.Matcher) error {
 	var it chunkenc.Iterator
 	for set.Next() {
 		ls := set.At().Labels()
-		key := seriesKey(ls, strings.TrimSuffix(ls.Get(labels.MetricName), telemetry.OutOfRange))
+		key := seriesKey(ls, strings.TrimSuffix(ls.Get(metricLabel), telemetry.OutOfRange))
 		it = set.At().Iterator(it)
 		for kind := it.Next(); kind != chunkenc.ValNone; kind = it.Next() {
 			if at, v := it.At(); v == 1 && r.flagged < maxFlags {
@@ -212,7 +214,7 @@ func beside(ms []*labels.Matcher) []*labels.Matcher {
 	var all []*labels.Matcher
 	for _, m := range ms {
 		switch {
-		case m.Name != labels.MetricName:
+		case m.Name != metricLabel:
 			all = append(all, m)
 		case m.Type == labels.MatchEqual || m.Type == labels.MatchNotEqual:
 			all = append(all, labels.MustNewMatcher(m.Type, m.Name, m.Value+telemetry.OutOfRange))
@@ -220,7 +222,7 @@ func beside(ms []*labels.Matcher) []*labels.Matcher {
 			all = append(all, labels.MustNewMatcher(m.Type, m.Name, "(?:"+m.Value+")"+telemetry.OutOfRange))
 		}
 	}
-	return append(all, labels.MustNewMatcher(labels.MatchRegexp, labels.MetricName, ".+"+telemetry.OutOfRange))
+	return append(all, labels.MustNewMatcher(labels.MatchRegexp, metricLabel, ".+"+telemetry.OutOfRange))
 }
 
 func matchersOf(s register.Selection) ([]*labels.Matcher, error) {
@@ -241,7 +243,7 @@ func seriesKey(ls labels.Labels, metric string) string {
 	var b strings.Builder
 	b.WriteString(metric)
 	ls.Range(func(l labels.Label) {
-		if l.Name != labels.MetricName {
+		if l.Name != metricLabel {
 			b.WriteString("\xff" + l.Name + "\xfe" + l.Value)
 		}
 	})
@@ -252,11 +254,11 @@ func seriesKey(ls labels.Labels, metric string) string {
 func nameOf(ls labels.Labels) string {
 	var tags []string
 	ls.Range(func(l labels.Label) {
-		if l.Name != labels.MetricName && !telemetry.IsReserved([]byte(l.Name)) {
+		if l.Name != metricLabel && !telemetry.IsReserved([]byte(l.Name)) {
 			tags = append(tags, l.Name+"="+l.Value)
 		}
 	})
-	name := ls.Get(labels.MetricName) + " @ " + ls.Get("device")
+	name := ls.Get(metricLabel) + " @ " + ls.Get("device")
 	if len(tags) > 0 {
 		name += " (" + strings.Join(tags, ", ") + ")"
 	}
