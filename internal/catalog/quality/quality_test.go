@@ -405,7 +405,7 @@ func TestPlantedCopiesAreFoundAndNothingElse(t *testing.T) {
 			}
 			return b.sketch()
 		}
-		const sensors = 40
+		const sensors = 20
 		walks := make([][]float64, sensors)
 		for d := range sensors { // each has what it measures by itself, and its noise
 			walks[d] = make([]float64, 1440)
