@@ -48,6 +48,7 @@ func deviceAdd(r *remote, verb string) *cobra.Command {
 		Model   string            `json:"model,omitempty"`
 		Secret  string            `json:"secret,omitempty"`
 		Awaited bool              `json:"awaited,omitempty"`
+		Again   string            `json:"again,omitempty"`
 	}{}
 	var tags []string
 	var lat, lon float64
@@ -79,6 +80,7 @@ func deviceAdd(r *remote, verb string) *cobra.Command {
 	f.StringVar(&d.Grade, "grade", "", "general, important or core (GB/T 43697); ungraded when left out")
 	f.StringVar(&d.Secret, "secret", "", "a `secret` of your own, 16 to 128 characters")
 	f.BoolVar(&d.Awaited, "awaited", false, "no secret yet: it gets its credentials when it enrols with a token")
+	f.StringVar(&d.Again, "again", "", "`why` it collects again what a published dataset shares; kept in the record of changes")
 	c.RunE = func(cmd *cobra.Command, args []string) (err error) {
 		d.ID = args[0]
 		if d.Tags, err = pairs("tag", tags); err != nil {

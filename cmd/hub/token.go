@@ -34,7 +34,7 @@ func tokenAdd(r *remote) *cobra.Command {
 		Args:    exactArgs("NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if role == "" {
-				return usageError{fmt.Errorf("%s needs --role: admin, operator, scheduler, steward, reader or gateway", cmd.CommandPath())}
+				return usageError{fmt.Errorf("%s needs --role: admin, operator, scheduler, steward, reader, gateway or public", cmd.CommandPath())}
 			}
 			body := map[string]any{"name": args[0], "role": role}
 			if region != "" {
@@ -50,11 +50,11 @@ func tokenAdd(r *remote) *cobra.Command {
 		},
 	}
 	f := c.Flags()
-	f.StringVar(&role, "role", "", "admin, operator, scheduler, steward, reader or gateway")
+	f.StringVar(&role, "role", "", "admin, operator, scheduler, steward, reader, gateway or public")
 	f.StringVar(&region, "region", "", "narrow it to division codes with this `prefix`")
 	f.StringVar(&grade, "grade", "", "the highest `grade` of data that it may see: general, important or core (default general; core for role admin)")
 	f.DurationVar(&life, "for", 0, "how long it works, such as 720h (0: until it is revoked)")
-	_ = c.RegisterFlagCompletionFunc("role", cobra.FixedCompletions([]string{"admin", "operator", "scheduler", "steward", "reader", "gateway"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = c.RegisterFlagCompletionFunc("role", cobra.FixedCompletions([]string{"admin", "operator", "scheduler", "steward", "reader", "gateway", "public"}, cobra.ShellCompDirectiveNoFileComp))
 	_ = c.RegisterFlagCompletionFunc("grade", cobra.FixedCompletions([]string{"general", "important", "core"}, cobra.ShellCompDirectiveNoFileComp))
 	return c
 }

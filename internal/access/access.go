@@ -22,11 +22,14 @@ const (
 	Reader    Role = "reader"
 	Gateway   Role = "gateway" // a program that sends for several devices
 	Device    Role = "device"  // has a secret of the registry, never a token
+	// Public is anybody outside: what was published, and by a token what was granted
+	// to the name of it. Who shows no token has no more rights, and no name.
+	Public Role = "public"
 )
 
 // Roles lists the roles in the order of the table's columns.
 func Roles() []Role {
-	return []Role{Admin, Operator, Scheduler, Steward, Reader, Gateway, Device}
+	return []Role{Admin, Operator, Scheduler, Steward, Reader, Gateway, Device, Public}
 }
 
 // Action is something that a caller may be allowed to do.
@@ -82,39 +85,40 @@ var rights = [...]struct {
 	action Action
 	roles  string
 }{
-	//               admin  operator  scheduler  steward  reader  gateway  device
-	{ReadDevices, "  yes    yes       yes        yes      yes     no       no"},
-	{WriteDevices, " yes    yes       no         no       no      no       no"},
-	{ReadCommands, " yes    yes       no         no       no      no       no"},
-	{SendCommands, " yes    yes       no         no       no      no       no"},
-	{ReadTwins, "    yes    yes       no         no       no      no       no"},
-	{WriteTwins, "   yes    yes       no         no       no      no       no"},
-	{ReadSites, "    yes    yes       yes        yes      yes     no       no"},
-	{WriteSites, "   yes    yes       no         no       no      no       no"},
-	{ReadModels, "   yes    yes       yes        yes      yes     no       no"},
-	{WriteModels, "  yes    yes       no         no       no      no       no"},
-	{ReadCompute, "  yes    yes       yes        yes      yes     no       no"},
-	{WriteFacilities, "yes  yes       no         no       no      no       no"},
-	{WriteSignals, " yes    yes       yes        no       no      no       no"},
-	{SubmitWorkloads, "yes  yes       yes        no       no      no       no"},
-	{ReadTelemetry, "yes    yes       yes        yes      yes     no       no"},
-	{SendTelemetry, "no     no        no         no       no      yes      yes"},
-	{ReadRoads, "    yes    yes       yes        yes      yes     no       no"},
-	{ReadEvidence, " yes    yes       no         no       no      no       no"},
-	{ReadRejects, "  yes    yes       no         no       no      no       no"},
-	{WriteRejects, " yes    yes       no         no       no      no       no"},
-	{ReadHub, "      yes    yes       yes        yes      yes     no       no"},
-	{ReadTokens, "   yes    no        no         no       no      no       no"},
-	{WriteTokens, "  yes    no        no         no       no      no       no"},
-	{ReadSessions, "yes    no        no         no       no      no       no"},
-	{EndSessions, " yes    no        no         no       no      no       no"},
-	{ReadAudit, "    yes    no        no         no       no      no       no"},
-	{BackUp, "       yes    no        no         no       no      no       no"},
-	{ReadDatasets, " yes    yes       yes        yes      yes     no       no"},
-	{WriteDatasets, "yes    no        no         yes      no      no       no"},
-	{ApplyGrants, "  yes    yes       yes        yes      yes     no       no"},
-	{DecideGrants, " yes    no        no         yes      no      no       no"},
-	{HandleObjections, "yes no        no         yes      no      no       no"},
+	//               admin  operator  scheduler  steward  reader  gateway  device  public
+	{ReadDevices, "  yes    yes       yes        yes      yes     no       no      no"},
+	{WriteDevices, " yes    yes       no         no       no      no       no      no"},
+	{ReadCommands, " yes    yes       no         no       no      no       no      no"},
+	{SendCommands, " yes    yes       no         no       no      no       no      no"},
+	{ReadTwins, "    yes    yes       no         no       no      no       no      no"},
+	{WriteTwins, "   yes    yes       no         no       no      no       no      no"},
+	{ReadSites, "    yes    yes       yes        yes      yes     no       no      no"},
+	{WriteSites, "   yes    yes       no         no       no      no       no      no"},
+	{ReadModels, "   yes    yes       yes        yes      yes     no       no      no"},
+	{WriteModels, "  yes    yes       no         no       no      no       no      no"},
+	{ReadCompute, "  yes    yes       yes        yes      yes     no       no      no"},
+	{WriteFacilities, "yes  yes       no         no       no      no       no      no"},
+	{WriteSignals, " yes    yes       yes        no       no      no       no      no"},
+	{SubmitWorkloads, "yes  yes       yes        no       no      no       no      no"},
+	{ReadTelemetry, "yes    yes       yes        yes      yes     no       no      no"},
+	{SendTelemetry, "no     no        no         no       no      yes      yes     no"},
+	{ReadRoads, "    yes    yes       yes        yes      yes     no       no      no"},
+	{ReadEvidence, " yes    yes       no         no       no      no       no      no"},
+	{ReadRejects, "  yes    yes       no         no       no      no       no      no"},
+	{WriteRejects, " yes    yes       no         no       no      no       no      no"},
+	{ReadHub, "      yes    yes       yes        yes      yes     no       no      no"},
+	{ReadTokens, "   yes    no        no         no       no      no       no      no"},
+	{WriteTokens, "  yes    no        no         no       no      no       no      no"},
+	{ReadSessions, "yes    no        no         no       no      no       no      no"},
+	{EndSessions, " yes    no        no         no       no      no       no      no"},
+	{ReadAudit, "    yes    no        no         no       no      no       no      no"},
+	{BackUp, "       yes    no        no         no       no      no       no      no"},
+	{ReadDatasets, " yes    yes       yes        yes      yes     no       no      yes"},
+	{WriteDatasets, "yes    no        no         yes      no      no       no      no"},
+	{ApplyGrants, "  yes    yes       yes        yes      yes     no       no      yes"},
+	{DecideGrants, " yes    no        no         yes      no      no       no      no"},
+	{HandleObjections, "yes no        no         yes      no      no       no      no"},
+	//               admin  operator  scheduler  steward  reader  gateway  device  public
 }
 
 // Actions lists every action.
@@ -147,6 +151,10 @@ func holders(action Action) string {
 	}
 	return strings.Join(all, ", ")
 }
+
+// Staff reports whether a role reads telemetry by its own right, and not only
+// what was published or granted.
+func Staff(role Role) bool { return May(role, ReadTelemetry) }
 
 // Caller is who asks. The zero value is a stranger.
 type Caller struct {

@@ -59,7 +59,7 @@ func (s *Sessions) Identify(next http.Handler) http.Handler {
 		}
 		ctx := WithCaller(r.Context(), c)
 		if life != nil {
-			bound, end := bind(ctx, life, w)
+			bound, end := Bind(ctx, life, w)
 			defer end()
 			ctx = bound
 		}
@@ -71,14 +71,19 @@ func (s *Sessions) Identify(next http.Handler) http.Handler {
 // refusal gets through, a long answer does not.
 const lastWords = 500 * time.Millisecond
 
-// bind returns a context that ends with a life; what is being written by then
-// ends soon after. end gives everything back.
-func bind(of, life context.Context, w http.ResponseWriter) (ctx context.Context, end func()) {
+// Bind returns a context that ends with a life, by the life's cause where it has
+// one and ErrRevoked else; what is being written to w by then ends soon after. end
+// gives everything back, and must be called before the handler returns.
+func Bind(of, life context.Context, w http.ResponseWriter) (ctx context.Context, end func()) {
 	ctx, cancel := context.WithCancelCause(of)
 	over := make(chan struct{})
 	stop := context.AfterFunc(life, func() {
 		defer close(over)
-		cancel(ErrRevoked)
+		cause := context.Cause(life)
+		if errors.Is(cause, context.Canceled) {
+			cause = ErrRevoked
+		}
+		cancel(cause)
 		// Only recorders of tests know no deadlines.
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(lastWords))
 	})

@@ -113,7 +113,7 @@ func (k *Token) check(now time.Time) error {
 	case k.Role == Device:
 		return fmt.Errorf("role %q %w for a token: a device has a secret of its own; add it with `hub device add`", k.Role, ErrInvalid)
 	case !slices.Contains(Roles(), k.Role):
-		return fmt.Errorf("role %q %w: it is one of admin, operator, scheduler, steward, reader, gateway", k.Role, ErrInvalid)
+		return fmt.Errorf("role %q %w: it is one of admin, operator, scheduler, steward, reader, gateway, public", k.Role, ErrInvalid)
 	case !prefix.MatchString(k.Region):
 		return fmt.Errorf("region %q %w: it is the beginning of a division code, two, four or six digits (22 is Jilin, 220100 Changchun)", k.Region, ErrInvalid)
 	case !k.Expires.IsZero() && !k.Expires.After(now):

@@ -20,6 +20,7 @@ import (
 	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/audit"
 	"github.com/songhua-io/hub/internal/authority"
+	"github.com/songhua-io/hub/internal/catalog/quality"
 	"github.com/songhua-io/hub/internal/catalog/register"
 	"github.com/songhua-io/hub/internal/command"
 	"github.com/songhua-io/hub/internal/enrolment"
@@ -43,6 +44,7 @@ type Deps struct {
 	Audit     *audit.Log
 	Models    *model.Models
 	Catalog   *register.Register
+	Quality   *quality.Keeper
 	Scheduler *loop.Scheduler
 	// Expression returns why PromQL cannot be evaluated at one time, and where; nil
 	// when it can.

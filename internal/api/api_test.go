@@ -21,10 +21,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/prometheus/storage"
 
 	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/audit"
 	"github.com/songhua-io/hub/internal/authority"
+	"github.com/songhua-io/hub/internal/catalog"
+	"github.com/songhua-io/hub/internal/catalog/quality"
 	"github.com/songhua-io/hub/internal/catalog/register"
 	"github.com/songhua-io/hub/internal/command"
 	"github.com/songhua-io/hub/internal/enrolment"
@@ -164,7 +167,11 @@ func startWith(t testing.TB, compute loop.Config, clock func() time.Time, beside
 		Log: log, Clock: clock, Metrics: prometheus.NewRegistry(),
 	})
 	check(err)
-	h.api, err = New(Deps{Freezes: freezes{}, Roads: h.roads, Catalog: datasets, Scheduler: scheduler, Expression: func(string) error { return nil }, Quotas: quota.New(quota.DefaultConfig(), time.Now(), prometheus.NewRegistry()), Authority: h.authority, Enrolment: h.enrolment, Doors: func(host string) map[string]string { return map[string]string{"https": "https://" + host} }, Registry: h.registry, Presence: h.presence, Commands: commands, Twins: twins, Tokens: h.tokens, Sessions: h.sessions, Audit: h.audit, Models: models, Desk: h.desk,
+	measured, err := quality.Open(t.Context(), quality.DefaultConfig(), quality.Deps{Records: db, Register: datasets, Devices: h.registry, Log: log, Clock: clock, Metrics: prometheus.NewRegistry(),
+		Selection: func(*catalog.Dataset) (register.Selection, error) { return nil, nil },
+		Store:     storage.QueryableFunc(func(int64, int64) (storage.Querier, error) { return storage.NoopQuerier(), nil })})
+	check(err)
+	h.api, err = New(Deps{Quality: measured, Freezes: freezes{}, Roads: h.roads, Catalog: datasets, Scheduler: scheduler, Expression: func(string) error { return nil }, Quotas: quota.New(quota.DefaultConfig(), time.Now(), prometheus.NewRegistry()), Authority: h.authority, Enrolment: h.enrolment, Doors: func(host string) map[string]string { return map[string]string{"https": "https://" + host} }, Registry: h.registry, Presence: h.presence, Commands: commands, Twins: twins, Tokens: h.tokens, Sessions: h.sessions, Audit: h.audit, Models: models, Desk: h.desk,
 		Answers: records.Answers{DB: db, Now: time.Now}, Sealer: sealer, Rates: func() Rates { return Rates{SamplesPerSecond: 1.5} },
 		Ready: func() error { return h.ready }, Version: "test", Log: log, Now: time.Now, Metrics: h.metrics, Beside: beside})
 	check(err)

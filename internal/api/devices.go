@@ -29,6 +29,7 @@ type DeviceIn struct {
 	Model   string            `json:"model,omitempty" doc:"id of what its kind of device measures"`
 	Secret  string            `json:"secret,omitempty" doc:"16 to 128 visible ASCII characters; made by the hub when absent"`
 	Awaited bool              `json:"awaited,omitempty" doc:"it has no secret until it enrols with a token"`
+	Again   string            `json:"again,omitempty" maxLength:"1000" doc:"why it collects again what a published dataset shares, which is answered 409 else; kept in the record of changes"`
 }
 
 func (in DeviceIn) spec(at string) (registry.Spec, error) {
@@ -204,6 +205,9 @@ func (a *API) createDevice(ctx context.Context, in *struct{ Body DeviceIn }) (*m
 	if err := a.mayDescribe(ctx, s); err != nil {
 		return nil, err
 	}
+	if err := a.oneSource(ctx, a.newcomers(in.Body)...); err != nil {
+		return nil, err
+	}
 	c, err := a.Registry.Create(a.noted(ctx, access.WriteDevices, "device "+s.ID, s.Region, nil, in.Body.withoutSecret()), s)
 	if err != nil {
 		return nil, err
@@ -246,7 +250,10 @@ func (a *API) createDevices(ctx context.Context, in *batchIn) (*batchOut, error)
 		}
 		specs[i], ids[i] = s, s.ID
 	}
-	ctx = a.noted(ctx, access.WriteDevices, fmt.Sprintf("%d devices", len(ids)), region(ctx), nil, ids)
+	if err := a.oneSource(ctx, a.newcomers(in.Body.Devices...)...); err != nil {
+		return nil, err
+	}
+	ctx = a.noted(ctx, access.WriteDevices, fmt.Sprintf("%d devices", len(ids)), region(ctx), nil, idsWithReasons(in.Body.Devices))
 	made, err := a.Registry.CreateBatch(ctx, specs)
 	if err != nil {
 		return nil, err
@@ -287,6 +294,11 @@ func (a *API) patchDevice(ctx context.Context, in *devicePatch) (*oneDevice, err
 	}
 	if after.Grade != before.Grade || after.Model != before.Model {
 		if err := mayGrade(ctx, max(old.HighestGrade(), a.highestOf(s))); err != nil {
+			return nil, err
+		}
+	}
+	if collects(before, after) {
+		if err := a.oneSource(ctx, after); err != nil {
 			return nil, err
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/audit"
 	"github.com/songhua-io/hub/internal/authority"
+	"github.com/songhua-io/hub/internal/catalog/quality"
 	"github.com/songhua-io/hub/internal/catalog/register"
 	"github.com/songhua-io/hub/internal/command"
 	"github.com/songhua-io/hub/internal/enrolment"
@@ -134,6 +135,7 @@ func (a *API) problemOf(err error) error {
 	var document *model.Invalid
 	var entry *register.Invalid
 	var shared *register.Shared
+	var again *quality.Again
 	switch {
 	case err == nil:
 		return nil
@@ -151,6 +153,8 @@ func (a *API) problemOf(err error) error {
 		return catalogProblem(entry)
 	case errors.As(err, &shared):
 		return sharedProblem(shared)
+	case errors.As(err, &again):
+		return againProblem(again)
 	case errors.As(err, &batch):
 		return batchProblem(batch)
 	case errors.As(err, &invalid):

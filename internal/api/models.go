@@ -77,7 +77,8 @@ func (a *API) described(t reflect.Type) option {
 
 type modelPut struct {
 	ModelID
-	Body json.RawMessage
+	Again string `query:"again" maxLength:"1000" doc:"why devices of this model collect again what a published dataset shares, which is answered 409 else; kept in the record of changes"`
+	Body  json.RawMessage
 }
 
 func (a *API) putModel(ctx context.Context, in *modelPut) (*oneModel, error) {
@@ -97,13 +98,20 @@ func (a *API) putModel(ctx context.Context, in *modelPut) (*oneModel, error) {
 	}
 	highest := m.Highest()
 	var before any
-	if old, err := a.Models.Get(in.ID); err == nil {
+	old, err := a.Models.Get(in.ID)
+	if err == nil {
 		before, highest = old.Document, max(highest, old.Highest())
 	}
 	if err := mayGrade(ctx, highest); err != nil {
 		return nil, err
 	}
-	if m, err = a.Models.Put(a.noted(ctx, access.WriteModels, "model "+m.ID, "", before, m.Document), m, version); err != nil {
+	var after any = m.Document
+	if in.Again != "" {
+		after = modelNote{m.Document, in.Again}
+	} else if err := a.oneSourceOf(ctx, m, old); err != nil {
+		return nil, err
+	}
+	if m, err = a.Models.Put(a.noted(ctx, access.WriteModels, "model "+m.ID, "", before, after), m, version); err != nil {
 		return nil, err
 	}
 	return a.oneModel(ctx, m), nil

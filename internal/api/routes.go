@@ -141,7 +141,8 @@ func (a *API) list() {
 	on(a, post, "/api/v1/datasets/{id}/withdraw", access.WriteDatasets, "撤销数据集；标识与代码不再使用", "Take a dataset away for good; its id and code are never given again", a.moveBecause((*register.Register).Withdraw))
 	on(a, post, "/api/v1/datasets/{id}/sign", access.WriteDatasets, "由具名人员签署定级；定级提高立即生效并暂停提供", "Write down who answers for the grade; one that is raised counts at once and suspends the dataset", a.signDataset)
 	on(a, get, "/api/v1/datasets/{id}/versions", access.WriteDatasets, "数据集的历次版本：何人何时由何改为何", "The versions of a dataset: who, when, from what to what", a.listVersions)
-	on(a, get, "/api/v1/datasets/{id}/lineage", access.ReadDatasets, "数据集来自哪些设备的哪些序列", "Say of which series of which devices a dataset is made", a.datasetLineage)
+	on(a, get, "/api/v1/datasets/{id}/quality", access.ReadDatasets, "数据集的质量：发现的问题，与逐日的测量，新的在前", "Say how good a dataset is: what is found of it, and what was measured day by day, the newest first", a.datasetQuality)
+	on(a, get, "/api/v1/datasets/{id}/lineage", access.ReadTelemetry, "数据集来自哪些设备的哪些序列", "Say of which series of which devices a dataset is made", a.datasetLineage)
 
 	on(a, get, "/api/v1/grants", access.ApplyGrants, "列出使用申请与授权；申请人只见自己的", "List applications and grants; applicants see their own", a.listGrants)
 	on(a, post, "/api/v1/grants", access.ApplyGrants, "申请使用数据集；无条件的即时授权", "Apply for a dataset; what is unconditional is granted at once", a.applyGrant, status(http.StatusCreated))

@@ -10,7 +10,7 @@ import (
 
 type tokenIn struct {
 	Name    string    `json:"name" doc:"A-Z a-z 0-9 . _ - up to 64"`
-	Role    string    `json:"role" doc:"admin, operator, scheduler, steward, reader or gateway"`
+	Role    string    `json:"role" doc:"admin, operator, scheduler, steward, reader, gateway or public (outside bodies, for what is granted to them)"`
 	Region  string    `json:"region,omitempty" doc:"beginning of a division code that the token is narrowed to"`
 	Grade   string    `json:"grade,omitempty" enum:"general,important,core" doc:"the highest grade of data that it may see; core for admin, general for all others when absent"`
 	Expires time.Time `json:"expires,omitzero" required:"false"`

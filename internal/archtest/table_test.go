@@ -90,7 +90,11 @@ var table = []rule{
 	{of: "internal/query", own: []string{"internal/store", "internal/access", "internal/telemetry"}, never: noSQL,
 		reason: "queries read any storage.Queryable"},
 
-	{of: "internal/catalog/sensorthings", own: []string{"internal/access", "internal/model", "internal/registry", "internal/telemetry"}, never: noSQL,
+	{of: "internal/catalog/offer", own: []string{"internal/access", "internal/catalog", "internal/catalog/register", "internal/quota", "internal/telemetry"}, never: noSQL,
+		reason: "who may read which series as they come follows from the register, whatever interface they are read by"},
+	{of: "internal/catalog/quality", own: []string{"internal/catalog", "internal/catalog/register", "internal/records", "internal/registry", "internal/telemetry"},
+		reason: "datasets are measured by what is in any storage.Queryable and by asking their addresses as anybody would"},
+	{of: "internal/catalog/sensorthings", own: []string{"internal/access", "internal/model", "internal/quota", "internal/registry", "internal/telemetry"}, never: noSQL,
 		reason: "an outlet shows what the registry, the models and any storage.Queryable have"},
 
 	{of: "internal/records", reason: "records speaks SQL, no domain words", never: noWeb},
@@ -153,7 +157,7 @@ var table = []rule{
 	{of: "internal/catalog/gate/attack", own: []string{"internal/catalog/gate"}, never: slices.Concat(noIO, everybodys), pure: true,
 		reason: "attackers read what everybody reads"},
 
-	{of: "internal/api", own: []string{"internal/catalog/register", "internal/catalog", "internal/schedule", "internal/schedule/ledger", "internal/schedule/loop", "internal/schedule/plan", "internal/schedule/signal", "internal/access", "internal/audit", "internal/authority", "internal/command", "internal/enrolment", "internal/model", "internal/quota", "internal/registry", "internal/road", "internal/traffic", "internal/twin", "internal/telemetry"}, never: noSQL,
+	{of: "internal/api", own: []string{"internal/catalog/quality", "internal/catalog/register", "internal/catalog", "internal/schedule", "internal/schedule/ledger", "internal/schedule/loop", "internal/schedule/plan", "internal/schedule/signal", "internal/access", "internal/audit", "internal/authority", "internal/command", "internal/enrolment", "internal/model", "internal/quota", "internal/registry", "internal/road", "internal/traffic", "internal/twin", "internal/telemetry"}, never: noSQL,
 		reason: "the API asks the owners of things"},
 	{of: "internal/web", own: []string{"internal/access", "internal/login", "internal/road", "internal/schedule", "internal/telemetry", "internal/traffic", "internal/web/basemap"}, never: noSQL,
 		reason: "pages show what the API gives"},
@@ -169,10 +173,10 @@ var table = []rule{
 	{of: "internal/config/structdoc", never: []string{"net", "database"}, reason: "reads the comments of any struct"},
 	{of: "internal/config/gen", own: []string{"internal/config/structdoc"}, reason: "a generator"},
 	{of: "internal/config", never: noSQL, reason: "the config holds the structs of the packages that it configures",
-		own: []string{"internal/catalog/register", "internal/catalog/sensorthings", "internal/access", "internal/audit", "internal/authority", "internal/command", "internal/login", "internal/ingest", "internal/ingest/mqtt", "internal/ingest/coap", "internal/ingest/http",
+		own: []string{"internal/catalog/quality", "internal/catalog/register", "internal/catalog/sensorthings", "internal/access", "internal/audit", "internal/authority", "internal/command", "internal/login", "internal/ingest", "internal/ingest/mqtt", "internal/ingest/coap", "internal/ingest/http",
 			"internal/ingest/desk", "internal/query", "internal/quota", "internal/schedule/loop", "internal/schedule/signal/source", "internal/store/local", "internal/telemetry", "internal/traffic", "internal/traffic/intake"}},
 	{of: "internal/hub", never: noSQL, reason: "the assembly knows the parts of the hub, and none of its clients",
-		own: []string{"internal/access", "internal/api", "internal/audit", "internal/authority", "internal/backup", "internal/catalog/register", "internal/catalog/sensorthings", "internal/command", "internal/config", "internal/enrolment", "internal/ingest", "internal/ingest/mqtt",
+		own: []string{"internal/access", "internal/api", "internal/audit", "internal/authority", "internal/backup", "internal/catalog/register", "internal/catalog/sensorthings", "internal/command", "internal/config", "internal/enrolment", "internal/ingest", "internal/ingest/mqtt", "internal/catalog", "internal/catalog/offer", "internal/catalog/quality",
 			"internal/ingest/coap", "internal/ingest/http", "internal/ingest/desk", "internal/login", "internal/model", "internal/query", "internal/quota", "internal/records", "internal/registry",
 			"internal/road", "internal/road/dialect", "internal/schedule", "internal/schedule/facility", "internal/schedule/facility/agent", "internal/schedule/facility/kubernetes", "internal/schedule/facility/slurm", "internal/schedule/ledger", "internal/schedule/live", "internal/schedule/loop", "internal/schedule/plan", "internal/schedule/signal", "internal/schedule/signal/source", "internal/store", "internal/store/local", "internal/store/volume", "internal/telemetry", "internal/traffic", "internal/traffic/intake", "internal/twin", "internal/web", "internal/web/basemap"}},
 
@@ -244,13 +248,13 @@ var libraries = []struct {
 	{"github.com/prometheus/client_model", []string{"internal/hub", "internal/store/local"}},
 	{"github.com/prometheus/common", []string{"internal/query"}},
 	{"github.com/prometheus/otlptranslator", []string{"internal/codec"}},
-	{"github.com/prometheus/prometheus/model", []string{"internal/catalog/sensorthings", "internal/hub", "internal/query", "internal/store/local", "internal/store/storetest"}},
+	{"github.com/prometheus/prometheus/model", []string{"internal/catalog/sensorthings", "internal/hub", "internal/query", "internal/store/local", "internal/store/storetest", "internal/catalog/offer", "internal/catalog/quality"}},
 	{"github.com/prometheus/prometheus/prompb", []string{"internal/query"}},
 	{"github.com/prometheus/prometheus/promql", []string{"internal/query"}},
-	{"github.com/prometheus/prometheus/storage", []string{"internal/catalog/sensorthings", "internal/hub", "internal/store", "internal/store/local", "internal/query"}},
+	{"github.com/prometheus/prometheus/storage", []string{"internal/catalog/offer", "internal/catalog/quality", "internal/catalog/sensorthings", "internal/hub", "internal/store", "internal/store/local", "internal/query"}},
 	{"github.com/prometheus/prometheus/tsdb", []string{"internal/store/local"}},
-	{"github.com/prometheus/prometheus/tsdb/chunkenc", []string{"internal/catalog/sensorthings", "internal/hub", "internal/store/local", "internal/store/storetest", "internal/query"}}, // storage.Queryable speaks of its iterators
-	{"github.com/prometheus/prometheus/util", []string{"internal/store/local", "internal/query"}},
+	{"github.com/prometheus/prometheus/tsdb/chunkenc", []string{"internal/catalog/sensorthings", "internal/hub", "internal/store/local", "internal/store/storetest", "internal/query", "internal/catalog/offer", "internal/catalog/quality"}}, // storage.Queryable speaks of its iterators
+	{"github.com/prometheus/prometheus/util", []string{"internal/store/local", "internal/query", "internal/catalog/offer"}},
 	{"github.com/prometheus/prometheus/web", []string{"nowhere: web/api/v1 costs 18 MB and 58 modules"}},
 	{"github.com/santhosh-tekuri/jsonschema", []string{"internal/model"}},
 	{"github.com/shirou/gopsutil", []string{"internal/edge/source/host"}},

@@ -321,8 +321,9 @@ func (ps *problems) items(d *Dataset) {
 	if d.Open.Class == Unconditional && d.Grade > telemetry.General {
 		ps.add("open.class", "等级为 %s 的数据不得无条件开放", "data of grade %s cannot be opened unconditionally", d.Grade)
 	}
-	if d.Open.Class == Unconditional && d.Source.Live {
-		ps.add("open.class", "持续产生的实时数据默认有条件开放；可将其脱敏聚合另立为无条件开放的数据集", "live data are opened conditionally; make a dataset of their de-identified aggregate for everybody")
+	// Conditional is what live data are unless somebody says on what ground not.
+	if d.Open.Class == Unconditional && d.Source.Live && len(d.Open.Basis) == 0 {
+		ps.add("open.class", "持续产生的实时数据默认有条件开放；确可无条件开放的，在 open.basis 写明依据，否则将其脱敏聚合另立为无条件开放的数据集", "live data are opened conditionally by default; name in open.basis the ground on which everybody may have them, or make a dataset of their de-identified aggregate for everybody")
 	}
 }
 

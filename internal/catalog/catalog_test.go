@@ -51,7 +51,10 @@ func TestWhatTheLawForbidsIsRefused(t *testing.T) {
 		"wider than its strictest item":     {func(d *Dataset) { d.Items[0].Open = None }, "open.class"},
 		"conditional without a basis":       {func(d *Dataset) { d.Open.Basis = nil }, "open.basis"},
 		"conditional without its condition": {func(d *Dataset) { d.Open.Condition = Text{} }, "open.condition.zh"},
-		"live data for everybody":           {func(d *Dataset) { d.Open.Class, d.Items[0].Open, d.Source.Live = Unconditional, Unconditional, true }, "open.class"},
+		"live data for everybody, on no ground": {func(d *Dataset) {
+			d.Open = Terms{Class: Unconditional}
+			d.Items[0].Open, d.Source.Live = Unconditional, true
+		}, "open.class"},
 		"important data for everybody": {func(d *Dataset) {
 			d.Open.Class, d.Items[0].Open, d.Grade = Unconditional, Unconditional, telemetry.Important
 		}, "open.class"},
@@ -69,6 +72,17 @@ func TestWhatTheLawForbidsIsRefused(t *testing.T) {
 		if !slices.ContainsFunc(ps, func(p Problem) bool { return p.Path == c.at && p.ZH != "" && p.EN != "" }) {
 			t.Errorf("%s: %v", name, ps)
 		}
+	}
+}
+
+// Live data are conditional by default: a ground that is named opens them.
+func TestAGroundOpensLiveData(t *testing.T) {
+	d := sound()
+	d.Provider.Code = withCheck("11220000MB0000000")
+	d.Open = Terms{Class: Unconditional, Basis: d.Open.Basis}
+	d.Items[0].Open, d.Source.Live = Unconditional, true
+	if ps := d.Check(true); len(ps) > 0 || len(d.Open.Basis) == 0 {
+		t.Error(ps)
 	}
 }
 

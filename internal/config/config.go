@@ -14,6 +14,7 @@ import (
 	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/audit"
 	"github.com/songhua-io/hub/internal/authority"
+	"github.com/songhua-io/hub/internal/catalog/quality"
 	"github.com/songhua-io/hub/internal/catalog/register"
 	"github.com/songhua-io/hub/internal/catalog/sensorthings"
 	"github.com/songhua-io/hub/internal/command"
@@ -33,7 +34,7 @@ import (
 	"github.com/songhua-io/hub/internal/traffic/intake"
 )
 
-//go:generate go run ./gen -root ../.. -o docs.go -package config -func docs internal/config internal/access internal/audit internal/login internal/authority internal/quota internal/ingest internal/ingest/mqtt internal/ingest/coap internal/ingest/http internal/ingest/desk internal/command internal/schedule/loop internal/schedule/ledger internal/schedule/signal/source internal/query internal/store/local internal/traffic internal/traffic/intake internal/catalog/register internal/catalog/sensorthings
+//go:generate go run ./gen -root ../.. -o docs.go -package config -func docs internal/config internal/access internal/audit internal/login internal/authority internal/quota internal/ingest internal/ingest/mqtt internal/ingest/coap internal/ingest/http internal/ingest/desk internal/command internal/schedule/loop internal/schedule/ledger internal/schedule/signal/source internal/query internal/store/local internal/traffic internal/traffic/intake internal/catalog/quality internal/catalog/register internal/catalog/sensorthings
 
 // Config is everything that can be set of a hub.
 type Config struct {
@@ -86,6 +87,8 @@ type Config struct {
 	Store Store `yaml:"store"`
 	// Query bounds the Prometheus API.
 	Query query.Config `yaml:"query"`
+	// Quality says when datasets are measured, and from where on something is a finding (docs/catalogue-quality.md).
+	Quality quality.Config `yaml:"quality"`
 	// SensorThings bounds the OGC SensorThings API (docs/formats/sensorthings.md).
 	SensorThings sensorthings.Config `yaml:"sensorthings"`
 }
@@ -171,6 +174,7 @@ func Default() Config {
 		Store:     Store{Config: local.DefaultConfig()},
 		Query:     query.DefaultConfig(),
 
+		Quality:      quality.DefaultConfig(),
 		SensorThings: sensorthings.DefaultConfig(),
 	}
 }

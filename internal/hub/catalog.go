@@ -21,6 +21,8 @@ func (h *hub) openCatalog(ctx context.Context, q *query.API) (err error) {
 	})
 	if err == nil {
 		h.stack.start("catalogue", h.catalog.Run)
+		h.openOffers(q)
+		err = h.openQuality(ctx, q)
 	}
 	return err
 }

@@ -42,6 +42,8 @@ import (
 	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/audit"
 	"github.com/songhua-io/hub/internal/authority"
+	"github.com/songhua-io/hub/internal/catalog/offer"
+	"github.com/songhua-io/hub/internal/catalog/quality"
 	"github.com/songhua-io/hub/internal/catalog/register"
 	"github.com/songhua-io/hub/internal/command"
 	"github.com/songhua-io/hub/internal/config"
@@ -142,6 +144,8 @@ type hub struct {
 	live      *live.Feed
 	catalog   *register.Register
 	freezer   *freezer
+	offers    *offer.Access
+	quality   *quality.Keeper
 
 	at Addresses
 }
@@ -162,7 +166,7 @@ func Run(ctx context.Context, cfg config.Config, o Options) error {
 func (h *hub) build(ctx context.Context) error {
 	h.quotas = quota.New(h.cfg.Quotas, h.started, h.metrics)
 	for _, step := range []func(context.Context) error{
-		h.openRecords, h.openAuthority, h.followModels, h.openStore, h.runIngest, h.runPresence, h.runMail, h.runSchedule, h.openDoors, h.announce,
+		h.openRecords, h.openAuthority, h.followModels, h.openStore, h.runIngest, h.runPresence, h.runMail, h.runSchedule, h.openDoors, h.runQuality, h.announce,
 	} {
 		if err := step(ctx); err != nil {
 			return err

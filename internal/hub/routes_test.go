@@ -20,11 +20,12 @@ import (
 const (
 	everybody = "everybody"
 	senders   = "senders"
-	console   = "console" // who may read devices; all others are asked to sign in
-	issuers   = "issuers" // who has been there; a hub without an issuer lets in nobody
-	roadPages = "roads"   // who may read roads; all others are asked to sign in
-	record    = "record"  // who may read the record of changes
-	compute   = "compute" // who may read compute; all others are asked to sign in
+	console   = "console"   // who may read devices; all others are asked to sign in
+	issuers   = "issuers"   // who has been there; a hub without an issuer lets in nobody
+	roadPages = "roads"     // who may read roads; all others are asked to sign in
+	record    = "record"    // who may read the record of changes
+	published = "published" // everybody, each to what is published or granted; who shows what is no token is told so
+	compute   = "compute"   // who may read compute; all others are asked to sign in
 )
 
 var byOtherMeans = map[string]string{
@@ -38,6 +39,7 @@ var byOtherMeans = map[string]string{
 	"POST /api/v1/devices/{id}/v2x": senders, "POST /api/v2/write": senders, "POST /prometheus/api/v1/write": senders, "POST /prometheus/api/v1/otlp/v1/metrics": senders,
 	"GET /api/v1/devices/{id}/commands": senders, "POST /api/v1/devices/{id}/commands/{cid}/reply": senders,
 	"POST /api/v1/objections": everybody, "POST /api/v1/objections/{id}/status": everybody, "POST /api/v1/objections/{id}/messages": everybody, // the last two with a ticket's secret
+	"GET /sensorthings/v1.1/{path}":   published,
 	"GET /api/v1/devices/{id}/config": senders, "POST /api/v1/devices/{id}/config/reported": senders,
 }
 
@@ -116,6 +118,9 @@ func TestEveryRouteAsksWhoComes(t *testing.T) {
 			want := means == everybody || means == console && access.May(access.Role(who), access.ReadDevices) || means == compute && access.May(access.Role(who), access.ReadCompute) || means == roadPages && access.May(access.Role(who), access.ReadRoads) || means == record && access.May(access.Role(who), access.ReadAudit) || r.action != "" && token != "" && access.May(access.Role(who), r.action)
 			if means == senders {
 				want = false // nobody speaks for walker-none
+			}
+			if means == published {
+				want = who != "a wrong token" && who != "device"
 			}
 			if in != want && !(means == senders && !strings.Contains(r.path, "{") && (who == "device" || who == string(access.Gateway))) {
 				t.Errorf("%s as %s: %d, let in should be %v: %.200s", r.name, who, code, want, text)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/api"
+	"github.com/songhua-io/hub/internal/catalog/offer"
 	"github.com/songhua-io/hub/internal/catalog/sensorthings"
 	"github.com/songhua-io/hub/internal/config"
 	"github.com/songhua-io/hub/internal/config/strict"
@@ -59,7 +60,7 @@ func (h *hub) surface(ctx context.Context) (http.Handler, error) {
 		{Pattern: "/prometheus/", ZH: "Prometheus 查询接口；Grafana 的数据源指向 /prometheus", EN: "Prometheus' HTTP API; Grafana's data source points at /prometheus",
 			Action: access.ReadTelemetry, Handler: http.StripPrefix("/prometheus", questions.Handler())},
 		{Pattern: "GET " + sensorthings.Root + "{path...}", ZH: "OGC SensorThings 1.1 只读接口", EN: "The OGC SensorThings API 1.1, to read",
-			Action: access.ReadTelemetry, Handler: questions.Beside(query.Beside{Name: "sensorthings", Answer: things.Answer, Fail: things.Fail})},
+			Handler: h.offers.Serve(questions.Beside(query.Beside{Name: "sensorthings", Answer: things.Answer, Fail: things.Fail}), things.Fail)},
 		{Pattern: "GET /mqtt", ZH: "经 WebSocket 的 MQTT", EN: "MQTT over WebSocket", Own: true, Handler: h.mqtt.Handler()},
 		h.metricsRoute(),
 		{Pattern: "GET /{$}", ZH: "控制台页面", EN: "The console", Handler: pages},
@@ -82,7 +83,7 @@ func (h *hub) surface(ctx context.Context) (http.Handler, error) {
 		beside = append(beside, api.Beside{Pattern: r.Pattern, ZH: r.ZH, EN: r.EN, Own: true, Handler: r.Handler})
 	}
 	return api.New(api.Deps{
-		Roads: h.board, Freezes: h.freezer, Quotas: h.quotas, Registry: h.registry, Authority: h.authority, Enrolment: h.enrolment, Doors: h.doors, Presence: h.presence, Commands: h.commands, Twins: h.twins, Tokens: h.tokens, Sessions: h.sessions, Audit: h.audit, Models: h.models, Catalog: h.catalog, Scheduler: h.scheduler, Expression: questions.Instant, Desk: h.rejects(),
+		Quality: h.quality, Roads: h.board, Freezes: h.freezer, Quotas: h.quotas, Registry: h.registry, Authority: h.authority, Enrolment: h.enrolment, Doors: h.doors, Presence: h.presence, Commands: h.commands, Twins: h.twins, Tokens: h.tokens, Sessions: h.sessions, Audit: h.audit, Models: h.models, Catalog: h.catalog, Scheduler: h.scheduler, Expression: questions.Instant, Desk: h.rejects(),
 		Answers: records.Answers{DB: h.records, Now: h.clock}, Sealer: h.sealer, Rates: rates.now, Ready: h.ready,
 		Version: h.options.Version, Log: h.log, Now: h.clock, Metrics: h.metrics, Beside: beside,
 	})
@@ -109,11 +110,12 @@ func (h *hub) questions() (*query.API, error) {
 		Visible: func(r *http.Request) (query.Scope, bool) {
 			c := access.CallerOf(r.Context())
 			d := access.Allow(c, access.ReadTelemetry, access.Anywhere)
-			hidden, err := secret.hidden(c.Grade)
+			hidden, err := secret.hidden(max(c.Grade, telemetry.General))
 			if err != nil {
 				h.log.Error("grades_not_known", "error", err)
 			}
-			return query.Scope{Region: c.Region, Hidden: hidden}, d.Allowed && err == nil
+			_, offered := offer.ReadingOf(r.Context())
+			return query.Scope{Region: c.Region, Hidden: hidden}, (d.Allowed || offered) && err == nil
 		},
 		Periods:   &periods{registry: h.registry, presence: h.presence, clock: h.clock},
 		Metadata:  h.metadata,
@@ -128,7 +130,7 @@ func (h *hub) questions() (*query.API, error) {
 
 // things is the SensorThings API over the devices, the models and the store.
 func (h *hub) things() (*sensorthings.API, error) {
-	return sensorthings.New(h.cfg.SensorThings, sensorthings.Deps{Devices: h.registry, Models: h.models, Base: h.cfg.Pages.Base, Clock: h.clock, Metrics: h.metrics})
+	return sensorthings.New(h.cfg.SensorThings, sensorthings.Deps{Devices: h.registry, Models: h.models, Sight: sightOf, Base: h.cfg.Pages.Base, Clock: h.clock, Metrics: h.metrics})
 }
 
 // settings is the configuration in force, without secrets.

@@ -137,6 +137,7 @@ func (p *Pipeline) commit(d *Delivery) error {
 		return err
 	}
 	p.settle(d)
+	d.repeated()
 	d.settleStates()
 	return nil
 }

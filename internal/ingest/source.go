@@ -46,6 +46,7 @@ type source struct {
 	// A gap much longer than the period, seen once, and the time of its end.
 	outlier, outlierAt int64
 	cycles             int // gaps that the period was learned from
+	arrivals           telemetry.Arrivals
 	key                []byte
 }
 

@@ -23,6 +23,7 @@ func (p *Pipeline) validate(d *Delivery) {
 		m.newest = math.MinInt64
 		src := m.source
 		w := p.window(src.device.Load(), d.now)
+		now, newest := d.now.UnixMilli(), src.event.Load()
 		src.mu.Lock()
 		m.withhold = src.withhold
 		if src.gone {
@@ -31,6 +32,9 @@ func (p *Pipeline) validate(d *Delivery) {
 		for k := m.first; k < m.last; k++ {
 			s := &d.batch.Samples[k]
 			if r := w.check(s); r.Reason != "" {
+				if r.Reason != telemetry.ReasonNotFinite {
+					src.arrivals.Refused++
+				}
 				m.Rejects = append(m.Rejects, r)
 				continue
 			}
@@ -50,6 +54,7 @@ func (p *Pipeline) validate(d *Delivery) {
 				p.noteUnit(d, s)
 			}
 			m.newest = max(m.newest, s.Time)
+			src.arrivals.Came(now, s.Time, newest)
 			d.write[store].Points = append(d.write[store].Points, telemetry.Point{Series: to.id, Time: s.Time, Value: s.Value})
 			d.samples[store] = append(d.samples[store], int32(k))
 		}

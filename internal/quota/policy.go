@@ -14,6 +14,8 @@ const (
 	Device  = "device"
 	Token   = "token"
 	Address = "address"
+	// Grant is of a grant of the catalogue, whose scope bounds it.
+	Grant = "grant"
 )
 
 // Door is where somebody comes in.
@@ -84,7 +86,7 @@ func (e *Exceeded) Error() string {
 
 // ZH is Error in Chinese.
 func (e *Exceeded) ZH() string {
-	of := map[string]string{Device: "设备", Token: "令牌", Address: "地址"}[e.Policy.Of]
+	of := map[string]string{Device: "设备", Token: "令牌", Address: "地址", Grant: "授权"}[e.Policy.Of]
 	return fmt.Sprintf("%s %s 已用尽配额%s；请在 %s 后重试。", of, e.Name, e.Policy.key("（", "）"), e.wait())
 }
 

@@ -125,6 +125,9 @@ type Write struct {
 	// Refused is filled by the store: points that it did not take, in rising
 	// order of Index. All others are durable when the commit returns nil.
 	Refused []Refusal
+	// Repeated is filled by a store that can tell: points that it had already, in
+	// no order. They count as taken.
+	Repeated []int
 }
 
 // Refusal says why the point at Index was not stored.
@@ -134,7 +137,9 @@ type Refusal struct {
 }
 
 // Reset empties the write and keeps its memory.
-func (w *Write) Reset() { w.Points, w.Refused = w.Points[:0], w.Refused[:0] }
+func (w *Write) Reset() {
+	w.Points, w.Refused, w.Repeated = w.Points[:0], w.Refused[:0], w.Repeated[:0]
+}
 
 // StaleMarker returns the value that ends a series: the NaN that Prometheus
 // reserves for it (model/value.StaleNaN).

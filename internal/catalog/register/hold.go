@@ -85,8 +85,9 @@ func (r *Register) broken(h *hold) error {
 	return nil
 }
 
-// shut ends the holds that may not go on. The caller holds mu.
+// shut ends the holds that may not go on, after a change. The caller holds mu.
 func (r *Register) shut() {
+	r.generation++
 	for h := range r.holds {
 		if err := r.broken(h); err != nil {
 			h.end(err)

@@ -72,6 +72,8 @@ type Register struct {
 	open   map[int64]*Ticket // tickets that are not closed
 	holds  map[*hold]bool
 	shared *index // what published datasets share
+	// generation rises with every change of a dataset or a grant.
+	generation uint64
 }
 
 // Open reads the register into memory.

@@ -102,10 +102,9 @@ func (r *Register) sharingOf(d *catalog.Dataset) (*sharing, error) {
 	} else {
 		s.region = d.Region
 	}
-	for _, it := range d.Items {
-		measured := it.Type == catalog.Number || it.Type == catalog.Integer || it.Type == catalog.Boolean
-		if measured && !slices.Contains(d.Source.By, it.Name) {
-			s.values = append(s.values, it.Name)
+	for i := range d.Items {
+		if measured(d, &d.Items[i]) {
+			s.values = append(s.values, d.Items[i].Name)
 		}
 	}
 	return s, nil

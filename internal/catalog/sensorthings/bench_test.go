@@ -65,6 +65,14 @@ func blocks(b *testing.B, w *world, devices, total int) (from time.Time, step ti
 // BenchmarkPage asks for pages of 100 observations, the first and ones behind a
 // nextLink at a chance place, of one datastream and of all.
 func BenchmarkPage(b *testing.B) {
+	pages(b, func(w *world) {
+		w.metrics = newRegistry()
+		w.serve = w.api(none)
+	})
+}
+
+// pages asks for pages of a world that was made ready.
+func pages(b *testing.B, ready func(*world)) {
 	w := newWorld(b, none)
 	const devices = 100
 	var specs []registry.Spec
@@ -77,8 +85,7 @@ func BenchmarkPage(b *testing.B) {
 	if *loadOnly {
 		b.Logf("%d observations, one every %v of each device, loaded in %v", per*devices, step, time.Since(began))
 	}
-	w.metrics = newRegistry()
-	w.serve = w.api(none)
+	ready(w)
 	deep := func() (string, string) {
 		id := fmt.Sprintf("d%03d~level", rand.IntN(devices))
 		at := from.Add(time.Duration(per/2+rand.IntN(per/2-200)) * step).UnixMilli()

@@ -100,7 +100,7 @@ var entities = [...]entity{
 		{"name", text, func(_ *question, r *row) value { return textOf(sensorName(r)) }},
 		{"description", text, func(_ *question, r *row) value { return textOf(sensorText(r)) }},
 		{"encodingType", text, func(*question, *row) value { return textOf("application/json") }},
-		{"metadata", object, sensorMetadata},
+		{"metadata", object, (*question).sensorMetadata},
 		{"properties", object, sensorProperties},
 	}, []link{{"Datastreams", streams, true}}},
 	observed: {[]property{
@@ -149,6 +149,9 @@ func (q *question) thingProperties(r *row) value {
 	period := value{}
 	if d.Period > 0 {
 		period = textOf(d.Period.String())
+	}
+	if q.sight != nil { // they are said for those who run it
+		tags = nil
 	}
 	return optional(field{"kind", textOf(string(d.Kind))}, field{"site", textOrNull(d.Site)}, field{"region", textOrNull(d.Region)},
 		field{"model", textOrNull(of)}, field{"period", period}, field{"tags", objectOf(tags...)})
@@ -233,11 +236,14 @@ func sensorText(r *row) string {
 }
 
 // sensorMetadata tells what such a device measures, as far as its model does.
-func sensorMetadata(_ *question, r *row) value {
+func (q *question) sensorMetadata(r *row) value {
 	if r.model == nil {
 		return objectOf(field{"kind", textOf(string(r.kind))})
 	}
 	metrics := []value{}
+	if q.sight != nil { // not all that it measures is given out
+		return optional(field{"model", textOf(r.model.ID)}, field{"kind", textOrNull(r.model.Kind)})
+	}
 	for i := range r.model.Metrics {
 		m := &r.model.Metrics[i]
 		metrics = append(metrics, optional(append([]field{{"name", textOf(m.Name)}, {"unit", textOrNull(m.Unit)}}, meaning{m}.fields()...)...))

@@ -38,8 +38,12 @@ type ordering struct {
 
 const tokenOption = "$skiptoken"
 
+// datasetOption narrows a request to what of it is of a dataset. It is no option
+// of the standard, which leaves names without $ to servers; Sight goes by it.
+const datasetOption = "dataset"
+
 // optionNames are what a request may ask for, in the order of nextLinks.
-var optionNames = []string{"$select", "$expand", "$filter", "$orderby", "$count", "$resultFormat", "$top", "$skip", tokenOption}
+var optionNames = []string{"$select", "$expand", "$filter", "$orderby", "$count", "$resultFormat", "$top", "$skip", datasetOption, tokenOption}
 
 // parseQuery reads the options of a request. The standard's ; within $expand is no
 // separator here, as it is for net/url.
@@ -103,6 +107,10 @@ func (o *options) set(r rawOption, depth int, links *int) (err error) {
 			return bad("$count=%.20q 不是 true 或 false。", "$count=%.20q is neither true nor false", r.value)
 		}
 		o.count = r.value == "true"
+	case datasetOption:
+		if depth > 0 {
+			return bad("%s 只能用于整个请求，不能写在 $expand 里。", "%s is of the whole request, and stands in no $expand", datasetOption)
+		}
 	case "$resultFormat":
 		if r.value != "dataArray" || o.of != observations {
 			return bad("$resultFormat=%.20q 不受支持；Observations 可用 dataArray。", "$resultFormat=%.20q is not known; Observations have dataArray", r.value)

@@ -20,6 +20,7 @@ type question struct {
 	api    *API
 	ctx    context.Context
 	caller access.Caller
+	sight  Sight // nil: of who sees by an own right
 	from   storage.Queryable
 	base   string // address of the root, with / at its end
 	left   budget
@@ -50,8 +51,13 @@ func (q *question) close() {
 // device returns a device that the caller may see; nil for others.
 func (q *question) device(id string) *registry.Device {
 	d, err := q.api.deps.Devices.Get(id)
-	if err != nil || !q.caller.Sees(d.Device) {
+	if err != nil || !q.sees(d.Device) {
 		return nil
+	}
+	if q.sight != nil {
+		if seen, err := q.seen([]*registry.Device{d}); err != nil || len(seen) == 0 {
+			return nil
+		}
 	}
 	return d
 }
@@ -151,7 +157,7 @@ func (q *question) lookUp(s set, id string) (*row, error) {
 		return streamRow(found), nil
 	case sensors:
 		for r := range q.sensors() {
-			if r.id == id {
+			if r.id == id && !r.passed {
 				return r, nil
 			}
 		}
@@ -169,7 +175,10 @@ func (q *question) lookUp(s set, id string) (*row, error) {
 
 func (q *question) findLocation(id string) *row {
 	if hasPrefix(id, ofSite) {
-		return q.siteAt(id[len(ofSite):])
+		if id = id[len(ofSite):]; !q.any(registry.Filter{Site: id}, nil) {
+			return nil
+		}
+		return q.siteAt(id)
 	}
 	if !hasPrefix(id, ofDevice) {
 		return nil

@@ -1,6 +1,7 @@
 package sensorthings
 
 import (
+	"cmp"
 	"iter"
 	"math"
 	"slices"
@@ -62,15 +63,20 @@ func behind(rows iter.Seq[*row], after string) iter.Seq2[*row, error] {
 const page = 256
 
 func (q *question) devices(s set, f registry.Filter, after string) iter.Seq2[*row, error] {
-	f.Sees = q.caller.Sees
+	f.Sees = q.sees
 	return func(yield func(*row, error) bool) {
 		for more := true; more; {
 			var some []*registry.Device
-			some, more = q.api.deps.Devices.List(f, after, page)
+			size := page
+			if q.sight != nil {
+				size = maxBatch
+			}
+			some, more = q.api.deps.Devices.List(f, after, size)
+			seen, err := q.seen(some)
 			for _, d := range some {
 				after = d.ID
 				q.cost++
-				if !yield(&row{set: s, id: d.ID, device: d}, q.ctx.Err()) {
+				if !yield(&row{set: s, id: d.ID, device: d, passed: seen != nil && !seen[d.ID]}, cmp.Or(err, q.ctx.Err())) {
 					return
 				}
 			}
@@ -87,7 +93,8 @@ func (q *question) thingsOf(parent *row, after string) iter.Seq2[*row, error] {
 	}
 	return func(yield func(*row, error) bool) {
 		for r, err := range q.devices(things, registry.Filter{Site: parent.site.ID}, after) {
-			if r.device.Lat == nil && !yield(r, err) {
+			r.passed = r.passed || r.device.Lat != nil
+			if !yield(r, err) {
 				return
 			}
 		}
@@ -99,7 +106,7 @@ func (q *question) locations(after string) iter.Seq2[*row, error] {
 	return func(yield func(*row, error) bool) {
 		if !hasPrefix(after, ofSite) {
 			for r, err := range q.devices(things, registry.Filter{}, strings.TrimPrefix(after, ofDevice)) {
-				if r.device.Lat != nil {
+				if r.device.Lat != nil && !r.passed {
 					r = q.locationOf(r.device)
 				} else {
 					r = &row{set: locations, id: ofDevice + r.id, passed: true}
@@ -111,7 +118,12 @@ func (q *question) locations(after string) iter.Seq2[*row, error] {
 			after = ofSite
 		}
 		for _, s := range q.api.deps.Devices.Sites(q.caller.Region) {
-			if r := q.siteAt(s.ID); r != nil && r.id > after && !yield(r, nil) {
+			r := q.siteAt(s.ID)
+			if r == nil || r.id <= after {
+				continue
+			}
+			r.passed = !q.any(registry.Filter{Site: s.ID}, nil)
+			if !yield(r, q.ctx.Err()) {
 				return
 			}
 		}
@@ -129,7 +141,21 @@ func (q *question) sensors() iter.Seq[*row] {
 		all = append(all, &row{set: sensors, id: ofModel + escape(m.ID), model: m})
 	}
 	slices.SortFunc(all, func(a, b *row) int { return strings.Compare(a.id, b.id) })
-	return slices.Values(all)
+	if q.sight == nil {
+		return slices.Values(all)
+	}
+	return func(yield func(*row) bool) {
+		for _, r := range all {
+			f, of := registry.Filter{Kind: r.kind}, func(d *registry.Device) bool { return d.Model == nil }
+			if r.model != nil {
+				f, of = registry.Filter{Model: r.model.ID}, nil
+			}
+			r.passed = !q.any(f, of)
+			if !yield(r) {
+				return
+			}
+		}
+	}
 }
 
 func (q *question) streamsUnder(parent *row, after string) iter.Seq2[*row, error] {
@@ -195,7 +221,7 @@ func (q *question) findObserved(metric string) (*row, error) {
 		if err := q.takeSeries(); err != nil {
 			return nil, err
 		}
-		if q.device(set.At().Labels().Get("device")) != nil {
+		if q.registered(set.At().Labels().Get("device")) != nil {
 			return &row{set: observed, id: escape(metric), metric: metric}, nil
 		}
 	}

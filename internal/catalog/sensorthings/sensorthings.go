@@ -21,7 +21,9 @@ import (
 	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/config/strict"
 	"github.com/songhua-io/hub/internal/model"
+	"github.com/songhua-io/hub/internal/quota"
 	"github.com/songhua-io/hub/internal/registry"
+	"github.com/songhua-io/hub/internal/telemetry"
 )
 
 // Root is the path below which the API lies.
@@ -51,9 +53,21 @@ type Deps struct {
 	// Base is the address under which the sender of a request knows the hub, such
 	// as https://hub.example.
 	Base func(*http.Request) string
+	// Sight is what the sender of a request sees who does not see by an own right;
+	// nil for who does.
+	Sight func(context.Context) Sight
 	// Clock is the hub's clock.
 	Clock   func() time.Time
 	Metrics prometheus.Registerer
+}
+
+// Sight is what somebody sees who has no right of the own to read telemetry.
+type Sight interface {
+	// From is what of a store is seen.
+	From(storage.Queryable) storage.Queryable
+	// Sees reports whether something of a device may be seen, by what the registry
+	// says of it: whether it is, its series tell.
+	Sees(*telemetry.Device) bool
 }
 
 // API answers requests. Its methods may be called from any goroutine.
@@ -78,6 +92,9 @@ func (a *API) Answer(w http.ResponseWriter, r *http.Request, from storage.Querya
 	defer cancel()
 	q := &question{api: a, ctx: ctx, caller: access.CallerOf(ctx), from: from, base: a.deps.Base(r) + Root, left: a.config.budget()}
 	defer q.close()
+	if q.sight = a.deps.Sight(ctx); q.sight != nil {
+		q.from = q.sight.From(from)
+	}
 	path, ok := strings.CutPrefix(r.URL.Path, Root)
 	if !ok {
 		return notServed(r.URL.Path)
@@ -90,6 +107,10 @@ func (a *API) Answer(w http.ResponseWriter, r *http.Request, from storage.Querya
 	}
 	if r.Context().Err() == nil && errors.Is(err, context.DeadlineExceeded) {
 		err = tooLong(a.config.Timeout)
+	}
+	if over, ok := errors.AsType[*quota.Exceeded](err); ok {
+		over.Set(w.Header())
+		err = &refusal{code: http.StatusTooManyRequests, zh: over.ZH(), en: over.Error()}
 	}
 	if no, ok := errors.AsType[*refusal](err); ok {
 		if no.limit != "" {

@@ -118,7 +118,7 @@ func (q *question) findStream(id string) (*stream, error) {
 	if !ok {
 		return nil, nil
 	}
-	d := q.device(device)
+	d := q.registered(device)
 	if d == nil {
 		return nil, nil
 	}
@@ -138,7 +138,7 @@ func (q *question) streamsIn(f registry.Filter, metric, after string, of func(*r
 	return func(yield func(*row, error) bool) {
 		device, _, _ := strings.Cut(after, string(partMark))
 		behind := before(device)
-		f.Sees = q.caller.Sees
+		f.Sees = q.sees
 		for size, more := 4, true; more; size = min(2*size, maxBatch) {
 			var page, batch []*registry.Device
 			page, more = q.api.deps.Devices.List(f, behind, size)

@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/prometheus/storage"
 
 	"github.com/songhua-io/hub/internal/access"
+	"github.com/songhua-io/hub/internal/catalog/offer"
 	"github.com/songhua-io/hub/internal/model"
 	"github.com/songhua-io/hub/internal/query"
 	"github.com/songhua-io/hub/internal/records"
@@ -37,6 +38,9 @@ type world struct {
 	caller  access.Caller
 	now     time.Time
 	serve   http.Handler
+	sight   func(context.Context) Sight // of who has no right of the own
+	db      *records.DB
+	offers  *offer.Access
 }
 
 func newWorld(t testing.TB, change func(*Config)) *world {
@@ -59,7 +63,8 @@ func newWorld(t testing.TB, change func(*Config)) *world {
 	w.store, err = local.Open(t.Context(), c, log, prometheus.NewRegistry())
 	w.ok(err)
 	t.Cleanup(func() { w.store.Close() })
-	w.reads = w.store
+	w.reads, w.db = w.store, db
+	w.sight = func(context.Context) Sight { return nil }
 	w.serve = w.api(change)
 	return w
 }
@@ -68,13 +73,17 @@ func (w *world) api(change func(*Config)) http.Handler {
 	w.Helper()
 	cfg := DefaultConfig()
 	change(&cfg)
-	api, err := New(cfg, Deps{Devices: w.devices, Models: w.models, Base: func(*http.Request) string { return "http://hub" }, Clock: func() time.Time { return w.now }, Metrics: w.metrics})
+	api, err := New(cfg, Deps{Devices: w.devices, Models: w.models, Sight: func(ctx context.Context) Sight { return w.sight(ctx) }, Base: func(*http.Request) string { return "http://hub" }, Clock: func() time.Time { return w.now }, Metrics: w.metrics})
 	w.ok(err)
 	questions, err := query.New(query.DefaultConfig(), query.Source{Store: w.reads, Visible: func(*http.Request) (query.Scope, bool) {
 		return query.Scope{Region: w.caller.Region}, true
 	}}, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
 	w.ok(err)
-	return questions.Beside(query.Beside{Name: "sensorthings", Answer: api.Answer, Fail: api.Fail})
+	h := questions.Beside(query.Beside{Name: "sensorthings", Answer: api.Answer, Fail: api.Fail})
+	if w.offers != nil {
+		return w.offers.Serve(h, api.Fail)
+	}
+	return h
 }
 
 func (w *world) ok(err error) {

@@ -86,7 +86,7 @@ func (d *DB) take(writes []*telemetry.Write) (err error) {
 	defer d.table.end()
 	d.round.behind, d.round.late = d.round.behind[:0], d.round.late[:0]
 	for _, w := range writes {
-		w.Refused = w.Refused[:0]
+		w.Refused, w.Repeated = w.Refused[:0], w.Repeated[:0]
 	}
 	if err := d.takeInOrder(writes); err != nil {
 		return err
@@ -135,6 +135,8 @@ func (d *DB) takeInOrder(writes []*telemetry.Write) error {
 			case pt.Time == s.lastT && s.lastT != noTime:
 				if !same(pt.Value, s.lastV) {
 					refuse(writes, w, p, telemetry.ReasonConflict)
+				} else {
+					write.Repeated = append(write.Repeated, p)
 				}
 				continue
 			}
@@ -271,7 +273,14 @@ func newestFirst(as []arrival) {
 // log: the head knows then a newest time of the series, but not all before it.
 func (d *DB) settle(writes []*telemetry.Write, points []arrival) error {
 	sortArrivals(points)
+	known := make([]int, len(writes)) // what this commit stored itself is no repetition
+	for i, w := range writes {
+		known[i] = len(w.Repeated)
+	}
 	missing, err := d.sift(writes, points)
+	for i, w := range writes {
+		w.Repeated = w.Repeated[:known[i]]
+	}
 	d.round.late = append(d.round.late, missing...)
 	return err
 }

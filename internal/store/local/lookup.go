@@ -37,6 +37,8 @@ func (d *DB) sift(writes []*telemetry.Write, sorted []arrival) ([]arrival, error
 			last := len(news) - 1
 			switch {
 			case known[i].equal:
+				w := writes[a.write]
+				w.Repeated = append(w.Repeated, a.point)
 			case known[i].found:
 				refuse(writes, a.write, a.point, telemetry.ReasonConflict)
 			case known[i].marker:
@@ -45,6 +47,9 @@ func (d *DB) sift(writes []*telemetry.Write, sorted []arrival) ([]arrival, error
 				news = append(news, a)
 			case !same(news[last].value, a.value):
 				refuse(writes, a.write, a.point, telemetry.ReasonConflict)
+			default:
+				w := writes[a.write]
+				w.Repeated = append(w.Repeated, a.point)
 			}
 		}
 		sorted = sorted[n:]

@@ -1,0 +1,45 @@
+package ingest
+
+import "github.com/songhua-io/hub/internal/telemetry"
+
+// repeated counts what a store had already, or refused for another value.
+func (d *Delivery) repeated() {
+	for s := range stores {
+		w := &d.write[s]
+		if len(d.samples[s]) == 0 || len(w.Repeated)+len(w.Refused) == 0 { // the hub's own points are of no device
+			continue
+		}
+		count := func(point int, in func(*telemetry.Arrivals) *uint64) {
+			at := int(d.samples[s][point])
+			for _, i := range d.open {
+				if m := &d.Messages[i]; m.first <= at && at < m.last {
+					m.source.mu.Lock()
+					*in(&m.source.arrivals)++
+					m.source.mu.Unlock()
+					return
+				}
+			}
+		}
+		for _, point := range w.Repeated {
+			count(point, func(a *telemetry.Arrivals) *uint64 { return &a.Repeated })
+		}
+		for _, r := range w.Refused {
+			if r.Reason == telemetry.ReasonConflict {
+				count(r.Index, func(a *telemetry.Arrivals) *uint64 { return &a.Conflicts })
+			}
+		}
+	}
+}
+
+// Arrivals calls yield for every device that sent something since the hub
+// started, until yield returns false.
+func (p *Pipeline) Arrivals(yield func(device string, a *telemetry.Arrivals) bool) {
+	for _, s := range p.all() {
+		s.mu.Lock()
+		a := s.arrivals
+		s.mu.Unlock()
+		if a.Samples+a.Refused > 0 && !yield(s.id, &a) {
+			return
+		}
+	}
+}
