@@ -161,7 +161,7 @@ func startWith(t testing.TB, compute loop.Config, clock func() time.Time, beside
 			return []register.Series{{Metric: "soil", Labels: map[string]string{"device": "t1", "kind": "sensor", "region": "220100"}, Unit: "%", Grade: telemetry.General}}, nil
 		},
 		Metric: func(string) register.Metric { return register.Metric{} }, Seal: sealer.Seal, Unseal: sealer.Open,
-		Log: log, Clock: clock, Metrics: prometheus.NewRegistry(),
+		Changed: func(string) {}, Log: log, Clock: clock, Metrics: prometheus.NewRegistry(),
 	})
 	check(err)
 	h.api, err = New(Deps{Roads: h.roads, Catalog: datasets, Scheduler: scheduler, Expression: func(string) error { return nil }, Quotas: quota.New(quota.DefaultConfig(), time.Now(), prometheus.NewRegistry()), Authority: h.authority, Enrolment: h.enrolment, Doors: func(host string) map[string]string { return map[string]string{"https": "https://" + host} }, Registry: h.registry, Presence: h.presence, Commands: commands, Twins: twins, Tokens: h.tokens, Sessions: h.sessions, Audit: h.audit, Models: models, Desk: h.desk,

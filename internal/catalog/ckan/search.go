@@ -207,6 +207,7 @@ var orders = map[string]func(a, b *Package) int{
 	"name":              func(a, b *Package) int { return strings.Compare(a.Name, b.Name) },
 	"title":             func(a, b *Package) int { return strings.Compare(a.Title, b.Title) },
 	"title_string":      func(a, b *Package) int { return strings.Compare(a.Title, b.Title) },
+	"id":                func(a, b *Package) int { return strings.Compare(a.ID, b.ID) },
 	"metadata_created":  func(a, b *Package) int { return strings.Compare(a.MetadataCreated, b.MetadataCreated) },
 	"metadata_modified": func(a, b *Package) int { return strings.Compare(a.MetadataModified, b.MetadataModified) },
 }
