@@ -66,6 +66,8 @@ const (
 	ApplyGrants      Action = "grants.apply"
 	DecideGrants     Action = "grants.decide"
 	HandleObjections Action = "objections.handle"
+	ReadOutlets      Action = "outlets.read"
+	RunOutlets       Action = "outlets.run"
 )
 
 // What the record of changes calls people's coming and going. They are no
@@ -113,6 +115,8 @@ var rights = [...]struct {
 	{ApplyGrants, "  yes    yes       yes        yes      yes     no       no"},
 	{DecideGrants, " yes    no        no         yes      no      no       no"},
 	{HandleObjections, "yes no        no         yes      no      no       no"},
+	{ReadOutlets, "  yes    yes       no         yes      no      no       no"},
+	{RunOutlets, "   yes    no        no         yes      no      no       no"},
 }
 
 // Actions lists every action.

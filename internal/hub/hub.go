@@ -20,6 +20,8 @@
 //	   │
 //	query     PromQL        catalog  datasets, grants, objections
 //	   │
+//	feed      the catalogue as it is read        outlets  CKAN, provincial platforms
+//	   │
 //	api       the HTTP surface        web  the pages
 //	   │
 //	doors     MQTT, CoAP, HTTP
@@ -42,6 +44,8 @@ import (
 	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/audit"
 	"github.com/songhua-io/hub/internal/authority"
+	"github.com/songhua-io/hub/internal/catalog/feed"
+	"github.com/songhua-io/hub/internal/catalog/outbox"
 	"github.com/songhua-io/hub/internal/catalog/register"
 	"github.com/songhua-io/hub/internal/command"
 	"github.com/songhua-io/hub/internal/config"
@@ -141,6 +145,8 @@ type hub struct {
 	scheduler *loop.Scheduler
 	live      *live.Feed
 	catalog   *register.Register
+	feed      *feed.Feed
+	outlets   *outbox.Outbox
 
 	at Addresses
 }

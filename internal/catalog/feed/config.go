@@ -13,7 +13,7 @@ import (
 // Config says what the catalogue is, under which addresses, and how much of it is
 // kept for those who read it.
 type Config struct {
-	// Base is where all addresses of the catalogue begin, such as https://data.example.gov.cn. Readers know datasets by their addresses: to them, another base is another catalogue. Empty: where listen.http is, which is good for a trial on one machine.
+	// Base is where all addresses of the catalogue begin, such as https://data.example.gov.cn. Readers know datasets by their addresses: to them, another base is another catalogue. Empty: pages.public_url, else where listen.http is, which is good for a trial on one machine.
 	Base string `yaml:"base"`
 	// Title names the catalogue.
 	Title Text `yaml:"title"`

@@ -301,8 +301,9 @@ func (f *Feed) Current() *Snapshot {
 // Item is what the public was told of a dataset last.
 type Item struct {
 	Dataset string
-	// Number is that of the change.
+	// Number is that of the change, and At the time; zero: not known any more.
 	Number int64
+	At     time.Time
 	// Entry is nil where it is gone, and Reason says why.
 	Entry  *catalog.Entry
 	Reason string
@@ -319,7 +320,7 @@ func (f *Feed) Item(id string) Item {
 	if t == nil {
 		t = &told{number: max(f.forgotten, 1)}
 	}
-	return Item{id, t.number, t.entry, t.reason, f.current.Snapshot}
+	return Item{id, t.number, t.at, t.entry, t.reason, f.current.Snapshot}
 }
 
 // Each calls do with every dataset that something was told of, and the number of
