@@ -22,7 +22,7 @@ func (f *Feed) ckan(w http.ResponseWriter, r *http.Request) {
 	q, err := parameters(w, r)
 	status, body := http.StatusBadRequest, []byte(nil)
 	if err == nil {
-		status, body = f.Current().Index().Call(action, q, string(f.about.Base)+"/ckan/api/3/action/help_show?name="+url.QueryEscape(action))
+		status, body = f.Index().Call(action, q, string(f.about.Base)+"/ckan/api/3/action/help_show?name="+url.QueryEscape(action))
 	} else if body, err = json.Marshal("Bad request - " + err.Error()); err != nil {
 		panic(err) // a text
 	}

@@ -63,6 +63,10 @@ type Feed struct {
 	dmu   sync.Mutex
 	dirty map[string]bool
 
+	imu     sync.Mutex // guards what was made of the current snapshot when it was asked for
+	indexed *Snapshot
+	index   *ckan.Index
+
 	mu        sync.RWMutex // guards all below; Run alone writes
 	told      map[string]*told
 	last      int64 // the highest number given
@@ -82,13 +86,11 @@ type told struct {
 	source *catalog.Dataset // of the register, that entry is made of
 }
 
-// Snapshot is the catalogue at one moment with what is made of it once.
+// Snapshot is the catalogue at one moment.
 type Snapshot struct {
 	*catalog.Snapshot
 	// Tag is of what persons decided of all entries.
 	Tag [32]byte
-	// Index is the snapshot as CKAN's API reads it; it is made when asked for.
-	Index func() *ckan.Index
 }
 
 // Open reads what was told, tells what changed since, and makes the first
@@ -195,29 +197,36 @@ func (f *Feed) advance(ctx context.Context, ids []string) error {
 
 // stand lets everybody see what is told now.
 func (f *Feed) stand(last int64, next map[string]*told) {
-	f.mu.RLock()
-	entries := make([]*catalog.Entry, 0, len(f.told)+len(next))
-	if f.current != nil {
-		for _, e := range f.current.Entries {
-			if next[e.Dataset.ID] == nil {
-				entries = append(entries, e)
-			}
-		}
-	}
-	f.mu.RUnlock()
-	for _, id := range slices.Sorted(maps.Keys(next)) {
-		if e := next[id].entry; e != nil {
-			entries = append(entries, e)
-		}
-	}
-	s := &Snapshot{Snapshot: catalog.NewSnapshot(last, entries, f.deps.Services)}
-	s.Index = sync.OnceValue(func() *ckan.Index { return ckan.NewIndex(s.Snapshot, f.about.Base) })
-
+	s := &Snapshot{Snapshot: catalog.NewSnapshot(last, f.merged(next), f.deps.Services)}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	maps.Copy(f.told, next)
 	s.Tag = f.about.Tag(s.Snapshot, func(e *catalog.Entry) [32]byte { return f.told[e.Dataset.ID].digest })
 	f.last, f.current = last, s
+}
+
+// merged are the entries of the current snapshot with those that are told now, by
+// their ids: in order, so that sorting them costs a look.
+func (f *Feed) merged(next map[string]*told) []*catalog.Entry {
+	var old []*catalog.Entry
+	if f.current != nil { // Run alone writes
+		old = f.current.Entries
+	}
+	all := make([]*catalog.Entry, 0, len(old)+len(next))
+	for _, id := range slices.Sorted(maps.Keys(next)) {
+		i := 0
+		for i < len(old) && old[i].Dataset.ID < id {
+			i++
+		}
+		all, old = append(all, old[:i]...), old[i:]
+		if len(old) > 0 && old[0].Dataset.ID == id {
+			old = old[1:]
+		}
+		if e := next[id].entry; e != nil {
+			all = append(all, e)
+		}
+	}
+	return append(all, old...)
 }
 
 // assemble makes of a dataset what is to be told; was: nothing is another.
@@ -296,6 +305,17 @@ func (f *Feed) Current() *Snapshot {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
 	return f.current
+}
+
+// Index is the newest snapshot as CKAN's API reads it. Of the one before it takes
+// what is the same.
+func (f *Feed) Index() *ckan.Index {
+	f.imu.Lock()
+	defer f.imu.Unlock()
+	if s := f.Current(); f.indexed != s {
+		f.indexed, f.index = s, ckan.NewIndex(s.Snapshot, f.about.Base, f.index)
+	}
+	return f.index
 }
 
 // Item is what the public was told of a dataset last.

@@ -40,15 +40,19 @@ func (f *Feed) keep(ctx context.Context, last int64, changed []string, next map[
 		if _, err := tx.ExecContext(ctx, "UPDATE feed_numbers SET last = ?", last); err != nil {
 			return err
 		}
+		put, err := tx.PrepareContext(ctx, `INSERT INTO feed_changes (dataset, number, at, digest, reason) VALUES (?, ?, ?, ?, ?)
+			ON CONFLICT (dataset) DO UPDATE SET number = excluded.number, at = excluded.at, digest = excluded.digest, reason = excluded.reason`)
+		if err != nil {
+			return err
+		}
+		defer put.Close() //nolint:errcheck // it ends with the transaction
 		for _, id := range changed {
 			t := next[id]
 			digest := []byte{}
 			if t.entry != nil {
 				digest = t.digest[:]
 			}
-			if _, err := tx.ExecContext(ctx, `INSERT INTO feed_changes (dataset, number, at, digest, reason) VALUES (?, ?, ?, ?, ?)
-				ON CONFLICT (dataset) DO UPDATE SET number = excluded.number, at = excluded.at, digest = excluded.digest, reason = excluded.reason`,
-				id, t.number, records.Millis(t.at), digest, t.reason); err != nil {
+			if _, err := put.ExecContext(ctx, id, t.number, records.Millis(t.at), digest, t.reason); err != nil {
 				return err
 			}
 		}
