@@ -121,13 +121,19 @@ func (p *Platform) Export(s *catalog.Snapshot, format string) ([]byte, []catalog
 	return body, ps, err
 }
 
-// refused says all that keeps a dataset from being sent.
+// refused says all that keeps a dataset from being sent, each once with the first
+// place that it is at.
 func refused(ps []catalog.Problem) error {
 	var t catalog.Text
-	for i, q := range ps {
-		if i > 0 {
+	seen := map[string]bool{}
+	for _, q := range ps {
+		if seen[q.EN] {
+			continue
+		}
+		if len(seen) > 0 {
 			t.ZH, t.EN = t.ZH+"；", t.EN+"; "
 		}
+		seen[q.EN] = true
 		t.ZH, t.EN = t.ZH+q.Path+"："+q.ZH, t.EN+q.Path+": "+q.EN
 	}
 	return &outbox.Refused{Text: t}
