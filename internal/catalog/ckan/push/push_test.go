@@ -210,7 +210,6 @@ type world struct {
 	logged strings.Builder
 	// noted is what went on record.
 	noted []string
-	wrap  func(context.Context) context.Context
 }
 
 func newWorld(t *testing.T) *world {
