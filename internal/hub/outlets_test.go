@@ -59,7 +59,10 @@ func TestAPublishedDatasetReachesReadersAndOutlets(t *testing.T) {
 	}
 	soon(t, "it is gone", func() bool { return !says("/catalog.ttl", "catalog/dataset/zq")() })
 	soon(t, "and said to be gone", says("/catalog/changes.ttl?after=0", "核对中"))
-	soon(t, "and withdrawn at the platform", func() bool { found, _ := filepath.Glob(filepath.Join(out, "zq-*.withdraw.json")); return len(found) == 1 })
+	soon(t, "and withdrawn at the platform", func() bool {
+		found, _ := filepath.Glob(filepath.Join(out, "zq-*.withdraw.json"))
+		return len(found) == 1
+	})
 	soon(t, "all of it on record", func() bool {
 		_, text := h.ask(t, admin, http.MethodGet, "/api/v1/audit?object=outlet", nil)
 		return strings.Count(text, "outlet province-1 dataset zq") == 2
