@@ -338,7 +338,11 @@ func (w *world) same() {
 // lost after the deed, errors of every kind, slowness, kills of the hub, in any
 // order between changes.
 func TestAfterAnyTroubleACKANHasTheSnapshotEachPackageOnce(t *testing.T) {
-	for seed := range uint64(40) {
+	seeds := uint64(40)
+	if testing.Short() {
+		seeds = 8
+	}
+	for seed := range seeds {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) { synctest.Test(t, func(t *testing.T) { troubled(t, seed) }) })
 	}
 }
