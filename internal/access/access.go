@@ -70,6 +70,8 @@ const (
 	ApplyGrants      Action = "grants.apply"
 	DecideGrants     Action = "grants.decide"
 	HandleObjections Action = "objections.handle"
+	ReadOutlets      Action = "outlets.read"
+	RunOutlets       Action = "outlets.run"
 )
 
 // What the record of changes calls people's coming and going. They are no
@@ -119,6 +121,9 @@ var rights = [...]struct {
 	{DecideGrants, " yes    no        no         yes      no      no       no      no"},
 	{HandleObjections, "yes no        no         yes      no      no       no      no"},
 	//               admin  operator  scheduler  steward  reader  gateway  device  public
+	//               admin  operator  scheduler  steward  reader  gateway  device
+	{ReadOutlets, "  yes    yes       no         yes      no      no       no      no"},
+	{RunOutlets, "   yes    no        no         yes      no      no       no      no"},
 }
 
 // Actions lists every action.

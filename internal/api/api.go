@@ -20,6 +20,8 @@ import (
 	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/audit"
 	"github.com/songhua-io/hub/internal/authority"
+	"github.com/songhua-io/hub/internal/catalog"
+	"github.com/songhua-io/hub/internal/catalog/outbox"
 	"github.com/songhua-io/hub/internal/catalog/quality"
 	"github.com/songhua-io/hub/internal/catalog/register"
 	"github.com/songhua-io/hub/internal/command"
@@ -34,18 +36,22 @@ import (
 
 // Deps are the owners of things. All fields must be set but Beside.
 type Deps struct {
-	Quotas    *quota.Quotas
-	Registry  *registry.Registry
-	Presence  *registry.Presence
-	Commands  *command.Ledger
-	Twins     *twin.Twins
-	Tokens    *access.Tokens
-	Sessions  *access.Sessions
-	Audit     *audit.Log
-	Models    *model.Models
-	Catalog   *register.Register
-	Quality   *quality.Keeper
-	Scheduler *loop.Scheduler
+	Quotas   *quota.Quotas
+	Registry *registry.Registry
+	Presence *registry.Presence
+	Commands *command.Ledger
+	Twins    *twin.Twins
+	Tokens   *access.Tokens
+	Sessions *access.Sessions
+	Audit    *audit.Log
+	Models   *model.Models
+	Catalog  *register.Register
+	Quality  *quality.Keeper
+	Outlets  *outbox.Outbox
+	// ExportOutlet writes the whole catalogue by the template of an outlet, and says
+	// what its codes lack for that.
+	ExportOutlet func(outlet, format string) (body []byte, mediaType string, lacks []catalog.Problem, err error)
+	Scheduler    *loop.Scheduler
 	// Expression returns why PromQL cannot be evaluated at one time, and where; nil
 	// when it can.
 	Expression func(string) error

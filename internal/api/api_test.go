@@ -164,7 +164,7 @@ func startWith(t testing.TB, compute loop.Config, clock func() time.Time, beside
 			return []register.Series{{Metric: "soil", Labels: map[string]string{"device": "t1", "kind": "sensor", "region": "220100"}, Unit: "%", Grade: telemetry.General}}, nil
 		},
 		Metric: func(string) register.Metric { return register.Metric{} }, Seal: sealer.Seal, Unseal: sealer.Open,
-		Log: log, Clock: clock, Metrics: prometheus.NewRegistry(),
+		Changed: func(string) {}, Log: log, Clock: clock, Metrics: prometheus.NewRegistry(),
 	})
 	check(err)
 	measured, err := quality.Open(t.Context(), quality.DefaultConfig(), quality.Deps{Records: db, Register: datasets, Devices: h.registry, Log: log, Clock: clock, Metrics: prometheus.NewRegistry(),

@@ -13,6 +13,7 @@ import (
 	"github.com/songhua-io/hub/internal/audit"
 	"github.com/songhua-io/hub/internal/authority"
 	"github.com/songhua-io/hub/internal/catalog/quality"
+	"github.com/songhua-io/hub/internal/catalog/outbox"
 	"github.com/songhua-io/hub/internal/catalog/register"
 	"github.com/songhua-io/hub/internal/command"
 	"github.com/songhua-io/hub/internal/enrolment"
@@ -94,6 +95,8 @@ var statusOf = [...]struct {
 	{register.ErrShut, http.StatusConflict},
 	{register.ErrFull, http.StatusConflict},
 	{register.ErrReason, http.StatusUnprocessableEntity},
+	{outbox.ErrUnknown, http.StatusNotFound},
+	{outbox.ErrAlike, http.StatusConflict},
 	{access.ErrUnknown, http.StatusNotFound},
 	{command.ErrUnknown, http.StatusNotFound},
 	{twin.ErrInvalid, http.StatusUnprocessableEntity},

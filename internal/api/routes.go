@@ -160,6 +160,13 @@ func (a *API) list() {
 	on(a, post, "/api/v1/objections/{id}/answer", access.HandleObjections, "答复", "Answer a ticket", a.answerObjection)
 	on(a, post, "/api/v1/objections/{id}/close", access.HandleObjections, "办结；不予更正须写明法律依据", "Close a ticket with what came of it; a rejection needs its law", a.closeObjection)
 
+	on(a, get, "/api/v1/outlets", access.ReadOutlets, "列出目录的对外出口及其状态", "List the outlets of the catalogue and how they stand", a.listOutlets)
+	on(a, get, "/api/v1/outlets/{id}", access.ReadOutlets, "查看出口", "Show an outlet", a.getOutlet)
+	on(a, get, "/api/v1/outlets/{id}/datasets", access.ReadOutlets, "出口处各数据集的状态、回执与返回代码", "List the datasets of an outlet: their state, receipts and the codes it gave", a.listOutletEntries)
+	on(a, get, "/api/v1/outlets/{id}/export", access.ReadOutlets, "按出口的编目模板导出全部目录", "Export the whole catalogue by the template of an outlet", a.exportOutlet)
+	on(a, post, "/api/v1/outlets/{id}/retry", access.RunOutlets, "重新发送被拒的数据集", "Send anew what an outlet refused", a.retryOutlet)
+	on(a, post, "/api/v1/outlets/{id}/reconcile", access.RunOutlets, "与出口现有内容核对，不一致者重新发送", "Hold what an outlet has against what it should have, and send anew what differs", a.reconcileOutlet)
+
 	on(a, get, "/api/v1/rejects", access.ReadRejects, "列出未入库的消息及原因", "List what was not stored, and why", a.listRejects)
 	on(a, get, "/api/v1/rejects/{id}", access.ReadRejects, "查看一条未入库的消息及其内容", "Show a rejected message with what it holds", a.getReject)
 	on(a, post, "/api/v1/rejects:replay", access.WriteRejects, "重新处理未入库的消息", "Try rejected messages again", a.replayRejects)

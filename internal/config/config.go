@@ -14,6 +14,9 @@ import (
 	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/audit"
 	"github.com/songhua-io/hub/internal/authority"
+	"github.com/songhua-io/hub/internal/catalog/ckan/push"
+	"github.com/songhua-io/hub/internal/catalog/feed"
+	"github.com/songhua-io/hub/internal/catalog/province/deliver"
 	"github.com/songhua-io/hub/internal/catalog/quality"
 	"github.com/songhua-io/hub/internal/catalog/register"
 	"github.com/songhua-io/hub/internal/catalog/sensorthings"
@@ -34,7 +37,7 @@ import (
 	"github.com/songhua-io/hub/internal/traffic/intake"
 )
 
-//go:generate go run ./gen -root ../.. -o docs.go -package config -func docs internal/config internal/access internal/audit internal/login internal/authority internal/quota internal/ingest internal/ingest/mqtt internal/ingest/coap internal/ingest/http internal/ingest/desk internal/command internal/schedule/loop internal/schedule/ledger internal/schedule/signal/source internal/query internal/store/local internal/traffic internal/traffic/intake internal/catalog/quality internal/catalog/register internal/catalog/sensorthings
+//go:generate go run ./gen -root ../.. -o docs.go -package config -func docs internal/config internal/access internal/audit internal/login internal/authority internal/quota internal/ingest internal/ingest/mqtt internal/ingest/coap internal/ingest/http internal/ingest/desk internal/command internal/schedule/loop internal/schedule/ledger internal/schedule/signal/source internal/query internal/store/local internal/traffic internal/traffic/intake internal/catalog/quality internal/catalog/register internal/catalog/sensorthings internal/catalog/feed internal/catalog/ckan/push internal/catalog/province/deliver
 
 // Config is everything that can be set of a hub.
 type Config struct {
@@ -83,6 +86,12 @@ type Config struct {
 	Models Models `yaml:"models"`
 	// Catalog bounds what people ask of the public catalogue, and says how long answers may take.
 	Catalog register.Config `yaml:"catalog"`
+	// Feed is the public catalogue as harvesters read it (docs/formats/catalogue.md).
+	Feed feed.Config `yaml:"feed"`
+	// CKAN are portals that the catalogue is pushed to (docs/catalogue-outlets.md).
+	CKAN []push.Config `yaml:"ckan"`
+	// Province are platforms that the catalogue is delivered to by the template of government resources (docs/catalogue-outlets.md).
+	Province []deliver.Config `yaml:"province"`
 	// Store is the embedded time-series store, in the folder series of the data directory.
 	Store Store `yaml:"store"`
 	// Query bounds the Prometheus API.
@@ -171,6 +180,7 @@ func Default() Config {
 		Relief:    traffic.DefaultReliefConfig(),
 		Schedule:  loop.DefaultConfig(),
 		Catalog:   register.DefaultConfig(),
+		Feed:      feed.DefaultConfig(),
 		Store:     Store{Config: local.DefaultConfig()},
 		Query:     query.DefaultConfig(),
 
@@ -230,6 +240,28 @@ func (c Config) Check(path string) []strict.Error {
 			errs = append(errs, strict.Fault(path, fmt.Sprintf("signals[%d]", i), "%s of %q comes from somewhere else already", s.Kind, s.Zone))
 		}
 		seen[s.Kind+" "+s.Zone] = true
+	}
+	return append(errs, c.outlets(path)...)
+}
+
+// outlets are known by their names, and are not more than can be looked after.
+func (c Config) outlets(path string) (errs []strict.Error) {
+	const most = 16
+	seen := map[string]bool{}
+	check := func(key, name string) {
+		if seen[name] {
+			errs = append(errs, strict.Fault(path, key+".name", "%q is the name of another outlet already", name))
+		}
+		seen[name] = true
+	}
+	for i, o := range c.CKAN {
+		check(fmt.Sprintf("ckan[%d]", i), o.Name)
+	}
+	for i, o := range c.Province {
+		check(fmt.Sprintf("province[%d]", i), o.Name)
+	}
+	if n := len(c.CKAN) + len(c.Province); n > most {
+		errs = append(errs, strict.Fault(path, "province", "with those of ckan there are %d outlets, and %d are the most", n, most))
 	}
 	return errs
 }

@@ -17,7 +17,7 @@ import (
 func (h *hub) openCatalog(ctx context.Context, q *query.API) (err error) {
 	h.catalog, err = register.Open(ctx, h.cfg.Catalog, register.Deps{
 		Records: h.records, Noted: h.notedCatalog, Selection: selection(q), Series: h.selected(q), Metric: h.metricOf,
-		Seal: h.sealer.Seal, Unseal: h.sealer.Open, Log: h.log, Clock: h.clock, Metrics: h.metrics,
+		Seal: h.sealer.Seal, Unseal: h.sealer.Open, Changed: h.feedChanged, Log: h.log, Clock: h.clock, Metrics: h.metrics,
 	})
 	if err == nil {
 		h.stack.start("catalogue", h.catalog.Run)

@@ -20,6 +20,8 @@
 //	   │
 //	query     PromQL        catalog  datasets, grants, objections
 //	   │
+//	feed      the catalogue as it is read        outlets  CKAN, provincial platforms
+//	   │
 //	api       the HTTP surface        web  the pages
 //	   │
 //	doors     MQTT, CoAP, HTTP
@@ -42,7 +44,9 @@ import (
 	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/audit"
 	"github.com/songhua-io/hub/internal/authority"
+	"github.com/songhua-io/hub/internal/catalog/feed"
 	"github.com/songhua-io/hub/internal/catalog/offer"
+	"github.com/songhua-io/hub/internal/catalog/outbox"
 	"github.com/songhua-io/hub/internal/catalog/quality"
 	"github.com/songhua-io/hub/internal/catalog/register"
 	"github.com/songhua-io/hub/internal/command"
@@ -146,6 +150,8 @@ type hub struct {
 	freezer   *freezer
 	offers    *offer.Access
 	quality   *quality.Keeper
+	feed      *feed.Feed
+	outlets   *outbox.Outbox
 
 	at Addresses
 }

@@ -39,7 +39,11 @@ var byOtherMeans = map[string]string{
 	"POST /api/v1/devices/{id}/v2x": senders, "POST /api/v2/write": senders, "POST /prometheus/api/v1/write": senders, "POST /prometheus/api/v1/otlp/v1/metrics": senders,
 	"GET /api/v1/devices/{id}/commands": senders, "POST /api/v1/devices/{id}/commands/{cid}/reply": senders,
 	"POST /api/v1/objections": everybody, "POST /api/v1/objections/{id}/status": everybody, "POST /api/v1/objections/{id}/messages": everybody, // the last two with a ticket's secret
-	"GET /sensorthings/v1.1/{path}":   published,
+	"GET /sensorthings/v1.1/{path}": published,
+	// The catalogue is public.
+	"GET /catalog": everybody, "GET /catalog.ttl": everybody, "GET /catalog.jsonld": everybody, "GET /catalog.rdf": everybody, "GET /catalog/changes": everybody, "GET /catalog/changes.ttl": everybody, "GET /catalog/changes.jsonld": everybody, "GET /catalog/changes.rdf": everybody,
+	"GET /catalog/vocabulary": everybody, "GET /catalog/record/{id}": everybody, "GET /catalog/provider/{code}": everybody, "GET /catalog/service/{id}": everybody, "GET /catalog/class/{path}": everybody, "GET /catalog/law/{path}": everybody,
+	"GET /catalog/dataset/{id}": everybody, "GET /catalog/dataset/{id}/release/{version}": everybody, "GET /catalog/dataset/{id}/interface/{name}": everybody, "GET /ckan/api/3/action/{action}": everybody, "POST /ckan/api/3/action/{action}": everybody,
 	"GET /api/v1/devices/{id}/config": senders, "POST /api/v1/devices/{id}/config/reported": senders,
 }
 

@@ -45,6 +45,9 @@ func (h *hub) surface(ctx context.Context) (http.Handler, error) {
 	if err := h.openCatalog(ctx, questions); err != nil {
 		return nil, err
 	}
+	if err := h.openFeed(ctx, questions); err != nil {
+		return nil, err
+	}
 	h.runSources(questions)
 	things, err := h.things()
 	if err != nil {
@@ -77,13 +80,14 @@ func (h *hub) surface(ctx context.Context) (http.Handler, error) {
 		{Pattern: "GET /static/", ZH: "页面所用的文件", EN: "Files of the pages", Handler: pages},
 	}
 	beside = append(beside, h.basemap()...)
+	beside = append(beside, h.feedRoutes()...)
 	door := ingesthttp.New(h.cfg.HTTP, ingesthttp.Deps{Pipeline: h.pipeline, Gate: h.gate(), Mail: h.mail(), Units: h.traffic, Quotas: h.quotas, Log: h.log, Metrics: h.metrics})
 	h.hurry = door.Hurry
 	for _, r := range door.Routes() {
 		beside = append(beside, api.Beside{Pattern: r.Pattern, ZH: r.ZH, EN: r.EN, Own: true, Handler: r.Handler})
 	}
 	return api.New(api.Deps{
-		Quality: h.quality, Roads: h.board, Freezes: h.freezer, Quotas: h.quotas, Registry: h.registry, Authority: h.authority, Enrolment: h.enrolment, Doors: h.doors, Presence: h.presence, Commands: h.commands, Twins: h.twins, Tokens: h.tokens, Sessions: h.sessions, Audit: h.audit, Models: h.models, Catalog: h.catalog, Scheduler: h.scheduler, Expression: questions.Instant, Desk: h.rejects(),
+		Outlets: h.outlets, ExportOutlet: h.exportOutlet, Quality: h.quality, Roads: h.board, Freezes: h.freezer, Quotas: h.quotas, Registry: h.registry, Authority: h.authority, Enrolment: h.enrolment, Doors: h.doors, Presence: h.presence, Commands: h.commands, Twins: h.twins, Tokens: h.tokens, Sessions: h.sessions, Audit: h.audit, Models: h.models, Catalog: h.catalog, Scheduler: h.scheduler, Expression: questions.Instant, Desk: h.rejects(),
 		Answers: records.Answers{DB: h.records, Now: h.clock}, Sealer: h.sealer, Rates: rates.now, Ready: h.ready,
 		Version: h.options.Version, Log: h.log, Now: h.clock, Metrics: h.metrics, Beside: beside,
 	})

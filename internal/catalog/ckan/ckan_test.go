@@ -127,7 +127,7 @@ func index() *Index {
 	late.Dataset.Modified = late.Dataset.Modified.Add(time.Hour)
 	draft := entry("draft", "草稿", "Draft", catalog.None)
 	draft.Dataset.State = catalog.Draft
-	return NewIndex(catalog.NewSnapshot(1, []*catalog.Entry{late, entry("road-temp", "路面温度监测数据", "Road temperature", catalog.Unconditional), entry("flow", "路段流量", "Flow of links", catalog.Unconditional), draft}, nil), base)
+	return NewIndex(catalog.NewSnapshot(1, []*catalog.Entry{late, entry("road-temp", "路面温度监测数据", "Road temperature", catalog.Unconditional), entry("flow", "路段流量", "Flow of links", catalog.Unconditional), draft}, nil), base, nil)
 }
 
 // ask calls and reads the answer.

@@ -15,22 +15,35 @@ import (
 
 // Index is a snapshot as the read-only API gives it. It never changes.
 type Index struct {
-	packages  []Package // by name
-	texts     []string  // of each, lower case, for words
+	packages  []*indexed // by name
 	names     []string
-	byID      map[string]int
+	byID      map[string]*indexed
 	resources map[string]*Resource
 }
 
-// NewIndex makes the packages of a snapshot.
-func NewIndex(s *catalog.Snapshot, base catalog.Base) *Index {
-	x := &Index{byID: make(map[string]int, 2*len(s.Entries)), resources: map[string]*Resource{}, names: make([]string, 0, len(s.Entries))}
-	for i, e := range s.Entries {
-		p := show(e, base)
+// indexed is the package of an entry.
+type indexed struct {
+	entry *catalog.Entry
+	Package
+	text string // lower case, for words
+}
+
+// NewIndex makes the packages of a snapshot. Those of entries that an index has
+// already, which may be nil, are taken from there.
+func NewIndex(s *catalog.Snapshot, base catalog.Base, before *Index) *Index {
+	x := &Index{byID: make(map[string]*indexed, 2*len(s.Entries)), resources: make(map[string]*Resource, len(s.Entries)), names: make([]string, 0, len(s.Entries)), packages: make([]*indexed, 0, len(s.Entries))}
+	for _, e := range s.Entries {
+		var p *indexed
+		if before != nil {
+			p = before.byID[e.Dataset.ID] // the name of ours
+		}
+		if p == nil || p.entry != e {
+			p = &indexed{entry: e, Package: show(e, base)}
+			p.text = words(&p.Package)
+		}
 		x.packages = append(x.packages, p)
 		x.names = append(x.names, p.Name)
-		x.texts = append(x.texts, words(&p))
-		x.byID[p.ID], x.byID[p.Name] = i, i
+		x.byID[p.ID], x.byID[p.Name] = p, p
 		for j := range p.Resources {
 			x.resources[p.Resources[j].ID] = &p.Resources[j]
 		}
@@ -128,11 +141,11 @@ func (x *Index) list(q url.Values) (any, *Fault) {
 
 func (x *Index) show(q url.Values) (any, *Fault) {
 	id := cmp.Or(q.Get("id"), q.Get("name_or_id"))
-	i, found := x.byID[id]
+	p, found := x.byID[id]
 	if !found {
 		return nil, notFound("there is no dataset %.110q; package_list names all", id)
 	}
-	return &x.packages[i], nil
+	return &p.Package, nil
 }
 
 func (x *Index) resource(q url.Values) (any, *Fault) {
@@ -185,17 +198,17 @@ func (x *Index) search(q url.Values) (any, *Fault) {
 	if err != nil {
 		return nil, err
 	}
-	var hits []int
-	for i := range x.packages {
-		if !slices.ContainsFunc(terms, func(t term) bool { return x.matches(i, t) == t.not }) {
-			hits = append(hits, i)
+	var hits []*indexed
+	for _, p := range x.packages {
+		if !slices.ContainsFunc(terms, func(t term) bool { return p.matches(t) == t.not }) {
+			hits = append(hits, p)
 		}
 	}
-	slices.SortStableFunc(hits, func(a, b int) int { return order(&x.packages[a], &x.packages[b]) })
+	slices.SortStableFunc(hits, func(a, b *indexed) int { return order(&a.Package, &b.Package) })
 	f := &Found{Count: len(hits), Sort: sorted, Results: []Package{}}
 	from := min(start, len(hits))
-	for _, i := range hits[from:min(from+rows, len(hits))] {
-		f.Results = append(f.Results, x.packages[i])
+	for _, p := range hits[from:min(from+rows, len(hits))] {
+		f.Results = append(f.Results, p.Package)
 	}
 	return f, nil
 }
@@ -207,6 +220,7 @@ var orders = map[string]func(a, b *Package) int{
 	"name":              func(a, b *Package) int { return strings.Compare(a.Name, b.Name) },
 	"title":             func(a, b *Package) int { return strings.Compare(a.Title, b.Title) },
 	"title_string":      func(a, b *Package) int { return strings.Compare(a.Title, b.Title) },
+	"id":                func(a, b *Package) int { return strings.Compare(a.ID, b.ID) },
 	"metadata_created":  func(a, b *Package) int { return strings.Compare(a.MetadataCreated, b.MetadataCreated) },
 	"metadata_modified": func(a, b *Package) int { return strings.Compare(a.MetadataModified, b.MetadataModified) },
 }
@@ -286,11 +300,11 @@ func extra(p *Package, key string) []string {
 	return nil
 }
 
-func (x *Index) matches(i int, t term) bool {
+func (p *indexed) matches(t term) bool {
 	if t.field == "" {
-		return strings.Contains(x.texts[i], t.value)
+		return strings.Contains(p.text, t.value)
 	}
-	for _, v := range fields[t.field](&x.packages[i]) {
+	for _, v := range fields[t.field](&p.Package) {
 		v = strings.ToLower(v)
 		if v == t.value || t.value == "*" || (t.field == "title" || t.field == "notes") && strings.Contains(v, t.value) {
 			return true

@@ -177,3 +177,10 @@ func (p *page) change(v *node, c *catalog.Change) {
 		p.dataset(c.Entry)
 	}
 }
+
+// Entry says one dataset whole, as a page has it.
+func (a *About) Entry(e *catalog.Entry, services []catalog.Service, known func(dataset string) bool) *Graph {
+	p := a.page(1, services, known)
+	p.dataset(e)
+	return p.g
+}

@@ -180,3 +180,12 @@ func (g *Graph) full(n string) string {
 	}
 	panic("dcat: no namespace of " + n) // a mistake in this package, found by any test
 }
+
+// Only is what the graph says of one address.
+func (g *Graph) Only(id string) *Graph {
+	one := &Graph{vocabulary: g.vocabulary, byID: map[string]*node{}}
+	if n, found := g.byID[id]; found {
+		one.nodes, one.byID[id] = []*node{n}, n
+	}
+	return one
+}

@@ -187,6 +187,13 @@ func (d *Destination) Resources(s *catalog.Snapshot) (all []Resource, ps []catal
 	return all, ps
 }
 
+// Resource is one dataset of a snapshot in the codes of the destination; with a
+// problem it is none.
+func (d *Destination) Resource(s *catalog.Snapshot, e *catalog.Entry) (Resource, []catalog.Problem) {
+	var ps []catalog.Problem
+	return d.resource(&ps, s, e), ps
+}
+
 func (d *Destination) resource(ps *[]catalog.Problem, s *catalog.Snapshot, e *catalog.Entry) Resource {
 	c, at := e.Dataset, e.Dataset.ID+"."
 	r := Resource{
@@ -270,6 +277,22 @@ func basis(d *catalog.Dataset) string {
 // JSON writes resources as a list of objects with the template's names.
 func JSON(all []Resource) ([]byte, error) { return json.MarshalIndent(all, "", "  ") }
 
+// Withdrawal says that a resource is no longer offered. The template has no such
+// row: it is a document of its own.
+type Withdrawal struct {
+	Code   string `json:"信息资源代码"`
+	Action string `json:"操作"` // 撤销
+	Reason string `json:"撤销原因"`
+}
+
+// NewWithdrawal makes one of a code, as the platform knows it.
+func NewWithdrawal(code, reason string) Withdrawal { return Withdrawal{code, "撤销", reason} }
+
+// CSV writes the withdrawal as CSV writes resources.
+func (w Withdrawal) CSV() ([]byte, error) {
+	return rows([][]string{{"信息资源代码", "操作", "撤销原因"}, {w.Code, w.Action, w.Reason}})
+}
+
 // separator stands between several values in one cell.
 const separator = ";"
 
@@ -281,11 +304,7 @@ var header = []string{"类", "项", "目", "细目", "信息资源名称", "信�
 // programs that people open the template with take it for GBK. A row is an item;
 // a resource without items has a row all the same.
 func CSV(all []Resource) ([]byte, error) {
-	var b bytes.Buffer
-	b.WriteString("\uFEFF")
-	w := csv.NewWriter(&b)
-	w.UseCRLF = true
-	rows := [][]string{header}
+	table := [][]string{header}
 	for i := range all {
 		r := &all[i]
 		own := []string{r.Class, r.Order, r.Division, r.Detail, r.Name, r.Code, r.Provider, r.ProviderCode, r.Abstract, strings.Join(r.Formats, separator), r.Share, r.ShareTerms, r.ShareMethod, r.Open, r.OpenTerms,
@@ -295,10 +314,18 @@ func CSV(all []Resource) ([]byte, error) {
 			items = []Item{{}}
 		}
 		for _, it := range items {
-			rows = append(rows, slices.Concat(own, []string{it.Name, it.Field, it.Type, it.Length, it.Unit, it.Share, it.Open, it.Grade}))
+			table = append(table, slices.Concat(own, []string{it.Name, it.Field, it.Type, it.Length, it.Unit, it.Share, it.Open, it.Grade}))
 		}
 	}
-	if err := w.WriteAll(rows); err != nil {
+	return rows(table)
+}
+
+func rows(all [][]string) ([]byte, error) {
+	var b bytes.Buffer
+	b.WriteString("\uFEFF")
+	w := csv.NewWriter(&b)
+	w.UseCRLF = true
+	if err := w.WriteAll(all); err != nil {
 		return nil, err
 	}
 	return b.Bytes(), nil

@@ -35,7 +35,10 @@ type Record struct {
 	Created   time.Time `json:"created"`
 	Published time.Time `json:"published,omitzero"` // first
 	Modified  time.Time `json:"modified"`
-	Version   int64     `json:"version"`
+	// Edited is when what stands became so: a change that is written beside it is
+	// no edit of what the public sees.
+	Edited  time.Time `json:"edited,omitzero"`
+	Version int64     `json:"version"`
 
 	dataset *catalog.Dataset
 }
@@ -57,7 +60,10 @@ func (r *Record) complete() error {
 		return fmt.Errorf("dataset %s, as it was kept, is not taken by this version of the hub: %w", r.ID, faults[0])
 	}
 	d.Code, d.State, d.Signed, d.Version = r.Code, r.State, r.Signed, r.Version
-	d.Created, d.Published, d.Modified = r.Created, r.Published, r.Modified
+	d.Created, d.Published, d.Modified = r.Created, r.Published, r.Edited
+	if d.Modified.IsZero() {
+		d.Modified = r.Modified
+	}
 	r.dataset = d
 	return nil
 }
@@ -80,6 +86,11 @@ func (r *Record) next() *Record {
 		n.Change = &change
 	}
 	return &n
+}
+
+// edits reports whether what stands is another than it was.
+func (r *Record) edits(old *Record) bool {
+	return old == nil || r.Code != old.Code || r.State != old.State || r.Signed != old.Signed || !r.Document.same(&old.Document)
 }
 
 // wrong is ErrState with what the thing is in, and the way out.

@@ -50,8 +50,10 @@ type Deps struct {
 	// Metric says what models know of a metric.
 	Metric func(name string) Metric
 	// Seal and Unseal protect what is personal; they fit each other and the binding.
-	Seal    func(plain []byte, binding string) []byte
-	Unseal  func(sealed []byte, binding string) ([]byte, error)
+	Seal   func(plain []byte, binding string) []byte
+	Unseal func(sealed []byte, binding string) ([]byte, error)
+	// Changed is told of a dataset once a change of it is durable. It does not block.
+	Changed func(id string)
 	Log     *slog.Logger
 	Clock   func() time.Time
 	Metrics prometheus.Registerer

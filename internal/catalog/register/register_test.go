@@ -51,6 +51,8 @@ type bench struct {
 	db    *records.DB
 	now   time.Time
 	noted []string // what went on record
+	// changed are the datasets that Changed was told of.
+	changed []string
 }
 
 func start(t *testing.T) *bench {
@@ -79,6 +81,7 @@ func again(t *testing.T, dir string, now time.Time) *bench {
 		Metric:    func(string) Metric { return Metric{} },
 		Seal:      func(plain []byte, binding string) []byte { return append([]byte(binding+"|"), plain...) },
 		Unseal:    func(sealed []byte, binding string) ([]byte, error) { return sealed[len(binding)+1:], nil },
+		Changed:   func(id string) { b.changed = append(b.changed, id) },
 		Log:       slog.New(slog.DiscardHandler), Clock: func() time.Time { return b.now }, Metrics: prometheus.NewRegistry(),
 	})
 	if err != nil {
@@ -766,5 +769,28 @@ func TestGrantsThatACrashLeftEnd(t *testing.T) {
 	}
 	if g := ok[*Grant](t)(b.Grant(ctx, g.ID())); g.State != Returned || g.Decision == nil || len(b.openGrants()) != 0 {
 		t.Errorf("%+v", g)
+	}
+}
+
+// TestOnlyAnEditOfWhatStandsMovesWhatThePublicSees: who writes a change beside it
+// tells nobody.
+func TestOnlyAnEditOfWhatStandsMovesWhatThePublicSees(t *testing.T) {
+	b := start(t)
+	do, ctx := ok[*Record](t), t.Context()
+	first := b.publish(b.doc())
+	b.now = b.now.Add(time.Hour)
+	beside := do(b.Put(ctx, b.doc("示范农场的土壤墒情", "示范农场各地块的土壤墒情"), 0))
+	if !beside.Dataset().Modified.Equal(first.Dataset().Modified) || beside.Modified.Equal(first.Modified) {
+		t.Errorf("a change beside it: modified %v, the record %v", beside.Dataset().Modified, beside.Modified)
+	}
+	do(b.Submit(ctx, "soil-moisture", 0))
+	if rec := do(b.Sign(ctx, "soil-moisture", 0, Signing{By: "李四"})); !rec.Dataset().Modified.Equal(first.Dataset().Modified) {
+		t.Errorf("signed: modified %v", rec.Dataset().Modified)
+	}
+	if rec := do(b.Publish(ctx, "soil-moisture", 0)); !rec.Dataset().Modified.Equal(b.now) {
+		t.Errorf("published: modified %v", rec.Dataset().Modified)
+	}
+	if n := len(b.changed); n < 7 || b.changed[n-1] != "soil-moisture" {
+		t.Errorf("told of %v", b.changed)
 	}
 }

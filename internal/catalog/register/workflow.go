@@ -171,6 +171,11 @@ func (r *Register) alter(ctx context.Context, id string, version int64, act, rea
 		return nil, err
 	}
 	rec.Version, rec.Modified = rec.Version+1, r.now()
+	if rec.edits(old) {
+		rec.Edited = rec.Modified
+	} else if rec.Edited.IsZero() {
+		rec.Edited = old.Modified
+	}
 	if err := rec.complete(); err != nil {
 		return nil, err
 	}
@@ -181,16 +186,22 @@ func (r *Register) alter(ctx context.Context, id string, version int64, act, rea
 	if err := r.keep(ctx, old, rec, act, reason); err != nil {
 		return nil, err
 	}
+	r.stand(rec, shares)
+	r.deps.Changed(id)
+	return rec, nil
+}
+
+// stand lets everybody see a version, and shuts what it shuts.
+func (r *Register) stand(rec *Record, shares *sharing) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.byID[id] = rec
+	r.byID[rec.ID] = rec
 	if shares != nil {
 		r.shared.put(shares)
 	} else {
-		r.shared.drop(id)
+		r.shared.drop(rec.ID)
 	}
 	r.shut()
-	return rec, nil
 }
 
 // keep writes a version and puts it on record.
