@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net/http"
 	"reflect"
+	"sync/atomic"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -21,6 +22,7 @@ import (
 	"github.com/songhua-io/hub/internal/audit"
 	"github.com/songhua-io/hub/internal/authority"
 	"github.com/songhua-io/hub/internal/catalog/register"
+	"github.com/songhua-io/hub/internal/catalog/release"
 	"github.com/songhua-io/hub/internal/command"
 	"github.com/songhua-io/hub/internal/enrolment"
 	"github.com/songhua-io/hub/internal/model"
@@ -43,6 +45,7 @@ type Deps struct {
 	Audit     *audit.Log
 	Models    *model.Models
 	Catalog   *register.Register
+	Releases  Releases
 	Scheduler *loop.Scheduler
 	// Expression returns why PromQL cannot be evaluated at one time, and where; nil
 	// when it can.
@@ -99,6 +102,8 @@ type API struct {
 	routes []Route
 	spec   []byte // the OpenAPI document
 	flying flight
+	// downloads are how many files are read at this moment.
+	downloads atomic.Int64
 }
 
 // Route is one path of the surface and what it takes to be let in.
@@ -133,8 +138,14 @@ func New(d Deps) (*API, error) {
 // schemaName keeps the types of the catalogue apart from others of their names.
 func schemaName(t reflect.Type, hint string) string {
 	name := huma.DefaultSchemaNamer(t, hint)
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
 	if t.PkgPath() == reflect.TypeFor[register.Document]().PkgPath() {
 		name = "Catalog" + name
+	}
+	if t.PkgPath() == reflect.TypeFor[release.Manifest]().PkgPath() {
+		name = "Release" + name
 	}
 	return name
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/songhua-io/hub/internal/audit"
 	"github.com/songhua-io/hub/internal/authority"
 	"github.com/songhua-io/hub/internal/catalog/register"
+	"github.com/songhua-io/hub/internal/catalog/release"
 	"github.com/songhua-io/hub/internal/command"
 	"github.com/songhua-io/hub/internal/enrolment"
 	"github.com/songhua-io/hub/internal/model"
@@ -93,6 +94,9 @@ var statusOf = [...]struct {
 	{register.ErrShut, http.StatusConflict},
 	{register.ErrFull, http.StatusConflict},
 	{register.ErrReason, http.StatusUnprocessableEntity},
+	{release.ErrUnknown, http.StatusNotFound},
+	{release.ErrInvalid, http.StatusUnprocessableEntity},
+	{release.ErrKey, http.StatusConflict},
 	{access.ErrUnknown, http.StatusNotFound},
 	{command.ErrUnknown, http.StatusNotFound},
 	{twin.ErrInvalid, http.StatusUnprocessableEntity},

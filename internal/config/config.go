@@ -15,6 +15,7 @@ import (
 	"github.com/songhua-io/hub/internal/audit"
 	"github.com/songhua-io/hub/internal/authority"
 	"github.com/songhua-io/hub/internal/catalog/register"
+	"github.com/songhua-io/hub/internal/catalog/release"
 	"github.com/songhua-io/hub/internal/catalog/sensorthings"
 	"github.com/songhua-io/hub/internal/command"
 	"github.com/songhua-io/hub/internal/config/strict"
@@ -33,7 +34,7 @@ import (
 	"github.com/songhua-io/hub/internal/traffic/intake"
 )
 
-//go:generate go run ./gen -root ../.. -o docs.go -package config -func docs internal/config internal/access internal/audit internal/login internal/authority internal/quota internal/ingest internal/ingest/mqtt internal/ingest/coap internal/ingest/http internal/ingest/desk internal/command internal/schedule/loop internal/schedule/ledger internal/schedule/signal/source internal/query internal/store/local internal/traffic internal/traffic/intake internal/catalog/register internal/catalog/sensorthings
+//go:generate go run ./gen -root ../.. -o docs.go -package config -func docs internal/config internal/access internal/audit internal/login internal/authority internal/quota internal/ingest internal/ingest/mqtt internal/ingest/coap internal/ingest/http internal/ingest/desk internal/command internal/schedule/loop internal/schedule/ledger internal/schedule/signal/source internal/query internal/store/local internal/traffic internal/traffic/intake internal/catalog/register internal/catalog/release internal/catalog/sensorthings
 
 // Config is everything that can be set of a hub.
 type Config struct {
@@ -82,6 +83,8 @@ type Config struct {
 	Models Models `yaml:"models"`
 	// Catalog bounds what people ask of the public catalogue, and says how long answers may take.
 	Catalog register.Config `yaml:"catalog"`
+	// Releases are the files of datasets (docs/formats/release.md).
+	Releases Releases `yaml:"releases"`
 	// Store is the embedded time-series store, in the folder series of the data directory.
 	Store Store `yaml:"store"`
 	// Query bounds the Prometheus API.
@@ -137,6 +140,11 @@ type Store struct {
 type Models struct {
 	// Dir is a directory of models, one a file: *.yaml, *.yml or *.json (docs/formats/models.md). The hub follows what changes there.
 	Dir string `yaml:"dir"`
+}
+
+// Releases says how the files of datasets are kept.
+type Releases struct {
+	release.Config `yaml:",inline"`
 }
 
 // Off closes a door.

@@ -18,7 +18,7 @@
 //	   │
 //	mail      commands and configurations for devices
 //	   │
-//	query     PromQL        catalog  datasets, grants, objections
+//	query     PromQL        catalog  datasets, grants, objections, releases
 //	   │
 //	api       the HTTP surface        web  the pages
 //	   │
@@ -43,6 +43,7 @@ import (
 	"github.com/songhua-io/hub/internal/audit"
 	"github.com/songhua-io/hub/internal/authority"
 	"github.com/songhua-io/hub/internal/catalog/register"
+	"github.com/songhua-io/hub/internal/catalog/release"
 	"github.com/songhua-io/hub/internal/command"
 	"github.com/songhua-io/hub/internal/config"
 	"github.com/songhua-io/hub/internal/enrolment"
@@ -141,6 +142,7 @@ type hub struct {
 	scheduler *loop.Scheduler
 	live      *live.Feed
 	catalog   *register.Register
+	releases  *release.Store
 
 	at Addresses
 }
