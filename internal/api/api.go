@@ -128,6 +128,8 @@ func New(d Deps) (*API, error) {
 		RejectUnknownQueryParameters: true,
 		Transformers:                 []huma.Transformer{withoutSecrets},
 	})
+	d.Metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "hub_api_downloads", Help: "Files of releases that are read at this moment; at 512 more are refused."},
+		func() float64 { return float64(a.downloads.Load()) }))
 	a.list()
 	if err := a.describe(); err != nil {
 		return nil, fmt.Errorf("describe the API: %w", err)

@@ -104,7 +104,7 @@ func TestWhoMayDownload(t *testing.T) {
 		grant(less)
 		h.want(403, met.do("GET", soilFile, ""))
 	}
-	grant(`{"area": "2201", "from": "2026-10-01T00:00:00Z"}`)
+	grant(`{"area": "220100", "from": "2026-10-01T00:00:00Z"}`)
 	h.want(200, met.do("GET", soilFile, ""))
 	r := h.want(206, met.do("GET", soilFile, "", "Range: bytes=0-8"))
 	if r.text != `{"time":"` {

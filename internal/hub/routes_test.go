@@ -38,7 +38,8 @@ var byOtherMeans = map[string]string{
 	"POST /api/v1/devices/{id}/v2x": senders, "POST /api/v2/write": senders, "POST /prometheus/api/v1/write": senders, "POST /prometheus/api/v1/otlp/v1/metrics": senders,
 	"GET /api/v1/devices/{id}/commands": senders, "POST /api/v1/devices/{id}/commands/{cid}/reply": senders,
 	"POST /api/v1/objections": everybody, "POST /api/v1/objections/{id}/status": everybody, "POST /api/v1/objections/{id}/messages": everybody, // the last two with a ticket's secret
-	"GET /api/v1/devices/{id}/config": senders, "POST /api/v1/devices/{id}/config/reported": senders,
+	"GET /catalog/dataset/{id}/release/{version}/{name}": everybody, // as far as its dataset is open to them: TestWhoMayDownload
+	"GET /api/v1/devices/{id}/config":                    senders, "POST /api/v1/devices/{id}/config/reported": senders,
 }
 
 // bodies are of routes that read what they got before they ask who sent it.
