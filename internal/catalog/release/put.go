@@ -102,7 +102,7 @@ func (s *Store) Put(ctx context.Context, d Draft) (*Manifest, error) {
 	m.Made = s.deps.Clock().UTC()
 	tmp := filepath.Join(s.deps.Dir, making+id)
 	if err := s.make(ctx, tmp, m, t, d); err != nil {
-		return nil, errors.Join(fmt.Errorf("release %s: %w", of(id, version), err), os.RemoveAll(tmp))
+		return nil, errors.Join(fmt.Errorf("release %s: %w", of(id, version), err), os.RemoveAll(tmp), os.RemoveAll(s.path(id, version)))
 	}
 	s.mu.Lock()
 	s.all[id], s.next[id] = append(s.all[id], m.slim()), version+1
