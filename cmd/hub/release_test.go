@@ -50,7 +50,12 @@ func TestADownloadGoesOnAndIsVerified(t *testing.T) {
 		}
 		if asked[name] == 1 && name != releases.ManifestFile {
 			w.Header().Set("Content-Length", "1000")
-			io.CopyN(w, c, 400)
+			if _, err := io.CopyN(w, c, 400); err != nil {
+				t.Error(err)
+			}
+			if err := http.NewResponseController(w).Flush(); err != nil { // one of which nothing came is asked for again
+				t.Error(err)
+			}
 			panic(http.ErrAbortHandler)
 		}
 		releases.Serve(w, r, r.Context(), m, c)

@@ -235,6 +235,9 @@ func (a *API) opened(r *http.Request) (*release.Manifest, *release.Content, cont
 	if err == nil && !rec.Public() {
 		_, err = a.Catalog.Get("") // as if it were not there
 	}
+	if err == nil {
+		err = shut(rec, a.Catalog.Open(id, "")) // which is no matter of rights
+	}
 	if err != nil {
 		return nil, nil, nil, nil, err
 	}
