@@ -67,6 +67,7 @@ const (
 
 	ReadDatasets     Action = "datasets.read"
 	WriteDatasets    Action = "datasets.write"
+	MakeReleases     Action = "releases.make"
 	ApplyGrants      Action = "grants.apply"
 	DecideGrants     Action = "grants.decide"
 	HandleObjections Action = "objections.handle"
@@ -80,6 +81,12 @@ const (
 	SignIn  Action = "sessions.sign_in"
 	Refuse  Action = "sessions.refuse"
 	SignOut Action = "sessions.sign_out"
+)
+
+// What the record of changes calls what becomes of releases by itself.
+const (
+	SealReleases   Action = "releases.seal"
+	RemoveReleases Action = "releases.remove"
 )
 
 // rights is the whole of who may do what.
@@ -124,6 +131,38 @@ var rights = [...]struct {
 	//               admin  operator  scheduler  steward  reader  gateway  device
 	{ReadOutlets, "  yes    yes       no         yes      no      no       no      no"},
 	{RunOutlets, "   yes    no        no         yes      no      no       no      no"},
+	{ReadDevices, "  yes    yes       yes        yes      yes     no       no      no"},
+	{WriteDevices, " yes    yes       no         no       no      no       no      no"},
+	{ReadCommands, " yes    yes       no         no       no      no       no      no"},
+	{SendCommands, " yes    yes       no         no       no      no       no      no"},
+	{ReadTwins, "    yes    yes       no         no       no      no       no      no"},
+	{WriteTwins, "   yes    yes       no         no       no      no       no      no"},
+	{ReadSites, "    yes    yes       yes        yes      yes     no       no      no"},
+	{WriteSites, "   yes    yes       no         no       no      no       no      no"},
+	{ReadModels, "   yes    yes       yes        yes      yes     no       no      no"},
+	{WriteModels, "  yes    yes       no         no       no      no       no      no"},
+	{ReadCompute, "  yes    yes       yes        yes      yes     no       no      no"},
+	{WriteFacilities, "yes  yes       no         no       no      no       no      no"},
+	{WriteSignals, " yes    yes       yes        no       no      no       no      no"},
+	{SubmitWorkloads, "yes  yes       yes        no       no      no       no      no"},
+	{ReadTelemetry, "yes    yes       yes        yes      yes     no       no      no"},
+	{SendTelemetry, "no     no        no         no       no      yes      yes      no"},
+	{ReadRoads, "    yes    yes       yes        yes      yes     no       no      no"},
+	{ReadEvidence, " yes    yes       no         no       no      no       no      no"},
+	{ReadRejects, "  yes    yes       no         no       no      no       no      no"},
+	{WriteRejects, " yes    yes       no         no       no      no       no      no"},
+	{ReadHub, "      yes    yes       yes        yes      yes     no       no      no"},
+	{ReadTokens, "   yes    no        no         no       no      no       no      no"},
+	{WriteTokens, "  yes    no        no         no       no      no       no      no"},
+	{ReadSessions, "yes    no        no         no       no      no       no      no"},
+	{EndSessions, " yes    no        no         no       no      no       no      no"},
+	{ReadAudit, "    yes    no        no         no       no      no       no      no"},
+	{ReadDatasets, " yes    yes       yes        yes      yes     no       no      no"},
+	{WriteDatasets, "yes    no        no         yes      no      no       no      no"},
+	{MakeReleases, " yes    no        no         yes      no      no       no      no"},
+	{ApplyGrants, "  yes    yes       yes        yes      yes     no       no      no"},
+	{DecideGrants, " yes    no        no         yes      no      no       no      no"},
+	{HandleObjections, "yes no        no         yes      no      no       no      no"},
 }
 
 // Actions lists every action.

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net/http"
 	"reflect"
+	"sync/atomic"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -24,6 +25,7 @@ import (
 	"github.com/songhua-io/hub/internal/catalog/outbox"
 	"github.com/songhua-io/hub/internal/catalog/quality"
 	"github.com/songhua-io/hub/internal/catalog/register"
+	"github.com/songhua-io/hub/internal/catalog/release"
 	"github.com/songhua-io/hub/internal/command"
 	"github.com/songhua-io/hub/internal/enrolment"
 	"github.com/songhua-io/hub/internal/model"
@@ -52,6 +54,7 @@ type Deps struct {
 	// what its codes lack for that.
 	ExportOutlet func(outlet, format string) (body []byte, mediaType string, lacks []catalog.Problem, err error)
 	Scheduler    *loop.Scheduler
+	Releases     Releases
 	// Expression returns why PromQL cannot be evaluated at one time, and where; nil
 	// when it can.
 	Expression func(string) error
@@ -108,6 +111,8 @@ type API struct {
 	routes []Route
 	spec   []byte // the OpenAPI document
 	flying flight
+	// downloads are how many files are read at this moment.
+	downloads atomic.Int64
 }
 
 // Route is one path of the surface and what it takes to be let in.
@@ -132,6 +137,8 @@ func New(d Deps) (*API, error) {
 		RejectUnknownQueryParameters: true,
 		Transformers:                 []huma.Transformer{withoutSecrets},
 	})
+	d.Metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "hub_api_downloads", Help: "Files of releases that are read at this moment; at 512 more are refused."},
+		func() float64 { return float64(a.downloads.Load()) }))
 	a.list()
 	if err := a.describe(); err != nil {
 		return nil, fmt.Errorf("describe the API: %w", err)
@@ -142,8 +149,14 @@ func New(d Deps) (*API, error) {
 // schemaName keeps the types of the catalogue apart from others of their names.
 func schemaName(t reflect.Type, hint string) string {
 	name := huma.DefaultSchemaNamer(t, hint)
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
 	if t.PkgPath() == reflect.TypeFor[register.Document]().PkgPath() {
 		name = "Catalog" + name
+	}
+	if t.PkgPath() == reflect.TypeFor[release.Manifest]().PkgPath() {
+		name = "Release" + name
 	}
 	return name
 }

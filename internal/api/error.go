@@ -12,9 +12,10 @@ import (
 	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/audit"
 	"github.com/songhua-io/hub/internal/authority"
-	"github.com/songhua-io/hub/internal/catalog/quality"
 	"github.com/songhua-io/hub/internal/catalog/outbox"
+	"github.com/songhua-io/hub/internal/catalog/quality"
 	"github.com/songhua-io/hub/internal/catalog/register"
+	"github.com/songhua-io/hub/internal/catalog/release"
 	"github.com/songhua-io/hub/internal/command"
 	"github.com/songhua-io/hub/internal/enrolment"
 	"github.com/songhua-io/hub/internal/model"
@@ -97,6 +98,9 @@ var statusOf = [...]struct {
 	{register.ErrReason, http.StatusUnprocessableEntity},
 	{outbox.ErrUnknown, http.StatusNotFound},
 	{outbox.ErrAlike, http.StatusConflict},
+	{release.ErrUnknown, http.StatusNotFound},
+	{release.ErrInvalid, http.StatusUnprocessableEntity},
+	{release.ErrKey, http.StatusConflict},
 	{access.ErrUnknown, http.StatusNotFound},
 	{command.ErrUnknown, http.StatusNotFound},
 	{twin.ErrInvalid, http.StatusUnprocessableEntity},

@@ -19,6 +19,7 @@ import (
 	"github.com/songhua-io/hub/internal/catalog/province/deliver"
 	"github.com/songhua-io/hub/internal/catalog/quality"
 	"github.com/songhua-io/hub/internal/catalog/register"
+	"github.com/songhua-io/hub/internal/catalog/release"
 	"github.com/songhua-io/hub/internal/catalog/sensorthings"
 	"github.com/songhua-io/hub/internal/command"
 	"github.com/songhua-io/hub/internal/config/strict"
@@ -37,7 +38,7 @@ import (
 	"github.com/songhua-io/hub/internal/traffic/intake"
 )
 
-//go:generate go run ./gen -root ../.. -o docs.go -package config -func docs internal/config internal/access internal/audit internal/login internal/authority internal/quota internal/ingest internal/ingest/mqtt internal/ingest/coap internal/ingest/http internal/ingest/desk internal/command internal/schedule/loop internal/schedule/ledger internal/schedule/signal/source internal/query internal/store/local internal/traffic internal/traffic/intake internal/catalog/quality internal/catalog/register internal/catalog/sensorthings internal/catalog/feed internal/catalog/ckan/push internal/catalog/province/deliver
+//go:generate go run ./gen -root ../.. -o docs.go -package config -func docs internal/config internal/access internal/audit internal/login internal/authority internal/quota internal/ingest internal/ingest/mqtt internal/ingest/coap internal/ingest/http internal/ingest/desk internal/command internal/schedule/loop internal/schedule/ledger internal/schedule/signal/source internal/query internal/store/local internal/traffic internal/traffic/intake internal/catalog/quality internal/catalog/register internal/catalog/sensorthings internal/catalog/feed internal/catalog/ckan/push internal/catalog/province/deliver internal/catalog/release
 
 // Config is everything that can be set of a hub.
 type Config struct {
@@ -92,6 +93,8 @@ type Config struct {
 	CKAN []push.Config `yaml:"ckan"`
 	// Province are platforms that the catalogue is delivered to by the template of government resources (docs/catalogue-outlets.md).
 	Province []deliver.Config `yaml:"province"`
+	// Releases are the files of datasets (docs/formats/release.md).
+	Releases Releases `yaml:"releases"`
 	// Store is the embedded time-series store, in the folder series of the data directory.
 	Store Store `yaml:"store"`
 	// Query bounds the Prometheus API.
@@ -149,6 +152,11 @@ type Store struct {
 type Models struct {
 	// Dir is a directory of models, one a file: *.yaml, *.yml or *.json (docs/formats/models.md). The hub follows what changes there.
 	Dir string `yaml:"dir"`
+}
+
+// Releases says how the files of datasets are kept.
+type Releases struct {
+	release.Config `yaml:",inline"`
 }
 
 // Off closes a door.

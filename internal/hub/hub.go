@@ -18,7 +18,7 @@
 //	   │
 //	mail      commands and configurations for devices
 //	   │
-//	query     PromQL        catalog  datasets, grants, objections
+//	query     PromQL        catalog  datasets, grants, objections, releases
 //	   │
 //	feed      the catalogue as it is read        outlets  CKAN, provincial platforms
 //	   │
@@ -49,6 +49,7 @@ import (
 	"github.com/songhua-io/hub/internal/catalog/outbox"
 	"github.com/songhua-io/hub/internal/catalog/quality"
 	"github.com/songhua-io/hub/internal/catalog/register"
+	"github.com/songhua-io/hub/internal/catalog/release"
 	"github.com/songhua-io/hub/internal/command"
 	"github.com/songhua-io/hub/internal/config"
 	"github.com/songhua-io/hub/internal/enrolment"
@@ -152,6 +153,7 @@ type hub struct {
 	quality   *quality.Keeper
 	feed      *feed.Feed
 	outlets   *outbox.Outbox
+	releases  *release.Store
 
 	at Addresses
 }
