@@ -46,7 +46,7 @@ var byOtherMeans = map[string]string{
 	"GET /catalog/dataset/{id}": everybody, "GET /catalog/dataset/{id}/release/{version}": everybody, "GET /catalog/dataset/{id}/interface/{name}": everybody, "GET /ckan/api/3/action/{action}": everybody, "POST /ckan/api/3/action/{action}": everybody,
 	"GET /api/v1/devices/{id}/config": senders, "POST /api/v1/devices/{id}/config/reported": senders,
 	"GET /catalog/dataset/{id}/release/{version}/{name}": everybody, // as far as its dataset is open to them: TestWhoMayDownload
-	"GET /api/v1/devices/{id}/config":                    senders, "POST /api/v1/devices/{id}/config/reported": senders,
+
 }
 
 // bodies are of routes that read what they got before they ask who sent it.
