@@ -60,6 +60,8 @@ var table = []rule{
 		reason: "a snapshot and a call in, an answer out; who pushes and serves is another"},
 	{of: "internal/catalog/province", own: []string{"internal/catalog", "internal/telemetry"}, never: slices.Concat(noIO, everybodys), pure: true,
 		reason: "a snapshot and code tables in, a document out; who sends it is another"},
+	{of: "internal/catalog/search", own: []string{"internal/catalog"}, never: slices.Concat(noIO, everybodys), pure: true,
+		reason: "what is found is decided from a snapshot alone"},
 	{of: "internal/catalog/release", own: []string{"internal/catalog"}, never: slices.Concat(noSQL, everybodys),
 		reason: "a table becomes files without knowing what its rows were made of"},
 	{of: "internal/traffic", own: []string{"internal/road"}, never: slices.Concat(noIO, everybodys), pure: true,
@@ -155,7 +157,7 @@ var table = []rule{
 
 	{of: "internal/api", own: []string{"internal/catalog/register", "internal/catalog", "internal/schedule", "internal/schedule/ledger", "internal/schedule/loop", "internal/schedule/plan", "internal/schedule/signal", "internal/access", "internal/audit", "internal/authority", "internal/command", "internal/enrolment", "internal/model", "internal/quota", "internal/registry", "internal/road", "internal/traffic", "internal/twin", "internal/telemetry"}, never: noSQL,
 		reason: "the API asks the owners of things"},
-	{of: "internal/web", own: []string{"internal/access", "internal/login", "internal/road", "internal/schedule", "internal/telemetry", "internal/traffic", "internal/web/basemap"}, never: noSQL,
+	{of: "internal/web", own: []string{"internal/access", "internal/catalog", "internal/catalog/gate", "internal/catalog/register", "internal/catalog/release", "internal/catalog/search", "internal/login", "internal/road", "internal/schedule", "internal/telemetry", "internal/traffic", "internal/web/basemap"}, never: noSQL,
 		reason: "pages show what the API gives"},
 	{of: "internal/web/basemap", own: []string{"internal/road", "internal/traffic"}, never: noSQL,
 		reason: "roads in, pictures out; whose roads they are is told to it"},
