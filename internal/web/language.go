@@ -62,7 +62,7 @@ func (p *pages) language(w http.ResponseWriter, r *http.Request) lang {
 // of the console is short: its script keeps what was chosen.
 func otherLanguage(r *http.Request, l lang) string {
 	q := url.Values{}
-	if r.URL.Path == "/audit" || strings.HasPrefix(r.URL.Path, "/roads") {
+	if p := r.URL.Path; p == "/audit" || strings.HasPrefix(p, "/roads") || strings.HasPrefix(p, "/catalog") || strings.HasPrefix(p, "/steward") {
 		q = r.URL.Query()
 	}
 	q.Set("lang", [...]string{"zh", "en"}[l])

@@ -1,11 +1,13 @@
 package web
 
+import "slices"
+
 // entry is a text in both languages.
 type entry struct{ key, en, zh string }
 
 // texts is all that the pages and their script say.
 func texts() []entry {
-	return append(roadTexts(), []entry{
+	return append(slices.Concat(roadTexts(), catalogTexts(), askTexts()), []entry{
 		{"title", "Songhua", "松花"},
 		{"subtitle", "telemetry hub", "遥测枢纽"},
 		{"other_lang", "中文", "English"},
