@@ -25,6 +25,8 @@ const (
 	roadPages = "roads"   // who may read roads; all others are asked to sign in
 	record    = "record"  // who may read the record of changes
 	compute   = "compute" // who may read compute; all others are asked to sign in
+	applies   = "applies" // who may apply for datasets; all others are asked to sign in
+	keeps     = "keeps"   // who keeps the catalogue; all others are asked to sign in
 )
 
 var byOtherMeans = map[string]string{
@@ -38,6 +40,13 @@ var byOtherMeans = map[string]string{
 	"POST /api/v1/devices/{id}/v2x": senders, "POST /api/v2/write": senders, "POST /prometheus/api/v1/write": senders, "POST /prometheus/api/v1/otlp/v1/metrics": senders,
 	"GET /api/v1/devices/{id}/commands": senders, "POST /api/v1/devices/{id}/commands/{cid}/reply": senders,
 	"POST /api/v1/objections": everybody, "POST /api/v1/objections/{id}/status": everybody, "POST /api/v1/objections/{id}/messages": everybody, // the last two with a ticket's secret
+	"GET /catalog": everybody, "GET /catalog/dataset/{id}": everybody, "GET /catalog/dataset/{id}/release/{version}": everybody, "GET /catalog/dataset/{id}/interface/{name}": everybody, "GET /catalog/record/{id}": everybody,
+	"GET /catalog/provider/{code}": everybody, "GET /catalog/service/{id}": everybody, "GET /catalog/class/{path}": everybody, "GET /catalog/law/{title}/{article}": everybody, "GET /catalog/law": everybody, "GET /catalog/about": everybody,
+	"GET /catalog/basemap/{z}/{x}/{y}": everybody, "GET /catalog/dataset/{id}/apply": everybody, "POST /catalog/dataset/{id}/apply": everybody, // of a dataset that is there it takes a right
+	"GET /catalog/objection/new": everybody, "POST /catalog/objection/new": everybody, "GET /catalog/objection": everybody, "POST /catalog/objection": everybody, "POST /catalog/objection/message": everybody, // with a ticket's secret
+	"GET /catalog/applications": applies, "GET /catalog/applications/{id}": applies,
+	"GET /steward": keeps, "GET /steward/new": keeps, "POST /steward/new": keeps, "GET /steward/datasets/{id}": keeps, "POST /steward/datasets/{id}": keeps, "POST /steward/datasets/{id}/act": keeps,
+	"GET /steward/applications": keeps, "GET /steward/applications/{id}": keeps, "POST /steward/applications/{id}": keeps, "GET /steward/objections": keeps, "GET /steward/objections/{id}": keeps, "POST /steward/objections/{id}": keeps,
 	"GET /api/v1/devices/{id}/config": senders, "POST /api/v1/devices/{id}/config/reported": senders,
 }
 
@@ -113,7 +122,7 @@ func TestEveryRouteAsksWhoComes(t *testing.T) {
 		for who, token := range callers {
 			code, text := h.ask(t, token, r.method, r.at("none-"+strings.ReplaceAll(who, " ", "-")), []byte(cmp.Or(bodies[r.name], "{}")))
 			in := code != 401 && code != 403
-			want := means == everybody || means == console && access.May(access.Role(who), access.ReadDevices) || means == compute && access.May(access.Role(who), access.ReadCompute) || means == roadPages && access.May(access.Role(who), access.ReadRoads) || means == record && access.May(access.Role(who), access.ReadAudit) || r.action != "" && token != "" && access.May(access.Role(who), r.action)
+			want := means == everybody || means == console && access.May(access.Role(who), access.ReadDevices) || means == compute && access.May(access.Role(who), access.ReadCompute) || means == roadPages && access.May(access.Role(who), access.ReadRoads) || means == applies && access.May(access.Role(who), access.ApplyGrants) || means == keeps && access.May(access.Role(who), access.WriteDatasets) || means == record && access.May(access.Role(who), access.ReadAudit) || r.action != "" && token != "" && access.May(access.Role(who), r.action)
 			if means == senders {
 				want = false // nobody speaks for walker-none
 			}

@@ -49,7 +49,8 @@ func (h *hub) surface(ctx context.Context) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	pages, err := web.New(web.Deps{Desk: h.login, Sessions: h.sessions, Changes: h.changes, Compute: h.compute, Workload: h.workload, Roads: h.roads, UnitPlace: h.unitPlace, Now: h.clock, Version: h.options.Version, Log: h.log})
+	shown := h.catalogue()
+	pages, err := web.New(web.Deps{Catalogue: shown, Desk: h.login, Sessions: h.sessions, Changes: h.changes, Compute: h.compute, Workload: h.workload, Roads: h.roads, UnitPlace: h.unitPlace, Now: h.clock, Version: h.options.Version, Log: h.log})
 	if err != nil {
 		return nil, err
 	}
@@ -76,6 +77,7 @@ func (h *hub) surface(ctx context.Context) (http.Handler, error) {
 		{Pattern: "GET /static/", ZH: "页面所用的文件", EN: "Files of the pages", Handler: pages},
 	}
 	beside = append(beside, h.basemap()...)
+	beside = append(beside, h.portal(pages, shown)...)
 	door := ingesthttp.New(h.cfg.HTTP, ingesthttp.Deps{Pipeline: h.pipeline, Gate: h.gate(), Mail: h.mail(), Units: h.traffic, Quotas: h.quotas, Log: h.log, Metrics: h.metrics})
 	h.hurry = door.Hurry
 	for _, r := range door.Routes() {

@@ -85,41 +85,69 @@ func (p *pages) indexOf() *search.Index {
 // PublicPages are the patterns of the pages that everybody may open, and that have
 // the addresses of what they are about: other forms of it may be given there to
 // who asks for them.
-func PublicPages() []string {
-	return []string{
-		"GET /catalog", "GET /catalog/dataset/{id}", "GET /catalog/dataset/{id}/release/{version}", "GET /catalog/dataset/{id}/interface/{name}", "GET /catalog/record/{id}",
-		"GET /catalog/provider/{code}", "GET /catalog/service/{id}", "GET /catalog/class/{path...}", "GET /catalog/law/{title}/{article}",
+func PublicPages() []string { return patterns(publicPages()) }
+
+// FurtherPages are the patterns of the other pages of the catalogue.
+func FurtherPages() []string { return patterns(furtherPages()) }
+
+// StewardPages are the patterns of the pages for who keeps the catalogue.
+func StewardPages() (all []string) {
+	for _, page := range stewardPages() {
+		all = append(all, page.pattern)
+	}
+	return all
+}
+
+type publicPage struct {
+	pattern string
+	serve   func(*pages, http.ResponseWriter, *http.Request)
+}
+
+func patterns(of []publicPage) (all []string) {
+	for _, page := range of {
+		all = append(all, page.pattern)
+	}
+	return all
+}
+
+func publicPages() []publicPage {
+	return []publicPage{
+		{"GET /catalog", (*pages).showSearch},
+		{"GET /catalog/dataset/{id}", (*pages).showDataset},
+		{"GET /catalog/dataset/{id}/release/{version}", (*pages).showRelease},
+		{"GET /catalog/dataset/{id}/interface/{name}", toDataset("#use")},
+		{"GET /catalog/record/{id}", toDataset("")},
+		{"GET /catalog/provider/{code}", (*pages).showProvider},
+		{"GET /catalog/service/{id}", (*pages).showService},
+		{"GET /catalog/class/{path...}", (*pages).showTheme},
+		{"GET /catalog/law/{title}/{article}", (*pages).showLaw},
+	}
+}
+
+func furtherPages() []publicPage {
+	return []publicPage{
+		{"GET /catalog/law", (*pages).showLaws},
+		{"GET /catalog/about", (*pages).showAbout},
+		{"GET /catalog/dataset/{id}/apply", (*pages).showApply},
+		{"POST /catalog/dataset/{id}/apply", (*pages).apply},
+		{"GET /catalog/applications", (*pages).showApplications},
+		{"GET /catalog/applications/{id}", (*pages).showApplication},
+		{"GET /catalog/objection/new", (*pages).showObject},
+		{"POST /catalog/objection/new", (*pages).object},
+		{"GET /catalog/objection", (*pages).askTicket},
+		{"POST /catalog/objection", (*pages).showTicket},
+		{"POST /catalog/objection/message", (*pages).addToTicket},
 	}
 }
 
 // catalogPages puts the pages of the catalogue on the mux.
 func (p *pages) catalogPages(mux *http.ServeMux) {
-	for pattern, handler := range map[string]http.HandlerFunc{
-		"GET /catalog":                                p.showSearch,
-		"GET /catalog/dataset/{id}":                   p.showDataset,
-		"GET /catalog/dataset/{id}/release/{version}": p.showRelease,
-		"GET /catalog/dataset/{id}/interface/{name}":  p.toDataset("use"),
-		"GET /catalog/record/{id}":                    p.toDataset(""),
-		"GET /catalog/provider/{code}":                p.showProvider,
-		"GET /catalog/service/{id}":                   p.showService,
-		"GET /catalog/class/{path...}":                p.showTheme,
-		"GET /catalog/law/{title}/{article}":          p.showLaw,
-		"GET /catalog/law":                            p.showLaws,
-		"GET /catalog/about":                          p.showAbout,
-
-		"GET /catalog/dataset/{id}/apply":  p.showApply,
-		"POST /catalog/dataset/{id}/apply": p.apply,
-		"GET /catalog/applications":        p.showApplications,
-		"GET /catalog/applications/{id}":   p.showApplication,
-		"GET /catalog/objection/new":       p.showObject,
-		"POST /catalog/objection/new":      p.object,
-		"GET /catalog/objection":           p.askTicket,
-		"POST /catalog/objection":          p.showTicket,
-		"POST /catalog/objection/message":  p.addToTicket,
-	} {
-		mux.HandleFunc(pattern, handler)
+	for _, page := range append(publicPages(), furtherPages()...) {
+		mux.HandleFunc(page.pattern, func(w http.ResponseWriter, r *http.Request) { page.serve(p, w, r) })
 	}
-	p.stewardPages(mux)
+	for _, page := range stewardPages() {
+		mux.HandleFunc(page.pattern, func(w http.ResponseWriter, r *http.Request) { p.forSteward(w, r, page) })
+	}
 }
 
 // publish sends a page that is the same for everybody who has not signed in, so
@@ -174,19 +202,13 @@ type goneView struct {
 	At     time.Time
 }
 
-// toDataset leads from an address of something about a dataset to the place of
-// its page.
-func (p *pages) toDataset(part string) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		to := "/catalog/dataset/" + r.PathValue("id")
-		if p.Catalogue.Snapshot().Find(r.PathValue("id")) == nil {
-			p.noSuch(w, r)
-			return
+// toDataset leads from an address of something about a dataset to a part of its
+// page.
+func toDataset(part string) func(*pages, http.ResponseWriter, *http.Request) {
+	return func(p *pages, w http.ResponseWriter, r *http.Request) {
+		if p.entry(w, r) != nil {
+			http.Redirect(w, r, "/catalog/dataset/"+r.PathValue("id")+part, http.StatusSeeOther)
 		}
-		if part != "" {
-			to += "#" + part
-		}
-		http.Redirect(w, r, to, http.StatusSeeOther)
 	}
 }
 

@@ -251,7 +251,6 @@ type qualityView struct {
 type dimensionView struct {
 	Dimension catalog.Dimension
 	Now       string
-	Part      float64 // 0 to 100, of the gauge
 	Spark     string
 	At        time.Time
 }
@@ -320,7 +319,7 @@ func (v *qualityView) days(history []catalog.Measurement) {
 		if !known {
 			continue
 		}
-		values, low, high := make([]float64, len(days)), 1.0, 1.0
+		values, low, high := make([]float64, len(days)), .95, 1.0 // a share is seen against what is good
 		for i, d := range days {
 			values[i] = math.NaN()
 			if x, ok := by[d][dim]; ok {
@@ -328,9 +327,9 @@ func (v *qualityView) days(history []catalog.Measurement) {
 				low, high = min(low, x), max(high, x)
 			}
 		}
-		one := dimensionView{Dimension: dim, Now: measured(dim, now.Value), At: now.At, Part: 100 * min(now.Value, 1)}
+		one := dimensionView{Dimension: dim, Now: measured(dim, now.Value), At: now.At}
 		if dim == catalog.Timeliness {
-			low, one.Part = 0, -1
+			low = 0
 		}
 		one.Spark = spark(values, low-.08*(high-low)-1e-9, high+.08*(high-low)+1e-9)
 		v.Dimensions = append(v.Dimensions, one)

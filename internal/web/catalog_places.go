@@ -140,8 +140,8 @@ func (p *pages) showTheme(w http.ResponseWriter, r *http.Request) {
 type lawView struct {
 	One      bool
 	Law      catalog.Law
-	Articles []article // those whose words are known
-	Cards    []datasetCard    // datasets that rest on it
+	Articles []article     // those whose words are known
+	Cards    []datasetCard // datasets that rest on it
 	Link     string
 }
 

@@ -14,37 +14,42 @@ import (
 	"github.com/songhua-io/hub/internal/catalog/register"
 )
 
-// stewardPages puts the pages of those who keep the catalogue on the mux.
-func (p *pages) stewardPages(mux *http.ServeMux) {
-	for pattern, page := range map[string]struct {
-		action access.Action
-		serve  func(http.ResponseWriter, *http.Request, access.Caller)
-	}{
-		"GET /steward":                    {access.WriteDatasets, p.showRegister},
-		"GET /steward/new":                {access.WriteDatasets, p.askSelector},
-		"POST /steward/new":               {access.WriteDatasets, p.draftDataset},
-		"GET /steward/datasets/{id}":      {access.WriteDatasets, p.editDataset},
-		"POST /steward/datasets/{id}":     {access.WriteDatasets, p.saveDataset},
-		"POST /steward/datasets/{id}/act": {access.WriteDatasets, p.moveDataset},
-		"GET /steward/applications":       {access.DecideGrants, p.listApplications},
-		"GET /steward/applications/{id}":  {access.DecideGrants, p.showGrant},
-		"POST /steward/applications/{id}": {access.DecideGrants, p.stepGrant},
-		"GET /steward/objections":         {access.HandleObjections, p.listTickets},
-		"GET /steward/objections/{id}":    {access.HandleObjections, p.showThread},
-		"POST /steward/objections/{id}":   {access.HandleObjections, p.answerThread},
-	} {
-		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-			caller := access.CallerOf(r.Context())
-			switch {
-			case !caller.Known():
-				p.askToSignIn(w, r, caller)
-			case !access.May(caller.Role, page.action):
-				d := access.Allow(caller, page.action, access.Anywhere)
-				p.publish(w, r, "denied", http.StatusForbidden, view{Title: "403", Page: catalog.Text{ZH: d.ZH, EN: d.EN}})
-			default:
-				page.serve(w, r, caller)
-			}
-		})
+// stewardPage is a page for who has an action in the table of rights.
+type stewardPage struct {
+	pattern string
+	action  access.Action
+	serve   func(*pages, http.ResponseWriter, *http.Request, access.Caller)
+}
+
+// stewardPages are those of who keeps the catalogue.
+func stewardPages() []stewardPage {
+	return []stewardPage{
+		{"GET /steward", access.WriteDatasets, (*pages).showRegister},
+		{"GET /steward/new", access.WriteDatasets, (*pages).askSelector},
+		{"POST /steward/new", access.WriteDatasets, (*pages).draftDataset},
+		{"GET /steward/datasets/{id}", access.WriteDatasets, (*pages).editDataset},
+		{"POST /steward/datasets/{id}", access.WriteDatasets, (*pages).saveDataset},
+		{"POST /steward/datasets/{id}/act", access.WriteDatasets, (*pages).moveDataset},
+		{"GET /steward/applications", access.DecideGrants, (*pages).listApplications},
+		{"GET /steward/applications/{id}", access.DecideGrants, (*pages).showGrant},
+		{"POST /steward/applications/{id}", access.DecideGrants, (*pages).stepGrant},
+		{"GET /steward/objections", access.HandleObjections, (*pages).listTickets},
+		{"GET /steward/objections/{id}", access.HandleObjections, (*pages).showThread},
+		{"POST /steward/objections/{id}", access.HandleObjections, (*pages).answerThread},
+	}
+}
+
+// forSteward serves a page to who may open it.
+func (p *pages) forSteward(w http.ResponseWriter, r *http.Request, page stewardPage) {
+	caller := access.CallerOf(r.Context())
+	switch {
+	case !caller.Known():
+		p.askToSignIn(w, r, caller)
+	case !access.May(caller.Role, page.action):
+		d := access.Allow(caller, page.action, access.Anywhere)
+		p.publish(w, r, "denied", http.StatusForbidden, view{Title: "403", Page: catalog.Text{ZH: d.ZH, EN: d.EN}})
+	default:
+		page.serve(p, w, r, caller)
 	}
 }
 
@@ -53,7 +58,7 @@ func mayStewards(c access.Caller, d *catalog.Dataset) bool {
 	return access.Allow(c, access.WriteDatasets, d.Region).Allowed && access.AllowGrade(c, d.Grade).Allowed
 }
 
-// desk is what waits for somebody, for the tabs of all these pages.
+// deskView is what waits for somebody, for the tabs of all these pages.
 type deskView struct {
 	Tab                     string
 	LateGrants, LateTickets int
@@ -91,7 +96,7 @@ func (p *pages) deskOf(r *http.Request, tab string, body any) deskView {
 	return v
 }
 
-func (p *pages) stewardPage(w http.ResponseWriter, r *http.Request, page string, code int, title, tab string, body any) {
+func (p *pages) showDesk(w http.ResponseWriter, r *http.Request, page string, code int, title, tab string, body any) {
 	p.publish(w, r, page, code, view{Title: title, Page: p.deskOf(r, tab, body)})
 }
 
@@ -161,7 +166,7 @@ func (p *pages) showRegister(w http.ResponseWriter, r *http.Request, caller acce
 		}
 		v.States = append(v.States, choice{Value: string(s), Href: address("/steward", to), Number: counts[s], On: string(s) == v.State})
 	}
-	p.stewardPage(w, r, "steward", http.StatusOK, t["steward"], "datasets", v)
+	p.showDesk(w, r, "steward", http.StatusOK, t["steward"], "datasets", v)
 }
 
 // rank is how much a dataset asks for somebody.
@@ -235,7 +240,7 @@ func (p *pages) registerRow(ctx context.Context, rec *register.Record, due deadl
 type newView struct{ Form *form }
 
 func (p *pages) askSelector(w http.ResponseWriter, r *http.Request, _ access.Caller) {
-	p.stewardPage(w, r, "steward_new", http.StatusOK, p.language(w, r).table()["new_dataset"], "new", newView{&form{Values: url.Values{"selector": {r.URL.Query().Get("selector")}}}})
+	p.showDesk(w, r, "steward_new", http.StatusOK, p.language(w, r).table()["new_dataset"], "new", newView{&form{Values: url.Values{"selector": {r.URL.Query().Get("selector")}}}})
 }
 
 // draftDataset writes a draft of what is measured, for a person to complete. It is
@@ -248,7 +253,7 @@ func (p *pages) draftDataset(w http.ResponseWriter, r *http.Request, caller acce
 		d = &register.Document{ID: f.trimmed("id"), Region: caller.Region, Source: register.Source{Kind: string(catalog.SourceSeries)}}
 	} else if d, err = p.Catalogue.Register.Draft(r.Context(), f.trimmed("id"), f.trimmed("selector")); err != nil {
 		code := p.failed(r, f, err)
-		p.stewardPage(w, r, "steward_new", code, p.language(w, r).table()["new_dataset"], "new", newView{f})
+		p.showDesk(w, r, "steward_new", code, p.language(w, r).table()["new_dataset"], "new", newView{f})
 		return
 	}
 	p.datasetForm(w, r, http.StatusOK, nil, documentForm(d, 0), "")
@@ -301,7 +306,7 @@ func (p *pages) datasetForm(w http.ResponseWriter, r *http.Request, code int, re
 		}
 	}
 	v.Others = f.orphans(documentFields)
-	p.stewardPage(w, r, "steward_dataset", code, title, "datasets", v)
+	p.showDesk(w, r, "steward_dataset", code, title, "datasets", v)
 }
 
 // record is a dataset that the caller may change; nil: the answer was sent.

@@ -61,7 +61,7 @@ func (p *pages) listApplications(w http.ResponseWriter, r *http.Request, caller 
 		}
 		v.States = append(v.States, choice{Value: s, Href: address("/steward/applications", to), On: s == v.State})
 	}
-	p.stewardPage(w, r, "steward_applications", http.StatusOK, p.language(w, r).table()["applications"], "applications", v)
+	p.showDesk(w, r, "steward_applications", http.StatusOK, p.language(w, r).table()["applications"], "applications", v)
 }
 
 func states[S ~string](all []S) (texts []string) {
@@ -92,7 +92,7 @@ func (p *pages) showGrant(w http.ResponseWriter, r *http.Request, caller access.
 }
 
 func (p *pages) grantPage(w http.ResponseWriter, r *http.Request, code int, g *register.Grant, f *form) {
-	p.stewardPage(w, r, "steward_application", code, g.ID(), "applications", p.grantOf(g, f))
+	p.showDesk(w, r, "steward_application", code, g.ID(), "applications", p.grantOf(g, f))
 }
 
 // stepGrant takes a step of an application.
@@ -189,7 +189,7 @@ func (p *pages) listTickets(w http.ResponseWriter, r *http.Request, caller acces
 		}
 		v.States = append(v.States, choice{Value: s, Href: address("/steward/objections", to), On: s == v.State})
 	}
-	p.stewardPage(w, r, "steward_objections", http.StatusOK, p.language(w, r).table()["objections"], "objections", v)
+	p.showDesk(w, r, "steward_objections", http.StatusOK, p.language(w, r).table()["objections"], "objections", v)
 }
 
 // threadView is a ticket for who answers it.
@@ -209,7 +209,7 @@ func (p *pages) ticketFor(w http.ResponseWriter, r *http.Request, caller access.
 
 func (p *pages) showThread(w http.ResponseWriter, r *http.Request, caller access.Caller) {
 	if t := p.ticketFor(w, r, caller); t != nil {
-		p.stewardPage(w, r, "steward_objection", http.StatusOK, t.ID(), "objections", threadView{p.ticketRow(t), &form{Values: url.Values{}}})
+		p.showDesk(w, r, "steward_objection", http.StatusOK, t.ID(), "objections", threadView{p.ticketRow(t), &form{Values: url.Values{}}})
 	}
 }
 
@@ -234,5 +234,5 @@ func (p *pages) answerThread(w http.ResponseWriter, r *http.Request, caller acce
 	if now, lookup := reg.Ticket(r.Context(), id); lookup == nil {
 		t = now
 	}
-	p.stewardPage(w, r, "steward_objection", code, id, "objections", threadView{p.ticketRow(t), f})
+	p.showDesk(w, r, "steward_objection", code, id, "objections", threadView{p.ticketRow(t), f})
 }

@@ -4,7 +4,7 @@ package web
 func catalogTexts() []entry {
 	return []entry{
 		{"catalogue", "Data catalogue", "公共数据目录"},
-		{"catalogue_title", "What the city senses, open to everybody", "感知数据，向社会开放"},
+		{"catalogue_title", "Public sensing data, open to everybody", "感知数据，向社会开放"},
 		{"catalogue_lead", "Data of roads, farms, air, power and computing: measured live, checked for quality every day, published only where nobody can be found out.", "道路、农业、环境、能源与算力的感知数据：实时采集，逐日核验质量，经隐私门控确认无法识别个人后发布。"},
 		{"main_nav", "Main", "主导航"},
 		{"skip_main", "Skip to the content", "跳到正文"},
@@ -77,7 +77,6 @@ func catalogTexts() []entry {
 		{"updated", "Updated", "更新时间"},
 		{"since_day", "since %s", "自 %s 起"},
 		{"until_day", "until %s", "至 %s"},
-		{"days", "days", "天"},
 
 		{"about_it", "About", "概况"},
 		{"data", "Data", "数据下载"},
@@ -155,6 +154,12 @@ func catalogTexts() []entry {
 		{"by_day", "Day by day, the last %d", "逐日数据（最近 %d 天）"},
 		{"day_word", "Day", "日期"},
 
+		{"means_open_unconditional", "Anybody may have the data and use them.", "任何人均可获取和使用。"},
+		{"means_open_conditional", "Given to persons and organisations that meet published conditions and apply.", "符合公示条件者经申请可以获取。"},
+		{"means_open_none", "Not opened: secrets, privacy, or another law stands against it.", "涉及秘密、隐私或法律另有规定，不予开放。"},
+		{"means_share_unconditional", "Authorities have access without a condition.", "行政机关可直接获取。"},
+		{"means_share_conditional", "Authorities apply, for a duty and a use that they name.", "行政机关按履职用途申请。"},
+		{"means_share_none", "Not shared; it stands on the negative list.", "列入负面清单，不予共享。"},
 		{"condition", "Condition", "条件"},
 		{"scope", "Scope", "范围"},
 		{"purpose", "Use", "用途"},
@@ -168,7 +173,7 @@ func catalogTexts() []entry {
 		{"privacy_smallest", "contributors of the smallest one shown", "已发布单元的最小贡献者数"},
 		{"privacy_withheld", "of the numbers are withheld", "的单元格被隐藏"},
 		{"privacy_recovered", "found out by our own attacks", "被模拟攻击还原"},
-		{"privacy_epsilon", "spent of the privacy budget a day", "每日隐私预算消耗"},
+		{"privacy_epsilon", "spent of the privacy budget for each day", "每日隐私预算消耗"},
 		{"privacy_says_k", "Every number that is shown is made of at least %d different contributors, such as vehicles.", "发布的每个数值至少来自 %d 个不同的贡献者（如车辆）。"},
 		{"privacy_says_share", "None of them gives more than %d %% of it.", "任一贡献者所占比例不超过 %d%%。"},
 		{"privacy_says_bin", "Time is told in steps of %s at least, and nothing sooner than %s afterwards.", "时间粒度不小于%s，且延迟%s后才发布。"},

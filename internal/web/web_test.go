@@ -27,6 +27,7 @@ type house struct {
 	token    string       // that may read
 	sessions *access.Sessions
 	tokens   *access.Tokens
+	library  *library
 }
 
 func newPages(t *testing.T, change ...func(*access.PagesConfig, *login.Config)) *house {
@@ -54,7 +55,8 @@ func newPages(t *testing.T, change ...func(*access.PagesConfig, *login.Config)) 
 	log := slog.New(slog.DiscardHandler)
 	desk, err := login.New(oidc, login.Deps{Sessions: h.sessions, Audit: newRecord(t, db), Log: log, Clock: time.Now, Metrics: prometheus.NewRegistry()})
 	check(err)
-	h.Handler, err = New(Deps{Changes: record, Compute: compute, Workload: workload, Roads: roadsFor, UnitPlace: unitPlace, Now: func() time.Time { return noon }, Desk: desk, Sessions: h.sessions, Version: "test", Log: log})
+	h.library = newLibrary(t, db)
+	h.Handler, err = New(Deps{Changes: record, Compute: compute, Workload: workload, Roads: roadsFor, Catalogue: h.library.catalogue(), UnitPlace: unitPlace, Now: func() time.Time { return noon }, Desk: desk, Sessions: h.sessions, Version: "test", Log: log})
 	check(err)
 	h.inner = h.Handler
 	h.Handler = h.sessions.Identify(h.inner)

@@ -93,14 +93,11 @@ func licenceName(uri string) string { return cmp.Or(licences[uri], uri) }
 
 // ucum writes a unit of UCUM as people do.
 func ucum(unit string) string {
-	if strings.HasPrefix(unit, "{") && strings.HasSuffix(unit, "}") && strings.Count(unit, "{") == 1 {
-		return strings.Trim(unit, "{}")
-	}
 	known := map[string]string{"1": "", "Cel": "°C", "K": "K", "ug/m3": "µg/m³", "mg/m3": "mg/m³", "kW.h": "kWh", "W.h": "Wh", "m3": "m³", "m2": "m²", "m3/s": "m³/s", "deg": "°", "g/kW.h": "g/kWh", "[ppm]": "ppm", "[pH]": "pH", "uS/cm": "µS/cm"}
 	if s, ok := known[unit]; ok {
 		return s
 	}
-	return unit
+	return strings.NewReplacer("{", "", "}", "").Replace(unit) // notes on a unit stand in braces
 }
 
 // spell writes a duration in words.
