@@ -50,6 +50,7 @@ func catalogFunctions() template.FuncMap {
 			}
 			return spell(tag, d)
 		},
+		"link": func(s string) string { to, _ := catalog.Link(s); return to },
 		"dict": dict,
 		"list": func(all ...any) []any { return all },
 		"faults": func(f *form, paths ...any) (all []catalog.Problem) {

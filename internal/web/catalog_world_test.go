@@ -395,3 +395,27 @@ func (l *library) ask(t *testing.T) {
 	_, err = l.Answer(ctx, "t-1", 0, "已核实，路侧单元数据迟到，正在补入并将发布新版本。")
 	l.check(err)
 }
+
+// contrast is that of two colours by WCAG 2.1.
+func contrast(a, b string) float64 {
+	x, y := luminance(a), luminance(b)
+	return (max(x, y) + .05) / (min(x, y) + .05)
+}
+
+func luminance(hex string) (l float64) {
+	hex = strings.TrimPrefix(hex, "#")
+	if len(hex) == 3 {
+		hex = string([]byte{hex[0], hex[0], hex[1], hex[1], hex[2], hex[2]})
+	}
+	for i, weight := range []float64{.2126, .7152, .0722} {
+		var v int
+		fmt.Sscanf(hex[2*i:2*i+2], "%x", &v)
+		c := float64(v) / 255
+		if c <= .03928 {
+			l += weight * c / 12.92
+		} else {
+			l += weight * math.Pow((c+.055)/1.055, 2.4)
+		}
+	}
+	return l
+}

@@ -55,7 +55,7 @@ func (i *invitation) name(texts map[string]string) {
 
 // target is the page that was asked for; the login desk takes no other site's.
 func target(r *http.Request) string {
-	if strings.HasPrefix(r.URL.Path, "/sign") {
+	if at := r.URL.Path; at != "/" && !strings.HasPrefix(at, "/catalog") && !strings.HasPrefix(at, "/steward") {
 		return cmp.Or(r.PostFormValue("to"), r.URL.Query().Get("to"))
 	}
 	query := r.URL.Query()

@@ -6,8 +6,11 @@ import "slices"
 type entry struct{ key, en, zh string }
 
 // texts is all that the pages and their script say.
-func texts() []entry {
-	return append(slices.Concat(roadTexts(), catalogTexts(), askTexts()), []entry{
+func texts() []entry { return slices.Concat(scriptTexts(), catalogTexts(), askTexts()) }
+
+// scriptTexts is what the console and its script say.
+func scriptTexts() []entry {
+	return append(roadTexts(), []entry{
 		{"title", "Songhua", "松花"},
 		{"subtitle", "telemetry hub", "遥测枢纽"},
 		{"other_lang", "中文", "English"},
