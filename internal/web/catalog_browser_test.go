@@ -1,14 +1,19 @@
 package web
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
 
 	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/hubtest/browser"
@@ -80,5 +85,89 @@ func TestPicturesOfTheCatalogue(t *testing.T) {
 			browser.Do(t, in, chromedp.EmulateViewport(as.width, tall), scheme(as.scheme), chromedp.Navigate(base+p.path+sep+"lang="+as.lang), browser.Until(`document.readyState === 'complete'`))
 			browser.Picture(t, in, filepath.Join(folder, fmt.Sprintf("%s-%s-%s-%d.png", p.name, as.lang, as.scheme, as.width)))
 		}
+	}
+}
+
+// faultsOfThePage is what a page lacks for people who do not see it, or see it in
+// another way: names, headings, tables with heads, and colours that can be read.
+const faultsOfThePage = `(() => {
+	const bad = [], name = (e) => (e.getAttribute('aria-label') || e.textContent || e.title || '').trim() || [...e.querySelectorAll('img[alt],svg[aria-label]')].map((i) => i.alt || i.getAttribute('aria-label')).join('');
+	const where = (e) => e.outerHTML.slice(0, 120);
+	for (const e of document.querySelectorAll('input:not([type=hidden]),select,textarea')) if (!e.labels.length && !e.getAttribute('aria-label')) bad.push('no label: ' + where(e));
+	for (const e of document.querySelectorAll('a[href],button,summary')) if (!name(e)) bad.push('no name: ' + where(e));
+	for (const e of document.querySelectorAll('table')) if (!e.querySelector('thead th[scope=col]')) bad.push('no heads: ' + where(e));
+	for (const e of document.querySelectorAll('form button')) if (e.type !== 'submit') bad.push('does nothing without a script: ' + where(e));
+	if (!document.title || !document.querySelector('main') || document.querySelectorAll('h1').length !== 1) bad.push('no title, main part or heading');
+	const rgb = (s) => (s.match(/[\d.]+/g) || [0, 0, 0, 0]).map(Number);
+	const light = (c) => { const [r, g, b] = c.map((v) => (v /= 255, v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)); return .2126 * r + .7152 * g + .0722 * b; };
+	for (const e of document.querySelectorAll('main *, header *, footer *')) {
+		if (![...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim()) || !e.checkVisibility() || e.closest('svg,.unseen,.skip')) continue;
+		let on = e, ground = [0, 0, 0, 0];
+		for (; on && !(ground.length < 4 || ground[3] === 1); on = on.parentElement) { const s = getComputedStyle(on); if (s.backgroundImage.includes('gradient')) break; ground = rgb(s.backgroundColor); }
+		if (on && getComputedStyle(on).backgroundImage.includes('gradient')) continue; // the palette's test has these
+		const a = light(rgb(getComputedStyle(e).color).slice(0, 3)), b = light(ground.slice(0, 3)), ratio = (Math.max(a, b) + .05) / (Math.min(a, b) + .05);
+		if (ratio < 4.4) bad.push('contrast ' + ratio.toFixed(2) + ': ' + where(e));
+	}
+	return bad.slice(0, 8).join('\n');
+})()`
+
+// walk opens pages without scripts, one after the other in the languages by turns,
+// at the widths of a small telephone and of a desk.
+func walk(t *testing.T, addresses []string, signIn string) {
+	ctx := browser.Open(t)
+	h, base := catalogSite(t)
+	h.library.ask(t)
+	if signIn == "" {
+		browser.NoComplaints(t, ctx)
+	} else {
+		browser.Do(t, ctx, chromedp.Navigate(base+"/?token="+h.token))
+	}
+	browser.Do(t, ctx, withoutScripts())
+	for i, at := range addresses {
+		if (strings.HasSuffix(at, dark) || strings.HasSuffix(at, ended) || strings.HasSuffix(at, "never-was")) && signIn == "" {
+			continue // the browser complains of every page that is not 200
+		}
+		sep := "?"
+		if containsQuery(at) {
+			sep = "&"
+		}
+		browser.Do(t, ctx, chromedp.EmulateViewport(360, 800), scheme([]string{"light", "dark"}[i/2%2]), chromedp.Navigate(base+at+sep+"lang="+[]string{"en", "zh"}[i%2]))
+		for _, width := range []int64{360, 1280} {
+			if width > 360 {
+				browser.Do(t, ctx, chromedp.EmulateViewport(width, 800))
+			}
+			if wide := browser.Read[int64](t, ctx, `document.documentElement.scrollWidth`); wide > width {
+				t.Errorf("%s at %d px is %d px wide: %s", at, width, wide, browser.Read[string](t, ctx, `[...document.querySelectorAll('main *')].filter((e) => e.getBoundingClientRect().right > innerWidth && !e.closest('.scroll,.toc,pre,svg')).slice(0, 3).map((e) => e.outerHTML.slice(0, 100)).join('\n')`))
+			}
+		}
+		if bad := browser.Read[string](t, ctx, faultsOfThePage); bad != "" {
+			t.Errorf("%s: %s", at, bad)
+		}
+	}
+}
+
+func withoutScripts() chromedp.Action[chromedp.Void] {
+	return func(ctx context.Context, t *chromedp.Target) (chromedp.Void, error) {
+		_, err := cdp.Call(ctx, t, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
+		return chromedp.Void{}, err
+	}
+}
+
+func TestTheCatalogueIsReadWithoutAScript(t *testing.T) { walk(t, publicAddresses(), "") }
+
+func TestTheDeskOfTheCatalogueWorksWithoutAScript(t *testing.T) {
+	walk(t, stewardAddresses(), "steward")
+}
+
+// TestObjectingInABrowser files an objection by keyboard, without a script.
+func TestObjectingInABrowser(t *testing.T) {
+	ctx := browser.Open(t)
+	_, base := catalogSite(t)
+	browser.NoComplaints(t, ctx)
+	browser.Do(t, ctx, withoutScripts(), chromedp.Navigate(base+"/catalog/objection/new?lang=en&dataset="+everything),
+		chromedp.Focus("textarea[name=text]"), chromedp.KeyEvent("08:15 is too low"), chromedp.KeyEvent(kb.Tab), chromedp.KeyEvent(kb.Tab), chromedp.KeyEvent(kb.Enter),
+		browser.Until(`document.querySelector('#secret')`), chromedp.Click(".receipt button"), browser.Until(`document.querySelector('.thread') && document.querySelector('.thread').innerText.includes('too low')`))
+	if shown := browser.Read[bool](t, ctx, `location.href.includes('secret')`); shown {
+		t.Error("the secret stands in the address")
 	}
 }
