@@ -2,6 +2,8 @@ package web
 
 import (
 	"fmt"
+	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -12,8 +14,10 @@ import (
 // The map of coverage, in pixels: the middle of the map that others have.
 const (
 	coverWide, coverHigh = 720, 400
-	coverFitWide         = 420
-	coverFitHigh         = 230
+	coverFitWide         = 560
+	coverFitHigh         = 320
+	// nameWide and nameHigh are what the name of a town takes.
+	nameWide, nameHigh = 92, 17
 )
 
 // coverMap is where the data of a dataset come from.
@@ -83,14 +87,29 @@ func coverOf(area *catalog.Box, marks []mark) *coverMap {
 		}
 		m.Lines = append(m.Lines, strings.Join(line, " "))
 	}
+	m.name(&c)
+	return m
+}
+
+// name writes the towns, those that come first where two would cover one another.
+func (m *coverMap) name(c *camera) {
+	const left, right, top, bottom = (mapWide-coverWide)/2 + 10, (mapWide+coverWide)/2 - nameWide, (mapHigh-coverHigh)/2 + 20, (mapHigh+coverHigh)/2 - 30
+	type spot struct{ x, y float64 }
+	var taken []spot
 	for _, r := range regions() {
-		if at, ok := capitals[r.key]; ok {
-			if x, y := c.at(at); x > (mapWide-coverWide)/2+20 && x < (mapWide+coverWide)/2-60 && y > (mapHigh-coverHigh)/2+20 && y < (mapHigh+coverHigh)/2-30 {
-				m.Places = append(m.Places, coverPlace{dot{pixel(x), pixel(y)}, r.key})
-			}
+		at, known := capitals[r.key]
+		if !known {
+			continue
+		}
+		x, y := c.at(at)
+		covered := slices.ContainsFunc(taken, func(other spot) bool {
+			return math.Abs(other.x-x) < nameWide && math.Abs(other.y-y) < nameHigh
+		})
+		if !covered && x > left && x < right && y > top && y < bottom {
+			taken = append(taken, spot{x, y})
+			m.Places = append(m.Places, coverPlace{dot{pixel(x), pixel(y)}, r.key})
 		}
 	}
-	return m
 }
 
 // degrees writes an angle.

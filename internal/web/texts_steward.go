@@ -112,7 +112,7 @@ func askTexts() []entry {
 		{"follow_none_how", "Objections are made on the page of a dataset. What the hub holds about yourself you ask for here.", "对数据集的异议请在其页面提出；查询与本人有关的数据请在此提出。"},
 		{"thread", "What was said", "往来记录"},
 		{"steward_says", "Office", "办理单位"},
-		{"filer_says", "You or who filed it", "提出人"},
+		{"filer_says", "Who filed it", "提出人"},
 		{"add_message", "Add something", "补充说明"},
 		{"send", "Send", "发送"},
 		{"thread_closed", "It is closed. File another one if something is left, and name this.", "已办结。如仍有问题，请另行提出并注明本编号。"},
