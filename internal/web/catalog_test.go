@@ -489,8 +489,7 @@ func TestADatasetIsMadeWithForms(t *testing.T) {
 	}
 	send := func(path, do string) *http.Request {
 		fields.Set("do", do)
-		r := formOf(path)
-		r = httptest.NewRequest(http.MethodPost, path, strings.NewReader(fields.Encode()))
+		r := httptest.NewRequest(http.MethodPost, path, strings.NewReader(fields.Encode()))
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		r.Header.Set("Accept-Language", "en")
 		return r
