@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 
-	"github.com/songhua-io/hub/internal/api"
 	"github.com/songhua-io/hub/internal/catalog"
 	"github.com/songhua-io/hub/internal/catalog/ckan/push"
 	"github.com/songhua-io/hub/internal/catalog/feed"
@@ -16,14 +15,11 @@ import (
 
 // openFeed makes the catalogue as others read it, and what is owed to outlets.
 // What they need of other parts is handed in as funcs.
-func (h *hub) openFeed(ctx context.Context, q *query.API) (err error) {
-	base, err := h.feedBase()
-	if err != nil {
-		return err
-	}
+func (h *hub) openFeed(ctx context.Context, q *query.API, base catalog.Base) (err error) {
 	coverages := &coverages{list: h.catalog.Published, of: h.covered(q), changed: h.feedChanged}
 	h.feed, err = feed.Open(ctx, h.cfg.Feed, feed.Deps{
-		Base: base, Records: h.records, Datasets: h.datasetIDs, Standing: h.standingDataset, Coverage: coverages.get,
+		Base: base, Records: h.records, Datasets: h.datasetIDs, Standing: h.standingDataset, Coverage: coverages.get, Releases: h.releases.Releases, Measured: h.quality.Measurements,
+		Live: func(d *catalog.Dataset) []catalog.Distribution { return interfaces(base, d) }, Services: []catalog.Service{thingsService(base)},
 		Advanced: func() {
 			if h.outlets != nil {
 				h.outlets.Wake()
@@ -129,15 +125,4 @@ func (h *hub) exportOutlet(name, format string) ([]byte, string, []catalog.Probl
 		kind = "text/csv"
 	}
 	return body, kind, lacks, err
-}
-
-// feedRoutes are the paths of the feed. Everybody may read them: the catalogue is
-// public.
-func (h *hub) feedRoutes() (all []api.Beside) {
-	for _, r := range h.feed.Routes() {
-		all = append(all, api.Beside{Pattern: r.Pattern, ZH: r.ZH, EN: r.EN, Handler: r.Handler})
-	}
-	return append(all,
-		api.Beside{Pattern: "GET /catalog", ZH: "公共数据目录", EN: "The public catalogue", Handler: h.feed.Catalogue(nil)},
-		api.Beside{Pattern: "GET /catalog/dataset/{id}", ZH: "目录中的数据集", EN: "A dataset of the catalogue", Handler: h.feed.Dataset(nil)})
 }

@@ -19,7 +19,7 @@ import (
 func (h *hub) openQuality(ctx context.Context, q *query.API) (err error) {
 	h.quality, err = quality.Open(ctx, h.cfg.Quality, quality.Deps{
 		Records: h.records, Register: h.catalog, Store: h.allSeries(), Selection: made(q), Expect: h.expectedOf, Arrivals: h.pipeline.Arrivals,
-		Paths: h.ownPaths, Base: func() string { return h.at.HTTP }, Client: &http.Client{}, Devices: h.registry, Log: h.log, Clock: h.clock, Metrics: h.metrics,
+		Releases: func(id string) []catalog.Release { return h.releases.Releases(id) }, Paths: h.ownPaths, Base: func() string { return h.at.HTTP }, Client: &http.Client{}, Devices: h.registry, Log: h.log, Clock: h.clock, Metrics: h.metrics,
 	})
 	return err
 }
@@ -104,7 +104,15 @@ func (h *hub) ownPaths(d *catalog.Dataset) (all []string) {
 	if d.Open.Class != catalog.Unconditional {
 		return nil
 	}
-	for _, i := range interfaces("", d) {
+	own := catalog.Base("")
+	all = append(all, own.Dataset(d.ID), own.Catalogue()+".ttl")
+	if files := h.releases.Releases(d.ID); len(files) > 0 {
+		newest := files[len(files)-1]
+		for _, f := range newest.Files {
+			all = append(all, own.File(d.ID, newest.Version, f.Name))
+		}
+	}
+	for _, i := range interfaces(own, d) {
 		all = append(all, i.URL)
 	}
 	return all

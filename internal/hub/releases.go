@@ -26,7 +26,7 @@ func (h *hub) openReleases() error {
 		}
 	}
 	h.releases, err = release.Open(release.Deps{
-		Dir: filepath.Join(h.at.Data, filepath.FromSlash(releasesDir)), Keys: keys, Noted: h.notedRelease, Log: h.log, Clock: h.clock,
+		Dir: filepath.Join(h.at.Data, filepath.FromSlash(releasesDir)), Keys: keys, Noted: h.notedRelease, Changed: h.feedChanged, Log: h.log, Clock: h.clock,
 	})
 	if err == nil {
 		h.stack.start("sealing of releases", h.sealReleases)

@@ -26,6 +26,8 @@ const (
 	record    = "record"    // who may read the record of changes
 	published = "published" // everybody, each to what is published or granted; who shows what is no token is told so
 	compute   = "compute"   // who may read compute; all others are asked to sign in
+	applies   = "applies"   // who may apply for datasets; all others are asked to sign in
+	keeps     = "keeps"     // who keeps the catalogue; all others are asked to sign in
 )
 
 var byOtherMeans = map[string]string{
@@ -44,9 +46,15 @@ var byOtherMeans = map[string]string{
 	"GET /catalog": everybody, "GET /catalog.ttl": everybody, "GET /catalog.jsonld": everybody, "GET /catalog.rdf": everybody, "GET /catalog/changes": everybody, "GET /catalog/changes.ttl": everybody, "GET /catalog/changes.jsonld": everybody, "GET /catalog/changes.rdf": everybody,
 	"GET /catalog/vocabulary": everybody, "GET /catalog/record/{id}": everybody, "GET /catalog/provider/{code}": everybody, "GET /catalog/service/{id}": everybody, "GET /catalog/class/{path}": everybody, "GET /catalog/law/{path}": everybody,
 	"GET /catalog/dataset/{id}": everybody, "GET /catalog/dataset/{id}/release/{version}": everybody, "GET /catalog/dataset/{id}/interface/{name}": everybody, "GET /ckan/api/3/action/{action}": everybody, "POST /ckan/api/3/action/{action}": everybody,
+
+	"GET /catalog/law/{title}/{article}": everybody, "GET /catalog/law": everybody, "GET /catalog/about": everybody,
+	"GET /catalog/basemap/{z}/{x}/{y}": everybody, "GET /catalog/dataset/{id}/apply": everybody, "POST /catalog/dataset/{id}/apply": everybody, // of a dataset that is there it takes a right
+	"GET /catalog/objection/new": everybody, "POST /catalog/objection/new": everybody, "GET /catalog/objection": everybody, "POST /catalog/objection": everybody, "POST /catalog/objection/message": everybody, // with a ticket's secret
+	"GET /catalog/applications": applies, "GET /catalog/applications/{id}": applies,
+	"GET /steward": keeps, "GET /steward/new": keeps, "POST /steward/new": keeps, "GET /steward/datasets/{id}": keeps, "POST /steward/datasets/{id}": keeps, "POST /steward/datasets/{id}/act": keeps,
+	"GET /steward/applications": keeps, "GET /steward/applications/{id}": keeps, "POST /steward/applications/{id}": keeps, "GET /steward/objections": keeps, "GET /steward/objections/{id}": keeps, "POST /steward/objections/{id}": keeps,
 	"GET /api/v1/devices/{id}/config": senders, "POST /api/v1/devices/{id}/config/reported": senders,
 	"GET /catalog/dataset/{id}/release/{version}/{name}": everybody, // as far as its dataset is open to them: TestWhoMayDownload
-
 }
 
 // bodies are of routes that read what they got before they ask who sent it.
@@ -121,7 +129,7 @@ func TestEveryRouteAsksWhoComes(t *testing.T) {
 		for who, token := range callers {
 			code, text := h.ask(t, token, r.method, r.at("none-"+strings.ReplaceAll(who, " ", "-")), []byte(cmp.Or(bodies[r.name], "{}")))
 			in := code != 401 && code != 403
-			want := means == everybody || means == console && access.May(access.Role(who), access.ReadDevices) || means == compute && access.May(access.Role(who), access.ReadCompute) || means == roadPages && access.May(access.Role(who), access.ReadRoads) || means == record && access.May(access.Role(who), access.ReadAudit) || r.action != "" && token != "" && access.May(access.Role(who), r.action)
+			want := means == everybody || means == console && access.May(access.Role(who), access.ReadDevices) || means == compute && access.May(access.Role(who), access.ReadCompute) || means == roadPages && access.May(access.Role(who), access.ReadRoads) || means == applies && access.May(access.Role(who), access.ApplyGrants) || means == keeps && access.May(access.Role(who), access.WriteDatasets) || means == record && access.May(access.Role(who), access.ReadAudit) || r.action != "" && token != "" && access.May(access.Role(who), r.action)
 			if means == senders {
 				want = false // nobody speaks for walker-none
 			}

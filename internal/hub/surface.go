@@ -48,7 +48,11 @@ func (h *hub) surface(ctx context.Context) (http.Handler, error) {
 	if err := h.openReleases(); err != nil {
 		return nil, err
 	}
-	if err := h.openFeed(ctx, questions); err != nil {
+	base, err := h.feedBase()
+	if err != nil {
+		return nil, err
+	}
+	if err := h.openFeed(ctx, questions, base); err != nil {
 		return nil, err
 	}
 	h.runSources(questions)
@@ -56,7 +60,8 @@ func (h *hub) surface(ctx context.Context) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	pages, err := web.New(web.Deps{Desk: h.login, Sessions: h.sessions, Changes: h.changes, Compute: h.compute, Workload: h.workload, Roads: h.roads, UnitPlace: h.unitPlace, Now: h.clock, Version: h.options.Version, Log: h.log})
+	shown := h.catalogue(base)
+	pages, err := web.New(web.Deps{Catalogue: shown, Desk: h.login, Sessions: h.sessions, Changes: h.changes, Compute: h.compute, Workload: h.workload, Roads: h.roads, UnitPlace: h.unitPlace, Now: h.clock, Version: h.options.Version, Log: h.log})
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +88,7 @@ func (h *hub) surface(ctx context.Context) (http.Handler, error) {
 		{Pattern: "GET /static/", ZH: "页面所用的文件", EN: "Files of the pages", Handler: pages},
 	}
 	beside = append(beside, h.basemap()...)
-	beside = append(beside, h.feedRoutes()...)
+	beside = append(beside, h.portal(pages, shown)...)
 	door := ingesthttp.New(h.cfg.HTTP, ingesthttp.Deps{Pipeline: h.pipeline, Gate: h.gate(), Mail: h.mail(), Units: h.traffic, Quotas: h.quotas, Log: h.log, Metrics: h.metrics})
 	h.hurry = door.Hurry
 	for _, r := range door.Routes() {

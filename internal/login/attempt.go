@@ -31,7 +31,7 @@ type attempt struct {
 }
 
 func newAttempt(to string, now time.Time) attempt {
-	a := attempt{begun: now.Unix(), to: localPath(to)}
+	a := attempt{begun: now.Unix(), to: LocalPath(to)}
 	rand.Read(a.key[:]) //nolint:errcheck // never fails (crypto/rand)
 	return a
 }
@@ -61,7 +61,7 @@ func parseAttempt(cookie string, now time.Time) (attempt, bool) {
 	if err != nil {
 		return a, false
 	}
-	a.to = localPath(string(to))
+	a.to = LocalPath(string(to))
 	age := now.Sub(time.Unix(a.begun, 0))
 	return a, age >= 0 && age <= AttemptLife
 }
@@ -80,9 +80,9 @@ func (a attempt) verifier() string { return a.derive("verifier") }
 
 func same(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }
 
-// localPath returns where on these pages an address leads, and the first page
+// LocalPath returns where on these pages an address leads, and the first page
 // for one that leads elsewhere, or that no page of ours could have.
-func localPath(to string) string {
+func LocalPath(to string) string {
 	u, err := url.Parse(to)
 	if err != nil || len(to) > maxTarget || u.Scheme != "" || u.Host != "" || u.Opaque != "" || u.User != nil ||
 		!strings.HasPrefix(u.Path, "/") || strings.ContainsFunc(u.Path, odd) || strings.HasPrefix(u.Path, "/sign") {

@@ -87,7 +87,7 @@ func TestTheWayBackLeadsToThesePagesOnly(t *testing.T) {
 		"/signout": "/", "/signin/oidc": "/", "/?token=x&range=1": "/?range=1", "/\r\nSet-Cookie: a=b": "/", "http:/evil.example": "/",
 		"/" + strings.Repeat("a", maxTarget): "/",
 	} {
-		if got := localPath(to); got != want {
+		if got := LocalPath(to); got != want {
 			t.Errorf("%q leads to %q, want %q", to, got, want)
 		}
 	}
@@ -95,7 +95,7 @@ func TestTheWayBackLeadsToThesePagesOnly(t *testing.T) {
 
 func TestNoAddressLeadsElsewhere(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		s := localPath(rapid.StringOf(rapid.RuneFrom([]rune(`/\.:@?#%25fFcC09 evilhtps`+"\t\n"))).Draw(t, "to"))
+		s := LocalPath(rapid.StringOf(rapid.RuneFrom([]rune(`/\.:@?#%25fFcC09 evilhtps`+"\t\n"))).Draw(t, "to"))
 		if !strings.HasPrefix(s, "/") || len(s) > 1 && (s[1] == '/' || s[1] == '\\') || strings.ContainsAny(s, "\\\t\n ") {
 			t.Fatalf("leads to %q", s)
 		}

@@ -21,9 +21,11 @@ const (
 func (l lang) tag() string { return [...]string{"en", "zh-CN"}[l] }
 
 // table returns the texts of a language by key.
-func (l lang) table() map[string]string {
-	all := make(map[string]string, len(texts()))
-	for _, t := range texts() {
+func (l lang) table() map[string]string { return l.of(texts()) }
+
+func (l lang) of(entries []entry) map[string]string {
+	all := make(map[string]string, len(entries))
+	for _, t := range entries {
 		all[t.key] = [...]string{t.en, t.zh}[l]
 	}
 	return all
@@ -62,7 +64,7 @@ func (p *pages) language(w http.ResponseWriter, r *http.Request) lang {
 // of the console is short: its script keeps what was chosen.
 func otherLanguage(r *http.Request, l lang) string {
 	q := url.Values{}
-	if r.URL.Path == "/audit" || strings.HasPrefix(r.URL.Path, "/roads") {
+	if p := r.URL.Path; p == "/audit" || strings.HasPrefix(p, "/roads") || strings.HasPrefix(p, "/catalog") || strings.HasPrefix(p, "/steward") {
 		q = r.URL.Query()
 	}
 	q.Set("lang", [...]string{"zh", "en"}[l])
@@ -112,5 +114,5 @@ func scriptData(l lang) any {
 		T       map[string]string `json:"t"`
 		Reasons map[string]string `json:"reasons"`
 		Regions map[string]string `json:"regions"`
-	}{l.tag(), l.table(), reasons, places}
+	}{l.tag(), l.of(scriptTexts()), reasons, places}
 }

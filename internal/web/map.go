@@ -107,7 +107,7 @@ func look(q url.Values, all []road.Position) camera {
 		c.x, c.y = x*c.scale(), y*c.scale()
 		return c
 	}
-	return fit(all)
+	return fit(all, fitWide, fitHigh)
 }
 
 func number(s string) float64 {
@@ -118,7 +118,7 @@ func number(s string) float64 {
 	return v
 }
 
-func fit(all []road.Position) camera {
+func fit(all []road.Position, wide, high float64) camera {
 	west, north, east, south := 1.0, 1.0, 0.0, 0.0
 	for _, p := range all {
 		if x, y := basemap.Project(p); !math.IsNaN(x) && !math.IsNaN(y) {
@@ -130,7 +130,7 @@ func fit(all []road.Position) camera {
 		east, south = basemap.Project(road.Position{Lat: 40.9, Lon: 131.3})
 	}
 	c := camera{zoom: 17}
-	for c.zoom > basemap.MinZoom && ((east-west)*c.scale() > fitWide || (south-north)*c.scale() > fitHigh) {
+	for c.zoom > basemap.MinZoom && ((east-west)*c.scale() > wide || (south-north)*c.scale() > high) {
 		c.zoom--
 	}
 	c.x, c.y = (west+east)/2*c.scale(), (north+south)/2*c.scale()

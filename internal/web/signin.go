@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 	"net/url"
@@ -23,6 +24,8 @@ type invitation struct {
 	Issuer *login.Issuer // nil when there is none
 	// Button leads to the issuer by Begin; Down says that it does not answer.
 	Button, Begin, Down string
+	// To is the page that was asked for.
+	To string
 	// Again offers another account of the issuer.
 	Again bool
 	// Fault says why nobody was signed in.
@@ -33,6 +36,7 @@ type invitation struct {
 
 func (p *pages) invite(w http.ResponseWriter, r *http.Request, code int, v view) {
 	i := &v.SignIn
+	i.To = target(r)
 	if of, ok := p.Desk.Issuer(); ok {
 		i.Issuer = &of
 		i.Begin = "/signin/oidc?" + url.Values{"to": {target(r)}}.Encode()
@@ -51,12 +55,12 @@ func (i *invitation) name(texts map[string]string) {
 
 // target is the page that was asked for; the login desk takes no other site's.
 func target(r *http.Request) string {
-	if r.URL.Path == "/" {
-		query := r.URL.Query()
-		query.Del("token")
-		return (&url.URL{Path: "/", RawQuery: query.Encode()}).String()
+	if at := r.URL.Path; at != "/" && !strings.HasPrefix(at, "/catalog") && !strings.HasPrefix(at, "/steward") {
+		return cmp.Or(r.PostFormValue("to"), r.URL.Query().Get("to"))
 	}
-	return r.URL.Query().Get("to")
+	query := r.URL.Query()
+	query.Del("token")
+	return (&url.URL{Path: r.URL.Path, RawQuery: query.Encode()}).String()
 }
 
 func (p *pages) takeToken(w http.ResponseWriter, r *http.Request) {
@@ -72,10 +76,7 @@ func (p *pages) takeToken(w http.ResponseWriter, r *http.Request) {
 // token.
 func (p *pages) signIn(w http.ResponseWriter, r *http.Request, token string) {
 	opened, err := p.Desk.ByToken(r.Context(), access.CallerOf(r.Context()), token)
-	opened.To = target(r)
-	if r.URL.Path != "/" {
-		opened.To = "/"
-	}
+	opened.To = login.LocalPath(target(r))
 	p.enter(w, r, opened, err)
 }
 

@@ -1,10 +1,15 @@
 package web
 
+import "slices"
+
 // entry is a text in both languages.
 type entry struct{ key, en, zh string }
 
 // texts is all that the pages and their script say.
-func texts() []entry {
+func texts() []entry { return slices.Concat(scriptTexts(), catalogTexts(), askTexts()) }
+
+// scriptTexts is what the console and its script say.
+func scriptTexts() []entry {
 	return append(roadTexts(), []entry{
 		{"title", "Songhua", "松花"},
 		{"subtitle", "telemetry hub", "遥测枢纽"},

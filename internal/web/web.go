@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"html/template"
 	"log/slog"
+	"maps"
 	"math"
 	"net/http"
 	"time"
@@ -34,6 +35,7 @@ type Deps struct {
 	// a roadside unit.
 	Roads     func(access.Caller) traffic.Views
 	UnitPlace func(unit string) UnitPlace
+	Catalogue Catalogue
 	// Now is the time; that of roads is told with it.
 	Now func() time.Time
 	// Desk lets people in and out.
@@ -49,11 +51,15 @@ type pages struct {
 	console, signin, changes, compute, workload *template.Template
 	roads, unit, intersection                   *template.Template
 
+	// catalog are the pages of the catalogue, by name.
+	catalog map[string]*template.Template
+	shelf   shelf
+
 	assets *assets
 }
 
-// New returns the handler of the pages: /, /audit, all of /compute, of /roads, of /signin, /signout and
-// /static/. It expects the caller of a request in its context
+// New returns the handler of the pages: /, /audit, all of /compute, of /roads, of /catalog, of /steward,
+// of /signin, /signout and /static/. It expects the caller of a request in its context
 // (Sessions.Identify); the data
 // come from the API, which the browser asks with the same cookie.
 func New(d Deps) (http.Handler, error) {
@@ -70,7 +76,15 @@ func New(d Deps) (http.Handler, error) {
 			return nil, err
 		}
 	}
+	p.catalog = map[string]*template.Template{}
+	for _, name := range []string{"search", "dataset", "release", "gone", "list", "law", "about", "apply", "applications", "application", "object", "ticket",
+		"steward", "steward_new", "steward_dataset", "steward_applications", "steward_application", "steward_objections", "steward_objection", "denied"} {
+		if p.catalog[name], err = p.page("catalog_parts.html", "catalog_"+name+".html"); err != nil {
+			return nil, err
+		}
+	}
 	mux := http.NewServeMux()
+	p.catalogPages(mux)
 	mux.HandleFunc("GET /{$}", p.showConsole)
 	mux.HandleFunc("GET /audit", p.showChanges)
 	mux.HandleFunc("GET /compute", p.showCompute)
@@ -87,15 +101,25 @@ func New(d Deps) (http.Handler, error) {
 	return harden(http.NewCrossOriginProtection().Handler(mux)), nil
 }
 
-func (p *pages) page(name string) (*template.Template, error) {
-	t, err := template.New("").Funcs(p.functions()).ParseFS(files, "pages/layout.html", "pages/"+name)
+func (p *pages) page(parts ...string) (*template.Template, error) {
+	all := []string{"pages/layout.html"}
+	for _, name := range parts {
+		all = append(all, "pages/"+name)
+	}
+	t, err := template.New("").Funcs(p.functions()).ParseFS(files, all...)
 	if err != nil {
-		return nil, fmt.Errorf("read page %s: %w", name, err)
+		return nil, fmt.Errorf("read page %s: %w", parts[len(parts)-1], err)
 	}
 	return t, nil
 }
 
 func (p *pages) functions() template.FuncMap {
+	all := p.consoleFunctions()
+	maps.Copy(all, catalogFunctions())
+	return all
+}
+
+func (p *pages) consoleFunctions() template.FuncMap {
 	return template.FuncMap{
 		"asset":  p.assets.url,
 		"iso":    func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
@@ -147,9 +171,13 @@ type view struct {
 	Version string
 	Page    any // what a page shows besides; nil on those of the script
 	Path    string
+	// Title is what the page is about; empty for the hub as a whole.
+	Title string
 	// MayAudit says that the caller may read the record of changes, MayCompute
-	// what there is of compute, MayRoads of roads.
-	MayAudit, MayCompute, MayRoads bool
+	// what there is of compute, MayRoads of roads; MaySteward keeps the catalogue.
+	MayAudit, MayCompute, MayRoads, MaySteward bool
+	// Here is the address of this page.
+	Here string
 
 	OtherLang string // address of this page in the other language
 	Who       who
@@ -163,17 +191,23 @@ type view struct {
 // who is signed in; nobody when the name is empty.
 type who struct{ Name, Role, Region string }
 
-func (p *pages) render(w http.ResponseWriter, r *http.Request, t *template.Template, code int, v view) {
+// fill adds what all pages show.
+func (p *pages) fill(w http.ResponseWriter, r *http.Request, v *view) {
 	l := p.language(w, r)
 	v.Lang, v.T, v.Version = l.tag(), l.table(), p.Version
 	role := access.CallerOf(r.Context()).Role
 	v.Path, v.MayAudit, v.MayCompute = r.URL.Path, access.May(role, access.ReadAudit), access.May(role, access.ReadCompute)
-	v.MayRoads = access.May(role, access.ReadRoads)
-	v.OtherLang = otherLanguage(r, l)
+	v.MayRoads, v.MaySteward = access.May(role, access.ReadRoads), access.May(role, access.WriteDatasets)
+	v.OtherLang, v.Here = otherLanguage(r, l), r.URL.RequestURI()
+	v.Place = l.place(v.Who.Region)
+}
+
+func (p *pages) render(w http.ResponseWriter, r *http.Request, t *template.Template, code int, v view) {
+	p.fill(w, r, &v)
+	l := p.language(w, r)
 	if t == p.console {
 		v.Data = scriptData(l)
 	}
-	v.Place = l.place(v.Who.Region)
 	v.SignIn.name(v.T)
 	switch {
 	case v.refusal != nil:

@@ -27,6 +27,8 @@ type house struct {
 	token    string       // that may read
 	sessions *access.Sessions
 	tokens   *access.Tokens
+	library  *library
+	deps     Deps
 }
 
 func newPages(t *testing.T, change ...func(*access.PagesConfig, *login.Config)) *house {
@@ -54,11 +56,25 @@ func newPages(t *testing.T, change ...func(*access.PagesConfig, *login.Config)) 
 	log := slog.New(slog.DiscardHandler)
 	desk, err := login.New(oidc, login.Deps{Sessions: h.sessions, Audit: newRecord(t, db), Log: log, Clock: time.Now, Metrics: prometheus.NewRegistry()})
 	check(err)
-	h.Handler, err = New(Deps{Changes: record, Compute: compute, Workload: workload, Roads: roadsFor, UnitPlace: unitPlace, Now: func() time.Time { return noon }, Desk: desk, Sessions: h.sessions, Version: "test", Log: log})
+	h.library = newLibrary(t, db)
+	h.deps = Deps{Changes: record, Compute: compute, Workload: workload, Roads: roadsFor, Catalogue: h.library.catalogue(), UnitPlace: unitPlace, Now: func() time.Time { return noon }, Desk: desk, Sessions: h.sessions, Version: "test", Log: log}
+	h.Handler, err = New(h.deps)
 	check(err)
 	h.inner = h.Handler
 	h.Handler = h.sessions.Identify(h.inner)
 	return h
+}
+
+// with is the pages with another catalogue.
+func (h *house) with(t *testing.T, c Catalogue) http.Handler {
+	t.Helper()
+	d := h.deps
+	d.Catalogue = c
+	pages, err := New(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h.sessions.Identify(pages)
 }
 
 // signedIn is a request of somebody with a session.

@@ -19,34 +19,32 @@ type Route struct {
 	Handler http.Handler
 }
 
-// Routes are all that a feed answers. Everybody may read them.
-func (f *Feed) Routes() []Route {
+// Routes are all that a feed answers. Everybody may read them. At addresses of
+// things that people read about, too, it answers in RDF those who ask for it, and
+// all others by pages; nil: everybody in RDF.
+func (f *Feed) Routes(pages http.Handler) []Route {
+	thing := f.negotiate(pages, f.things)
 	var all []Route
 	for _, form := range dcat.Formats() {
 		all = append(all, Route{"GET /catalog." + form.Suffix, "公共数据目录，DCAT-AP 3（" + form.MediaType + "），按快照分页", "The public catalogue in DCAT-AP 3 (" + form.MediaType + "), page by page of a snapshot", f.page(form)},
 			Route{"GET /catalog/changes." + form.Suffix, "目录自某编号以来的变更（" + form.MediaType + "）", "What changed in the catalogue since a number (" + form.MediaType + ")", f.changes(form)})
 	}
 	return append(all,
+		Route{"GET /catalog", "公共数据目录：页面，或按 Accept 给出 RDF", "The public catalogue: pages, or RDF where Accept asks for it", f.negotiate(pages, f.page)},
+		Route{"GET /catalog/dataset/{id}", "目录中的数据集", "A dataset of the catalogue", thing},
 		Route{"GET /catalog/changes", "目录变更，格式按 Accept", "What changed in the catalogue, in the form that Accept asks for", f.negotiate(nil, f.changes)},
 		Route{"GET /catalog/vocabulary", "目录自有词汇", "The words of the catalogue's own", f.negotiate(nil, f.vocabulary)},
-		Route{"GET /catalog/record/{id}", "目录记录", "What is said of a dataset", f.thing()},
-		Route{"GET /catalog/provider/{code}", "数据提供方", "A provider of datasets", f.thing()},
-		Route{"GET /catalog/service/{id}", "数据服务", "A service that hands out data", f.thing()},
-		Route{"GET /catalog/class/{path...}", "目录分类", "A place in the classification", f.thing()},
-		Route{"GET /catalog/law/{path...}", "法律依据", "A legal basis", f.thing()},
-		Route{"GET /catalog/dataset/{id}/release/{version}", "数据集的一次发布", "A release of a dataset", f.thing()},
-		Route{"GET /catalog/dataset/{id}/interface/{name}", "数据集的实时接口", "A live interface of a dataset", f.thing()},
+		Route{"GET /catalog/record/{id}", "目录记录", "What is said of a dataset", thing},
+		Route{"GET /catalog/provider/{code}", "数据提供方", "A provider of datasets", thing},
+		Route{"GET /catalog/service/{id}", "数据服务", "A service that hands out data", thing},
+		Route{"GET /catalog/class/{path...}", "目录分类", "A place in the classification", thing},
+		Route{"GET /catalog/law/{path...}", "法律依据", "A legal basis", thing},
+		Route{"GET /catalog/dataset/{id}/release/{version}", "数据集的一次发布", "A release of a dataset", thing},
+		Route{"GET /catalog/dataset/{id}/interface/{name}", "数据集的实时接口", "A live interface of a dataset", thing},
 		Route{"GET /ckan/api/3/action/{action}", "与 CKAN 兼容的只读接口", "The CKAN action API, to read", http.HandlerFunc(f.ckan)},
 		Route{"POST /ckan/api/3/action/{action}", "与 CKAN 兼容的只读接口（POST）", "The CKAN action API, to read, by POST", http.HandlerFunc(f.ckan)},
 	)
 }
-
-// Catalogue answers at the address of the catalogue: in RDF those who ask for
-// it, all others by pages; nil: everybody in RDF.
-func (f *Feed) Catalogue(pages http.Handler) http.Handler { return f.negotiate(pages, f.page) }
-
-// Dataset answers at the address of a dataset, as Catalogue does.
-func (f *Feed) Dataset(pages http.Handler) http.Handler { return f.negotiate(pages, f.things) }
 
 // page answers with a page of a snapshot: the first of the current one, unless
 // the address names another.

@@ -9,9 +9,6 @@ import (
 	"github.com/songhua-io/hub/internal/catalog/dcat"
 )
 
-// thing answers at the address of something that datasets refer to.
-func (f *Feed) thing() http.Handler { return f.negotiate(nil, f.things) }
-
 // things says what the current snapshot says of the address that was asked for:
 // of a dataset, its record, releases and interfaces the whole dataset, of others
 // what stands at their own address.

@@ -1,0 +1,142 @@
+package hub
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"maps"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/songhua-io/hub/internal/access"
+	"github.com/songhua-io/hub/internal/api"
+	"github.com/songhua-io/hub/internal/catalog"
+	"github.com/songhua-io/hub/internal/catalog/release"
+	"github.com/songhua-io/hub/internal/telemetry"
+	"github.com/songhua-io/hub/internal/traffic"
+	"github.com/songhua-io/hub/internal/web"
+	"github.com/songhua-io/hub/internal/web/basemap"
+)
+
+// catalogue is what the public pages show.
+func (h *hub) catalogue(base catalog.Base) web.Catalogue {
+	return web.Catalogue{
+		Register: h.catalog, Snapshot: func() *catalog.Snapshot { return h.feed.Current().Snapshot }, Base: base,
+		Rows:    func(_ context.Context, dataset string, version int64) (*release.Table, error) { return h.releases.Table(dataset, version) },
+		Privacy: h.privacyReport, Quality: h.shownQuality, Difference: h.difference,
+	}
+}
+
+// privacyReport is what the privacy gate said of a release; nil where it did not
+// go through it.
+func (h *hub) privacyReport(_ context.Context, dataset string, version int64) ([]byte, error) {
+	m, err := h.releases.Get(dataset, version)
+	if err != nil || m.File(release.PrivacyFile) == nil {
+		return nil, err
+	}
+	c, err := h.releases.Open(dataset, version, release.PrivacyFile)
+	if err != nil {
+		return nil, err
+	}
+	text, err := io.ReadAll(c)
+	return text, errors.Join(err, c.Close())
+}
+
+// qualityDays is how far back the pages show quality.
+const qualityDays = 60
+
+// shownQuality is how good a dataset was lately, and what of it was declared
+// otherwise.
+func (h *hub) shownQuality(ctx context.Context, id string) (*web.Quality, error) {
+	days, err := h.quality.History(ctx, id, "", qualityDays)
+	if err != nil || len(days) == 0 {
+		return nil, err
+	}
+	q := &web.Quality{}
+	for _, m := range slices.Backward(days) {
+		q.History = append(q.History, m.Measurements()...)
+	}
+	for _, f := range h.quality.Findings(id) {
+		is := strconv.FormatFloat(f.Measured, 'g', 4, 64)
+		was := strconv.FormatFloat(f.Declared, 'g', 4, 64)
+		q.Compared = append(q.Compared, web.Comparison{
+			What: catalog.Text{ZH: f.ZH, EN: f.EN}, Declared: catalog.Text{ZH: was, EN: was}, Measured: catalog.Text{ZH: is, EN: is}, Since: f.Since.Begin(),
+		})
+	}
+	return q, nil
+}
+
+// difference is what a release changed of the one that it replaces; nil where it
+// replaces none.
+func (h *hub) difference(_ context.Context, dataset string, version int64) (*web.Difference, error) {
+	m, err := h.releases.Get(dataset, version)
+	if err != nil || m.Diff == nil {
+		return nil, err
+	}
+	d := &web.Difference{Added: int(m.Diff.Added), Removed: int(m.Diff.Removed), Changed: int(m.Diff.Changed)}
+	for _, e := range m.Diff.Examples {
+		if e.Kind != "changed" {
+			continue
+		}
+		for _, item := range slices.Sorted(maps.Keys(e.After)) {
+			d.Examples = append(d.Examples, web.ChangedValue{Row: keyText(m.Key, e.Key), Item: item, Was: valueText(e.Before[item]), Is: valueText(e.After[item])})
+		}
+	}
+	return d, nil
+}
+
+// keyText names a row by its key.
+func keyText(order []string, key map[string]json.RawMessage) string {
+	all := make([]string, 0, len(order))
+	for _, name := range order {
+		all = append(all, valueText(key[name]))
+	}
+	return strings.Join(all, " · ")
+}
+
+// valueText is a value as people read it; empty for none.
+func valueText(v json.RawMessage) string {
+	var s string
+	if json.Unmarshal(v, &s) == nil {
+		return s
+	}
+	if string(v) == "null" {
+		return ""
+	}
+	return string(v)
+}
+
+// portal are the routes of the public pages and of those who keep the catalogue.
+// Each page asks itself who may open it.
+func (h *hub) portal(pages http.Handler, of web.Catalogue) []api.Beside {
+	const zh, en = "公共数据目录页面", "A page of the public catalogue"
+	var all []api.Beside
+	for _, r := range h.feed.Routes(pages) {
+		all = append(all, api.Beside{Pattern: r.Pattern, ZH: r.ZH, EN: r.EN, Handler: r.Handler})
+	}
+	for _, pattern := range web.FurtherPages() {
+		all = append(all, api.Beside{Pattern: pattern, ZH: zh, EN: en, Handler: pages})
+	}
+	for _, pattern := range web.StewardPages() {
+		all = append(all, api.Beside{Pattern: pattern, ZH: "目录管理页面", EN: "A page of those who keep the catalogue", Handler: pages})
+	}
+	tiles := basemap.New(basemap.Config{
+		Links: func(*http.Request) []traffic.LinkView { return h.publicRoads(of.Snapshot()) },
+		Scope: func(*http.Request) string { return "public" }, Clock: h.clock,
+	})
+	return append(all, api.Beside{Pattern: "GET /catalog/basemap/{z}/{x}/{y}", ZH: "公共数据目录的底图瓦片（XYZ，PNG）", EN: "Tiles of the basemap of the public catalogue (XYZ, PNG)", Handler: tiles})
+}
+
+// publicRoads are those that the basemap shows to everybody: none before a dataset
+// of roads has made them public.
+func (h *hub) publicRoads(s *catalog.Snapshot) []traffic.LinkView {
+	if !slices.ContainsFunc(s.Entries, func(e *catalog.Entry) bool {
+		return e.Dataset.Source.Kind == catalog.SourceRoads && e.Dataset.Open.Class == catalog.Unconditional
+	}) {
+		return nil
+	}
+	return h.roads(access.Caller{Name: "anybody", Role: access.Reader, Grade: telemetry.General}).Links()
+}
