@@ -123,4 +123,3 @@ func (p *Publisher) derived(ctx context.Context) error {
 	p.grades.of = now
 	return nil
 }
-

@@ -112,7 +112,7 @@ func (p *Publisher) Lineage(ctx context.Context, dataset string, version int64, 
 			return nil, fmt.Errorf("row %d of version %d of dataset %s %w: its rows are numbered from 0 to %d", row, pub.Version, dataset, ErrUnknown, t.rows()-1)
 		}
 		inputs, l.By = g.Inputs, g.By
-		l.At = pub.Period.From.Add(time.Duration(g.Bin(row-g.Row)) * t.Bin)
+		l.At = pub.Period.From.Add(time.Duration(g.At(row-g.Row)) * cmp.Or(g.Bin, t.Bin))
 	}
 	seen := map[string]bool{}
 	for _, i := range inputs {
@@ -156,5 +156,5 @@ func (t *tree) rows() int {
 		return 0
 	}
 	last := &t.Groups[len(t.Groups)-1]
-	return cmp.Or(last.Row+last.Rows(), 0)
+	return last.Row + last.Rows()
 }

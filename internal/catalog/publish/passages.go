@@ -46,7 +46,9 @@ func NewPassages(db *records.DB, seal func([]byte, string) []byte, unseal func([
 // their speeds, by minute.
 type quarter map[string]*[15][2]int64
 
-func binding(starts int64, unit string) string { return fmt.Sprintf("road passages %d %s", starts, unit) }
+func binding(starts int64, unit string) string {
+	return fmt.Sprintf("road passages %d %s", starts, unit)
+}
 
 // Keep sets what there is of some minutes; a minute that is told again replaces
 // itself. It is durable when Keep returns.

@@ -39,7 +39,9 @@ var (
 type Draft struct {
 	Dataset *catalog.Dataset
 	Table   *release.Table
-	Period  catalog.Period
+	// Key are the items that tell rows apart; rows are in their order.
+	Key    []string
+	Period catalog.Period
 	// Version is the one that was decided on; the store refuses it when it is not
 	// the next one.
 	Version  int64

@@ -119,7 +119,7 @@ func (p *Publisher) draft(ctx context.Context, pub *publication) (*Draft, error)
 	if err != nil {
 		return nil, err
 	}
-	d := &Draft{Dataset: pub.Dataset, Table: made.Table, Period: pub.Period, Version: pub.Version, Replaces: pub.Replaces, Reason: pub.Reason, Thread: pub.Ticket, Transform: t}
+	d := &Draft{Dataset: pub.Dataset, Table: made.Table, Key: made.Key, Period: pub.Period, Version: pub.Version, Replaces: pub.Replaces, Reason: pub.Reason, Thread: pub.Ticket, Transform: t}
 	for i := range made.Inputs {
 		d.Inputs = append(d.Inputs, made.Inputs[i].Name())
 	}

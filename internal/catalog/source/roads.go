@@ -135,12 +135,20 @@ func RoadRows(d *catalog.Dataset, out *gate.Published, links []Link) (*Made, err
 		index[links[i].Code] = &links[i]
 	}
 	units := m.units(links)
+	var all []roadGroup
 	for gi := range out.Groupings {
-		g := &out.Groupings[gi]
-		if !p.shows(g.Levels) {
-			continue
+		if g := &out.Groupings[gi]; p.shows(g.Levels) {
+			all = append(all, p.groups(out, g, index)...)
 		}
-		m.grouping(p, out, g, index, units)
+	}
+	slices.SortFunc(all, func(a, b roadGroup) int { return strings.Compare(a.key, b.key) })
+	for i := range all {
+		m.rows(p, out, &all[i], units)
+	}
+	for _, name := range []string{itemDistrict, itemLink, itemBin, "time"} {
+		if c, ok := p.item[name]; ok {
+			m.Key = append(m.Key, d.Items[c].Name)
+		}
 	}
 	for i := range m.Table.Columns {
 		c := &m.Table.Columns[i]
@@ -222,27 +230,57 @@ func (p *roadsPlan) shows(g gate.Grouping) bool {
 	return space && (p.has(itemBin) || roadBins[g[1]] == p.bin)
 }
 
-// grouping adds the rows of a grouping.
-func (m *Made) grouping(p *roadsPlan, out *gate.Published, g *gate.PublishedGrouping, links map[string]*Link, units map[string][]int) {
-	space, times := codesOf(&out.Dimensions[0], g.Levels[0]), startsOf(&out.Dimensions[1], g.Levels[1])
-	length := roadBins[g.Levels[1]]
-	for s, code := range space {
-		if len(times) == 0 {
-			return
+// roadGroup is a link or a district in bins of one length.
+type roadGroup struct {
+	key            string // by what groups are ordered
+	code           string // of the link, or of the district
+	link, district string // as rows have them; empty: none
+	length         time.Duration
+	grouping       *gate.PublishedGrouping
+	first          int // cell
+	starts         []int64
+	road           *Link // nil: a district
+}
+
+// groups are those of a grouping.
+func (p *roadsPlan) groups(out *gate.Published, g *gate.PublishedGrouping, links map[string]*Link) (all []roadGroup) {
+	starts := startsOf(&out.Dimensions[1], g.Levels[1])
+	for s, code := range codesOf(&out.Dimensions[0], g.Levels[0]) {
+		one := roadGroup{code: code, district: code, length: roadBins[g.Levels[1]], grouping: g, first: s * len(starts), starts: starts}
+		if g.Levels[0] == gate.Each {
+			one.link, one.district, one.road = code, "", links[code]
+			if one.road != nil {
+				one.district = one.road.District
+			}
 		}
-		group := Group{By: []string{code, bins[length]}, Row: m.Table.Rows, Runs: [][2]int{{0, len(times)}}, Inputs: units[code]}
-		m.Groups = append(m.Groups, group)
-		for b, start := range times {
-			cell := s*len(times) + b
-			at := func(measure int) gate.Number { return g.Values[cell*len(out.Measures)+measure] }
-			m.roadRow(p, code, g.Levels[0] == gate.Each, start, length, at(0), at(1), slices.Contains(g.Held, cell), links[code])
+		if one.district == unknownPlace {
+			one.district = ""
 		}
+		for _, part := range []struct{ item, value string }{{itemDistrict, one.district}, {itemLink, one.link}, {itemBin, bins[one.length]}} {
+			if p.has(part.item) {
+				one.key += part.value + "\x00"
+			}
+		}
+		if len(starts) > 0 {
+			all = append(all, one)
+		}
+	}
+	return all
+}
+
+// rows adds those of a group.
+func (m *Made) rows(p *roadsPlan, out *gate.Published, g *roadGroup, units map[string][]int) {
+	m.Groups = append(m.Groups, Group{By: []string{g.code, bins[g.length]}, Row: m.Table.Rows, Runs: [][2]int{{0, len(g.starts)}}, Inputs: units[g.code], Bin: g.length})
+	for b, start := range g.starts {
+		cell := g.first + b
+		at := func(measure int) gate.Number { return g.grouping.Values[cell*len(out.Measures)+measure] }
+		m.row(p, g, start, at(0), at(1), slices.Contains(g.grouping.Held, cell))
 	}
 }
 
 var bins = map[time.Duration]string{Quarter: "15m", time.Hour: "1h", 24 * time.Hour: "24h"}
 
-func (m *Made) roadRow(p *roadsPlan, code string, link bool, start int64, length time.Duration, vehicles, speed gate.Number, held bool, l *Link) {
+func (m *Made) row(p *roadsPlan, g *roadGroup, start int64, vehicles, speed gate.Number, held bool) {
 	for name, i := range p.item {
 		c := &m.Table.Columns[i]
 		switch name {
@@ -250,22 +288,16 @@ func (m *Made) roadRow(p *roadsPlan, code string, link bool, start int64, length
 			addInteger(c, start*1000, true)
 		case "place":
 			line, ok := "", false
-			if link && l != nil {
-				line, ok = lineOf(l.Path)
+			if g.road != nil {
+				line, ok = lineOf(g.road.Path)
 			}
 			addString(c, line, ok)
 		case itemLink:
-			addString(c, orEmpty(code, link), link)
+			addString(c, g.link, g.link != "")
 		case itemDistrict:
-			v := code
-			if link {
-				if v = ""; l != nil {
-					v = l.District
-				}
-			}
-			addString(c, v, v != "" && v != unknownPlace)
+			addString(c, g.district, g.district != "")
 		case itemBin:
-			addString(c, bins[length], true)
+			addString(c, bins[g.length], true)
 		case itemVehicles:
 			addValue(c, float64(vehicles.Value), vehicles.Shown)
 		case itemSpeed:
@@ -279,13 +311,6 @@ func (m *Made) roadRow(p *roadsPlan, code string, link bool, start int64, length
 		}
 	}
 	m.Table.Rows++
-}
-
-func orEmpty(s string, is bool) string {
-	if is {
-		return s
-	}
-	return ""
 }
 
 // codesOf are what a level of a published dimension tells apart.

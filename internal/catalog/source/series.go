@@ -61,7 +61,7 @@ func Series(ctx context.Context, deps Deps, d *catalog.Dataset, period catalog.P
 		}
 		name := seriesName(labels)
 		for _, v := range fed {
-			one := part{value: v, group: strings.Join(values, "\xff"), by: values, name: name, input: len(inputs)}
+			one := part{value: v, group: strings.Join(values, "\x00"), by: values, name: name, input: len(inputs)}
 			one.read(bins)
 			parts = append(parts, one)
 		}
@@ -75,7 +75,7 @@ func Series(ctx context.Context, deps Deps, d *catalog.Dataset, period catalog.P
 	for i := range parts {
 		parts[i].input = index[parts[i].input]
 	}
-	m := &Made{Inputs: sorted, Bin: bin}
+	m := &Made{Inputs: sorted, Bin: bin, Key: p.key()}
 	return m, m.fill(p, parts, period, n)
 }
 
@@ -225,39 +225,44 @@ func (m *Made) group(t *release.Table, p *plan, parts []part, period catalog.Per
 	slices.Sort(g.Inputs)
 	g.Inputs = slices.Compact(g.Inputs)
 	place, placed := m.place(g.Inputs)
-	values, has := make([]float64, len(t.Columns)), make([]bool, len(t.Columns))
-	for b := range bins {
-		any := false
-		for c, of := range columns {
-			values[c], has[c] = join(of, b)
-			any = any || has[c]
+	// Bins in which any item has a value are rows.
+	any := make([]bool, bins)
+	for i := range parts {
+		for b, v := range parts[i].values {
+			any[b] = any[b] || !math.IsNaN(v)
 		}
-		if !any {
-			continue
-		}
-		if k := len(g.Runs) - 1; k >= 0 && g.Runs[k][0]+g.Runs[k][1] == b {
+	}
+	for b := range any {
+		switch k := len(g.Runs) - 1; {
+		case !any[b]:
+		case k >= 0 && g.Runs[k][0]+g.Runs[k][1] == b:
 			g.Runs[k][1]++
-		} else {
+		default:
 			g.Runs = append(g.Runs, [2]int{b, 1})
 		}
-		for i := range t.Columns {
-			c := &t.Columns[i]
+	}
+	for i := range t.Columns {
+		c := &t.Columns[i]
+		label := slices.Index(p.labels, i)
+		of := columns[i]
+		for b := range any {
 			switch {
+			case !any[b]:
 			case i == p.times:
 				addInteger(c, period.From.UnixMilli()+int64(b)*m.Bin.Milliseconds(), true)
 			case i == p.place:
 				addString(c, place, placed)
-			case slices.Contains(p.labels, i):
-				v := parts[0].by[slices.Index(p.labels, i)]
-				addString(c, v, v != "")
+			case label >= 0:
+				addString(c, g.By[label], g.By[label] != "")
 			default:
-				addValue(c, values[i], has[i])
+				v, has := join(of, b)
+				addValue(c, v, has)
 			}
 		}
-		t.Rows++
 	}
-	if len(g.Runs) > 0 {
+	if rows := g.Rows(); rows > 0 {
 		m.Groups = append(m.Groups, g)
+		t.Rows += rows
 	}
 }
 

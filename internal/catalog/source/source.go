@@ -96,6 +96,8 @@ type Group struct {
 	Runs [][2]int `json:"runs"`
 	// Inputs are the series that it is made of, as indices.
 	Inputs []int `json:"inputs"`
+	// Bin is how long its bins are; 0: as those of the table.
+	Bin time.Duration `json:"bin_ns,omitempty"`
 }
 
 // Rows is how many rows the group has.
@@ -106,8 +108,8 @@ func (g *Group) Rows() (n int) {
 	return n
 }
 
-// Bin is that of a row of the group, counted from its first one.
-func (g *Group) Bin(row int) int {
+// At is the bin of a row of the group, counted from its first one.
+func (g *Group) At(row int) int {
 	for _, r := range g.Runs {
 		if row < r[1] {
 			return r[0] + row
@@ -122,7 +124,9 @@ type Made struct {
 	Table  *release.Table
 	Inputs []Input // in the order of their names
 	Groups []Group // in the order of their rows
-	Bin    time.Duration
+	// Key are the items that tell rows apart, and by which they are ordered.
+	Key []string
+	Bin time.Duration
 }
 
 // maxValues bounds the series of a table times its bins.
@@ -291,6 +295,14 @@ func (p *plan) fed(labels map[string]string) (all []value) {
 			v.function = f
 			all = append(all, v)
 		}
+	}
+	return all
+}
+
+// key are the labels that rows keep, and then the time.
+func (p *plan) key() (all []string) {
+	for _, i := range append(slices.Clone(p.labels), p.times) {
+		all = append(all, p.d.Items[i].Name)
 	}
 	return all
 }
