@@ -20,6 +20,7 @@ import (
 	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/audit"
 	"github.com/songhua-io/hub/internal/authority"
+	"github.com/songhua-io/hub/internal/catalog/publish"
 	"github.com/songhua-io/hub/internal/catalog/register"
 	"github.com/songhua-io/hub/internal/command"
 	"github.com/songhua-io/hub/internal/enrolment"
@@ -43,6 +44,9 @@ type Deps struct {
 	Audit     *audit.Log
 	Models    *model.Models
 	Catalog   *register.Register
+	// Lineage is where rows of a release come from, as far as the caller may see
+	// it: a version of a dataset, 0 for the newest, and a row, -1 for all.
+	Lineage func(ctx context.Context, dataset string, version int64, row int) (*publish.Lineage, error)
 	Scheduler *loop.Scheduler
 	// Expression returns why PromQL cannot be evaluated at one time, and where; nil
 	// when it can.

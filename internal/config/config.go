@@ -14,6 +14,7 @@ import (
 	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/audit"
 	"github.com/songhua-io/hub/internal/authority"
+	"github.com/songhua-io/hub/internal/catalog/publish"
 	"github.com/songhua-io/hub/internal/catalog/register"
 	"github.com/songhua-io/hub/internal/catalog/sensorthings"
 	"github.com/songhua-io/hub/internal/command"
@@ -33,7 +34,7 @@ import (
 	"github.com/songhua-io/hub/internal/traffic/intake"
 )
 
-//go:generate go run ./gen -root ../.. -o docs.go -package config -func docs internal/config internal/access internal/audit internal/login internal/authority internal/quota internal/ingest internal/ingest/mqtt internal/ingest/coap internal/ingest/http internal/ingest/desk internal/command internal/schedule/loop internal/schedule/ledger internal/schedule/signal/source internal/query internal/store/local internal/traffic internal/traffic/intake internal/catalog/register internal/catalog/sensorthings
+//go:generate go run ./gen -root ../.. -o docs.go -package config -func docs internal/config internal/access internal/audit internal/login internal/authority internal/quota internal/ingest internal/ingest/mqtt internal/ingest/coap internal/ingest/http internal/ingest/desk internal/command internal/schedule/loop internal/schedule/ledger internal/schedule/signal/source internal/query internal/store/local internal/traffic internal/traffic/intake internal/catalog/register internal/catalog/publish internal/catalog/gate internal/catalog/sensorthings
 
 // Config is everything that can be set of a hub.
 type Config struct {
@@ -82,6 +83,8 @@ type Config struct {
 	Models Models `yaml:"models"`
 	// Catalog bounds what people ask of the public catalogue, and says how long answers may take.
 	Catalog register.Config `yaml:"catalog"`
+	// Releases says when datasets are released, and what roads have to meet before.
+	Releases publish.Config `yaml:"releases"`
 	// Store is the embedded time-series store, in the folder series of the data directory.
 	Store Store `yaml:"store"`
 	// Query bounds the Prometheus API.
@@ -168,6 +171,7 @@ func Default() Config {
 		Relief:    traffic.DefaultReliefConfig(),
 		Schedule:  loop.DefaultConfig(),
 		Catalog:   register.DefaultConfig(),
+		Releases:  publish.DefaultConfig(),
 		Store:     Store{Config: local.DefaultConfig()},
 		Query:     query.DefaultConfig(),
 

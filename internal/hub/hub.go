@@ -42,6 +42,7 @@ import (
 	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/audit"
 	"github.com/songhua-io/hub/internal/authority"
+	"github.com/songhua-io/hub/internal/catalog/publish"
 	"github.com/songhua-io/hub/internal/catalog/register"
 	"github.com/songhua-io/hub/internal/command"
 	"github.com/songhua-io/hub/internal/config"
@@ -141,6 +142,8 @@ type hub struct {
 	scheduler *loop.Scheduler
 	live      *live.Feed
 	catalog   *register.Register
+	passages  *publish.Passages
+	publisher *publish.Publisher
 
 	at Addresses
 }

@@ -26,10 +26,12 @@ func (h *hub) openTraffic() error {
 	if h.graded != nil {
 		dirs = append([]string{filepath.Join(h.cfg.Store.GradedDir, trafficDir)}, dirs...)
 	}
+	h.openPassages()
 	var err error
 	h.traffic, err = intake.Open(intake.Deps{
 		Board: h.board, Dirs: dirs,
 		Ingest:     func(d *ingest.Delivery) error { return h.pipeline.Ingest(d) },
+		Over:       h.keepPassages,
 		Registered: func(id string) bool { return h.registry.Device(id) != nil },
 		Unit:       h.registry.Unit, IsUnit: h.registry.IsUnit,
 		Found:    h.board.Found,

@@ -24,6 +24,9 @@ const (
 // special ones, and the sum of their speeds in mm/s.
 type Passages struct{ Vehicles, SpeedSum int64 }
 
+// Vertex is a point of a road, in millionths of a degree.
+type Vertex = gate.Point
+
 // Link is a road from a node to another.
 type Link struct {
 	Code string `json:"code"` // from>to
