@@ -84,7 +84,7 @@ type Config struct {
 	// Catalog bounds what people ask of the public catalogue, and says how long answers may take.
 	Catalog register.Config `yaml:"catalog"`
 	// Releases says when datasets are released, and what roads have to meet before.
-	Releases publish.Config `yaml:"releases"`
+	Releases Releases `yaml:"releases"`
 	// Store is the embedded time-series store, in the folder series of the data directory.
 	Store Store `yaml:"store"`
 	// Query bounds the Prometheus API.
@@ -142,6 +142,11 @@ type Models struct {
 	Dir string `yaml:"dir"`
 }
 
+// Releases says when datasets are released, and what roads have to meet before.
+type Releases struct {
+	publish.Config `yaml:",inline"`
+}
+
 // Off closes a door.
 const Off = "off"
 
@@ -171,7 +176,7 @@ func Default() Config {
 		Relief:    traffic.DefaultReliefConfig(),
 		Schedule:  loop.DefaultConfig(),
 		Catalog:   register.DefaultConfig(),
-		Releases:  publish.DefaultConfig(),
+		Releases:  Releases{Config: publish.DefaultConfig()},
 		Store:     Store{Config: local.DefaultConfig()},
 		Query:     query.DefaultConfig(),
 
