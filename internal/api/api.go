@@ -34,19 +34,19 @@ import (
 
 // Deps are the owners of things. All fields must be set but Beside.
 type Deps struct {
-	Quotas    *quota.Quotas
-	Registry  *registry.Registry
-	Presence  *registry.Presence
-	Commands  *command.Ledger
-	Twins     *twin.Twins
-	Tokens    *access.Tokens
-	Sessions  *access.Sessions
-	Audit     *audit.Log
-	Models    *model.Models
-	Catalog   *register.Register
+	Quotas   *quota.Quotas
+	Registry *registry.Registry
+	Presence *registry.Presence
+	Commands *command.Ledger
+	Twins    *twin.Twins
+	Tokens   *access.Tokens
+	Sessions *access.Sessions
+	Audit    *audit.Log
+	Models   *model.Models
+	Catalog  *register.Register
 	// Lineage is where rows of a release come from, as far as the caller may see
 	// it: a version of a dataset, 0 for the newest, and a row, -1 for all.
-	Lineage func(ctx context.Context, dataset string, version int64, row int) (*publish.Lineage, error)
+	Lineage   func(ctx context.Context, dataset string, version int64, row int) (*publish.Lineage, error)
 	Scheduler *loop.Scheduler
 	// Expression returns why PromQL cannot be evaluated at one time, and where; nil
 	// when it can.

@@ -306,3 +306,13 @@ func (p *plan) key() (all []string) {
 	}
 	return all
 }
+
+// Check reports why rows cannot be made of a dataset; nil when they can.
+func Check(d *catalog.Dataset) error {
+	if d.Source.Kind == catalog.SourceRoads {
+		_, err := roadPlan(d)
+		return err
+	}
+	_, err := planOf(d)
+	return err
+}

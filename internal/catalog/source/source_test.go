@@ -47,7 +47,9 @@ func deps(all []stored) Deps {
 			}
 			return nil
 		},
-		Place: func(labels map[string]string) (float64, float64, bool) { return 43.88123, 125.32777, labels["device"] == "t1" },
+		Place: func(labels map[string]string) (float64, float64, bool) {
+			return 43.88123, 125.32777, labels["device"] == "t1"
+		},
 	}
 }
 
@@ -187,7 +189,9 @@ func TestWhatIsNoTable(t *testing.T) {
 		"add the item district of type string": func(d *catalog.Dataset) { d.Items = d.Items[1:] },
 		"add one of type datetime":             func(d *catalog.Dataset) { d.Items = d.Items[:1] },
 		"make it a string":                     func(d *catalog.Dataset) { d.Items[0].Type = catalog.Number },
-		"item remark of type string":           func(d *catalog.Dataset) { d.Items = append(d.Items, catalog.Item{Name: "remark", Type: catalog.String}) },
+		"item remark of type string": func(d *catalog.Dataset) {
+			d.Items = append(d.Items, catalog.Item{Name: "remark", Type: catalog.String})
+		},
 	} {
 		d := environment()
 		says(d)
