@@ -4,10 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/songhua-io/hub/internal/catalog"
 	"github.com/songhua-io/hub/internal/catalog/publish"
 	"github.com/songhua-io/hub/internal/catalog/release"
+	"github.com/songhua-io/hub/internal/catalog/source"
 )
 
 // releaseStore is the store of releases as the publisher knows it.
@@ -51,4 +53,25 @@ func (s releaseStore) List(dataset string) (all []publish.Released) {
 func (s releaseStore) Remove(ctx context.Context, dataset string, version int64) error {
 	_, err := s.Store.Remove(ctx, dataset, version, catalog.Text{ZH: "保存期限届满", EN: "its retention has ended"})
 	return err
+}
+
+// makeRelease makes a release when somebody asks for it: of a day of China, with
+// the reason where it corrects one.
+func (h *hub) makeRelease(store *release.Store) func(context.Context, string, catalog.Period, int64, catalog.Text) (*release.Manifest, error) {
+	return func(ctx context.Context, dataset string, period catalog.Period, _ int64, reason catalog.Text) (*release.Manifest, error) {
+		day := source.Day(period.From)
+		if !day.From.Equal(period.From) || !day.To.Equal(period.To) {
+			return nil, fmt.Errorf("%w: releases are of days of China's time (UTC+8), such as from %s to %s", release.ErrInvalid, day.From.Format(time.RFC3339), day.To.Format(time.RFC3339))
+		}
+		made, err := h.publisher.Make(ctx, publish.Order{Dataset: dataset, Day: period.From, Reason: reason})
+		if err != nil {
+			return nil, err
+		}
+		return store.Get(dataset, made.Version)
+	}
+}
+
+// rebuild makes the rows of a release again.
+func (h *hub) rebuild(ctx context.Context, m *release.Manifest) (*release.Table, []byte, error) {
+	return h.publisher.Rebuild(ctx, m.Dataset, m.Version)
 }

@@ -13,7 +13,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"time"
 
@@ -289,34 +288,38 @@ func (p *Publisher) gatedOf(ctx context.Context, of ref) (g *gated, err error) {
 // hashTable is the SHA-256 of the rows of a table.
 func hashTable(t *release.Table) string {
 	h := sha256.New()
-	var n [8]byte
-	number := func(v uint64) {
-		binary.LittleEndian.PutUint64(n[:], v)
-		h.Write(n[:])
-	}
+	b := make([]byte, 0, 64<<10)
 	for i := range t.Columns {
 		c := &t.Columns[i]
-		io.WriteString(h, c.Name+"\xff"+string(c.Type)+"\xff"+c.Unit+"\xff") //nolint:errcheck // a hash never fails
+		b = append(b, c.Name+"\xff"+string(c.Type)+"\xff"+c.Unit+"\xff"...)
 		for r := range t.Rows {
-			if !c.Has(r) {
-				h.Write([]byte{0})
-				continue
-			}
-			h.Write([]byte{1})
-			switch {
-			case c.Integers != nil:
-				number(uint64(c.Integers[r]))
-			case c.Strings != nil:
-				number(uint64(len(c.Strings[r])))
-				io.WriteString(h, c.Strings[r]) //nolint:errcheck // a hash never fails
-			case c.Booleans != nil:
-				if c.Booleans[r] {
-					h.Write([]byte{1})
-				}
-			default:
-				number(math.Float64bits(c.Numbers[r]))
+			b = appendValue(b, c, r)
+			if len(b) > 60<<10 {
+				h.Write(b)
+				b = b[:0]
 			}
 		}
 	}
+	h.Write(b)
 	return hex.EncodeToString(h.Sum(nil))
+}
+
+// appendValue appends whether there is a value, and which.
+func appendValue(b []byte, c *release.Column, row int) []byte {
+	if !c.Has(row) {
+		return append(b, 0)
+	}
+	b = append(b, 1)
+	switch c.Type {
+	case catalog.Integer, catalog.Instant:
+		return binary.LittleEndian.AppendUint64(b, uint64(c.Integers[row]))
+	case catalog.String, catalog.Place:
+		return append(binary.LittleEndian.AppendUint64(b, uint64(len(c.Strings[row]))), c.Strings[row]...)
+	case catalog.Boolean:
+		if c.Booleans[row] {
+			return append(b, 1)
+		}
+		return append(b, 0)
+	}
+	return binary.LittleEndian.AppendUint64(b, math.Float64bits(c.Numbers[row]))
 }
