@@ -44,6 +44,7 @@ import (
 	"github.com/songhua-io/hub/internal/authority"
 	"github.com/songhua-io/hub/internal/catalog/publish"
 	"github.com/songhua-io/hub/internal/catalog/register"
+	"github.com/songhua-io/hub/internal/catalog/release"
 	"github.com/songhua-io/hub/internal/command"
 	"github.com/songhua-io/hub/internal/config"
 	"github.com/songhua-io/hub/internal/enrolment"
@@ -155,6 +156,7 @@ type hub struct {
 	catalog   *register.Register
 	passages  *publish.Passages
 	publisher *publish.Publisher
+	releases  *release.Store
 
 	at Addresses
 }

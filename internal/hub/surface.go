@@ -44,6 +44,12 @@ func (h *hub) surface(ctx context.Context) (http.Handler, error) {
 	if err := h.openCatalog(ctx, questions); err != nil {
 		return nil, err
 	}
+	if err := h.openReleases(); err != nil {
+		return nil, err
+	}
+	if err := h.openPublisher(ctx, questions, releaseStore{h.releases}); err != nil {
+		return nil, err
+	}
 	h.runSources(questions)
 	things, err := h.things()
 	if err != nil {
