@@ -51,7 +51,7 @@ func rootCommand() *cobra.Command {
 	root.AddCommand(
 		serveCommand(), demoCommand(),
 		checkCommand(), configCommand(), verifyCommand(), benchCommand(), versionCommand(),
-		deviceCommand(), modelCommand(), enrolCommand(), caCommand(), commandCommand(), rolloutCommand(), twinCommand(), rsuCommand(), roadsCommand(), facilityCommand(), poolCommand(), queueCommand(), tenantCommand(), networkCommand(), signalCommand(), capacityCommand(), simulateCommand(), workloadCommand(), datasetCommand(), grantCommand(), objectionCommand(), tokenCommand(), sessionCommand(), auditCommand(), queryCommand(), rejectsCommand(), v2xCommand(),
+		deviceCommand(), modelCommand(), enrolCommand(), caCommand(), commandCommand(), rolloutCommand(), twinCommand(), rsuCommand(), roadsCommand(), facilityCommand(), poolCommand(), queueCommand(), tenantCommand(), networkCommand(), signalCommand(), capacityCommand(), simulateCommand(), workloadCommand(), datasetCommand(), releaseCommand(), grantCommand(), objectionCommand(), tokenCommand(), sessionCommand(), auditCommand(), queryCommand(), rejectsCommand(), v2xCommand(),
 	)
 	cli.Complete(root, func(err error) error { return usageError{err} })
 	return root

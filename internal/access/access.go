@@ -63,6 +63,7 @@ const (
 
 	ReadDatasets     Action = "datasets.read"
 	WriteDatasets    Action = "datasets.write"
+	MakeReleases     Action = "releases.make"
 	ApplyGrants      Action = "grants.apply"
 	DecideGrants     Action = "grants.decide"
 	HandleObjections Action = "objections.handle"
@@ -74,6 +75,12 @@ const (
 	SignIn  Action = "sessions.sign_in"
 	Refuse  Action = "sessions.refuse"
 	SignOut Action = "sessions.sign_out"
+)
+
+// What the record of changes calls what becomes of releases by itself.
+const (
+	SealReleases   Action = "releases.seal"
+	RemoveReleases Action = "releases.remove"
 )
 
 // rights is the whole of who may do what.
@@ -110,6 +117,7 @@ var rights = [...]struct {
 	{ReadAudit, "    yes    no        no         no       no      no       no"},
 	{ReadDatasets, " yes    yes       yes        yes      yes     no       no"},
 	{WriteDatasets, "yes    no        no         yes      no      no       no"},
+	{MakeReleases, " yes    no        no         yes      no      no       no"},
 	{ApplyGrants, "  yes    yes       yes        yes      yes     no       no"},
 	{DecideGrants, " yes    no        no         yes      no      no       no"},
 	{HandleObjections, "yes no        no         yes      no      no       no"},

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net/http"
 	"reflect"
+	"sync/atomic"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -22,6 +23,7 @@ import (
 	"github.com/songhua-io/hub/internal/authority"
 	"github.com/songhua-io/hub/internal/catalog/publish"
 	"github.com/songhua-io/hub/internal/catalog/register"
+	"github.com/songhua-io/hub/internal/catalog/release"
 	"github.com/songhua-io/hub/internal/command"
 	"github.com/songhua-io/hub/internal/enrolment"
 	"github.com/songhua-io/hub/internal/model"
@@ -47,6 +49,7 @@ type Deps struct {
 	// Lineage is where rows of a release come from, as far as the caller may see
 	// it: a version of a dataset, 0 for the newest, and a row, -1 for all.
 	Lineage   func(ctx context.Context, dataset string, version int64, row int) (*publish.Lineage, error)
+	Releases  Releases
 	Scheduler *loop.Scheduler
 	// Expression returns why PromQL cannot be evaluated at one time, and where; nil
 	// when it can.
@@ -103,6 +106,8 @@ type API struct {
 	routes []Route
 	spec   []byte // the OpenAPI document
 	flying flight
+	// downloads are how many files are read at this moment.
+	downloads atomic.Int64
 }
 
 // Route is one path of the surface and what it takes to be let in.
@@ -137,8 +142,14 @@ func New(d Deps) (*API, error) {
 // schemaName keeps the types of the catalogue apart from others of their names.
 func schemaName(t reflect.Type, hint string) string {
 	name := huma.DefaultSchemaNamer(t, hint)
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
 	if t.PkgPath() == reflect.TypeFor[register.Document]().PkgPath() {
 		name = "Catalog" + name
+	}
+	if t.PkgPath() == reflect.TypeFor[release.Manifest]().PkgPath() {
+		name = "Release" + name
 	}
 	return name
 }

@@ -26,6 +26,7 @@ import (
 	"github.com/songhua-io/hub/internal/audit"
 	"github.com/songhua-io/hub/internal/authority"
 	"github.com/songhua-io/hub/internal/catalog/register"
+	"github.com/songhua-io/hub/internal/catalog/release"
 	"github.com/songhua-io/hub/internal/command"
 	"github.com/songhua-io/hub/internal/enrolment"
 	"github.com/songhua-io/hub/internal/model"
@@ -95,6 +96,7 @@ type hub struct {
 	authority *authority.Authority
 	enrolment *enrolment.Registrar
 	audit     *audit.Log
+	releases  *release.Store
 	roads     *roadViews
 }
 
@@ -164,7 +166,12 @@ func startWith(t testing.TB, compute loop.Config, clock func() time.Time, beside
 		Log: log, Clock: clock, Metrics: prometheus.NewRegistry(),
 	})
 	check(err)
-	h.api, err = New(Deps{Roads: h.roads, Catalog: datasets, Scheduler: scheduler, Expression: func(string) error { return nil }, Quotas: quota.New(quota.DefaultConfig(), time.Now(), prometheus.NewRegistry()), Authority: h.authority, Enrolment: h.enrolment, Doors: func(host string) map[string]string { return map[string]string{"https": "https://" + host} }, Registry: h.registry, Presence: h.presence, Commands: commands, Twins: twins, Tokens: h.tokens, Sessions: h.sessions, Audit: h.audit, Models: models, Desk: h.desk,
+	h.releases, err = release.Open(release.Deps{Dir: filepath.Join(dir, "releases"), Log: log, Clock: clock, Noted: func(ctx context.Context, _ release.Event, m *release.Manifest) error {
+		text, err := m.Note()
+		return errors.Join(err, h.audit.Add(ctx, h.api.entry(ctx, access.MakeReleases, fmt.Sprintf("release %s/%d", m.Dataset, m.Version), "220100", nil, json.RawMessage(text))))
+	}})
+	check(err)
+	h.api, err = New(Deps{Roads: h.roads, Catalog: datasets, Releases: Releases{Store: h.releases, Make: h.makeRelease}, Scheduler: scheduler, Expression: func(string) error { return nil }, Quotas: quota.New(quota.DefaultConfig(), time.Now(), prometheus.NewRegistry()), Authority: h.authority, Enrolment: h.enrolment, Doors: func(host string) map[string]string { return map[string]string{"https": "https://" + host} }, Registry: h.registry, Presence: h.presence, Commands: commands, Twins: twins, Tokens: h.tokens, Sessions: h.sessions, Audit: h.audit, Models: models, Desk: h.desk,
 		Answers: records.Answers{DB: db, Now: time.Now}, Sealer: sealer, Rates: func() Rates { return Rates{SamplesPerSecond: 1.5} },
 		Ready: func() error { return h.ready }, Version: "test", Log: log, Now: time.Now, Metrics: h.metrics, Beside: beside})
 	check(err)

@@ -15,16 +15,17 @@ import (
 // onTheEventLog is what changes nothing that people declared, comes by the
 // thousand a second, and is in the ledger's own log of events.
 var onTheEventLog = map[string]string{
-	"POST /api/v1/datasets:draft":          "it changes nothing",
-	"POST /api/v1/objections/{id}/status":  "it changes nothing",
-	"POST /api/v1/workloads":               "the workload says who submitted it",
-	"POST /api/v1/workloads:batch":         "each workload says who submitted it",
-	"POST /api/v1/workloads/{id}/progress": "every transition is an event, with the token of its lease",
-	"POST /api/v1/reservations":            "every transition of its lease is an event, with the tenant",
-	"POST /api/v1/reservations:renew":      "the lease has its expiry",
-	"POST /api/v1/reservations:commit":     "every transition of its lease is an event",
-	"POST /api/v1/simulate":                "nothing is kept",
-	"POST /api/v1/reservations:release":    "every transition of its lease is an event",
+	"POST /api/v1/datasets:draft":                      "it changes nothing",
+	"POST /api/v1/objections/{id}/status":              "it changes nothing",
+	"POST /api/v1/releases/{dataset}/{version}/verify": "it changes nothing",
+	"POST /api/v1/workloads":                           "the workload says who submitted it",
+	"POST /api/v1/workloads:batch":                     "each workload says who submitted it",
+	"POST /api/v1/workloads/{id}/progress":             "every transition is an event, with the token of its lease",
+	"POST /api/v1/reservations":                        "every transition of its lease is an event, with the tenant",
+	"POST /api/v1/reservations:renew":                  "the lease has its expiry",
+	"POST /api/v1/reservations:commit":                 "every transition of its lease is an event",
+	"POST /api/v1/simulate":                            "nothing is kept",
+	"POST /api/v1/reservations:release":                "every transition of its lease is an event",
 }
 
 // Every route that changes something is asked here, and must leave an entry that
@@ -107,6 +108,7 @@ func TestEveryChangeIsOnRecord(t *testing.T) {
 		{"POST", "/api/v1/objections/t-1/answer", `{"text": "` + canary + `"}`, "/api/v1/objections/{id}/answer", "ticket t-1", "before after", nil},
 		{"POST", "/api/v1/objections/t-1/messages", `{"secret": "%ticket", "text": "` + canary + `"}`, "/api/v1/objections/{id}/messages", "ticket t-1", "before after", nil},
 		{"POST", "/api/v1/objections/t-1/close", `{"outcome": "corrected", "text": "` + canary + `"}`, "/api/v1/objections/{id}/close", "ticket t-1", "before after", nil},
+		{"POST", "/api/v1/releases", releaseOfSoil, "", "release soil/1", "after", nil},
 		{"POST", soilPath + "/suspend", `{"reason": "x"}`, "/api/v1/datasets/{id}/suspend", "dataset soil", "before after", nil},
 		{"POST", soilPath + "/withdraw", `{"reason": "x"}`, "/api/v1/datasets/{id}/withdraw", "dataset soil", "before after", nil},
 		{"POST", "/api/v1/rejects:replay", `{"device": "t1"}`, "", "rejects: replay", "after", nil},

@@ -14,6 +14,7 @@ import (
 	"github.com/songhua-io/hub/internal/authority"
 	"github.com/songhua-io/hub/internal/catalog/publish"
 	"github.com/songhua-io/hub/internal/catalog/register"
+	"github.com/songhua-io/hub/internal/catalog/release"
 	"github.com/songhua-io/hub/internal/command"
 	"github.com/songhua-io/hub/internal/enrolment"
 	"github.com/songhua-io/hub/internal/model"
@@ -100,6 +101,9 @@ var statusOf = [...]struct {
 	{register.ErrShut, http.StatusConflict},
 	{register.ErrFull, http.StatusConflict},
 	{register.ErrReason, http.StatusUnprocessableEntity},
+	{release.ErrUnknown, http.StatusNotFound},
+	{release.ErrInvalid, http.StatusUnprocessableEntity},
+	{release.ErrKey, http.StatusConflict},
 	{access.ErrUnknown, http.StatusNotFound},
 	{command.ErrUnknown, http.StatusNotFound},
 	{twin.ErrInvalid, http.StatusUnprocessableEntity},

@@ -140,6 +140,12 @@ func (a *API) list() {
 	on(a, get, "/api/v1/datasets/{id}/versions", access.WriteDatasets, "数据集的历次版本：何人何时由何改为何", "The versions of a dataset: who, when, from what to what", a.listVersions)
 	on(a, get, "/api/v1/datasets/{id}/lineage", access.ReadDatasets, "数据集来自哪些设备的哪些序列", "Say of which series of which devices a dataset is made", a.datasetLineage)
 
+	on(a, get, "/api/v1/releases", access.ReadDatasets, "列出数据集的发布版本", "List the releases of datasets", a.listReleases)
+	on(a, get, "/api/v1/releases/{dataset}/{version}", access.ReadDatasets, "查看发布版本的清单：文件、散列、配方与差异", "Show the manifest of a release: files, hashes, recipe and what is different", a.getRelease)
+	on(a, post, "/api/v1/releases", access.MakeReleases, "立即制作发布版本", "Make a release now", a.makeRelease, status(http.StatusCreated))
+	on(a, post, "/api/v1/releases/{dataset}/{version}/verify", access.MakeReleases, "重新制作并逐字节核对发布版本的文件", "Make the files of a release again, and compare them byte by byte", a.verifyRelease)
+	a.beside(Beside{Pattern: "GET /catalog/dataset/{id}/release/{version}/{name}", ZH: "下载发布版本的文件；可按范围续传", EN: "Download a file of a release, whole or by ranges", Handler: http.HandlerFunc(a.download)})
+
 	on(a, get, "/api/v1/grants", access.ApplyGrants, "列出使用申请与授权；申请人只见自己的", "List applications and grants; applicants see their own", a.listGrants)
 	on(a, post, "/api/v1/grants", access.ApplyGrants, "申请使用数据集；无条件的即时授权", "Apply for a dataset; what is unconditional is granted at once", a.applyGrant, status(http.StatusCreated))
 	on(a, get, "/api/v1/grants/{id}", access.ApplyGrants, "查看申请或授权", "Show an application or a grant", a.getGrant)

@@ -212,6 +212,36 @@ func (c *Client) Stream(ctx context.Context, path string, query url.Values) (io.
 	if err != nil {
 		return nil, err
 	}
+	resp, err := c.stream(req)
+	if err != nil {
+		return nil, err
+	}
+	return resp.Body, nil
+}
+
+// Resume is Stream for the part of a file behind its first n bytes, as long as it
+// has a tag; the part begins at from, which is 0 where it has another one.
+func (c *Client) Resume(ctx context.Context, path string, n int64, tag string) (part io.ReadCloser, from int64, err error) {
+	req, err := c.request(ctx, http.MethodGet, path, nil, nil)
+	if err != nil {
+		return nil, 0, err
+	}
+	if n > 0 {
+		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", n))
+		req.Header.Set("If-Range", tag)
+	}
+	resp, err := c.stream(req)
+	if err != nil {
+		return nil, 0, err
+	}
+	if resp.StatusCode == http.StatusPartialContent {
+		from = n
+	}
+	return resp.Body, from, nil
+}
+
+// stream sends a request whose answer is as long as it is.
+func (c *Client) stream(req *http.Request) (*http.Response, error) {
 	patient := *c.http
 	patient.Timeout = 0 // the context bounds it
 	resp, err := patient.Do(req)
@@ -219,7 +249,7 @@ func (c *Client) Stream(ctx context.Context, path string, query url.Values) (io.
 		return nil, c.unreachable(err)
 	}
 	if resp.StatusCode/100 == 2 {
-		return resp.Body, nil
+		return resp, nil
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))

@@ -16,6 +16,7 @@ import (
 	"github.com/songhua-io/hub/internal/authority"
 	"github.com/songhua-io/hub/internal/catalog/publish"
 	"github.com/songhua-io/hub/internal/catalog/register"
+	"github.com/songhua-io/hub/internal/catalog/release"
 	"github.com/songhua-io/hub/internal/catalog/sensorthings"
 	"github.com/songhua-io/hub/internal/command"
 	"github.com/songhua-io/hub/internal/config/strict"
@@ -34,7 +35,7 @@ import (
 	"github.com/songhua-io/hub/internal/traffic/intake"
 )
 
-//go:generate go run ./gen -root ../.. -o docs.go -package config -func docs internal/config internal/access internal/audit internal/login internal/authority internal/quota internal/ingest internal/ingest/mqtt internal/ingest/coap internal/ingest/http internal/ingest/desk internal/command internal/schedule/loop internal/schedule/ledger internal/schedule/signal/source internal/query internal/store/local internal/traffic internal/traffic/intake internal/catalog/register internal/catalog/publish internal/catalog/gate internal/catalog/sensorthings
+//go:generate go run ./gen -root ../.. -o docs.go -package config -func docs internal/config internal/access internal/audit internal/login internal/authority internal/quota internal/ingest internal/ingest/mqtt internal/ingest/coap internal/ingest/http internal/ingest/desk internal/command internal/schedule/loop internal/schedule/ledger internal/schedule/signal/source internal/query internal/store/local internal/traffic internal/traffic/intake internal/catalog/register internal/catalog/publish internal/catalog/release internal/catalog/gate internal/catalog/sensorthings
 
 // Config is everything that can be set of a hub.
 type Config struct {
@@ -83,7 +84,7 @@ type Config struct {
 	Models Models `yaml:"models"`
 	// Catalog bounds what people ask of the public catalogue, and says how long answers may take.
 	Catalog register.Config `yaml:"catalog"`
-	// Releases says when datasets are released, and what roads have to meet before.
+	// Releases are the files of datasets (docs/formats/release.md): how they are kept, when they are made, and what roads have to meet before.
 	Releases Releases `yaml:"releases"`
 	// Store is the embedded time-series store, in the folder series of the data directory.
 	Store Store `yaml:"store"`
@@ -142,9 +143,11 @@ type Models struct {
 	Dir string `yaml:"dir"`
 }
 
-// Releases says when datasets are released, and what roads have to meet before.
+// Releases says how the files of datasets are kept, and when they are made.
 type Releases struct {
-	publish.Config `yaml:",inline"`
+	release.Config `yaml:",inline"`
+	// Publish is of the same section.
+	Publish publish.Config `yaml:",inline"`
 }
 
 // Off closes a door.
@@ -176,7 +179,7 @@ func Default() Config {
 		Relief:    traffic.DefaultReliefConfig(),
 		Schedule:  loop.DefaultConfig(),
 		Catalog:   register.DefaultConfig(),
-		Releases:  Releases{Config: publish.DefaultConfig()},
+		Releases:  Releases{Publish: publish.DefaultConfig()},
 		Store:     Store{Config: local.DefaultConfig()},
 		Query:     query.DefaultConfig(),
 

@@ -18,7 +18,7 @@
 //	   │
 //	mail      commands and configurations for devices
 //	   │
-//	query     PromQL        catalog  datasets, grants, objections
+//	query     PromQL        catalog  datasets, grants, objections, releases
 //	   │
 //	api       the HTTP surface        web  the pages
 //	   │

@@ -68,7 +68,7 @@ func linkCode(from, to string) string { return from + ">" + to }
 
 // openPublisher makes releases of datasets into a store.
 func (h *hub) openPublisher(ctx context.Context, q *query.API, into publish.Store) (err error) {
-	h.publisher, err = publish.Open(ctx, h.cfg.Releases.Config, publish.Deps{
+	h.publisher, err = publish.Open(ctx, h.cfg.Releases.Publish, publish.Deps{
 		Records: h.records, Passages: h.passages, Store: into,
 		Sources: source.Deps{Bins: binsOf(q), Place: h.placeOf},
 		Dataset: func(id string) (*catalog.Dataset, error) {

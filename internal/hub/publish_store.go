@@ -57,18 +57,16 @@ func (s releaseStore) Remove(ctx context.Context, dataset string, version int64)
 
 // makeRelease makes a release when somebody asks for it: of a day of China, with
 // the reason where it corrects one.
-func (h *hub) makeRelease(store *release.Store) func(context.Context, string, catalog.Period, int64, catalog.Text) (*release.Manifest, error) {
-	return func(ctx context.Context, dataset string, period catalog.Period, _ int64, reason catalog.Text) (*release.Manifest, error) {
-		day := source.Day(period.From)
-		if !day.From.Equal(period.From) || !day.To.Equal(period.To) {
-			return nil, fmt.Errorf("%w: releases are of days of China's time (UTC+8), such as from %s to %s", release.ErrInvalid, day.From.Format(time.RFC3339), day.To.Format(time.RFC3339))
-		}
-		made, err := h.publisher.Make(ctx, publish.Order{Dataset: dataset, Day: period.From, Reason: reason})
-		if err != nil {
-			return nil, err
-		}
-		return store.Get(dataset, made.Version)
+func (h *hub) makeRelease(ctx context.Context, dataset string, period catalog.Period, _ int64, reason catalog.Text) (*release.Manifest, error) {
+	day := source.Day(period.From)
+	if !day.From.Equal(period.From) || !day.To.Equal(period.To) {
+		return nil, fmt.Errorf("dataset %s %w: releases are of days of China's time (UTC+8), such as from %s to %s", dataset, release.ErrInvalid, day.From.Format(time.RFC3339), day.To.Format(time.RFC3339))
 	}
+	made, err := h.publisher.Make(ctx, publish.Order{Dataset: dataset, Day: period.From, Reason: reason})
+	if err != nil {
+		return nil, err
+	}
+	return h.releases.Get(dataset, made.Version)
 }
 
 // rebuild makes the rows of a release again.

@@ -33,7 +33,7 @@ func (h *hub) publishDay(t *testing.T, id, items, source string) {
 // roadside unit told, makes it again, and asks where a row comes from.
 func TestADayFromSamplesToReleasesAndBack(t *testing.T) {
 	yesterday := source.Day(time.Now().Add(-24 * time.Hour))
-	h := everyDoor(t, t.TempDir(), func(c *config.Config) { c.Releases.Delay = 0 })
+	h := everyDoor(t, t.TempDir(), func(c *config.Config) { c.Releases.Publish.Delay = 0 })
 	secret := h.register(t, registry.Spec{ID: "gauge", Region: "220102"})
 	h.register(t, registry.Spec{ID: "rsu-1", Kind: "rsu", Region: "220102"})
 	var lines []string
@@ -57,7 +57,7 @@ func TestADayFromSamplesToReleasesAndBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, id := range []string{"levels", "flow"} {
-		m, err := h.makeRelease(h.releases)(t.Context(), id, yesterday, 0, catalog.Text{})
+		m, err := h.makeRelease(t.Context(), id, yesterday, 0, catalog.Text{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -97,3 +97,29 @@ func BenchmarkWriters(b *testing.B) {
 		}
 	})
 }
+
+// BenchmarkRelease makes a release of a day of 1,000 series at 1 min, with all
+// files, durably.
+func BenchmarkRelease(b *testing.B) {
+	d := draft(day(1000, true))
+	var before time.Duration
+	for b.Loop() {
+		dir := b.TempDir()
+		w := open(b, dir, nil)
+		before -= cpu()
+		m := put(b, w, d)
+		before += cpu()
+		b.ReportMetric(float64(m.File(ParquetFile).Size)/float64(m.Rows), "parquet-B/value")
+		x := must(w.index("soil", 1))
+		stored, size := 0, int64(0)
+		for _, k := range x.Files {
+			size += k.Size
+			for _, n := range k.Chunks {
+				stored += max(n, -n)
+			}
+		}
+		b.ReportMetric(float64(size)/1e6, "MB")
+		b.ReportMetric(float64(stored)/1e6, "MB-on-disk")
+	}
+	b.ReportMetric(before.Seconds()/float64(b.N), "cpu-s/op")
+}

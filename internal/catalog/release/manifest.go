@@ -59,6 +59,8 @@ type Manifest struct {
 	Diff     *Changes `json:"diff,omitempty"`
 	// Removed says that the files are gone, and why.
 	Removed *Removal `json:"removed,omitempty"`
+
+	sealed bool // it lies on disk encrypted
 }
 
 // Text is a text in both languages.

@@ -146,6 +146,7 @@ func (s *Store) make(ctx context.Context, tmp string, m *Manifest, t *Table, d D
 		if key, err = s.deps.Keys.newDataKey(of(m.Dataset, m.Version)); err != nil {
 			return err
 		}
+		m.sealed = true
 	}
 	if err := s.write(ctx, tmp, m, t, d.Privacy, key); err != nil {
 		return err

@@ -92,12 +92,12 @@ func (s *Store) Seal(ctx context.Context, dataset string) error {
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	for _, m := range s.List(dataset) {
+		if m.sealed {
+			continue
+		}
 		x, err := s.index(dataset, m.Version)
 		if err != nil {
 			return err
-		}
-		if x.Key != nil {
-			continue
 		}
 		if err := s.seal(ctx, m, x); err != nil {
 			return fmt.Errorf("seal release %s: %w", of(dataset, m.Version), err)
@@ -136,6 +136,9 @@ func (s *Store) seal(ctx context.Context, m *Manifest, was *index) error {
 		return err
 	}
 	s.forget(m.Dataset, m.Version)
+	sealed := *m
+	sealed.sealed = true
+	s.replace(&sealed)
 	return errors.Join(s.tidy(m.Dataset, m.Version, is), syncDir(dir))
 }
 

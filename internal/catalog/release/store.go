@@ -165,6 +165,7 @@ func (s *Store) openVersion(id string, v int64) {
 		s.deps.Log.Error("release_not_opened", "dataset", id, "version", v, "error", err)
 		return
 	}
+	m.sealed = x.Key != nil
 	s.all[id] = append(s.all[id], m.slim())
 }
 

@@ -1,0 +1,349 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	releases "github.com/songhua-io/hub/internal/catalog/release"
+	"github.com/songhua-io/hub/internal/client"
+)
+
+const releasesPath = "/api/v1/releases"
+
+// releaseArgs are DATASET and VERSION.
+func releaseArgs(args []string) (dataset string, version int64, err error) {
+	version, err = strconv.ParseInt(args[1], 10, 64)
+	if err != nil || version < 1 {
+		err = usageError{fmt.Errorf("VERSION %q is no number from 1 on; `hub release list %s` shows which there are", args[1], args[0])}
+	}
+	return args[0], version, err
+}
+
+func releasePath(args []string) (string, error) {
+	dataset, version, err := releaseArgs(args)
+	return releasesPath + "/" + url.PathEscape(dataset) + "/" + strconv.FormatInt(version, 10), err
+}
+
+func releaseCommand() *cobra.Command {
+	r := &remote{}
+	return r.register(group(&cobra.Command{
+		Use:     "release",
+		Short:   "Releases of datasets: list, download, compare, verify, make",
+		Long:    "release works with the immutable versions of datasets (docs/formats/release.md). get goes on where it broke off and checks every hash; verify makes the files again and compares them byte by byte, also without a hub.\n数据集的发布版本：列出、下载（可续传并校验散列）、比较、核对（重新制作并逐字节比较，可离线）、制作。",
+		Example: "  hub release list soil\n  hub release get soil 3 --to soil-3\n  hub release verify --dir soil-3",
+	}, releaseList(r), releaseShow(r), releaseGet(r), releaseDiff(r), releaseVerify(r), releaseMake(r)))
+}
+
+func releaseList(r *remote) *cobra.Command {
+	return &cobra.Command{
+		Use:     "list [DATASET]",
+		Short:   "List releases, of one dataset or of all",
+		Example: "  hub release list soil",
+		Args:    cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			hub, err := r.client()
+			if err != nil {
+				return err
+			}
+			all, err := client.Pages[map[string]any](cmd.Context(), hub, releasesPath, query("dataset", first(args)), 0)
+			if err != nil {
+				return err
+			}
+			return r.list(cmd, all, "there is no release; make one with `hub release make DATASET --from TIME --to TIME`",
+				[]string{"dataset", "version", "from", "to", "rows", "replaces", "reason", "made", "removed"}, flatRelease)
+		},
+	}
+}
+
+func first(args []string) string {
+	if len(args) == 0 {
+		return ""
+	}
+	return args[0]
+}
+
+// flatRelease prepares a release for a row of a table.
+func flatRelease(m map[string]any) {
+	if p, ok := m["period"].(map[string]any); ok {
+		m["from"], m["to"] = p["from"], p["to"]
+	}
+	if reason, ok := m["reason"].(map[string]any); ok {
+		m["reason"] = reason["zh"]
+	}
+	if gone, ok := m["removed"].(map[string]any); ok {
+		m["removed"] = gone["at"]
+	}
+}
+
+func releaseShow(r *remote) *cobra.Command {
+	return &cobra.Command{
+		Use:     "show DATASET VERSION",
+		Short:   "Show the manifest of a release: files, hashes, recipe",
+		Example: "  hub release show soil 3",
+		Args:    exactArgs("DATASET", "VERSION"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			path, err := releasePath(args)
+			if err != nil {
+				return err
+			}
+			return r.show(cmd, path)
+		},
+	}
+}
+
+func releaseDiff(r *remote) *cobra.Command {
+	return &cobra.Command{
+		Use:     "diff DATASET VERSION",
+		Short:   "Show what a release changes of the one that it replaces",
+		Example: "  hub release diff soil 3",
+		Args:    exactArgs("DATASET", "VERSION"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			path, err := releasePath(args)
+			if err != nil {
+				return err
+			}
+			hub, err := r.client()
+			if err != nil {
+				return err
+			}
+			var m releases.Manifest
+			if err := hub.Call(cmd.Context(), http.MethodGet, path, nil, nil, &m); err != nil {
+				return err
+			}
+			if m.Replaces == 0 {
+				return fmt.Errorf("release %d of dataset %s replaces none", m.Version, m.Dataset)
+			}
+			return printJSON(cmd.OutOrStdout(), map[string]any{"replaces": m.Replaces, "reason": m.Reason, "diff": m.Diff})
+		},
+	}
+}
+
+func releaseMake(r *remote) *cobra.Command {
+	var from, to, zh, en string
+	var replaces int64
+	c := &cobra.Command{
+		Use:     "make DATASET",
+		Short:   "Make a release now",
+		Example: "  hub release make soil --from 2026-11-01T00:00:00+08:00 --to 2026-11-02T00:00:00+08:00\n  hub release make soil --from 48h --to 24h --replaces 2 --reason 迟到数据 --reason-en 'late data'",
+		Args:    exactArgs("DATASET"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			begins, err := moment("from", from)
+			if err != nil {
+				return err
+			}
+			ends, err := moment("to", to)
+			if err != nil {
+				return err
+			}
+			body := map[string]any{"dataset": args[0], "from": begins, "to": ends}
+			if replaces != 0 {
+				body["replaces"], body["reason"] = replaces, releases.Text{ZH: zh, EN: en}
+			}
+			return r.act(cmd, releasesPath, body, []string{"dataset", "version", "from", "to", "rows", "replaces", "reason"}, flatRelease)
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&from, "from", "", "`time` where its period begins, or how long ago")
+	f.StringVar(&to, "to", "", "`time` where it ends, or how long ago")
+	f.Int64Var(&replaces, "replaces", 0, "the `version` that it corrects")
+	f.StringVar(&zh, "reason", "", "`why` it corrects one, in Chinese")
+	f.StringVar(&en, "reason-en", "", "`why`, in English")
+	_ = c.MarkFlagRequired("from")
+	_ = c.MarkFlagRequired("to")
+	return c
+}
+
+func releaseGet(r *remote) *cobra.Command {
+	var to string
+	c := &cobra.Command{
+		Use:     "get DATASET VERSION [FILE...]",
+		Short:   "Download the files of a release; what is there already goes on where it broke off",
+		Example: "  hub release get soil 3 --to soil-3\n  hub release get soil 3 data.parquet",
+		Args:    cobra.MinimumNArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			dataset, version, err := releaseArgs(args)
+			if err != nil {
+				return err
+			}
+			hub, err := r.client()
+			if err != nil {
+				return err
+			}
+			if to == "" {
+				to = fmt.Sprintf("%s-%d", dataset, version)
+			}
+			return fetchRelease(cmd, hub, fmt.Sprintf("/catalog/dataset/%s/release/%d/", url.PathEscape(dataset), version), to, args[2:])
+		},
+	}
+	c.Flags().StringVar(&to, "to", "", "`directory` to write to (default: DATASET-VERSION)")
+	_ = c.MarkFlagDirname("to")
+	return c
+}
+
+// fetchRelease downloads the manifest, and then the files that it names.
+func fetchRelease(cmd *cobra.Command, hub *client.Client, path, dir string, names []string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	in, err := hub.Stream(cmd.Context(), path+releases.ManifestFile, nil)
+	if err != nil {
+		return err
+	}
+	text, err := io.ReadAll(in)
+	if err := errors.Join(err, in.Close()); err != nil {
+		return err
+	}
+	m, err := releases.ParseManifest(text)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, releases.ManifestFile), text, 0o644); err != nil {
+		return err
+	}
+	for _, name := range names {
+		if m.File(name) == nil {
+			return fmt.Errorf("release %d of dataset %s has no file %q; `hub release show %s %d` lists them", m.Version, m.Dataset, name, m.Dataset, m.Version)
+		}
+	}
+	for _, f := range m.Files {
+		if len(names) > 0 && !slices.Contains(names, f.Name) {
+			continue
+		}
+		if err := fetchFile(cmd.Context(), hub, path+f.Name, filepath.Join(dir, f.Name), f); err != nil {
+			return fmt.Errorf("%s: %w", f.Name, err)
+		}
+		fmt.Fprintf(cmd.OutOrStdout(), "%s  %s\n", f.SHA256, filepath.Join(dir, f.Name))
+	}
+	return nil
+}
+
+// fetchFile downloads one file beside its name, goes on with what lies there from
+// before, and gives it its name when its hash is right.
+func fetchFile(ctx context.Context, hub *client.Client, path, to string, f releases.File) error {
+	if sum, n, err := sumFile(to); err == nil && n == f.Size && sum == f.SHA256 {
+		return nil
+	}
+	part := to + ".part"
+	_, n, err := sumFile(part)
+	if err != nil || n > f.Size {
+		n = 0
+	}
+	if n < f.Size || n == 0 {
+		if err := appendFrom(ctx, hub, path, part, n, `"`+f.SHA256+`"`); err != nil {
+			return fmt.Errorf("%w; run this again to go on", err)
+		}
+	}
+	sum, _, err := sumFile(part)
+	if err != nil {
+		return err
+	}
+	if sum != f.SHA256 {
+		return errors.Join(fmt.Errorf("its sha-256 is %s and should be %s; what was downloaded is removed, run this again", sum, f.SHA256), os.Remove(part))
+	}
+	return os.Rename(part, to)
+}
+
+// appendFrom downloads what follows the first n bytes of the file with a tag.
+func appendFrom(ctx context.Context, hub *client.Client, path, part string, n int64, tag string) (err error) {
+	in, from, err := hub.Resume(ctx, path, n, tag)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, in.Close()) }()
+	out, err := os.OpenFile(part, os.O_WRONLY|os.O_CREATE, 0o644)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, out.Close()) }()
+	if err := out.Truncate(from); err != nil {
+		return err
+	}
+	if _, err := out.Seek(from, io.SeekStart); err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	return err
+}
+
+func sumFile(path string) (sum string, n int64, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", 0, err
+	}
+	h := sha256.New()
+	n, err = io.Copy(h, f)
+	return hex.EncodeToString(h.Sum(nil)), n, errors.Join(err, f.Close())
+}
+
+func releaseVerify(r *remote) *cobra.Command {
+	var dir string
+	c := &cobra.Command{
+		Use:     "verify [DATASET VERSION]",
+		Short:   "Make the files of a release again and compare them byte by byte; with --dir those that were downloaded, without a hub",
+		Example: "  hub release verify soil 3\n  hub release verify --dir soil-3",
+		Args:    cobra.MaximumNArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var report releases.Report
+			switch {
+			case dir != "" && len(args) == 0:
+				found, err := releases.VerifyDir(cmd.Context(), dir)
+				if err != nil {
+					return err
+				}
+				report = *found
+			case dir == "" && len(args) == 2:
+				path, err := releasePath(args)
+				if err != nil {
+					return err
+				}
+				hub, err := r.client()
+				if err != nil {
+					return err
+				}
+				if err := hub.Call(cmd.Context(), http.MethodPost, path+"/verify", nil, nil, &report); err != nil {
+					return err
+				}
+			default:
+				return usageError{errors.New("verify takes DATASET and VERSION, or --dir DIR with files that were downloaded")}
+			}
+			return r.printReport(cmd, &report)
+		},
+	}
+	c.Flags().StringVar(&dir, "dir", "", "`directory` with files that were downloaded, the manifest among them")
+	_ = c.MarkFlagDirname("dir")
+	return c
+}
+
+func (r *remote) printReport(cmd *cobra.Command, report *releases.Report) error {
+	out := cmd.OutOrStdout()
+	if r.json {
+		if err := printJSON(out, report); err != nil {
+			return err
+		}
+	} else {
+		fmt.Fprintf(out, "release %s/%d, manifest sha-256 %s\n", report.Dataset, report.Version, report.Manifest)
+		for _, f := range report.Files {
+			rebuilt := f.Rebuilt
+			if rebuilt == "" {
+				rebuilt = "-"
+			}
+			fmt.Fprintf(out, "%-24s stored %-8s made again %-9s %s\n", f.Name, f.Stored, rebuilt, f.Detail)
+		}
+	}
+	if !report.OK() {
+		return fmt.Errorf("release %s/%d is not what was released", report.Dataset, report.Version)
+	}
+	return nil
+}

@@ -1,0 +1,167 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/songhua-io/hub/internal/access"
+	"github.com/songhua-io/hub/internal/catalog"
+	"github.com/songhua-io/hub/internal/catalog/release"
+)
+
+const releaseOfSoil = `{"dataset": "soil", "from": "2026-11-01T00:00:00+08:00", "to": "2026-11-02T00:00:00+08:00"}`
+
+// makeRelease stands for who makes rows: a day of a dataset, long enough that no
+// buffer on the way to a reader holds it.
+func (h *hub) makeRelease(ctx context.Context, id string, period catalog.Period, replaces int64, reason catalog.Text) (*release.Manifest, error) {
+	rec, err := h.api.Catalog.Get(id)
+	if err != nil {
+		return nil, err
+	}
+	d := rec.Dataset()
+	const rows = 150_000
+	t := &release.Table{Rows: rows, Columns: []release.Column{{Item: d.Items[0], Integers: make([]int64, rows)}, {Item: d.Items[1], Numbers: make([]float64, rows)}}}
+	for i := range rows {
+		t.Columns[0].Integers[i] = period.From.UnixMilli() + int64(i)
+		t.Columns[1].Numbers[i] = float64(i) * 1.000001
+	}
+	return h.releases.Put(ctx, release.Draft{Dataset: d, Table: t, Key: []string{"time"}, Period: period, Replaces: replaces, Reason: reason, Recipe: release.Recipe{Transform: release.Transform{ID: "test/1"}}})
+}
+
+const soilFile = "/catalog/dataset/soil/release/1/data.ndjson"
+
+// openToAll is the soil dataset, open to everybody.
+var openToAll = strings.NewReplacer(`"open": {"class": "none", "basis": [{"title": {"zh": "条例"}, "article": "第三十三条"}]}`, `"open": {"class": "unconditional"}, "licence": "https://creativecommons.org/licenses/by/4.0/"`,
+	`"share": {"class": "conditional"`, `"share": {"class": "unconditional"`).Replace(soilDataset)
+
+func (h *hub) publishedToAll() {
+	h.Helper()
+	h.want(200, h.do("PUT", soilPath, openToAll))
+	for _, act := range [][2]string{{"/submit", ""}, {"/sign", `{"by": "李四"}`}, {"/publish", ""}} {
+		h.want(200, h.do("POST", soilPath+act[0], act[1]))
+	}
+	h.want(201, h.do("POST", "/api/v1/releases", releaseOfSoil))
+}
+
+func TestReleasesAreMadeShownAndVerified(t *testing.T) {
+	h := start(t)
+	h.publishedToAll()
+	second := strings.Replace(releaseOfSoil, "}", `, "replaces": 1, "reason": {"zh": "迟到数据", "en": "late data"}}`, 1)
+	if r := h.want(201, h.do("POST", "/api/v1/releases", second)); r.body["version"] != 2. || at(r.body, "diff", "same") != 150_000. {
+		t.Errorf("%.400s", r.text)
+	}
+	reader := h.as(h.roleToken("reader", access.Reader, ""))
+	r := h.want(200, reader.do("GET", "/api/v1/releases?dataset=soil&limit=1", ""))
+	if at(r.body, "items", 0, "version") != 1. || at(r.body, "items", 0, "rows") != 150_000. {
+		t.Errorf("%s", r.text)
+	}
+	r = h.want(200, reader.do("GET", "/api/v1/releases?cursor="+r.body["next_cursor"].(string), ""))
+	if at(r.body, "items", 0, "version") != 2. || r.body["next_cursor"] != nil || at(r.body, "items", 0, "reason", "en") != "late data" {
+		t.Errorf("%s", r.text)
+	}
+	if r = h.want(200, reader.do("GET", "/api/v1/releases/soil/1", "")); r.body["format"] != release.Format || at(r.body, "recipe", "transform", "id") != "test/1" {
+		t.Errorf("%s", r.text)
+	}
+	if r = h.want(200, h.do("POST", "/api/v1/releases/soil/2/verify", "")); r.body["ok"] != true || at(r.body, "files", 0, "rebuilt") != "same" {
+		t.Errorf("%s", r.text)
+	}
+	h.want(404, reader.do("GET", "/api/v1/releases/soil/3", ""))
+	h.want(404, reader.do("GET", "/api/v1/releases?dataset=none", ""))
+	h.want(422, h.do("POST", "/api/v1/releases", strings.Replace(releaseOfSoil, "2026-11-02", "2026-10-02", 1)))
+	h.want(403, reader.do("POST", "/api/v1/releases", releaseOfSoil))
+	h.want(404, h.as(h.roleToken("elsewhere", access.Steward, "11")).do("POST", "/api/v1/releases/soil/1/verify", ""))
+	if _, err := h.releases.Remove(t.Context(), "soil", 1, catalog.Text{ZH: "保存期满", EN: "its retention is over"}); err != nil {
+		t.Fatal(err)
+	}
+	if r = h.want(410, h.as("").do("GET", soilFile, "")); !strings.Contains(r.text, "保存期满") {
+		t.Errorf("%s", r.text)
+	}
+}
+
+func TestWhoMayDownload(t *testing.T) {
+	h := start(t)
+	h.published()
+	h.want(201, h.do("POST", "/api/v1/releases", releaseOfSoil))
+	stranger, met := h.as(""), h.as(h.roleToken("met", access.Reader, ""))
+	h.want(401, stranger.do("GET", soilFile, ""))
+	if r := h.want(403, met.do("GET", soilFile, "")); !strings.Contains(r.text, "hub grant apply") || !strings.Contains(r.text, "授权") {
+		t.Errorf("%s", r.text)
+	}
+	h.want(200, h.do("GET", soilFile, "")) // a steward's work
+	grant := func(scope string) {
+		t.Helper()
+		r := h.want(201, met.do("POST", "/api/v1/grants", strings.Replace(application, `{"items": ["moisture"]}`, scope, 1)))
+		at := "/api/v1/grants/" + r.body["id"].(string)
+		h.want(200, h.do("POST", at+"/check", `{"right": true}`))
+		h.want(200, h.do("POST", at+"/decide", `{"grant": true, "reason": {"zh": "可"}}`))
+	}
+	for _, less := range []string{`{"items": ["moisture"]}`, `{"from": "2026-11-02T00:00:00Z"}`, `{"to": "2026-11-01T00:00:00Z"}`} {
+		grant(less)
+		h.want(403, met.do("GET", soilFile, ""))
+	}
+	grant(`{"area": "2201", "from": "2026-10-01T00:00:00Z"}`)
+	h.want(200, met.do("GET", soilFile, ""))
+	r := h.want(206, met.do("GET", soilFile, "", "Range: bytes=0-8"))
+	if r.text != `{"time":"` {
+		t.Errorf("%q", r.text)
+	}
+	h.want(404, met.do("GET", strings.Replace(soilFile, "/1/", "/2/", 1), ""))
+	h.want(404, met.do("GET", strings.Replace(soilFile, "ndjson", "xlsx", 1), ""))
+	h.want(403, h.as(h.roleToken("other", access.Reader, "")).do("GET", soilFile, "")) // another's grant
+	h.want(200, h.do("POST", soilPath+"/suspend", `{"reason": "数据有误"}`))
+	if r := h.want(403, met.do("GET", soilFile, "")); !strings.Contains(r.text, "数据有误") {
+		t.Errorf("%s", r.text)
+	}
+	h.want(200, h.do("POST", soilPath+"/withdraw", `{"reason": "x"}`))
+	h.want(410, met.do("GET", soilFile, ""))
+}
+
+// TestADownloadEndsWithTheRightToIt reads slowly while the right to read ends, and
+// sees an error, not a short body that looks whole.
+func TestADownloadEndsWithTheRightToIt(t *testing.T) {
+	for name, end := range map[string]func(h *hub){
+		"suspended": func(h *hub) { h.want(200, h.do("POST", soilPath+"/suspend", `{"reason": "x"}`)) },
+		"grade raised": func(h *hub) {
+			h.want(200, h.do("POST", soilPath+"/sign", `{"by": "王五", "items": {"moisture": "important"}}`))
+		},
+		"grant revoked": func(h *hub) {
+			h.want(200, h.do("POST", "/api/v1/grants/g-1/revoke", `{"reason": {"zh": "用于他途"}}`))
+		},
+		"token revoked": func(h *hub) { h.want(204, h.do("DELETE", "/api/v1/tokens/met", "")) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := start(t)
+			h.published()
+			h.want(201, h.do("POST", "/api/v1/releases", releaseOfSoil))
+			met := h.roleToken("met", access.Reader, "")
+			h.want(201, h.as(met).do("POST", "/api/v1/grants", strings.Replace(application, `{"items": ["moisture"]}`, "{}", 1)))
+			h.want(200, h.do("POST", "/api/v1/grants/g-1/check", `{"right": true}`))
+			h.want(200, h.do("POST", "/api/v1/grants/g-1/decide", `{"grant": true, "reason": {"zh": "可"}}`))
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, h.server.URL+soilFile, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header.Set("Authorization", "Bearer "+met)
+			resp, err := http.DefaultClient.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			if _, err := io.CopyN(io.Discard, resp.Body, 1000); err != nil || resp.StatusCode != 200 {
+				t.Fatal(resp.Status, err)
+			}
+			end(h)
+			began := time.Now()
+			n, err := io.Copy(io.Discard, resp.Body)
+			if err == nil || n+1000 >= resp.ContentLength {
+				t.Errorf("%d of %d bytes, %v", n+1000, resp.ContentLength, err)
+			}
+			t.Log("ended after", time.Since(began), fmt.Sprint(err))
+		})
+	}
+}
