@@ -95,9 +95,13 @@ func publishDataset(ctx context.Context, c *client.Client, d *register.Document)
 	return nil
 }
 
-// releasePast releases the days before today: those of roads at once, the others
-// when the history of the fleet has filled in, and those of which there is
-// nothing not at all.
+// fleetTakes is within what time the fleet is registered; where roadside units are
+// is not known before.
+const fleetTakes = 20 * time.Second
+
+// releasePast releases the days before today: those of roads as soon as their
+// units are there, the others when the history of the fleet has filled in, and
+// those of which there is nothing not at all.
 func releasePast(ctx context.Context, c *client.Client, all []*register.Document, log *slog.Logger) error {
 	china := time.FixedZone("UTC+8", 8*3600)
 	y, m, day := time.Now().In(china).Date()
@@ -107,7 +111,7 @@ func releasePast(ctx context.Context, c *client.Client, all []*register.Document
 	for _, of := range []struct {
 		series bool
 		after  time.Duration
-	}{{false, 0}, {true, simulate.HistoryTakes}} {
+	}{{false, fleetTakes}, {false, fleetTakes}, {true, simulate.HistoryTakes}} {
 		pause.Reset(of.after)
 		select {
 		case <-pause.C:
