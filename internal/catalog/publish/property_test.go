@@ -40,6 +40,9 @@ func (c *city) drive(period catalog.Period, rng *rand.Rand, vehicles *int) {
 	for _, link := range c.links {
 		c.passed[link] = map[int64][]int{}
 		busy := math.Exp(2 + 1.2*rng.NormFloat64()) // vehicles a minute at noon
+		if rng.IntN(4) == 0 {
+			busy = 0.01 // of those who go round alone
+		}
 		var rounds []round
 		for range rng.IntN(12) {
 			*vehicles++
