@@ -231,13 +231,28 @@ func datasetHistory(r *remote) *cobra.Command {
 }
 
 func datasetLineage(r *remote) *cobra.Command {
-	return &cobra.Command{
+	version, row := 0, -1
+	c := &cobra.Command{
 		Use:     "lineage ID",
-		Short:   "Show of which series of which devices a dataset is made",
-		Example: "  hub dataset lineage soil",
+		Short:   "Show of which series of which devices a dataset is made, or a row of a release",
+		Example: "  hub dataset lineage soil\n  hub dataset lineage soil --version 3 --row 17",
 		Args:    exactArgs("ID"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return r.show(cmd, datasetPath(args[0])+"/lineage")
+			q := url.Values{}
+			if cmd.Flags().Changed("version") {
+				q.Set("version", fmt.Sprint(version))
+			}
+			if cmd.Flags().Changed("row") {
+				q.Set("row", fmt.Sprint(row))
+			}
+			path := datasetPath(args[0]) + "/lineage"
+			if len(q) > 0 {
+				path += "?" + q.Encode()
+			}
+			return r.show(cmd, path)
 		},
 	}
+	c.Flags().IntVar(&version, "version", 0, "of a release; 0 is the newest (default: what the dataset is made of now)")
+	c.Flags().IntVar(&row, "row", -1, "`row` of the release, from 0 in the order of its files (default: all)")
+	return c
 }

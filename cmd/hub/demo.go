@@ -38,8 +38,9 @@ func demoCommand() *cobra.Command {
 		Long: "demo runs the hub in a fresh directory (or --data), an edge agent that reports this machine, a simulated fleet that reports through the real doors,\n" +
 			"roadside units of a road net, every second one with a fault, which report as those in the field do (page /roads; --rsus 0 leaves them out),\n" +
 			"and four simulated facilities of Jilin whose compute the hub schedules (page /compute; --compute=false leaves them out).\n" +
+			"Datasets of these are in the public catalogue, and the days before are released (hub dataset list, hub release list).\n" +
 			"The fresh directory is removed at the end, unless the demo failed; what --data names is kept.\n" +
-			"演示：在新目录中运行枢纽，本机作为节点上报，并有一支模拟设备群经真实入口上报，一片路网的路侧单元按现场各家的写法上报（每两台有一台带故障，页面 /roads；--rsus 0 可省去），另有吉林四处模拟算力设施由枢纽调度（页面 /compute；--compute=false 可省去）。新目录在结束时删除（失败时保留）；--data 指定的目录总是保留。",
+			"演示：在新目录中运行枢纽，本机作为节点上报，并有一支模拟设备群经真实入口上报，一片路网的路侧单元按现场各家的写法上报（每两台有一台带故障，页面 /roads；--rsus 0 可省去），另有吉林四处模拟算力设施由枢纽调度（页面 /compute；--compute=false 可省去）。上述数据编成数据集进入公共数据目录，并发布此前两日的版本。新目录在结束时删除（失败时保留）；--data 指定的目录总是保留。",
 		Example: "  hub demo\n  hub demo --sensors 1000 --http 127.0.0.1:9090\n  hub demo --data ./demo-data",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -84,7 +85,7 @@ func (d *demo) run(ctx context.Context, out, errs io.Writer) (err error) {
 	defer stop()
 	var failed error // of the fleet; the hub waits for Ready before Run returns
 	err = hub.Run(ctx, cfg, hub.Options{
-		Log: log, Version: version(),
+		Log: log, Version: version(), Before: pastRoads(d.fleet.Config),
 		Ready: func(ctx context.Context, at hub.Addresses) {
 			if failed = report(ctx, at, d.fleet, out, log); failed != nil {
 				failed = fmt.Errorf("the demo's fleet: %w", failed)
@@ -123,6 +124,7 @@ func report(ctx context.Context, at hub.Addresses, fleet fleet, out io.Writer, l
 	group.Go(func() error {
 		return simulate.Run(both, fleet.Config, doors, simulate.SecretsOf(admin), log)
 	})
+	group.Go(func() error { return publishCatalog(both, at, admin, log) })
 	if fleet.compute {
 		group.Go(func() error { return simulate.Compute(both, fleet.Seed, doors, log) })
 	}

@@ -23,6 +23,7 @@ import (
 	"github.com/songhua-io/hub/internal/authority"
 	"github.com/songhua-io/hub/internal/catalog"
 	"github.com/songhua-io/hub/internal/catalog/outbox"
+	"github.com/songhua-io/hub/internal/catalog/publish"
 	"github.com/songhua-io/hub/internal/catalog/quality"
 	"github.com/songhua-io/hub/internal/catalog/register"
 	"github.com/songhua-io/hub/internal/catalog/release"
@@ -55,6 +56,9 @@ type Deps struct {
 	ExportOutlet func(outlet, format string) (body []byte, mediaType string, lacks []catalog.Problem, err error)
 	Scheduler    *loop.Scheduler
 	Releases     Releases
+	// Lineage is where rows of a release come from, as far as the caller may see
+	// it: a version of a dataset, 0 for the newest, and a row, -1 for all.
+	Lineage func(ctx context.Context, dataset string, version int64, row int) (*publish.Lineage, error)
 	// Expression returns why PromQL cannot be evaluated at one time, and where; nil
 	// when it can.
 	Expression func(string) error

@@ -269,45 +269,6 @@ func (a *API) listVersions(ctx context.Context, in *versionsIn) (*pageOut[versio
 	return out, nil
 }
 
-type lineageOut struct {
-	Body struct {
-		Dataset string          `json:"dataset"`
-		Source  register.Source `json:"source"`
-		Devices []lineageDevice `json:"devices" doc:"that the caller may see, with what they measure of it; empty for sources that are no series"`
-		Cut     bool            `json:"cut,omitempty" doc:"there are more series than could be looked at"`
-	}
-}
-
-type lineageDevice struct {
-	ID     string   `json:"id"`
-	Kind   string   `json:"kind,omitempty"`
-	Region string   `json:"region,omitempty"`
-	Model  string   `json:"model,omitempty"`
-	Series []string `json:"series"`
-}
-
-func (a *API) datasetLineage(ctx context.Context, in *struct {
-	ID string `path:"id"`
-}) (*lineageOut, error) {
-	if _, err := a.dataset(ctx, in.ID); err != nil {
-		return nil, err
-	}
-	l, err := a.Catalog.Lineage(ctx, in.ID)
-	if err != nil {
-		return nil, err
-	}
-	out := &lineageOut{}
-	out.Body.Dataset, out.Body.Source, out.Body.Cut, out.Body.Devices = l.Dataset, l.Source, l.Cut, []lineageDevice{}
-	for _, d := range l.Devices {
-		one := lineageDevice{ID: d.ID, Kind: d.Kind, Region: d.Region, Series: d.Series}
-		if known := a.Registry.Device(d.ID); known != nil && known.Model != nil {
-			one.Model = known.Model.ID
-		}
-		out.Body.Devices = append(out.Body.Devices, one)
-	}
-	return out, nil
-}
-
 type draftIn struct {
 	Body struct {
 		Selector string `json:"selector" minLength:"1" maxLength:"4096" doc:"PromQL that selects series"`

@@ -13,6 +13,7 @@ import (
 	"github.com/songhua-io/hub/internal/audit"
 	"github.com/songhua-io/hub/internal/authority"
 	"github.com/songhua-io/hub/internal/catalog/outbox"
+	"github.com/songhua-io/hub/internal/catalog/publish"
 	"github.com/songhua-io/hub/internal/catalog/quality"
 	"github.com/songhua-io/hub/internal/catalog/register"
 	"github.com/songhua-io/hub/internal/catalog/release"
@@ -90,6 +91,12 @@ var statusOf = [...]struct {
 	{model.ErrOfFile, http.StatusConflict},
 	{model.ErrFull, http.StatusConflict},
 	{model.ErrInvalid, http.StatusUnprocessableEntity},
+	{publish.ErrUnknown, http.StatusNotFound},
+	{publish.ErrShut, http.StatusConflict},
+	{publish.ErrEarly, http.StatusConflict},
+	{publish.ErrEmpty, http.StatusConflict},
+	{publish.ErrGrade, http.StatusConflict},
+	{publish.ErrSame, http.StatusConflict},
 	{register.ErrUnknown, http.StatusNotFound},
 	{register.ErrStale, http.StatusPreconditionFailed},
 	{register.ErrState, http.StatusConflict},

@@ -364,6 +364,9 @@ func (ps *problems) source(s *Source) {
 	if !slices.Contains([]SourceKind{SourceSeries, SourceRoads, SourceSignals, SourceCompute}, s.Kind) {
 		ps.add("source.kind", "%.30q 不是数据来源", "%.30q is no kind of source; there are series, roads, signals and compute", s.Kind)
 	}
+	if s.Kind == SourceRoads && s.Live {
+		ps.add("source.live", "道路数据须经隐私门控按时段发布，不得实时提供", "what is told of roads goes through the privacy gate, bin by bin, and is never live")
+	}
 	if s.Kind == SourceSeries && strings.TrimSpace(s.Selector) == "" {
 		ps.need(false, "source.selector")
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/songhua-io/hub/internal/catalog/ckan/push"
 	"github.com/songhua-io/hub/internal/catalog/feed"
 	"github.com/songhua-io/hub/internal/catalog/province/deliver"
+	"github.com/songhua-io/hub/internal/catalog/publish"
 	"github.com/songhua-io/hub/internal/catalog/quality"
 	"github.com/songhua-io/hub/internal/catalog/register"
 	"github.com/songhua-io/hub/internal/catalog/release"
@@ -38,7 +39,7 @@ import (
 	"github.com/songhua-io/hub/internal/traffic/intake"
 )
 
-//go:generate go run ./gen -root ../.. -o docs.go -package config -func docs internal/config internal/access internal/audit internal/login internal/authority internal/quota internal/ingest internal/ingest/mqtt internal/ingest/coap internal/ingest/http internal/ingest/desk internal/command internal/schedule/loop internal/schedule/ledger internal/schedule/signal/source internal/query internal/store/local internal/traffic internal/traffic/intake internal/catalog/quality internal/catalog/register internal/catalog/sensorthings internal/catalog/feed internal/catalog/ckan/push internal/catalog/province/deliver internal/catalog/release
+//go:generate go run ./gen -root ../.. -o docs.go -package config -func docs internal/config internal/access internal/audit internal/login internal/authority internal/quota internal/ingest internal/ingest/mqtt internal/ingest/coap internal/ingest/http internal/ingest/desk internal/command internal/schedule/loop internal/schedule/ledger internal/schedule/signal/source internal/query internal/store/local internal/traffic internal/traffic/intake internal/catalog/quality internal/catalog/register internal/catalog/sensorthings internal/catalog/feed internal/catalog/ckan/push internal/catalog/province/deliver internal/catalog/release internal/catalog/publish internal/catalog/gate
 
 // Config is everything that can be set of a hub.
 type Config struct {
@@ -93,7 +94,7 @@ type Config struct {
 	CKAN []push.Config `yaml:"ckan"`
 	// Province are platforms that the catalogue is delivered to by the template of government resources (docs/catalogue-outlets.md).
 	Province []deliver.Config `yaml:"province"`
-	// Releases are the files of datasets (docs/formats/release.md).
+	// Releases are the files of datasets (docs/formats/release.md): how they are kept, when they are made, and what roads have to meet before.
 	Releases Releases `yaml:"releases"`
 	// Store is the embedded time-series store, in the folder series of the data directory.
 	Store Store `yaml:"store"`
@@ -154,9 +155,11 @@ type Models struct {
 	Dir string `yaml:"dir"`
 }
 
-// Releases says how the files of datasets are kept.
+// Releases says how the files of datasets are kept, and when they are made.
 type Releases struct {
 	release.Config `yaml:",inline"`
+	// Publish is of the same section.
+	Publish publish.Config `yaml:",inline"`
 }
 
 // Off closes a door.
@@ -189,6 +192,7 @@ func Default() Config {
 		Schedule:  loop.DefaultConfig(),
 		Catalog:   register.DefaultConfig(),
 		Feed:      feed.DefaultConfig(),
+		Releases:  Releases{Publish: publish.DefaultConfig()},
 		Store:     Store{Config: local.DefaultConfig()},
 		Query:     query.DefaultConfig(),
 

@@ -47,6 +47,7 @@ import (
 	"github.com/songhua-io/hub/internal/catalog/feed"
 	"github.com/songhua-io/hub/internal/catalog/offer"
 	"github.com/songhua-io/hub/internal/catalog/outbox"
+	"github.com/songhua-io/hub/internal/catalog/publish"
 	"github.com/songhua-io/hub/internal/catalog/quality"
 	"github.com/songhua-io/hub/internal/catalog/register"
 	"github.com/songhua-io/hub/internal/catalog/release"
@@ -73,13 +74,24 @@ import (
 )
 
 // Options are what a run of the hub takes from its caller. All are required
-// but Ready.
+// but Ready and Before.
 type Options struct {
 	Log     *slog.Logger
 	Version string
 	// Ready is called once every door is open, in a goroutine of its own; its
 	// context ends when the hub begins to stop, and the hub waits for it.
 	Ready func(context.Context, Addresses)
+	// Before makes up passages of the time before a demonstration; nil: there are
+	// none but those that units tell of.
+	Before func(keep func([]Passage) error) error
+}
+
+// Passage is how many motor vehicles passed the detector of a link in a minute,
+// and the sum of their speeds in mm/s.
+type Passage struct {
+	Unit, From, To     string
+	Minute             time.Time
+	Vehicles, SpeedSum int64
 }
 
 // Addresses say where a running hub can be reached. Doors that are closed are
@@ -153,6 +165,8 @@ type hub struct {
 	quality   *quality.Keeper
 	feed      *feed.Feed
 	outlets   *outbox.Outbox
+	passages  *publish.Passages
+	publisher *publish.Publisher
 	releases  *release.Store
 
 	at Addresses
@@ -242,14 +256,14 @@ func (h *hub) openStore(ctx context.Context) error {
 	return h.openGraded(ctx)
 }
 
-func (h *hub) runIngest(context.Context) error {
+func (h *hub) runIngest(ctx context.Context) error {
 	var err error
 	if h.desk, err = desk.Open(filepath.Join(h.at.Data, deskDir), h.cfg.Desk, desk.Deps{Log: h.log, Clock: h.clock, Metrics: h.metrics}); err != nil {
 		return err
 	}
 	h.stack.onStop("desk file", h.desk.Close)
 	h.stack.start("desk", h.desk.Run)
-	if err := h.openTraffic(); err != nil {
+	if err := h.openTraffic(ctx); err != nil {
 		return err
 	}
 	h.pipeline = ingest.New(h.cfg.Ingest, ingest.Deps{

@@ -227,7 +227,7 @@ func TestSeriesOfPoolsAreOfTheirRegion(t *testing.T) {
 	c.do("PUT", "/api/v1/facilities/cc-1", `{"names": {"zh": "长春", "en": "Changchun"}, "region": "220100"}`)
 	c.do("PUT", "/api/v1/pools/cc-cpu", `{"facility": "cc-1", "engine": "none", "classes": [{"count": 2, "cpu_milli": 8000, "memory_mib": 16384}]}`)
 	c.do("POST", "/api/v1/workloads", cpus(4))
-	if err := newPoolSeries(c.hub).write(); err != nil {
+	if err := newPoolSeries(c.hub).write(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	home, foreign := c.token(t, access.Token{Name: "home", Role: access.Reader, Region: "22"}), c.token(t, access.Token{Name: "foreign", Role: access.Reader, Region: "11"})

@@ -21,8 +21,10 @@ type poolSeries struct {
 	scheduler *loop.Scheduler
 	store     seriesStore
 	pipeline  *ingest.Pipeline
-	clock     func() time.Time
-	log       *slog.Logger
+	// facilities are those of all regions.
+	facilities func(ctx context.Context) ([]facilityNow, error)
+	clock      func() time.Time
+	log        *slog.Logger
 
 	series map[string]telemetry.SeriesID // by labels; bounded by maxPoolSeries
 }
@@ -30,6 +32,10 @@ type poolSeries struct {
 const (
 	poolCapacityMetric = "hub_schedule_pool_capacity"
 	poolForecastMetric = "hub_schedule_pool_free_forecast"
+
+	facilityLoadMetric   = "hub_schedule_facility_load"
+	facilityPowerMetric  = "hub_schedule_facility_power_watts"
+	facilityCarbonMetric = "hub_schedule_facility_carbon_kg_per_hour"
 
 	poolInterval = 15 * time.Second
 	// maxPoolSeries bounds the pools that are series of their own; hub_schedule_pools
@@ -41,6 +47,10 @@ const (
 var poolMetrics = map[string]string{
 	poolCapacityMetric: "Capacity of a pool by resource: what there is (total), what is leased, what new work may have (free).",
 	poolForecastMetric: "What of a pool is to be free so long from now (ahead), by plan of leases and deferred work.",
+
+	facilityLoadMetric:   "Share of the processors of a facility that is leased, 0 to 1.",
+	facilityPowerMetric:  "Power that a facility draws, as measured, or else as its pools and its PUE have it.",
+	facilityCarbonMetric: "Carbon dioxide that the power of a facility stands for, by the forecast of its grid.",
 }
 
 // ahead are how far from now free capacity is written.
@@ -49,14 +59,14 @@ var ahead = []time.Duration{time.Hour, 6 * time.Hour, 24 * time.Hour}
 var aheadNames = []string{"1h", "6h", "24h"}
 
 func newPoolSeries(h *hub) *poolSeries {
-	return &poolSeries{scheduler: h.scheduler, store: h.series, pipeline: h.pipeline, clock: h.clock, log: h.log, series: map[string]telemetry.SeriesID{}}
+	return &poolSeries{scheduler: h.scheduler, store: h.series, pipeline: h.pipeline, facilities: h.facilitiesNow, clock: h.clock, log: h.log, series: map[string]telemetry.SeriesID{}}
 }
 
 func (s *poolSeries) run(ctx context.Context) error {
 	tick := time.NewTicker(poolInterval)
 	defer tick.Stop()
 	for {
-		if err := s.write(); err != nil {
+		if err := s.write(ctx); err != nil {
 			// The pipeline has said why it takes no more, and ends the hub.
 			s.log.Debug("pool_series_not_written", "error", err)
 		}
@@ -69,7 +79,7 @@ func (s *poolSeries) run(ctx context.Context) error {
 }
 
 // write writes all pools, and gives back the series of those that are gone.
-func (s *poolSeries) write() error {
+func (s *poolSeries) write(ctx context.Context) error {
 	now := s.clock().UnixMilli()
 	var points []telemetry.Point
 	seen := make(map[string]telemetry.SeriesID, len(s.series))
@@ -100,6 +110,21 @@ func (s *poolSeries) write() error {
 			}
 		}
 	}
+	facilities, err := s.facilities(ctx)
+	if err != nil {
+		return err
+	}
+	for _, f := range facilities {
+		for metric, v := range map[string]float64{facilityLoadMetric: f.load, facilityPowerMetric: f.watts, facilityCarbonMetric: f.carbon} {
+			key := metric + "\xff" + f.id + "\xff" + f.region
+			id, ok := s.series[key]
+			if !ok {
+				id = s.store.Series([]telemetry.Label{{Name: "__name__", Value: metric}, {Name: "facility", Value: f.id}, {Name: "job", Value: query.OwnJob}, {Name: "region", Value: f.region}})
+			}
+			seen[key] = id
+			points = append(points, telemetry.Point{Series: id, Time: now, Value: v})
+		}
+	}
 	var gone []telemetry.SeriesID
 	for key, id := range s.series {
 		if _, ok := seen[key]; !ok {
@@ -107,10 +132,43 @@ func (s *poolSeries) write() error {
 		}
 	}
 	s.series = seen
-	var err error
 	if len(points) > 0 {
 		err = s.pipeline.Write(points)
 	}
 	s.store.Forget(gone)
 	return err
+}
+
+// facilityNow is what a facility does now.
+type facilityNow struct {
+	id, region          string
+	load, watts, carbon float64
+}
+
+// maxFacilitySeries bounds the facilities that are series of their own.
+const maxFacilitySeries = 500
+
+// facilitiesNow are what the facilities do, as the page of compute shows it.
+func (h *hub) facilitiesNow(ctx context.Context) (out []facilityNow, err error) {
+	all, err := h.scheduler.Declared(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range h.facilities(&all, "") {
+		if len(out) == maxFacilitySeries {
+			break
+		}
+		var leased, total, draw int64
+		for i := range f.Pools {
+			p := &f.Pools[i]
+			leased, total, draw = leased+p.Leased[schedule.CPUMilli], total+p.Capacity[schedule.CPUMilli], draw+p.DrawW
+		}
+		one := facilityNow{id: f.ID, region: f.Region, load: float64(leased) / float64(max(total, 1)), watts: float64(draw) * f.PUENow}
+		if f.Live.PowerW > 0 {
+			one.watts = float64(f.Live.PowerW)
+		}
+		one.carbon = one.watts / 1000 * f.Carbon.Value / 1000
+		out = append(out, one)
+	}
+	return out, nil
 }

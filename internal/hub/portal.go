@@ -25,7 +25,9 @@ import (
 func (h *hub) catalogue(base catalog.Base) web.Catalogue {
 	return web.Catalogue{
 		Register: h.catalog, Snapshot: func() *catalog.Snapshot { return h.feed.Current().Snapshot }, Base: base,
-		Rows:    func(_ context.Context, dataset string, version int64) (*release.Table, error) { return h.releases.Table(dataset, version) },
+		Rows: func(_ context.Context, dataset string, version int64) (*release.Table, error) {
+			return h.releases.Table(dataset, version)
+		},
 		Privacy: h.privacyReport, Quality: h.shownQuality, Difference: h.difference,
 	}
 }

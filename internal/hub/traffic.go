@@ -18,7 +18,7 @@ const trafficDir = "traffic"
 
 // openTraffic brings back the minutes of roadside units that were open. It is
 // before ingest, which waits for its journal.
-func (h *hub) openTraffic() error {
+func (h *hub) openTraffic(ctx context.Context) error {
 	board := h.cfg.Traffic.Board()
 	board.Expect = h.expected
 	h.board = traffic.New(board)
@@ -26,10 +26,14 @@ func (h *hub) openTraffic() error {
 	if h.graded != nil {
 		dirs = append([]string{filepath.Join(h.cfg.Store.GradedDir, trafficDir)}, dirs...)
 	}
+	if err := h.openPassages(ctx); err != nil {
+		return err
+	}
 	var err error
 	h.traffic, err = intake.Open(intake.Deps{
 		Board: h.board, Dirs: dirs,
 		Ingest:     func(d *ingest.Delivery) error { return h.pipeline.Ingest(d) },
+		Over:       h.keepPassages,
 		Registered: func(id string) bool { return h.registry.Device(id) != nil },
 		Unit:       h.registry.Unit, IsUnit: h.registry.IsUnit,
 		Found:    h.board.Found,

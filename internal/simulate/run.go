@@ -22,7 +22,7 @@ type Doors struct {
 // How history is sent beside what is live: History back from the start, in
 // pieces, the newest first, at most HistoryRate readings a second.
 const (
-	History     = 6 * time.Hour
+	History     = 54 * time.Hour
 	HistoryRate = 100_000
 
 	piece = 45 * time.Minute

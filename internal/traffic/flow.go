@@ -212,6 +212,7 @@ func lengthOf(p *road.Participant) float64 {
 // written.
 func (u *unit) pass(s source, l *link, t *track, p *road.Participant, front sight, x, y float64) {
 	was := *t
+	t.special = t.special || special(p.Class)
 	passed := t.front.see(front)
 	if t.front.behind.t != was.front.behind.t {
 		t.kind = p.Type
@@ -221,7 +222,7 @@ func (u *unit) pass(s source, l *link, t *track, p *road.Participant, front sigh
 	if passed && s == bySensor && p.Type == road.Motor {
 		l.kept.passed = max(l.kept.passed, front.t)
 	}
-	if passed && !u.recount(s, l, &was, t) {
+	if (passed || t.special != was.special) && !u.recount(s, l, &was, t) {
 		*t = was
 		return
 	}
@@ -272,6 +273,9 @@ func (u *unit) passed(s source, l *link, t *track, micros int64, speed int32, on
 	u.add(at, l.cell(speedMeanBy[s], 0), one*float64(speed))
 	u.add(at, l.cell(speedMeanBy[s], 1), one*1000)
 	u.add(at, l.cell(speedBy[s], speedBucket(speed)), one)
+	if s == bySensor {
+		u.releasable(at, l, t.special, speed, one)
+	}
 	if t.hasLane && s == bySensor {
 		u.add(at, l.cell(LaneVehicles, t.lane), one)
 	}

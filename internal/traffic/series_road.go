@@ -22,6 +22,13 @@ const (
 	VehicleUnmatched     Series = 94
 	IDDefects            Series = 95
 	LimitHits            Series = 96
+	// OrdinaryVehicles and OrdinarySpeed are the passages that may be released, and
+	// the sum of their speeds in mm/s; SpecialVehicles are those that may not. They
+	// are for Minute.Passages, and are no series: their difference from the others
+	// would tell where police and ambulances were.
+	OrdinaryVehicles Series = 97
+	OrdinarySpeed    Series = 98
+	SpecialVehicles  Series = 99
 )
 
 // By source.

@@ -76,6 +76,8 @@ type track struct {
 	kind    road.ParticipantType
 	lane    uint8
 	hasLane bool
+	// special says that any sight was of a vehicle that may not be told apart.
+	special bool
 }
 
 const sighted uint16 = 1 << 15

@@ -138,6 +138,8 @@ type Minute struct {
 	minute int64
 	// Samples have the time of the end of the minute.
 	Samples []Sample
+	// Passages are those of all links of the unit's map, the empty ones too.
+	Passages []Passages
 }
 
 // closing returns the minutes that are over.
@@ -149,7 +151,7 @@ func (u *unit) closing(now time.Time) (all []Minute) {
 		if w.closing = true; !w.late {
 			u.keepNumbers(w)
 		}
-		all = append(all, Minute{Unit: u.id, Start: time.Unix(m*60, 0).UTC(), minute: m, Samples: w.samples()})
+		all = append(all, Minute{Unit: u.id, Start: time.Unix(m*60, 0).UTC(), minute: m, Samples: w.samples(), Passages: u.passagesOf(w)})
 	}
 	slices.SortFunc(all, func(a, b Minute) int { return a.Start.Compare(b.Start) })
 	return all

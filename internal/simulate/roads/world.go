@@ -138,6 +138,26 @@ func (w *World) Units() []Unit {
 	return all
 }
 
+// Link is a road of the world, as a hub names it.
+type Link struct {
+	From, To string
+	// Device is what the unit that reports it is registered as.
+	Device string
+}
+
+// Links are all links, by the unit that they lead to.
+func (w *World) Links() (all []Link) {
+	name := func(n *node) string { return fmt.Sprintf("%d.%d", Region, n.id) }
+	for _, u := range w.units {
+		for _, l := range u.node.in {
+			if l != nil {
+				all = append(all, Link{name(l.from), name(l.to), u.device})
+			}
+		}
+	}
+	return all
+}
+
 // Step moves the world on by one tick and hands over what units send in it. The
 // memory of a message is used again after send returns.
 func (w *World) Step(send func(Uplink)) {

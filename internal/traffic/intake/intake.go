@@ -28,7 +28,7 @@ import (
 	"github.com/songhua-io/hub/internal/traffic"
 )
 
-// Deps are what an intake works with. All but Found, Reported and Knock are
+// Deps are what an intake works with. All but Over, Found, Reported and Knock are
 // required.
 type Deps struct {
 	Board *traffic.Board
@@ -37,6 +37,10 @@ type Deps struct {
 	Dirs []string
 	// Ingest takes the samples of minutes that are over (ingest.Pipeline.Ingest).
 	Ingest func(*ingest.Delivery) error
+	// Over is told of minutes that are over, before they are forgotten; a minute
+	// whose telling fails, or that a crash cuts short, is told again, and is the
+	// same.
+	Over func([]traffic.Minute) error
 	// Registered reports whether there is a device; Unit returns the one with a
 	// serial number, empty when there is none or several; IsUnit reports whether
 	// a device has it. They do not block.

@@ -62,6 +62,12 @@ func (in *Intake) write(d *ingest.Delivery, some []traffic.Minute) error {
 	if err != nil {
 		return err
 	}
+	if in.deps.Over != nil {
+		if err := in.deps.Over(some); err != nil {
+			in.deps.Log.Warn("passages_not_kept", "error", err, "note", "the minutes are told again in a second")
+			return nil
+		}
+	}
 	for _, m := range some {
 		in.written(m)
 	}

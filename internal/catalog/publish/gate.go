@@ -1,0 +1,157 @@
+package publish
+
+import (
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/songhua-io/hub/internal/catalog"
+	"github.com/songhua-io/hub/internal/catalog/gate"
+	"github.com/songhua-io/hub/internal/catalog/gate/attack"
+	"github.com/songhua-io/hub/internal/catalog/source"
+	"github.com/songhua-io/hub/internal/records"
+)
+
+// rows are what a release is made of: a table, or one that is to pass the gate.
+type rows struct {
+	*source.Made
+
+	hash  string
+	table *gate.Table // nil: it needs no gate
+	links []source.Link
+	state *gated // once it has passed
+}
+
+// roadRows are the cells of a day of roads, before the gate.
+func (p *Publisher) roadRows(ctx context.Context, d *catalog.Dataset, period catalog.Period) (*rows, error) {
+	day, err := p.deps.Passages.day(ctx, period)
+	if err != nil {
+		return nil, err
+	}
+	var links []source.Link
+	for _, code := range slices.Sorted(maps.Keys(day.units)) {
+		l := p.deps.Road(code, day.units[code])
+		l.Code, l.Units = code, []string{day.units[code]}
+		if strings.HasPrefix(l.District, d.Region) {
+			links = append(links, l)
+		}
+	}
+	if len(links) == 0 {
+		return nil, fmt.Errorf("dataset %s %w of %s: no roadside unit told of passages", d.ID, ErrEmpty, dayName(period))
+	}
+	t := source.RoadTable(d.ID, 0, period, links, func(link string, minute int64) source.Passages { return day.links[link][minute] }, p.cfg.Returning)
+	text, err := json.Marshal(t)
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256(text)
+	return &rows{hash: hex.EncodeToString(sum[:]), table: t, links: links}, nil
+}
+
+// pass takes a table through the gate, with all that is out of the same roads and
+// day, attacks what comes out, and returns what is to be kept of it.
+func (p *Publisher) pass(ctx context.Context, pub *publication, made *rows) (sealed []byte, spent []gate.Spent, err error) {
+	made.table.Version = pub.Version
+	g := &gated{Table: made.table, Policy: p.cfg.policy(), Now: pub.At, Reviewer: p.reviewer(pub.Dataset), Links: made.links}
+	if g.Earlier, err = p.overlapping(ctx, pub); err != nil {
+		return nil, nil, err
+	}
+	ledger, err := p.ledger(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	before := len(ledger.Entries)
+	if err := p.run(ctx, g, ledger); err != nil {
+		return nil, nil, fmt.Errorf("version %d of dataset %s, %s: %w", pub.Version, pub.Dataset.ID, dayName(pub.Period), err)
+	}
+	if len(ledger.Entries) > before {
+		for _, s := range ledger.Entries {
+			if s.Dataset == pub.Dataset.ID && s.Version == pub.Version {
+				spent = append(spent, s)
+			}
+		}
+	}
+	made.state = g
+	if made.Made, err = source.RoadRows(pub.Dataset, g.Published, g.Links); err != nil {
+		return nil, nil, err
+	}
+	sealed, err = p.sealGated(g, ref{pub.Dataset.ID, pub.Version})
+	return sealed, spent, err
+}
+
+// reviewer is who looked at it: whom the configuration names, else who signed the
+// grade.
+func (p *Publisher) reviewer(d *catalog.Dataset) string {
+	if p.cfg.Reviewer != "" {
+		return p.cfg.Reviewer
+	}
+	return d.Signed
+}
+
+// overlapping are the versions that are out, or may be, of any dataset of roads,
+// of a period; the oldest first.
+func (p *Publisher) overlapping(ctx context.Context, pub *publication) (all []ref, err error) {
+	err = p.deps.Records.Each(ctx, func(rows *sql.Rows) error {
+		var r ref
+		err := rows.Scan(&r.Dataset, &r.Version)
+		all = append(all, r)
+		return err
+	}, "SELECT dataset, version FROM publications WHERE source = ? AND starts < ? AND ends > ? AND NOT (dataset = ? AND version = ?) ORDER BY decided, dataset, version",
+		string(catalog.SourceRoads), records.Millis(pub.Period.To), records.Millis(pub.Period.From), pub.Dataset.ID, pub.Version)
+	return all, err
+}
+
+// run decides, by what is in g alone, and fills what came of it. It is the same
+// whenever it is done again.
+func (p *Publisher) run(ctx context.Context, g *gated, ledger *gate.Ledger) error {
+	key, err := p.key(ctx)
+	if err != nil {
+		return err
+	}
+	var past []*gate.Past
+	var earlier []*gate.Published
+	for _, r := range g.Earlier {
+		e, err := p.gatedOf(ctx, r)
+		if err != nil || e == nil {
+			return errors.Join(err, fmt.Errorf("what was released before as version %d of dataset %s cannot be checked against", r.Version, r.Dataset))
+		}
+		past, earlier = append(past, e.Past), append(earlier, e.Published)
+	}
+	in := gate.Input{Table: g.Table, Policy: g.Policy, Now: g.Now, Past: past, Key: key, Ledger: ledger}
+	result, err := gate.Run(in)
+	if err != nil {
+		return err
+	}
+	seed := sha256.Sum256(fmt.Appendf(slices.Clone(key), "attack %s %d", g.Table.Dataset, g.Table.Version))
+	suite := attack.Suite{Result: result, Earlier: earlier, Past: past, Ledger: ledger, Seed: 1, Random: rand.NewChaCha8(seed),
+		Again: func() (*gate.Published, error) {
+			again, err := gate.Run(in)
+			if err != nil {
+				return nil, err
+			}
+			return again.Published, nil
+		}}
+	if g.Policy.MicroEpsilon == 0 {
+		suite.Ledger = nil
+	}
+	findings, err := suite.Run()
+	if err != nil {
+		return err
+	}
+	report, err := result.Report(g.Now.UTC().Truncate(time.Second), g.Reviewer, findings)
+	if err != nil {
+		return err
+	}
+	g.Published, g.Past = result.Published, result.Past
+	g.Report, err = gate.Canonical(report)
+	return err
+}
