@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/songhua-io/hub/internal/catalog"
@@ -130,16 +131,18 @@ func numberAt(c *release.Column, row int) float64 {
 	return c.Numbers[row]
 }
 
-// chart draws one item over time, a line for each value of the first text.
+// chart draws one item over time, a line for each combination of texts: rows with
+// the same ones differ in time alone.
 func (p *preview) chart(t *release.Table, item string) {
-	var at, key, value *release.Column
+	var at, value *release.Column
+	var keys []*release.Column
 	for i := range t.Columns {
 		c := &t.Columns[i]
 		switch {
 		case c.Type == catalog.Instant:
 			at = cmp.Or(at, c)
 		case c.Type == catalog.String:
-			key = cmp.Or(key, c)
+			keys = append(keys, c)
 		case c.Type == catalog.Number || c.Type == catalog.Integer:
 			p.Others = append(p.Others, c.Item)
 			if c.Name == item || value == nil {
@@ -152,10 +155,10 @@ func (p *preview) chart(t *release.Table, item string) {
 		return
 	}
 	p.Charted = value.Item
-	if key != nil {
-		p.Key = key.Item
+	if keys = varied(keys, t.Rows); len(keys) > 0 {
+		p.Key = keys[0].Item
 	}
-	names, lines := seriesOf(t.Rows, at, key, value)
+	names, lines := seriesOf(t.Rows, at, keys, value)
 	p.Kinds = len(names)
 	names, lines = names[:min(len(names), previewLines)], lines[:min(len(lines), previewLines)]
 	p.Low, p.High = math.Inf(1), math.Inf(-1)
@@ -175,17 +178,36 @@ func (p *preview) chart(t *release.Table, item string) {
 	p.Plot = draw(names, lines)
 }
 
+// varied are the texts that tell rows apart; the first where none does.
+func varied(keys []*release.Column, rows int) (all []*release.Column) {
+	for _, c := range keys {
+		for row := 1; row < rows; row++ {
+			if c.Strings[row] != c.Strings[0] {
+				all = append(all, c)
+				break
+			}
+		}
+	}
+	if len(all) == 0 && len(keys) > 0 {
+		return keys[:1]
+	}
+	return all
+}
+
 // seriesOf splits rows into lines in order of time, those with most values first.
-func seriesOf(rows int, at, key, value *release.Column) (names []string, lines []points) {
+func seriesOf(rows int, at *release.Column, keys []*release.Column, value *release.Column) (names []string, lines []points) {
 	by := map[string]int{}
 	for row := range rows {
 		if !at.Has(row) {
 			continue
 		}
-		name := ""
-		if key != nil && key.Has(row) {
-			name = key.Strings[row]
+		var texts []string
+		for _, key := range keys {
+			if key.Has(row) {
+				texts = append(texts, key.Strings[row])
+			}
 		}
+		name := strings.Join(texts, " · ")
 		i, known := by[name]
 		if !known {
 			if len(names) == 2000 {

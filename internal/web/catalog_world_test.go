@@ -40,6 +40,7 @@ func newLibrary(t *testing.T, db *records.DB) *library {
 	l := &library{t: t, now: time.Date(2026, 9, 18, 2, 0, 0, 0, time.UTC)} // a Friday
 	var err error
 	l.Register, err = register.Open(t.Context(), register.DefaultConfig(), register.Deps{
+		Changed:   func(string) {},
 		Records:   db,
 		Noted:     func(ctx context.Context, _ access.Action, _, _ string, _, _ any) context.Context { return ctx },
 		Selection: selectionOf,

@@ -63,7 +63,7 @@ func newWorld(t testing.TB) *world {
 		return register.Selection{{Label: "__name__", Is: "=", Value: selector}}, nil
 	}
 	w.catalog, err = register.Open(t.Context(), register.DefaultConfig(), register.Deps{
-		Records: w.db, Noted: func(ctx context.Context, _ access.Action, _, _ string, _, _ any) context.Context { return ctx },
+		Changed: func(string) {}, Records: w.db, Noted: func(ctx context.Context, _ access.Action, _, _ string, _, _ any) context.Context { return ctx },
 		Selection: selection, Series: func(context.Context, string, int) ([]register.Series, error) { return nil, nil }, Metric: func(string) register.Metric { return register.Metric{} },
 		Seal: func(plain []byte, _ string) []byte { return plain }, Unseal: func(sealed []byte, _ string) ([]byte, error) { return sealed, nil },
 		Log: log, Clock: clock, Metrics: prometheus.NewRegistry(),

@@ -24,7 +24,7 @@ func (w *world) offer(metrics ...string) {
 		return register.Selection{{Label: "__name__", Is: "=", Value: metric}, {Label: "region", Is: "=~", Value: "22.*"}}, nil
 	}
 	catalogue, err := register.Open(w.Context(), register.DefaultConfig(), register.Deps{
-		Records: w.db, Noted: func(ctx context.Context, _ access.Action, _, _ string, _, _ any) context.Context { return ctx },
+		Changed: func(string) {}, Records: w.db, Noted: func(ctx context.Context, _ access.Action, _, _ string, _, _ any) context.Context { return ctx },
 		Selection: equal, Series: none, Metric: func(string) register.Metric { return register.Metric{} },
 		Seal: func(plain []byte, _ string) []byte { return plain }, Unseal: func(sealed []byte, _ string) ([]byte, error) { return sealed, nil },
 		Log: slog.New(slog.DiscardHandler), Clock: time.Now, Metrics: prometheus.NewRegistry(),
