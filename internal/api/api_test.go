@@ -27,6 +27,8 @@ import (
 	"github.com/songhua-io/hub/internal/audit"
 	"github.com/songhua-io/hub/internal/authority"
 	"github.com/songhua-io/hub/internal/catalog"
+	"github.com/songhua-io/hub/internal/catalog/outbox"
+	"github.com/songhua-io/hub/internal/catalog/publish"
 	"github.com/songhua-io/hub/internal/catalog/quality"
 	"github.com/songhua-io/hub/internal/catalog/register"
 	"github.com/songhua-io/hub/internal/catalog/release"
@@ -178,7 +180,19 @@ func startWith(t testing.TB, compute loop.Config, clock func() time.Time, beside
 		return errors.Join(err, h.audit.Add(ctx, h.api.entry(ctx, access.MakeReleases, fmt.Sprintf("release %s/%d", m.Dataset, m.Version), "220100", nil, json.RawMessage(text))))
 	}})
 	check(err)
-	h.api, err = New(Deps{Releases: Releases{Store: h.releases, Make: h.makeRelease}, Quality: measured, Freezes: freezes{}, Roads: h.roads, Catalog: datasets, Scheduler: scheduler, Expression: func(string) error { return nil }, Quotas: quota.New(quota.DefaultConfig(), time.Now(), prometheus.NewRegistry()), Authority: h.authority, Enrolment: h.enrolment, Doors: func(host string) map[string]string { return map[string]string{"https": "https://" + host} }, Registry: h.registry, Presence: h.presence, Commands: commands, Twins: twins, Tokens: h.tokens, Sessions: h.sessions, Audit: h.audit, Models: models, Desk: h.desk,
+	outlets, err := outbox.Open(t.Context(), []outbox.Outlet{{Name: "portal", Kind: "ckan", Destination: deaf{}}}, outbox.Deps{
+		Records: db, Item: func(id string) outbox.Item { return outbox.Item{Dataset: id} }, Each: func(func(string, int64)) {},
+		Noted: func(ctx context.Context, action access.Action, object, region string, before, after any) context.Context {
+			return h.api.noted(ctx, action, object, region, before, after)
+		},
+		Log: log, Clock: clock, Metrics: prometheus.NewRegistry(),
+	})
+	check(err)
+	h.api, err = New(Deps{Outlets: outlets, ExportOutlet: func(string, string) ([]byte, string, []catalog.Problem, error) { return nil, "text/csv", nil, nil },
+		Lineage: func(_ context.Context, dataset string, _ int64, _ int) (*publish.Lineage, error) {
+			return nil, fmt.Errorf("dataset %s %w", dataset, register.ErrUnknown)
+		},
+		Releases: Releases{Store: h.releases, Make: h.makeRelease}, Quality: measured, Freezes: freezes{}, Roads: h.roads, Catalog: datasets, Scheduler: scheduler, Expression: func(string) error { return nil }, Quotas: quota.New(quota.DefaultConfig(), time.Now(), prometheus.NewRegistry()), Authority: h.authority, Enrolment: h.enrolment, Doors: func(host string) map[string]string { return map[string]string{"https": "https://" + host} }, Registry: h.registry, Presence: h.presence, Commands: commands, Twins: twins, Tokens: h.tokens, Sessions: h.sessions, Audit: h.audit, Models: models, Desk: h.desk,
 		Answers: records.Answers{DB: db, Now: time.Now}, Sealer: sealer, Rates: func() Rates { return Rates{SamplesPerSecond: 1.5} },
 		Ready: func() error { return h.ready }, Version: "test", Log: log, Now: time.Now, Metrics: h.metrics, Beside: beside})
 	check(err)
@@ -668,3 +682,14 @@ type freezes struct{}
 func (freezes) Freeze(context.Context) (Frozen, error) { return Frozen{ID: "moment"}, nil }
 
 func (freezes) Thaw(string) error { return nil }
+
+// deaf is an outlet that is never there.
+type deaf struct{}
+
+func (deaf) Send(context.Context, outbox.Item) (outbox.Known, error) {
+	return outbox.Known{}, errors.New("nobody answers")
+}
+
+func (deaf) Look(context.Context, outbox.Item) (outbox.Known, []string, error) {
+	return outbox.Known{}, nil, outbox.ErrAlike
+}

@@ -111,6 +111,8 @@ func TestEveryChangeIsOnRecord(t *testing.T) {
 		{"POST", "/api/v1/releases", releaseOfSoil, "", "release soil/1", "after", nil},
 		{"POST", soilPath + "/suspend", `{"reason": "x"}`, "/api/v1/datasets/{id}/suspend", "dataset soil", "before after", nil},
 		{"POST", soilPath + "/withdraw", `{"reason": "x"}`, "/api/v1/datasets/{id}/withdraw", "dataset soil", "before after", nil},
+		{"POST", "/api/v1/outlets/portal/retry", `{}`, "/api/v1/outlets/{id}/retry", "outlet portal: retry", "after", nil},
+		{"POST", "/api/v1/outlets/portal/reconcile", ``, "/api/v1/outlets/{id}/reconcile", "outlet portal: reconcile", "", nil},
 		{"POST", "/api/v1/freezes", ``, "", "the hub's directories", "after", nil},
 		{"DELETE", "/api/v1/freezes/moment", ``, "/api/v1/freezes/{id}", "the hub's directories", "before", nil},
 		{"POST", "/api/v1/rejects:replay", `{"device": "t1"}`, "", "rejects: replay", "after", nil},

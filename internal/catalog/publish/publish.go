@@ -2,7 +2,7 @@
 // follows from it: what the privacy gate has let out, what was spent of its
 // budget, and from which series each row is. Nothing is released of a dataset that
 // is not published, nor of roads but through the gate; what was decided is on disk
-// before anybody sees it, so that a crash makes no second decision. Art. 15, Art. 39
+// before anybody sees it, so that a crash makes no second decision. Art. 39
 package publish
 
 import (

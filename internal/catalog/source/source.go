@@ -2,7 +2,7 @@
 // source comes to, in one order, and from which series each of them follows. The
 // same samples make the same table, whenever and wherever that is done. Roads
 // come out as a table for the privacy gate, and as rows of what passed it only.
-// Art. 15, Art. 39
+// Art. 39
 package source
 
 import (
