@@ -208,6 +208,25 @@ func TestDeliveryIsAsDeclared(t *testing.T) {
 	}
 }
 
+// A listener that takes nothing any more keeps a command from another until it
+// is gone, and no longer.
+func TestWhatAListenerDidNotTakeGoesToTheOther(t *testing.T) {
+	h := open(t, t.TempDir(), command.DefaultConfig())
+	t.Cleanup(h.end)
+	other := h.listen("t1")
+	refused := make(chan string, 1)
+	stop := h.Listen("t1", func(l command.Letter) bool { refused <- l.ID; return false })
+	id := h.issue(t, "t1", command.Request{Name: "open-gate", Once: true})
+	if got := <-refused; got != id {
+		t.Fatalf("%s, want %s", got, id)
+	}
+	h.becomes(t, id, command.Queued)
+	stop()
+	if got := other.next(t); got.ID != id {
+		t.Errorf("%s, want %s", got.ID, id)
+	}
+}
+
 func TestARestartForgetsNothing(t *testing.T) {
 	dir := t.TempDir()
 	h := open(t, dir, command.DefaultConfig())

@@ -73,8 +73,10 @@ func (l *Ledger) stop(id string, n *listener) {
 	for _, o := range d.commands {
 		if o.to == n {
 			o.to = nil
-			l.due[id] = struct{}{}
 		}
+	}
+	if len(d.commands) > 0 { // also those that n could not take wait for others
+		l.due[id] = struct{}{}
 	}
 	l.tidy(id)
 }

@@ -76,6 +76,7 @@ type UplinkConfig struct {
 	// Secret is the device's secret, as `hub device add` printed it.
 	Secret string `yaml:"secret"`
 	// SecretFile is a file that holds the secret; better than the secret itself.
+	// It is read for every connection: a new secret needs no restart.
 	// Here and in the files of tls ${CREDENTIALS_DIRECTORY} stands for where
 	// systemd puts what LoadCredential names: ${CREDENTIALS_DIRECTORY}/secret.
 	SecretFile string `yaml:"secret_file"`
@@ -214,27 +215,17 @@ const (
 
 func schemes() []string { return slices.Concat(mqtt.Schemes(), coap.Schemes(), http.Schemes()) }
 
-// identity reads the secret.
+// identity finds the files, and reports a secret that cannot be read.
 func (c Config) identity() (uplink.Identity, error) {
-	id := uplink.Identity{Device: c.Device, Secret: c.Uplink.Secret, TLS: c.Uplink.TLS}
-	file := c.Uplink.SecretFile
-	for key, path := range map[string]*string{"secret_file": &file, "tls.ca": &id.TLS.CA, "tls.certificate": &id.TLS.Certificate, "tls.key": &id.TLS.Key} {
+	id := uplink.Identity{Device: c.Device, Secret: uplink.Secret{Value: c.Uplink.Secret, File: c.Uplink.SecretFile}, TLS: c.Uplink.TLS}
+	for key, path := range map[string]*string{"secret_file": &id.Secret.File, "tls.ca": &id.TLS.CA, "tls.certificate": &id.TLS.Certificate, "tls.key": &id.TLS.Key} {
 		var err error
 		if *path, err = withCredentials(*path); err != nil {
 			return id, fmt.Errorf("uplink.%s: %w", key, err)
 		}
 	}
-	if file == "" {
-		return id, nil
-	}
-	secret, err := os.ReadFile(file)
-	if err != nil {
-		return id, fmt.Errorf("uplink.secret_file: %w", err)
-	}
-	if id.Secret = strings.TrimSpace(string(secret)); id.Secret == "" {
-		return id, fmt.Errorf("uplink.secret_file: %s is empty; write the secret that `hub device add` printed into it", file)
-	}
-	return id, nil
+	_, err := id.Secret.Read()
+	return id, err
 }
 
 // withCredentials fills in where systemd put the credentials of the service.

@@ -354,7 +354,10 @@ func TestTheSecretIsReadFromTheCredentialsOfTheService(t *testing.T) {
 	}
 	t.Setenv("CREDENTIALS_DIRECTORY", dir)
 	id, err := cfg.identity()
-	if err != nil || id.Secret != "from systemd" || id.TLS.CA != dir+"/ca" {
+	if err != nil {
+		t.Fatal(err)
+	}
+	if secret, err := id.Secret.Read(); err != nil || secret != "from systemd" || id.TLS.CA != dir+"/ca" {
 		t.Errorf("%+v, %v", id, err)
 	}
 }

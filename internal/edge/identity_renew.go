@@ -9,6 +9,8 @@ import (
 	"math/rand/v2"
 	"net/url"
 	"time"
+
+	"github.com/songhua-io/hub/internal/edge/uplink"
 )
 
 // renewer renews the certificate of the uplink when two thirds of its time have
@@ -18,7 +20,7 @@ type renewer struct {
 	hub    string   // empty: nothing is renewed
 	files  identity // ca is empty unless it is the agent's own to write
 	trust  func() (*tls.Config, error)
-	secret string // may stand for a certificate that has ended
+	secret uplink.Secret // may stand for a certificate that has ended
 	log    *slog.Logger
 	now    func() time.Time
 }
@@ -115,11 +117,15 @@ func (r *renewer) renew(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	secret, err := r.secret.Read()
+	if err != nil {
+		return err
+	}
 	csr, err := r.files.request()
 	if err != nil {
 		return err
 	}
-	got, err := ask(ctx, r.hub, "/api/v1/renew", trust, r.secret, map[string]string{"csr": csr})
+	got, err := ask(ctx, r.hub, "/api/v1/renew", trust, secret, map[string]string{"csr": csr})
 	if err != nil {
 		return err
 	}

@@ -110,6 +110,12 @@ func (g gate) MaySpeak(p *ingest.Peer, device string) bool {
 	return g.registry.MaySpeak(&registry.Peer{Device: p.Device, Gateway: p.Gateway, Done: p.Done}, device)
 }
 
+// MayHear implements ingest.Gate.
+func (g gate) MayHear(p *ingest.Peer, device string) bool {
+	d := g.registry.Device(device)
+	return d != nil && !d.Disabled && g.MaySpeak(p, device)
+}
+
 // notes is the registry as ingest's keeper of what is no number.
 type notes struct{ *registry.Registry }
 

@@ -48,6 +48,10 @@ type Gate interface {
 	PSK(id string, from netip.Addr) ([]byte, error)
 	// MaySpeak reports whether the peer may send telemetry of a device.
 	MaySpeak(p *Peer, device string) bool
+	// MayHear reports whether the peer may hear what the hub says to a device, and
+	// answer for it: one that it may speak for, and that is not disabled. The answer
+	// changes while the peer is connected.
+	MayHear(p *Peer, device string) bool
 }
 
 // ErrUnauthorized is what every failed authentication is.

@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"strings"
 	"time"
 
 	"github.com/songhua-io/hub/internal/edge/backoff"
@@ -78,10 +80,31 @@ type Later struct{ After time.Duration }
 
 func (e *Later) Error() string { return fmt.Sprintf("the hub asks for a pause of %s", e.After) }
 
-// Identity is who the agent is towards the hub.
+// Identity is who the agent is towards the hub. What stands in files is read
+// for every connection, so that new ones need no restart.
 type Identity struct {
-	Device, Secret string
-	TLS            trust.TLS
+	Device string
+	Secret Secret
+	TLS    trust.TLS
+}
+
+// Secret is the device's secret: Value, or what stands in File.
+type Secret struct{ Value, File string }
+
+// Read returns the secret of this moment; empty when there is none.
+func (s Secret) Read() (string, error) {
+	if s.File == "" {
+		return s.Value, nil
+	}
+	text, err := os.ReadFile(s.File)
+	if err != nil {
+		return "", fmt.Errorf("uplink.secret_file: %w", err)
+	}
+	secret := strings.TrimSpace(string(text))
+	if secret == "" {
+		return "", fmt.Errorf("uplink.secret_file: %s is empty; write the secret that `hub device add` printed into it", s.File)
+	}
+	return secret, nil
 }
 
 // stable is how long a connection lasts that counts as a good one.

@@ -38,7 +38,7 @@ func (d *Door) mail(x *exchange, peer *ingest.Peer, now time.Time) answer {
 	m := &x.msg
 	device := string(m.path[1])
 	switch {
-	case device != peer.Device.ID && !d.deps.Gate.MaySpeak(peer, device):
+	case !d.mayHear(peer, device):
 		return text(forbidden, "not permitted to hear or answer for this device; use your own path")
 	case m.depth == 3 && m.code == get:
 		return d.observe(x, peer, device)
@@ -55,6 +55,12 @@ func (d *Door) mail(x *exchange, peer *ingest.Peer, now time.Time) answer {
 	}
 	id := string(m.path[3])
 	return d.later(x, func(ctx context.Context) error { return d.deps.Mail.Reply(ctx, device, id, payload) })
+}
+
+// mayHear reports whether a peer may at this moment hear what the hub says to a
+// device, and answer.
+func (d *Door) mayHear(peer *ingest.Peer, device string) bool {
+	return device == peer.Device.ID || d.deps.Gate.MayHear(peer, device)
 }
 
 // maxLater bounds the requests that wait for the disk besides telemetry.

@@ -153,6 +153,25 @@ func TestObserversAreBoundedAndEndWithTheirDevice(t *testing.T) {
 	}
 }
 
+// A device that is taken from its gateway is observed there no more.
+func TestAGatewayObservesItsListedDevicesAlone(t *testing.T) {
+	h := open(t, coap.DefaultConfig())
+	got, _ := observe(t, h.dial(t), "/devices/t1/commands", token("gw"))
+	h.Mail.Post("t1", "c-1", "for its gateway")
+	expect(t, got, "for its gateway")
+	eventually(t, "it is confirmed", func() bool { return h.Mail.Received("t1", "c-1") })
+	h.Deny("gw", "t1")
+	h.Mail.Post("t1", "c-2", "for t1 alone")
+	eventually(t, "the gateway does not listen", func() bool { return h.Mail.Listeners("t1") == 0 })
+	own, _ := observe(t, h.dial(t), "/devices/t1/commands", token("t1"))
+	expect(t, own, "for t1 alone")
+	select {
+	case s := <-got:
+		t.Errorf("the gateway heard %q", s)
+	default:
+	}
+}
+
 // A reset tells that nobody observes any more (RFC 7641 section 3.6), and the
 // command that it was about goes to the next who does.
 func TestAResetEndsAnObservation(t *testing.T) {

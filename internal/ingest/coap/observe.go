@@ -220,11 +220,9 @@ func (d *Door) fly(o *observer) {
 	seq := o.seq
 	o.seq = (o.seq + 1) & 0xffffff
 	o.mu.Unlock()
-	select {
-	case <-o.peer.Done:
+	if d.revoked(o) {
 		d.observers.drop(o)
 		return
-	default:
 	}
 	a := show(n.payload, block{})
 	a.observe, a.observed = seq, true
@@ -310,19 +308,23 @@ func (s *observers) find(key observerKey) *observer {
 	return s.all[key]
 }
 
-// sweep drops the observers of devices that were revoked and of sessions that
-// have ended.
-func (s *observers) sweep() {
+// revoked reports whether an observer may not hear its device any more.
+func (d *Door) revoked(o *observer) bool {
+	select {
+	case <-o.peer.Done:
+		return true
+	default:
+		return !d.mayHear(o.peer, o.device)
+	}
+}
+
+// sweep drops the observers that were revoked and those of sessions that have
+// ended.
+func (s *observers) sweep(revoked func(*observer) bool) {
 	s.mu.Lock()
 	var gone []*observer
 	for key, o := range s.all {
-		over := key.from.session != nil && key.from.session.over.Load()
-		select {
-		case <-o.peer.Done:
-			over = true
-		default:
-		}
-		if over {
+		if key.from.session != nil && key.from.session.over.Load() || revoked(o) {
 			gone = append(gone, o)
 		}
 	}

@@ -140,7 +140,7 @@ func (d *Door) tend(ctx context.Context) {
 		case <-tick.C:
 			now := d.deps.Clock()
 			d.transfers.sweep(now)
-			d.observers.sweep()
+			d.observers.sweep(d.revoked)
 			for key, out := range d.separates.due(now) {
 				d.fault("separate answer not sent", key.from.addr, key.from.send(out))
 			}

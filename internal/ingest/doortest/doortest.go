@@ -181,6 +181,16 @@ func (h *Hub) Keys() int {
 	return h.keys
 }
 
+// Deny takes back what Allow gave.
+func (h *Hub) Deny(gateway, device string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.speaks, gateway+" "+device)
+}
+
+// MayHear implements ingest.Gate.
+func (h *Hub) MayHear(p *ingest.Peer, device string) bool { return h.MaySpeak(p, device) }
+
 // MaySpeak implements ingest.Gate.
 func (h *Hub) MaySpeak(p *ingest.Peer, device string) bool {
 	h.mu.Lock()

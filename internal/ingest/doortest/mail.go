@@ -107,6 +107,13 @@ func (m *Mail) Received(device, id string) bool {
 	return false
 }
 
+// Watchers returns how many watch the configuration of a device.
+func (m *Mail) Watchers(device string) int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.watchers[device])
+}
+
 // Reply implements ingest.Mail. The payload "bad" is refused.
 func (m *Mail) Reply(_ context.Context, device, command string, payload []byte) error {
 	m.mu.Lock()

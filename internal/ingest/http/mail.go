@@ -44,7 +44,7 @@ func (r *request) own() (device string, fault *failure) {
 		return "", fault
 	}
 	device = r.r.PathValue("id")
-	if fault := r.speakFor(device); fault != nil {
+	if fault := r.hears(device); fault != nil {
 		return "", fault
 	}
 	left, over := r.door.deps.Quotas.Hear(device, r.peer.Token, r.from, quota.HTTP, time.Now())
@@ -53,6 +53,15 @@ func (r *request) own() (device string, fault *failure) {
 	}
 	r.calls = left
 	return device, nil
+}
+
+// hears makes sure that the peer may at this moment hear what the hub says to a
+// device, and answer.
+func (r *request) hears(device string) *failure {
+	if device == r.peer.Device.ID || r.door.deps.Gate.MayHear(r.peer, device) {
+		return nil
+	}
+	return fail(nethttp.StatusForbidden, "device %q may not hear or answer for %q; use its own path, or make it a gateway of that device", r.peer.Device.ID, clip(device))
 }
 
 // place counts a request that waits as one of the device, and of the token that
@@ -128,7 +137,7 @@ func (r *request) collect(device string, wait time.Duration) (got []ingest.Comma
 	stop := r.door.deps.Mail.Listen(device, func(c ingest.Command) bool {
 		mu.Lock()
 		defer mu.Unlock()
-		if len(got) == maxFetched {
+		if len(got) == maxFetched || r.hears(device) != nil {
 			return false
 		}
 		got = append(got, c)
@@ -220,6 +229,9 @@ func (r *request) wanted() *failure {
 	message, err := r.door.deps.Mail.Wanted(r.r.Context(), device)
 	if err == nil && wait > 0 && known != "" && versionOf(message) == known {
 		r.until(changed, wait)
+		if fault := r.hears(device); fault != nil {
+			return fault
+		}
 		message, err = r.door.deps.Mail.Wanted(context.WithoutCancel(r.r.Context()), device)
 	}
 	switch {

@@ -124,6 +124,31 @@ func TestRevocationEndsALongPoll(t *testing.T) {
 	}
 }
 
+// A device that is taken from its gateway is not heard there any more, also by a
+// request that waits.
+func TestAGatewayThatWaitsHearsNothingOfADeviceThatWasTakenFromIt(t *testing.T) {
+	h := open(t, http.DefaultConfig())
+	h.Mail.Want("t1", `{"version":1,"config":{}}`)
+	commands, config := make(chan answer), make(chan answer)
+	go func() { commands <- h.get(t, "/api/v1/devices/t1/commands?wait=2s", "gw") }()
+	go func() { config <- h.get(t, "/api/v1/devices/t1/config?version=1&wait=1m", "gw") }()
+	for h.Mail.Listeners("t1") == 0 || h.Mail.Watchers("t1") == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	h.Deny("gw", "t1")
+	h.Mail.Post("t1", "c-1", `{"id":"c-1"}`)
+	h.Mail.Want("t1", `{"version":2,"config":{}}`)
+	if a := <-commands; a.body != "[]\n" {
+		t.Errorf("commands: %d %s", a.code, a.body)
+	}
+	if a := <-config; a.code == 200 {
+		t.Errorf("configuration: %d %s", a.code, a.body)
+	}
+	if a := h.get(t, "/api/v1/devices/t1/commands", "gw"); a.code != 403 {
+		t.Errorf("from then on: %d %s", a.code, a.body)
+	}
+}
+
 // What a sender that was revoked meanwhile had begun to send is not stored.
 func TestRevocationEndsAnUpload(t *testing.T) {
 	h := open(t, http.DefaultConfig())

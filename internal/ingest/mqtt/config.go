@@ -52,8 +52,9 @@ const (
 	mostPacket    = 1 << 20 // MaxPacketBytes at most
 	unfoldRatio   = 100     // unfolded bytes per compressed byte, beyond unfoldFree
 	unfoldFree    = 64 << 10
-	maxInFlight   = 32 // unacknowledged QoS 1 messages towards a client
-	maxListed     = 50 // rejects listed in one message on the rejects topic
+	maxInFlight   = 32   // unacknowledged QoS 1 messages towards a client
+	maxListed     = 50   // rejects listed in one message on the rejects topic
+	maxBehind     = 2000 // subscriptions of a gateway to mail of devices behind it
 )
 
 // Check returns every bound that makes no sense.

@@ -57,6 +57,7 @@ type conn struct {
 	will      *will
 	out       *outbox // guarded by Server.mu until set, then for ever the same
 	post      post
+	behind    atomic.Pointer[children] // nil unless a gateway asked for mail of others
 
 	raw   syscall.RawConn // of a plain TCP socket
 	fill  func(fd uintptr) bool

@@ -137,7 +137,10 @@ func (m *memory) PutStates(context.Context, []ingest.StateChange) (map[int]telem
 }
 func (m *memory) PutUnits(context.Context, map[string]string) error { return nil }
 func (m *memory) PSK(string, netip.Addr) ([]byte, error)            { return nil, ingest.ErrUnauthorized }
+func (m *memory) MayHear(p *ingest.Peer, device string) bool        { return m.MaySpeak(p, device) }
 func (m *memory) MaySpeak(p *ingest.Peer, device string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	return m.speakers[p.Device.ID+">"+device]
 }
 func (m *memory) Connected(device, door string) { m.note("connected " + device + " " + door) }

@@ -156,6 +156,7 @@ func (c *conn) inspect(now int64) {
 		default:
 		}
 	}
+	c.recheckChildren()
 	silence := c.silence.Load()
 	if silence == 0 || now-c.heard.Load() <= silence {
 		return

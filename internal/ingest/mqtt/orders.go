@@ -43,7 +43,7 @@ func (c *conn) mayHear(filter string) bool {
 // topics or not.
 func (c *conn) collectOrders() {
 	for topic, h := range c.post.orders {
-		h.stop = follow(h.stop, c.out.means(topic), func() func() {
+		h.stop = follow(h.stop, c.out.means("", topic), func() func() {
 			return h.Listen(func(cmd ingest.Command) bool {
 				return c.out.offer(mailing{topic: topic, payload: cmd.Message, qos: 1, received: cmd.Received})
 			})

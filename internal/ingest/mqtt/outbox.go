@@ -27,6 +27,7 @@ type outbox struct {
 
 // mailing is a message towards a client.
 type mailing struct {
+	child    string // as of a subscription
 	topic    string
 	payload  []byte
 	qos      byte // at most
@@ -38,6 +39,7 @@ type mailing struct {
 type letter struct {
 	packet   []byte
 	id       int // where the packet identifier goes; 0 for QoS 0
+	child    string
 	received func()
 }
 
@@ -46,32 +48,55 @@ func newOutbox(c *conn) *outbox { return &outbox{c: c} }
 func (o *outbox) hold(sub subscription, most int) (again, full bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	held := 0
 	for i := range o.subs {
 		if o.subs[i].filter == sub.filter {
 			o.subs[i] = sub // [MQTT-3.8.4-3]
 			return true, false
 		}
+		if (o.subs[i].child == "") == (sub.child == "") {
+			held++
+		}
 	}
-	if len(o.subs) >= most {
+	if held >= most {
 		return false, true
 	}
 	o.subs = append(o.subs, sub)
 	return false, false
 }
 
-func (o *outbox) release(filter string) bool {
+func (o *outbox) release(filter string) (child string, ok bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	n := len(o.subs)
-	o.subs = slices.DeleteFunc(o.subs, func(s subscription) bool { return s.filter == filter })
-	return len(o.subs) < n
+	i := slices.IndexFunc(o.subs, func(s subscription) bool { return s.filter == filter })
+	if i < 0 {
+		return "", false
+	}
+	child = o.subs[i].child
+	o.subs = slices.Delete(o.subs, i, i+1)
+	return child, true
+}
+
+// forget drops the subscriptions of a device behind the gateway, and what waits
+// of its mail.
+func (o *outbox) forget(child string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.subs = slices.DeleteFunc(o.subs, func(s subscription) bool { return s.child == child })
+	o.waiting = slices.DeleteFunc(o.waiting, func(l letter) bool {
+		if l.child == child {
+			o.bytes -= len(l.packet)
+		}
+		return l.child == child
+	})
+	o.wake()
 }
 
 // means reports whether one of the subscriptions means a topic.
-func (o *outbox) means(topic string) bool {
+func (o *outbox) means(child, topic string) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return slices.ContainsFunc(o.subs, func(s subscription) bool { return matches(s.filter, topic) })
+	return slices.ContainsFunc(o.subs, func(s subscription) bool { return s.child == child && matches(s.filter, topic) })
 }
 
 // offer adds the message if one of the subscriptions means its topic: once,
@@ -81,7 +106,7 @@ func (o *outbox) offer(m mailing) bool {
 	var meant []subscription
 	granted := byte(0)
 	for _, s := range o.subs {
-		if matches(s.filter, m.topic) {
+		if s.child == m.child && matches(s.filter, m.topic) {
 			meant = append(meant, s)
 			granted = max(granted, s.qos)
 		}
@@ -221,5 +246,5 @@ func encode(version byte, m mailing, subs []subscription) letter {
 	if at > 0 {
 		at += len(p) - len(body)
 	}
-	return letter{p, at, m.received}
+	return letter{p, at, m.child, m.received}
 }

@@ -184,10 +184,10 @@ func (c *conn) beneathDevice(b *burst, a *ack, id, suffix string, payload []byte
 	switch {
 	case id != c.id && isTelemetry && c.maySpeak(id):
 		c.telemetry(b, a, c.spokenOf(id), f, payload)
-	case id != c.id:
+	case !c.mayAnswer(id):
 		c.refuse(b, a, payload, telemetry.ReasonNotPermitted, "device "+c.id+" may not speak for "+id)
 	default:
-		if handled, err := c.report(b, a, suffix, payload); handled || err != nil {
+		if handled, err := c.report(b, a, id, suffix, payload); handled || err != nil {
 			return err
 		}
 		c.refuse(b, a, payload, telemetry.ReasonUnsupported, "topic devices/"+id+"/"+suffix+" is none that the hub takes")

@@ -54,7 +54,7 @@ func (s *Server) hold(c *conn, sub subscription) (again, full bool) {
 	if c.out == nil {
 		c.out = newOutbox(c)
 	}
-	again, full = c.out.hold(sub, s.cfg.MaxSubscriptions)
+	again, full = c.out.hold(sub, s.most(sub))
 	if !full {
 		if r := s.room(c.id); !slices.Contains(r.listeners, c) {
 			r.listeners = append(r.listeners, c)
@@ -63,11 +63,15 @@ func (s *Server) hold(c *conn, sub subscription) (again, full bool) {
 	return again, full
 }
 
-// release takes a subscription back and reports whether there was one.
-func (s *Server) release(c *conn, filter string) bool {
+// release takes a subscription back and reports whether there was one, and of
+// which device behind a gateway.
+func (s *Server) release(c *conn, filter string) (child string, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return c.out != nil && c.out.release(filter)
+	if c.out == nil {
+		return "", false
+	}
+	return c.out.release(filter)
 }
 
 // silenceOf drops a connection's subscriptions. The caller holds mu.

@@ -7,7 +7,8 @@ type subscription struct {
 	filter      string
 	id          int // subscription identifier; 0: none
 	qos         byte
-	asPublished bool // keeps the retain flag of what is delivered live
+	asPublished bool   // keeps the retain flag of what is delivered live
+	child       string // the device behind the gateway whose mail it means; empty: the own
 }
 
 // subscribe takes a SUBSCRIBE: each filter is granted or refused for itself.
@@ -38,7 +39,7 @@ func (c *conn) subscribe(b *burst, body []byte) error {
 			return err
 		}
 		sub := subscription{filter: filter, id: ps.subscription, qos: min(options&3, 1), asPublished: options&8 != 0}
-		code := c.mayHold(filter)
+		code := c.mayHold(&sub)
 		if code < 0x80 {
 			again, full := c.s.hold(c, sub)
 			switch handling := options >> 4 & 3; {
@@ -52,6 +53,9 @@ func (c *conn) subscribe(b *burst, body []byte) error {
 			}
 		}
 		codes = append(codes, c.subackCode(code))
+		if sub.child != "" && code < 0x80 {
+			c.hearChild(sub.child)
+		}
 	}
 	if r.err != nil {
 		return r.err
@@ -94,14 +98,18 @@ func checkOptions(version byte, filter string, options byte) error {
 	return nil
 }
 
-// mayHold returns the reason code for a filter: 0 when it may be held.
-func (c *conn) mayHold(filter string) byte {
+// mayHold returns the reason code for a subscription: 0 when it may be held. It
+// notes whose it is.
+func (c *conn) mayHold(sub *subscription) byte {
+	filter := sub.filter
 	switch {
 	case version5Shared(filter):
 		return codeSharedForbidden
 	case !validFilter(filter):
 		return codeFilterInvalid
-	case !maySubscribe(c.id, filter) && !c.mayHear(filter):
+	case maySubscribe(c.id, filter), c.mayHear(filter):
+	case c.meansChild(sub):
+	default:
 		c.s.metrics.refused.WithLabelValues("subscription").Inc()
 		return codeNotAuthorized
 	}
@@ -131,8 +139,11 @@ func (c *conn) unsubscribe(b *burst, body []byte) error {
 			return r.err
 		}
 		code := codeNoSubscription
-		if c.s.release(c, filter) {
+		if child, ok := c.s.release(c, filter); ok {
 			code = codeSuccess
+			if child != "" {
+				c.hearChild(child)
+			}
 		}
 		if c.version == 5 {
 			out = append(out, code)

@@ -57,8 +57,9 @@ type Link struct {
 	// unpack is needed because CoAP names no content coding.
 	unpack *uplink.Unpacker
 
-	mu   sync.Mutex
-	conn *client.Conn // nil while down
+	mu     sync.Mutex
+	conn   *client.Conn // nil while down
+	secret string       // of the session
 }
 
 // Schemes are the schemes of the URLs that New takes.
@@ -148,6 +149,13 @@ func (l *Link) set(conn *client.Conn) {
 }
 
 func (l *Link) dial(ctx context.Context) (*client.Conn, error) {
+	secret, err := l.id.Secret.Read()
+	if err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	l.secret = secret
+	l.mu.Unlock()
 	opts := []udp.Option{
 		options.WithContext(ctx),
 		options.WithTransmission(nstart, ackTimeout, maxRetransmit),
@@ -157,7 +165,7 @@ func (l *Link) dial(ctx context.Context) (*client.Conn, error) {
 	if l.url.Scheme == "coap" {
 		return udp.Dial(hostPort(l.url, "5683"), opts...)
 	}
-	cfg, err := l.config()
+	cfg, err := l.config(secret)
 	if err != nil {
 		return nil, err
 	}
@@ -179,10 +187,10 @@ func (l *Link) dial(ctx context.Context) (*client.Conn, error) {
 
 // config uses the certificate when there is one, else the secret as pre-shared
 // key under the device's id.
-func (l *Link) config() (*dtls.Config, error) {
+func (l *Link) config(secret string) (*dtls.Config, error) {
 	if l.id.TLS.Certificate == "" {
 		return &dtls.Config{
-			PSK:             func([]byte) ([]byte, error) { return []byte(l.id.Secret), nil },
+			PSK:             func([]byte) ([]byte, error) { return []byte(secret), nil },
 			PSKIdentityHint: []byte(l.id.Device),
 			CipherSuites:    []dtls.CipherSuiteID{dtls.TLS_ECDHE_PSK_WITH_AES_128_CBC_SHA256, dtls.TLS_PSK_WITH_AES_128_GCM_SHA256, dtls.TLS_PSK_WITH_AES_128_CCM_8},
 		}, nil
@@ -205,7 +213,8 @@ func hostPort(u *url.URL, port string) string {
 	return net.JoinHostPort(u.Hostname(), port)
 }
 
-// Send posts a message and waits for the hub's answer.
+// Send posts a message and waits for the hub's answer. One that refuses the
+// secret ends the session: the next begins with the secret of that moment.
 func (l *Link) Send(ctx context.Context, m uplink.Message) error {
 	l.mu.Lock()
 	conn := l.conn
@@ -228,6 +237,9 @@ func (l *Link) Send(ctx context.Context, m uplink.Message) error {
 	}
 	defer conn.ReleaseMessage(resp)
 	if err := verdict(resp); err != nil {
+		if resp.Code() == codes.Unauthorized {
+			return errors.Join(err, conn.Close())
+		}
 		return err
 	}
 	l.tell(resp, m.Samples)
@@ -276,7 +288,9 @@ func (l *Link) query() message.Options {
 	if l.url.Scheme != "coap" {
 		return nil
 	}
-	return message.Options{{ID: message.URIQuery, Value: []byte("token=" + l.id.Secret)}}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return message.Options{{ID: message.URIQuery, Value: []byte("token=" + l.secret)}}
 }
 
 // verdict is what an answer means for the message. Answers about the sender

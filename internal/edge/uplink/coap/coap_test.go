@@ -9,6 +9,8 @@ import (
 	"io"
 	"log/slog"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -112,7 +114,7 @@ func connect(t *testing.T, address *url.URL, secret string) *Link {
 // run returns a link that is up until stop is called, which waits for its end.
 func run(t *testing.T, address *url.URL, secret string) (l *Link, stop func()) {
 	t.Helper()
-	l, err := New(address, uplink.Identity{Device: "rsu-7", Secret: secret}, slog.New(slog.NewTextHandler(t.Output(), nil)), uplink.Inbox{Rejects: func(r uplink.Rejects) { t.Errorf("rejects that nobody told of: %+v", r) }})
+	l, err := New(address, uplink.Identity{Device: "rsu-7", Secret: uplink.Secret{Value: secret}}, slog.New(slog.NewTextHandler(t.Output(), nil)), uplink.Inbox{Rejects: func(r uplink.Rejects) { t.Errorf("rejects that nobody told of: %+v", r) }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -247,6 +249,42 @@ func TestAnswersAreToldApart(t *testing.T) {
 	h.answer(codes.Unauthorized)
 	if e := (*uplink.Refused)(nil); errors.As(send(), &e) || send() == nil {
 		t.Error("a message is given up because the secret is wrong")
+	}
+}
+
+// A hub that refuses the secret ends the session: the next reads it anew.
+func TestARefusedSecretIsReadAgain(t *testing.T) {
+	h := &hub{t: t, code: codes.Unauthorized, says: "the secret is wrong"}
+	file := filepath.Join(t.TempDir(), "secret")
+	write := func(secret string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(secret+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("of before")
+	l, err := New(h.plain(t), uplink.Identity{Device: "rsu-7", Secret: uplink.Secret{File: file}}, slog.New(slog.NewTextHandler(t.Output(), nil)), uplink.Inbox{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, secret := range []string{"of before", "of now"} {
+		write(secret)
+		var sent error
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		err := l.session(ctx, func(up bool) {
+			if up {
+				sent = l.Send(ctx, uplink.Message{Suffix: "telemetry/json", Payload: []byte("{}")})
+			}
+		})
+		if sent == nil || err == nil || ctx.Err() != nil {
+			t.Errorf("sent with %v, the session ended with %v", sent, err)
+		}
+		cancel()
+		h.mu.Lock()
+		if h.query != "token="+secret {
+			t.Errorf("%s, want the token %s", h.query, secret)
+		}
+		h.mu.Unlock()
 	}
 }
 

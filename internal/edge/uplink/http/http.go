@@ -45,8 +45,14 @@ type Link struct {
 	log *slog.Logger
 	in  uplink.Inbox
 
-	mu     sync.Mutex
-	client *nethttp.Client // nil while down
+	mu      sync.Mutex
+	current *session // nil while down
+}
+
+// session is the hub as the credentials of one moment reach it.
+type session struct {
+	client *nethttp.Client
+	secret string
 }
 
 // Schemes are the schemes of the URLs that New takes.
@@ -79,20 +85,25 @@ func (l *Link) Run(ctx context.Context, up func(bool)) error {
 }
 
 // session lasts as long as the hub answers the polls. It has connections of its
-// own, which show the certificates of this moment.
+// own, which show the credentials of this moment.
 func (l *Link) session(ctx context.Context, up func(bool)) error {
 	trust, err := l.id.TLS.Load()
+	if err != nil {
+		return err
+	}
+	secret, err := l.id.Secret.Read()
 	if err != nil {
 		return err
 	}
 	transport := &nethttp.Transport{Proxy: nethttp.ProxyFromEnvironment, TLSClientConfig: trust, MaxIdleConnsPerHost: 16, IdleConnTimeout: 2 * pollWait, ForceAttemptHTTP2: true}
 	defer transport.CloseIdleConnections()
 	client := &nethttp.Client{Transport: transport, CheckRedirect: func(*nethttp.Request, []*nethttp.Request) error { return nethttp.ErrUseLastResponse }}
-	p := &poll{link: l, client: client, version: "0"}
+	s := &session{client, secret}
+	p := &poll{link: l, session: s, version: "0"}
 	if err := p.config(ctx, 0); err != nil {
 		return fmt.Errorf("the hub does not take the device: %w", err)
 	}
-	l.set(client)
+	l.set(s)
 	defer l.set(nil)
 	up(true)
 	defer up(false)
@@ -117,18 +128,18 @@ func (l *Link) session(ctx context.Context, up func(bool)) error {
 	return g.Wait()
 }
 
-func (l *Link) set(c *nethttp.Client) {
+func (l *Link) set(s *session) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.client = c
+	l.current = s
 }
 
 // Send posts a message and waits for the hub's answer.
 func (l *Link) Send(ctx context.Context, m uplink.Message) error {
 	l.mu.Lock()
-	client := l.client
+	s := l.current
 	l.mu.Unlock()
-	if client == nil {
+	if s == nil {
 		return uplink.ErrDown
 	}
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
@@ -141,7 +152,7 @@ func (l *Link) Send(ctx context.Context, m uplink.Message) error {
 	if m.Zstd {
 		req.Header.Set("Content-Encoding", "zstd")
 	}
-	code, header, body, err := do(client, req, maxAnswer)
+	code, header, body, err := s.do(req, maxAnswer)
 	if err != nil {
 		return err
 	}
@@ -184,16 +195,12 @@ func mediaType(suffix string) string {
 
 func (l *Link) request(ctx context.Context, method, rest string, body []byte) (*nethttp.Request, error) {
 	address := strings.TrimRight(l.url.String(), "/") + "/api/v1/devices/" + url.PathEscape(l.id.Device) + "/" + rest
-	req, err := nethttp.NewRequestWithContext(ctx, method, address, bytes.NewReader(body))
-	if err != nil {
-		return nil, err
-	}
-	req.Header.Set("Authorization", "Bearer "+l.id.Secret)
-	return req, nil
+	return nethttp.NewRequestWithContext(ctx, method, address, bytes.NewReader(body))
 }
 
-func do(client *nethttp.Client, req *nethttp.Request, limit int64) (int, nethttp.Header, []byte, error) {
-	resp, err := client.Do(req)
+func (s *session) do(req *nethttp.Request, limit int64) (int, nethttp.Header, []byte, error) {
+	req.Header.Set("Authorization", "Bearer "+s.secret)
+	resp, err := s.client.Do(req)
 	if err != nil {
 		return 0, nil, nil, err
 	}

@@ -9,6 +9,8 @@ import (
 	nethttp "net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -86,7 +88,7 @@ func connect(t *testing.T, h *hub, in uplink.Inbox) *Link {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := New(address, uplink.Identity{Device: "rsu-7", Secret: "s3cret"}, slog.New(slog.NewTextHandler(t.Output(), nil)), in)
+	l := New(address, uplink.Identity{Device: "rsu-7", Secret: uplink.Secret{Value: "s3cret"}}, slog.New(slog.NewTextHandler(t.Output(), nil)), in)
 	ctx, cancel := context.WithCancel(context.Background())
 	ups, ended := make(chan bool, 16), make(chan error, 1)
 	go func() { ended <- l.Run(ctx, func(up bool) { ups <- up }) }()
@@ -213,5 +215,34 @@ func TestSecretsGoInClearTextToThisMachineOnly(t *testing.T) {
 		if err := CheckURL(u); (err == nil) != ok {
 			t.Errorf("%s: %v", address, err)
 		}
+	}
+}
+
+func TestASecretIsReadForEverySession(t *testing.T) {
+	h := &hub{t: t, code: nethttp.StatusOK, says: `{"accepted":1}`}
+	server := httptest.NewServer(h)
+	t.Cleanup(server.Close)
+	address, err := url.Parse(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "secret")
+	l := New(address, uplink.Identity{Device: "rsu-7", Secret: uplink.Secret{File: file}}, slog.New(slog.NewTextHandler(t.Output(), nil)), uplink.Inbox{})
+	ups := 0
+	session := func(secret string) error {
+		if err := os.WriteFile(file, []byte(secret), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		return l.session(ctx, func(up bool) { ups++; cancel() })
+	}
+	if err := session(" \n"); err == nil || !strings.Contains(err.Error(), "uplink.secret_file: "+file+" is empty") {
+		t.Error(err)
+	}
+	if err := session("of before\n"); err == nil || ups > 0 {
+		t.Errorf("%v, up %d times", err, ups)
+	}
+	if _ = session("s3cret\n"); ups == 0 {
+		t.Error("the new secret is not read")
 	}
 }

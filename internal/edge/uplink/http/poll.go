@@ -16,8 +16,8 @@ import (
 // poll asks for what the hub says. config and commands are each called by one
 // goroutine.
 type poll struct {
-	link   *Link
-	client *nethttp.Client
+	link    *Link
+	session *session
 
 	version  string   // of the configuration that was handed on
 	received []string // commands to confirm
@@ -32,7 +32,7 @@ func (p *poll) get(ctx context.Context, resource string, query url.Values, wait 
 	if err != nil {
 		return 0, nil, err
 	}
-	code, _, body, err = do(p.client, req, uplink.MaxHeard+1)
+	code, _, body, err = p.session.do(req, uplink.MaxHeard+1)
 	switch {
 	case err != nil:
 		return 0, nil, err

@@ -100,8 +100,12 @@ func (l *Link) options(c *connection) (*paho.ClientOptions, error) {
 	case "mqtts":
 		address.Scheme = "ssl"
 	}
+	secret, err := l.id.Secret.Read()
+	if err != nil {
+		return nil, err
+	}
 	opts := paho.NewClientOptions().AddBroker(address.String())
-	opts.SetClientID(l.id.Device).SetUsername(l.id.Device).SetPassword(l.id.Secret)
+	opts.SetClientID(l.id.Device).SetUsername(l.id.Device).SetPassword(secret)
 	opts.SetProtocolVersion(4).SetCleanSession(true).SetAutoReconnect(false).SetConnectRetry(false)
 	opts.SetOrderMatters(false).SetAutoAckDisabled(true).SetKeepAlive(keepAlive).SetPingTimeout(keepAlive / 2)
 	opts.SetConnectTimeout(connectTimeout).SetWriteTimeout(writeTimeout)
