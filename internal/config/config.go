@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -160,6 +161,11 @@ type Releases struct {
 	release.Config `yaml:",inline"`
 	// Publish is of the same section.
 	Publish publish.Config `yaml:",inline"`
+}
+
+// Check implements strict.Checker for both.
+func (r Releases) Check(path string) []strict.Error {
+	return slices.Concat(r.Config.Check(path), r.Publish.Check(path))
 }
 
 // Off closes a door.

@@ -103,7 +103,7 @@ func numbers(of reflect.Type, path []string, visit func(path []string, negative 
 			f := of.Field(i)
 			key, _, _ := strings.Cut(f.Tag.Get("yaml"), ",")
 			switch {
-			case f.Anonymous:
+			case f.Anonymous, strings.HasSuffix(f.Tag.Get("yaml"), ",inline"):
 				numbers(f.Type, path, visit)
 			case key != "-":
 				numbers(f.Type, append(path[:len(path):len(path)], key), visit)
