@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -44,7 +45,20 @@ func TestAPublishedDatasetReachesReadersAndOutlets(t *testing.T) {
 		return func() bool { _, text := h.ask(t, "", http.MethodGet, path, nil); return strings.Contains(text, want) }
 	}
 	soon(t, "it is in the feed", says("/catalog.ttl", "<https://data.example.gov.cn/catalog/dataset/zq>"))
-	soon(t, "and at its address", says("/catalog/dataset/zq", `"水位 (zq)"@zh`))
+	soon(t, "and at its address, as a page and in RDF", func() bool {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, h.at.HTTP+"/catalog/dataset/zq", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Accept", "text/turtle")
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		text, err := io.ReadAll(resp.Body)
+		return err == nil && strings.Contains(string(text), `"水位 (zq)"@zh`) && says("/catalog/dataset/zq", "<!doctype html>")()
+	})
 	soon(t, "and in CKAN's API", says("/ckan/api/3/action/package_show?id=zq", `"name":"zq"`))
 	soon(t, "and at the platform", func() bool { found, _ := filepath.Glob(filepath.Join(out, "zq-*.json")); return len(found) == 1 })
 	soon(t, "which is told", func() bool {

@@ -40,6 +40,10 @@ func TestQualityOfWhatCameThroughTheDoor(t *testing.T) {
 	if err := h.quality.Count(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	soon(t, "its page is there", func() bool {
+		code, _ := h.ask(t, "", http.MethodGet, "/catalog/dataset/level", nil)
+		return code == http.StatusOK
+	})
 	if err := h.quality.Measure(t.Context(), day); err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +63,7 @@ func TestQualityOfWhatCameThroughTheDoor(t *testing.T) {
 		t.Errorf("%+v", a)
 	}
 	// What was measured before it was published counts for nothing.
-	if m.Samples != 0 || len(m.Probes) != 1 || !m.Probes[0].Good() {
+	if m.Samples != 0 || len(m.Probes) != 3 || !m.Probes[0].Good() {
 		t.Errorf("%s", text)
 	}
 	if !strings.Contains(text, `"kind":"inconsistent"`) || !strings.Contains(text, `"consistency":0.333`) || strings.Contains(text, `"kind":"incomplete"`) {
