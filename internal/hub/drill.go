@@ -74,7 +74,7 @@ func (r *DrillReport) read(ctx context.Context, dir string) (err error) {
 		return err
 	}
 	defer q.Close()
-	set := q.Select(ctx, false, nil, labels.MustNewMatcher(labels.MatchNotEqual, labels.MetricName, ""))
+	set := q.Select(ctx, false, nil, labels.MustNewMatcher(labels.MatchNotEqual, "__name__", ""))
 	var it chunkenc.Iterator
 	for set.Next() {
 		r.Series++

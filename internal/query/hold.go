@@ -134,7 +134,7 @@ func (q *heldQuerier) Select(ctx context.Context, sorted bool, hints *storage.Se
 func (q *heldQuerier) bands(ms []*labels.Matcher) []band {
 	slowest := bandOf(q.lookback)
 	if device, ok := sole(ms, deviceLabel); ok {
-		metric, named := sole(ms, labels.MetricName)
+		metric, named := sole(ms, "__name__")
 		slowest = bandOf(q.hold(device, metric))
 		if named && slowest == long {
 			return []band{fast, long}
@@ -181,7 +181,7 @@ func (q *heldQuerier) holdOf(l labels.Labels) int64 {
 	if device == "" || l.Get("job") == OwnJob {
 		return plainHold.Milliseconds()
 	}
-	return q.hold(device, l.Get(labels.MetricName))
+	return q.hold(device, l.Get("__name__"))
 }
 
 // band parts series by how long they hold.

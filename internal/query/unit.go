@@ -79,7 +79,7 @@ func joined(all []storage.Series) []storage.Series {
 
 func (q *unitQuerier) convert(s storage.Series) (storage.Series, error) {
 	ls := s.Labels()
-	device, metric := ls.Get(deviceLabel), ls.Get(labels.MetricName)
+	device, metric := ls.Get(deviceLabel), ls.Get("__name__")
 	in := labels.NewBuilder(ls).Set(telemetry.UnitTag, q.unit.to).Labels()
 	if strings.HasSuffix(metric, telemetry.OutOfRange) {
 		return &unitSeries{s, in, q.unit.to, q.unit.to}, nil
