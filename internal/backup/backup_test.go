@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -318,7 +319,7 @@ func TestWhatIsThereIsNotOverwritten(t *testing.T) {
 // stopping is a target that fails from its nth write on, as if the machine ended.
 type stopping struct {
 	Target
-	left int
+	left atomic.Int64
 }
 
 var errStopped = errors.New("stopped")
@@ -327,7 +328,7 @@ func (s *stopping) Put(ctx context.Context, name string, data []byte) error {
 	if name == lockName {
 		return nil
 	}
-	if s.left--; s.left < 0 {
+	if s.left.Add(-1) < 0 {
 		return errStopped
 	}
 	return s.Target.Put(ctx, name, data)
@@ -340,7 +341,9 @@ func TestABackupIsWholeOrNotThere(t *testing.T) {
 	r := must(Create(t.Context(), dir, nil))(t)
 	x := plan(t, root, noon)
 	for n := 0; ; n++ {
-		half := must(Open(t.Context(), &stopping{dir, n}))(t)
+		stops := &stopping{Target: dir}
+		stops.left.Store(int64(n))
+		half := must(Open(t.Context(), stops))(t)
 		x.At = noon.Add(time.Duration(n) * time.Minute)
 		_, err := half.Write(t.Context(), x)
 		points := must(r.Points(t.Context()))(t)

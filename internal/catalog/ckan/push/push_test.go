@@ -503,6 +503,7 @@ func TestWhatDriftsIsFoundAndMended(t *testing.T) {
 		}
 		w.start()
 		w.settled()
+		w.ckan.mu.Lock()
 		for _, p := range w.ckan.packages {
 			switch p.Name {
 			case "songhua-road-temperature-00000":
@@ -512,6 +513,7 @@ func TestWhatDriftsIsFoundAndMended(t *testing.T) {
 				p.State = "deleted"
 			}
 		}
+		w.ckan.mu.Unlock()
 		time.Sleep(11 * time.Minute) // the first look
 		s := w.settled()
 		all, err := w.Entries("city")
