@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/iotest"
@@ -97,10 +98,12 @@ func child(t *testing.T, dir string) {
 		t.Fatal(err)
 	}
 	w := open(t, dir, keys)
-	left := 0
-	fmt.Sscan(os.Getenv("RELEASE_STEP"), &left)
+	step := int64(0)
+	fmt.Sscan(os.Getenv("RELEASE_STEP"), &step)
+	var left atomic.Int64 // files are written side by side
+	left.Store(step)
 	w.step = func(string) {
-		if left--; left == 0 {
+		if left.Add(-1) == 0 {
 			syscall.Kill(os.Getpid(), syscall.SIGKILL)
 			select {}
 		}
