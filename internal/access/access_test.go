@@ -42,7 +42,12 @@ func openSessions(t *testing.T, tokens *Tokens, cfg PagesConfig) *Sessions {
 }
 
 func TestTheTableIsWhole(t *testing.T) {
+	seen := map[Action]bool{}
 	for _, r := range rights {
+		if seen[r.action] {
+			t.Errorf("%s has two rows: the second says nothing", r.action)
+		}
+		seen[r.action] = true
 		cells := strings.Fields(r.roles)
 		if len(cells) != len(Roles()) || strings.Trim(r.roles, "yesno ") != "" {
 			t.Errorf("%s: %q has not one yes or no for each of %v", r.action, r.roles, Roles())
