@@ -95,12 +95,8 @@ func (h *hub) measuredBy(device, metric string) (telemetry.Grade, time.Duration)
 	if d == nil {
 		return h.registry.Departed(device), 0
 	}
-	g, period := d.EffectiveGrade(), d.Period
-	if d.Model != nil {
-		if m := d.Model.Metric([]byte(metric)); m != nil {
-			g = max(g, m.Grade)
-		}
-	}
+	g, _ := h.gradeOf(device, metric)
+	period := d.Period
 	if period == 0 {
 		period = h.presence.Of(device).Period
 	}
