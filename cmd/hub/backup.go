@@ -67,7 +67,7 @@ func (r *repository) target(ctx context.Context, place string, write bool) (back
 	if info, err := os.Stat(place); err == nil && !info.IsDir() {
 		return nil, usageError{fmt.Errorf("%s is a file; name a folder, or a file that ends with .tar", place)}
 	} else if errors.Is(err, fs.ErrNotExist) && !write {
-		return nil, fmt.Errorf("%s: %w", place, err)
+		return nil, fmt.Errorf("%w; name the place that `hub backup` wrote to", err)
 	}
 	return backup.OpenDirectory(place)
 }
