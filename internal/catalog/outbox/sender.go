@@ -24,10 +24,8 @@ const firstLook = 10 * time.Minute
 func (s *sender) run(ctx context.Context) error {
 	var pause backoff.Backoff
 	// The first is soon: a hub that is started anew every day would never look.
-	next := s.deps.Clock().Add(min(s.Reconcile, firstLook))
-	if s.Reconcile == 0 {
-		next = s.deps.Clock().Add(100 * 365 * 24 * time.Hour)
-	}
+	const never = 100 * 365 * 24 * time.Hour
+	next := s.deps.Clock().Add(cmp.Or(min(s.Reconcile, firstLook), never))
 	for ctx.Err() == nil {
 		worked, err := s.step(ctx)
 		if err != nil && !backoff.Sleep(ctx, pause.Next()) {
@@ -51,13 +49,15 @@ func (s *sender) run(ctx context.Context) error {
 		}
 		wait.Stop()
 		if due && ctx.Err() == nil {
+			again := cmp.Or(s.Reconcile, never)
 			if err := s.reconcile(ctx); err != nil && ctx.Err() == nil {
 				s.failed(err)
 				s.deps.Log.Warn("outlet_not_reconciled", "outlet", s.Name, "error", err)
+				again = pause.Next()
+			} else {
+				pause.Reset()
 			}
-			if s.Reconcile > 0 {
-				next = s.deps.Clock().Add(s.Reconcile)
-			}
+			next = s.deps.Clock().Add(again)
 		}
 	}
 	return nil
@@ -147,12 +147,20 @@ func (s *sender) send(ctx context.Context, dataset string) error {
 		return err
 	}
 	s.mu.Lock()
+	s.sent = is.At
+	s.mu.Unlock()
+	s.reached()
+	return nil
+}
+
+// reached forgets why the destination was not reached before.
+func (s *sender) reached() {
+	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.problem != "" {
 		s.deps.Log.Info("outlet_reached_again", "outlet", s.Name)
 	}
-	s.problem, s.since, s.sent, s.tries = "", time.Time{}, is.At, nil
-	return nil
+	s.problem, s.since, s.tries = "", time.Time{}, nil
 }
 
 // failed remembers why the destination was not reached.
@@ -199,8 +207,9 @@ func (s *sender) reconcile(ctx context.Context) error {
 		}
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.looked = s.deps.Clock().UTC()
+	s.mu.Unlock()
+	s.reached()
 	return nil
 }
 
