@@ -18,19 +18,20 @@ const releaseOfSoil = `{"dataset": "soil", "from": "2026-11-01T00:00:00+08:00", 
 
 // makeRelease stands for who makes rows: a day of a dataset, long enough that no
 // buffer on the way to a reader holds it.
-func (h *hub) makeRelease(ctx context.Context, id string, period catalog.Period, replaces int64, reason catalog.Text) (*release.Manifest, error) {
-	rec, err := h.api.Catalog.Get(id)
+func (h *hub) makeRelease(ctx context.Context, o ReleaseOrder) (*release.Manifest, error) {
+	rec, err := h.api.Catalog.Get(o.Dataset)
 	if err != nil {
 		return nil, err
 	}
+	h.answered = o.Ticket
 	d := rec.Dataset()
 	const rows = 150_000
 	t := &release.Table{Rows: rows, Columns: []release.Column{{Item: d.Items[0], Integers: make([]int64, rows)}, {Item: d.Items[1], Numbers: make([]float64, rows)}}}
 	for i := range rows {
-		t.Columns[0].Integers[i] = period.From.UnixMilli() + int64(i)
+		t.Columns[0].Integers[i] = o.Period.From.UnixMilli() + int64(i)
 		t.Columns[1].Numbers[i] = float64(i) * 1.000001
 	}
-	return h.releases.Put(ctx, release.Draft{Dataset: d, Table: t, Key: []string{"time"}, Period: period, Replaces: replaces, Reason: reason, Recipe: release.Recipe{Transform: release.Transform{ID: "test/1"}}})
+	return h.releases.Put(ctx, release.Draft{Dataset: d, Table: t, Key: []string{"time"}, Period: o.Period, Replaces: o.Replaces, Reason: o.Reason, Recipe: release.Recipe{Transform: release.Transform{ID: "test/1"}}})
 }
 
 const soilFile = "/catalog/dataset/soil/release/1/data.ndjson"
@@ -80,6 +81,29 @@ func TestReleasesAreMadeShownAndVerified(t *testing.T) {
 	}
 	if r = h.want(410, h.as("").do("GET", soilFile, "")); !strings.Contains(r.text, "保存期满") {
 		t.Errorf("%s", r.text)
+	}
+}
+
+// TestAReleaseAnswersATicket that is about its dataset, and none that is mistyped.
+func TestAReleaseAnswersATicket(t *testing.T) {
+	h := start(t)
+	h.publishedToAll()
+	h.want(201, h.do("POST", "/api/v1/objections", `{"kind": "error", "dataset": "soil", "text": "偏高"}`))
+	h.want(201, h.do("POST", "/api/v1/objections", `{"kind": "access", "contact": "a@example.org", "text": "我的数据"}`))
+	answers := func(ticket string) string {
+		return strings.Replace(releaseOfSoil, "}", `, "replaces": 1, "reason": {"zh": "探头偏差", "en": "the probe was off"}, "ticket": "`+ticket+`"}`, 1)
+	}
+	for ticket, why := range map[string]string{"t-9": "ticket", "t-2": "about dataset"} {
+		if r := h.do("POST", "/api/v1/releases", answers(ticket)); r.status < 400 || !strings.Contains(r.text, why) {
+			t.Errorf("ticket %s: %d %.400s", ticket, r.status, r.text)
+		}
+	}
+	if got := h.releases.List("soil"); len(got) != 1 || h.answered != "" {
+		t.Errorf("%d releases after orders that were refused, and %q is answered", len(got), h.answered)
+	}
+	h.want(201, h.do("POST", "/api/v1/releases", answers("t-1")))
+	if h.answered != "t-1" {
+		t.Errorf("the order answers %q", h.answered)
 	}
 }
 
