@@ -13,6 +13,7 @@ import (
 	"github.com/songhua-io/hub/internal/catalog"
 	"github.com/songhua-io/hub/internal/catalog/register"
 	"github.com/songhua-io/hub/internal/catalog/release"
+	"github.com/songhua-io/hub/internal/quota"
 	"github.com/songhua-io/hub/internal/telemetry"
 )
 
@@ -311,10 +312,16 @@ func (a *API) admitted(ctx context.Context, rec *register.Record, version int64)
 			continue
 		}
 		held, done, refused := a.Catalog.Hold(ctx, rec.ID, items, g.Number)
-		if refused == nil {
-			return m, held, done, nil
+		if refused != nil {
+			err = shut(rec, refused)
+			continue
 		}
-		err = shut(rec, refused)
+		if over := a.Catalog.Charge(g.Number, g.Scope.Rate); over != nil {
+			done()
+			err = over
+			continue
+		}
+		return m, held, done, nil
 	}
 	return nil, nil, nil, err
 }
@@ -363,6 +370,11 @@ func shut(rec *register.Record, err error) error {
 
 // refuse answers outside of huma with what an error is.
 func (a *API) refuse(w http.ResponseWriter, err error) {
+	var over *quota.Exceeded
+	if errors.As(err, &over) {
+		Refuse(w, over)
+		return
+	}
 	var p *problem
 	if !errors.As(a.problemOf(err), &p) {
 		p = newProblem(http.StatusInternalServerError, "the hub failed to do this; its log says why")

@@ -117,18 +117,18 @@ func TestWhoMayDownload(t *testing.T) {
 		t.Errorf("%s", r.text)
 	}
 	h.want(200, h.do("GET", soilFile, "")) // a steward's work
-	grant := func(scope string) {
+	grant := func(to *hub, scope string) {
 		t.Helper()
-		r := h.want(201, met.do("POST", "/api/v1/grants", strings.Replace(application, `{"items": ["moisture"]}`, scope, 1)))
+		r := h.want(201, to.do("POST", "/api/v1/grants", strings.Replace(application, `{"items": ["moisture"]}`, scope, 1)))
 		at := "/api/v1/grants/" + r.body["id"].(string)
 		h.want(200, h.do("POST", at+"/check", `{"right": true}`))
 		h.want(200, h.do("POST", at+"/decide", `{"grant": true, "reason": {"zh": "可"}}`))
 	}
 	for _, less := range []string{`{"items": ["moisture"]}`, `{"from": "2026-11-02T00:00:00Z"}`, `{"to": "2026-11-01T00:00:00Z"}`} {
-		grant(less)
+		grant(met, less)
 		h.want(403, met.do("GET", soilFile, ""))
 	}
-	grant(`{"area": "220100", "from": "2026-10-01T00:00:00Z"}`)
+	grant(met, `{"area": "220100", "from": "2026-10-01T00:00:00Z"}`)
 	h.want(200, met.do("GET", soilFile, ""))
 	r := h.want(206, met.do("GET", soilFile, "", "Range: bytes=0-8"))
 	if r.text != `{"time":"` {
@@ -137,6 +137,15 @@ func TestWhoMayDownload(t *testing.T) {
 	h.want(404, met.do("GET", strings.Replace(soilFile, "/1/", "/2/", 1), ""))
 	h.want(404, met.do("GET", strings.Replace(soilFile, "ndjson", "xlsx", 1), ""))
 	h.want(403, h.as(h.roleToken("other", access.Reader, "")).do("GET", soilFile, "")) // another's grant
+	seldom := h.as(h.roleToken("seldom", access.Reader, ""))
+	grant(seldom, `{"rate": 2}`)
+	for range 2 {
+		h.want(206, seldom.do("GET", soilFile, "", "Range: bytes=0-8"))
+	}
+	if r := h.want(429, seldom.do("GET", soilFile, "")); r.header.Get("Retry-After") == "" || !strings.Contains(r.text, "授权") {
+		t.Errorf("%v %s", r.header, r.text)
+	}
+	h.want(200, met.do("GET", soilFile, "")) // whose grant has no rate
 	h.want(200, h.do("POST", soilPath+"/suspend", `{"reason": "数据有误"}`))
 	if r := h.want(403, met.do("GET", soilFile, "")); !strings.Contains(r.text, "数据有误") {
 		t.Errorf("%s", r.text)
