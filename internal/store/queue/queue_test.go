@@ -118,7 +118,7 @@ func newRig(t testing.TB, to Destination, change ...func(*Config)) *rig {
 func (r *rig) open() {
 	r.t.Helper()
 	r.cfg.Dir = r.dir
-	q, err := open(r.cfg, slog.New(slog.DiscardHandler), prometheus.NewRegistry(), r.to, r.poison, r.on)
+	q, err := tryOpen(r)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -132,6 +132,12 @@ func (r *rig) open() {
 	}
 	r.Queue = q
 }
+
+func tryOpen(r *rig) (*Queue, error) {
+	return open(r.cfg, slog.New(slog.DiscardHandler), prometheus.NewRegistry(), r.to, r.poison, r.on)
+}
+
+func floatBits(v float64) uint64 { return math.Float64bits(v) }
 
 // start forwards until stop.
 func (r *rig) start() {
@@ -404,7 +410,7 @@ func TestAfterAFailedFsyncNothingIsTaken(t *testing.T) {
 
 func TestASecondProcessIsRefused(t *testing.T) {
 	r := newRig(t, newSink())
-	_, err := open(r.cfg, slog.New(slog.DiscardHandler), prometheus.NewRegistry(), r.to, r.poison, r.on)
+	_, err := tryOpen(r)
 	if err == nil || !strings.Contains(err.Error(), "another process uses it") {
 		t.Error(err)
 	}
