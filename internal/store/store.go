@@ -44,5 +44,12 @@ type Engine interface {
 	Close() error
 }
 
+// Settler is an engine that reads what was committed only after a while,
+// because it keeps it elsewhere.
+type Settler interface {
+	// Settle returns when all that was committed before the call can be read.
+	Settle(ctx context.Context) error
+}
+
 // ErrFailed is what Commit returns, wrapped, once a commit has failed.
 var ErrFailed = errors.New("store failed and takes no further samples")
