@@ -98,10 +98,11 @@ func secret(key, path string) (string, error) {
 
 // answered is an answer that is no success.
 type answered struct {
-	url    string
-	status int
-	text   string        // the beginning of the body
-	after  time.Duration // Retry-After
+	url     string
+	status  int
+	text    string        // the beginning of the body
+	after   time.Duration // Retry-After
+	written string        // what it says it has stored; empty when it does not say
 }
 
 func (a *answered) Error() string {
@@ -124,7 +125,8 @@ const maxText = 1024
 // failure reads an answer that is no success. The body may be read no further.
 func failure(resp *http.Response) *answered {
 	text, _ := io.ReadAll(io.LimitReader(resp.Body, maxText))
-	return &answered{url: place(resp.Request.URL), status: resp.StatusCode, text: strings.TrimSpace(strings.ToValidUTF8(string(text), "\ufffd")), after: retryAfter(resp.Header.Get("Retry-After"))}
+	return &answered{url: place(resp.Request.URL), status: resp.StatusCode, text: strings.TrimSpace(strings.ToValidUTF8(string(text), "\ufffd")),
+		after: retryAfter(resp.Header.Get("Retry-After")), written: resp.Header.Get(samplesWritten)}
 }
 
 // place is a URL without its query.

@@ -104,13 +104,17 @@ func (c *Client) post(ctx context.Context, e *encoder, batch []queue.Series, row
 			return c.afterwards(ctx, began)
 		case errors.Is(err, errNotSpoken), statusOf(err) == http.StatusUnsupportedMediaType:
 			c.version.Store(int32(v1))
-		case known == unknown && statusOf(err) == http.StatusBadRequest:
+		case known == unknown && statusOf(err) == http.StatusBadRequest && !counts(err):
 			// A server that knows of no version 2 may have failed to read it.
 		default:
 			return err
 		}
 	}
+	first := err
 	if err = c.attempt(ctx, e, v1, batch, rows); err != nil {
+		if statusOf(first) == http.StatusBadRequest && statusOf(err) == http.StatusUnsupportedMediaType {
+			return first
+		}
 		return err
 	}
 	c.version.Store(int32(v1))
@@ -135,7 +139,7 @@ func (c *Client) attempt(ctx context.Context, e *encoder, v version, batch []que
 	case v == v2 && written == "":
 		return errNotSpoken
 	case v == v2 && written != strconv.Itoa(len(rows)):
-		return &answered{url: c.cfg.WriteURL, status: http.StatusBadRequest, text: fmt.Sprintf("it says that it has stored %s of %d samples", written, len(rows))}
+		return &answered{url: c.cfg.WriteURL, status: http.StatusBadRequest, written: written, text: fmt.Sprintf("it says that it has stored %s of %d samples", written, len(rows))}
 	}
 	if c.cfg.Unflushed > 0 {
 		c.hold.keep(r)
@@ -172,5 +176,15 @@ func (c *Client) submit(ctx context.Context, r request) (written string, err err
 	if resp.StatusCode/100 != 2 {
 		return "", failure(resp)
 	}
-	return resp.Header.Get("X-Prometheus-Remote-Write-Samples-Written"), nil
+	return resp.Header.Get(samplesWritten), nil
+}
+
+// samplesWritten is a header in the answers, also the bad ones, of servers that
+// speak version 2.
+const samplesWritten = "X-Prometheus-Remote-Write-Samples-Written"
+
+// counts reports whether an answer that is an error says what was stored.
+func counts(err error) bool {
+	a, ok := errors.AsType[*answered](err)
+	return ok && a.written != ""
 }

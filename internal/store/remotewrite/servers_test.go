@@ -2,6 +2,7 @@ package remotewrite
 
 import (
 	"context"
+	"encoding/pem"
 	"io"
 	"log/slog"
 	"math"
@@ -117,4 +118,15 @@ func stored(t testing.TB, from storage.Queryable, mint, maxt int64, ms ...*label
 
 func named(name string) *labels.Matcher {
 	return labels.MustNewMatcher(labels.MatchEqual, "__name__", name)
+}
+
+// orderly is a prometheus without an out-of-order window.
+func orderly(t testing.TB) *server {
+	t.Helper()
+	s := engine.PrometheusWithin(t, 0)
+	return &server{s, client(t, s.URL+"/api/v1/write", s.URL), false}
+}
+
+func pemOf(der []byte) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 }
