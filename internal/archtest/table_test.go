@@ -101,7 +101,9 @@ var table = []rule{
 
 	{of: "internal/store", own: []string{"internal/telemetry"}, never: slices.Concat(noSQL, noWeb),
 		reason: "the contract of engines knows of none"},
-	{of: "internal/store/...", own: []string{"internal/store", "internal/telemetry"}, never: slices.Concat(noSQL, noWeb),
+	{of: "internal/store/disk", never: slices.Concat(everybodys, []string{"net", "database"}), reason: "files, space and locks, whatever is kept in them"},
+	{of: "internal/store/series", own: []string{"internal/telemetry"}, never: noIO, reason: "ids of label sets, whatever an engine remembers of them"},
+	{of: "internal/store/...", own: []string{"internal/store", "internal/store/disk", "internal/store/series", "internal/telemetry"}, never: slices.Concat(noSQL, noWeb),
 		reason: "an engine keeps series and knows of nobody who uses them, nor of another engine"},
 	{of: "internal/query", own: []string{"internal/store", "internal/access", "internal/telemetry"}, never: noSQL,
 		reason: "queries read any storage.Queryable"},
@@ -266,7 +268,7 @@ var libraries = []struct {
 	{"github.com/prometheus/client_model", []string{"internal/hub", "internal/store/local"}},
 	{"github.com/prometheus/common", []string{"internal/query"}},
 	{"github.com/prometheus/otlptranslator", []string{"internal/codec"}},
-	{"github.com/prometheus/prometheus/model", []string{"internal/catalog/sensorthings", "internal/hub", "internal/query", "internal/store/local", "internal/store/storetest", "internal/catalog/offer", "internal/catalog/quality"}},
+	{"github.com/prometheus/prometheus/model", []string{"internal/catalog/sensorthings", "internal/hub", "internal/query", "internal/store/local", "internal/store/series", "internal/store/storetest", "internal/catalog/offer", "internal/catalog/quality"}},
 	{"github.com/prometheus/prometheus/prompb", []string{"internal/query"}},
 	{"github.com/prometheus/prometheus/promql", []string{"internal/query"}},
 	{"github.com/prometheus/prometheus/storage", []string{"internal/catalog/offer", "internal/catalog/quality", "internal/catalog/sensorthings", "internal/hub", "internal/store", "internal/store/local", "internal/query"}},
@@ -285,7 +287,7 @@ var libraries = []struct {
 	{"golang.org/x/mod/sumdb", []string{"internal/audit"}},
 	{"golang.org/x/net", []string{"internal/ingest/coap"}},
 	{"golang.org/x/oauth2", []string{"internal/login"}},
-	{"golang.org/x/sys", []string{"internal/edge/spool", "internal/edge/source/udp", "internal/edge/work", "internal/ingest/coap", "internal/store/local", "internal/store/volume"}},
+	{"golang.org/x/sys", []string{"internal/edge/spool", "internal/edge/source/udp", "internal/edge/work", "internal/ingest/coap", "internal/store/disk", "internal/store/local", "internal/store/volume"}},
 	{"golang.org/x/text", []string{"internal/model", "internal/road/dialect"}}, // jsonschema prints in a language; GBK
 	{"golang.org/x/time", []string{"internal/authority", "internal/simulate"}},
 	{"google.golang.org/protobuf", []string{"internal/codec", "internal/ingest/http"}},
