@@ -375,7 +375,7 @@ func TestRepetitionIsToldFromConflictAndLateness(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts a server")
 	}
-	s := orderly(t)
+	s := startOrderly(t)
 	now := time.Now().UnixMilli()
 	send := func(ps ...telemetry.Point) *queue.Refused {
 		t.Helper()

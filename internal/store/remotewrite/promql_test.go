@@ -33,7 +33,7 @@ func TestOfficialPromQLSuite(t *testing.T) {
 		t.Skip("starts servers and asks them thousands of queries; make test")
 	}
 	t.Run("victoria-metrics", func(t *testing.T) {
-		runScripts(t, victoria(t), leave(map[string]string{
+		runScripts(t, startVictoria(t), leave(map[string]string{
 			"subquery.test": "of values within one block that differ by a factor of more than 10^18 the small ones become 0: the script has Fibonacci numbers from 1 to 10^38",
 		}))
 	})

@@ -44,13 +44,13 @@ func client(t testing.TB, write, query string, change ...func(*Config)) *Client 
 	return c
 }
 
-func victoria(t testing.TB, change ...func(*Config)) *server {
+func startVictoria(t testing.TB, change ...func(*Config)) *server {
 	t.Helper()
 	s := engine.Victoria(t, dedup)
 	return &server{s, client(t, s.URL+"/api/v1/write", s.URL, change...), true}
 }
 
-func prometheus(t testing.TB, change ...func(*Config)) *server {
+func startPrometheus(t testing.TB, change ...func(*Config)) *server {
 	t.Helper()
 	s := engine.Prometheus(t)
 	return &server{s, client(t, s.URL+"/api/v1/write", s.URL, change...), false}
@@ -75,8 +75,8 @@ func everyServer(t *testing.T, check func(t *testing.T, s *server), change ...fu
 	if testing.Short() {
 		t.Skip("starts servers")
 	}
-	t.Run("victoria-metrics", func(t *testing.T) { check(t, victoria(t, change...)) })
-	t.Run("prometheus", func(t *testing.T) { check(t, prometheus(t, change...)) })
+	t.Run("victoria-metrics", func(t *testing.T) { check(t, startVictoria(t, change...)) })
+	t.Run("prometheus", func(t *testing.T) { check(t, startPrometheus(t, change...)) })
 }
 
 type sample struct {
@@ -121,7 +121,7 @@ func named(name string) *labels.Matcher {
 }
 
 // orderly is a prometheus without an out-of-order window.
-func orderly(t testing.TB) *server {
+func startOrderly(t testing.TB) *server {
 	t.Helper()
 	s := engine.PrometheusWithin(t, 0)
 	return &server{s, client(t, s.URL+"/api/v1/write", s.URL), false}
