@@ -50,6 +50,7 @@ var promises = []promise{
 	{"redelivery changes nothing", redelivery},
 	{"another value of a stored time is refused", conflict},
 	{"another value within one commit is refused", conflictWithin},
+	{"another value is refused however late and however alike", conflictAnywhere},
 	{"points out of order are stored", outOfOrder},
 	{"late points are stored", late},
 	{"points before the retention are refused", past},
