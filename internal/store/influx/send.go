@@ -174,7 +174,8 @@ func (b *body) pack() ([]byte, error) {
 		b.gzip.Reset(&b.packed)
 	}
 	_, err := b.gzip.Write(b.lines)
-	return b.packed.Bytes(), errors.Join(err, b.gzip.Close())
+	err = errors.Join(err, b.gzip.Close())
+	return b.packed.Bytes(), err
 }
 
 // write has lines stored; nil when they are.
