@@ -78,17 +78,19 @@ func condition(m *labels.Matcher) (string, error) {
 	return of + ` != ""`, nil
 }
 
-// query is a Flux query of the bucket's points between two times in milliseconds,
-// both included, that the matchers may match; "" when there are no such times.
-func (c *Client) query(mint, maxt int64, ms []*labels.Matcher, field, then string) (string, error) {
+// part is what a query asks of the points of a field, or of all: which they are,
+// and what becomes of each series of them.
+type part struct{ where, then string }
+
+// query is a Flux query for parts of the bucket's points between two times in
+// milliseconds, both included, that the matchers may match; "" when there are no
+// such times. It is one query for all parts: InfluxDB 1.8 takes 10 ms to read one.
+func (c *Client) query(mint, maxt int64, ms []*labels.Matcher, parts ...part) (string, error) {
 	mint, maxt = max(mint, minTime), min(maxt, maxTime-1)
 	if mint > maxt {
 		return "", nil
 	}
 	var where []string
-	if field != "" {
-		where = append(where, field)
-	}
 	for _, m := range ms {
 		cond, err := condition(m)
 		if err != nil {
@@ -98,12 +100,19 @@ func (c *Client) query(mint, maxt int64, ms []*labels.Matcher, field, then strin
 			where = append(where, cond)
 		}
 	}
-	filter := ""
-	if len(where) > 0 {
-		filter = "|> filter(fn: (r) => " + strings.Join(where, " and ") + ")\n"
+	var out strings.Builder
+	for i, p := range parts {
+		fmt.Fprintf(&out, "from(bucket: %s)\n|> range(start: %s, stop: %s)\n", fluxString(c.cfg.Bucket), fluxTime(mint), fluxTime(maxt+1))
+		all := where
+		if p.where != "" {
+			all = append([]string{p.where}, where...)
+		}
+		if len(all) > 0 {
+			fmt.Fprintf(&out, "|> filter(fn: (r) => %s)\n", strings.Join(all, " and "))
+		}
+		fmt.Fprintf(&out, "%s|> yield(name: \"%d\")\n", p.then, i)
 	}
-	return fmt.Sprintf("from(bucket: %s)\n|> range(start: %s, stop: %s)\n%s%s",
-		fluxString(c.cfg.Bucket), fluxTime(mint), fluxTime(maxt+1), filter, then), nil
+	return out.String(), nil
 }
 
 // bothFields is the condition of points that the hub wrote.

@@ -13,14 +13,14 @@ import (
 // LabelValues implements storage.Querier.
 func (q *querier) LabelValues(ctx context.Context, name string, hints *storage.LabelHints, ms ...*labels.Matcher) ([]string, annotations.Annotations, error) {
 	of := fluxString(column(name))
-	return q.distinct(ctx, hints, ms, "|> keep(columns: ["+of+"])\n|> group()\n|> distinct(column: "+of+")",
+	return q.distinct(ctx, hints, ms, "|> keep(columns: ["+of+"])\n|> group()\n|> distinct(column: "+of+")\n",
 		func(stored string) string { return original(stored) },
 		func(l labels.Labels, add func(string)) { add(l.Get(name)) })
 }
 
 // LabelNames implements storage.Querier.
 func (q *querier) LabelNames(ctx context.Context, hints *storage.LabelHints, ms ...*labels.Matcher) ([]string, annotations.Annotations, error) {
-	return q.distinct(ctx, hints, ms, "|> keys()\n|> keep(columns: [\"_value\"])\n|> distinct()",
+	return q.distinct(ctx, hints, ms, "|> keys()\n|> keep(columns: [\"_value\"])\n|> distinct()\n",
 		func(stored string) string {
 			switch {
 			case stored == measurementColumn:
@@ -55,7 +55,7 @@ func (q *querier) distinct(ctx context.Context, hints *storage.LabelHints, ms []
 	} else {
 		// A condition of fields would have the server look at every point.
 		var flux string
-		flux, err = q.client.query(q.mint, q.maxt, ms, "", then)
+		flux, err = q.client.query(q.mint, q.maxt, ms, part{then: then})
 		if err == nil && flux != "" {
 			err = q.client.rows(ctx, flux, func(r *row) error {
 				add(told(r.cell(r.schema.column(valueColumn))))

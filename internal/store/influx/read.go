@@ -37,20 +37,15 @@ func (q *querier) Select(ctx context.Context, sorted bool, hints *storage.Select
 		plan = planOf(hints)
 	}
 	found := &found{most: q.client.cfg.MaxReadSamples, ms: ms, by: map[string]*series{}}
-	for _, part := range plan {
-		flux, err := q.client.query(mint, maxt, ms, part.where, part.then)
-		if err == nil && flux != "" {
-			err = q.client.rows(ctx, flux, found.add)
-		}
-		if err != nil {
-			return storage.ErrSeriesSet(err)
-		}
+	flux, err := q.client.query(mint, maxt, ms, plan...)
+	if err == nil && flux != "" {
+		err = q.client.rows(ctx, flux, found.add)
+	}
+	if err != nil {
+		return storage.ErrSeriesSet(err)
 	}
 	return found.set(sorted || limit > 0, limit)
 }
-
-// part is a query of a Select: which points, and what becomes of each series of them.
-type part struct{ where, then string }
 
 // Only values that are finite can be compared on the server.
 const (
@@ -60,7 +55,7 @@ const (
 
 var (
 	everything = []part{{bothFields, ""}}
-	newest     = []part{{bothFields, "|> last()"}}
+	newest     = []part{{bothFields, "|> last()\n"}}
 )
 
 // planOf is what the server does of a PromQL function, where the result is the
@@ -82,11 +77,11 @@ func planOf(h *storage.SelectHints) []part {
 	}
 	switch h.Func {
 	case "max_over_time":
-		return []part{{valuesAlone, "|> max()"}, {bitsAlone, ""}}
+		return []part{{valuesAlone, "|> max()\n"}, {bitsAlone, ""}}
 	case "min_over_time":
-		return []part{{valuesAlone, "|> min()"}, {bitsAlone, ""}}
+		return []part{{valuesAlone, "|> min()\n"}, {bitsAlone, ""}}
 	case "last_over_time", "present_over_time", "absent_over_time":
-		return []part{{valuesAlone, "|> last()"}, {bitsAlone, ""}}
+		return []part{{valuesAlone, "|> last()\n"}, {bitsAlone, ""}}
 	}
 	return everything
 }

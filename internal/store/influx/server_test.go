@@ -9,10 +9,12 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/prometheus/storage"
 
 	"github.com/songhua-io/hub/internal/hubtest/engine"
 	"github.com/songhua-io/hub/internal/store"
@@ -91,50 +93,41 @@ func metric(name string, pairs ...string) []telemetry.Label {
 	return l
 }
 
-// unqueued is a client as an engine without a queue.
-type unqueued struct {
-	*Client
-	mu     sync.Mutex
-	ids    map[string]telemetry.SeriesID
-	labels []([]telemetry.Label)
-	closed bool
+// queued is a client behind its queue, as the hub has it.
+type queued struct {
+	*queue.Queue
+	storage.Queryable
+	stop func()
 }
 
-func (u *unqueued) Series(labels []telemetry.Label) telemetry.SeriesID {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	key := string(appendKey(nil, labels))
-	if id, ok := u.ids[key]; ok {
-		return id
+// queuedAt opens a queue that forwards until it is closed. What is refused for good
+// goes to poison.
+func queuedAt(t testing.TB, dir string, c *Client, poison func([]telemetry.Label, telemetry.Point, telemetry.Reason, string)) *queued {
+	t.Helper()
+	cfg := queue.DefaultConfig()
+	cfg.Dir, cfg.BatchWait, cfg.Shards = dir, time.Millisecond, 2
+	q, err := queue.Open(cfg, slog.New(slog.DiscardHandler), prometheus.NewRegistry(), c,
+		func(l []telemetry.Label, p telemetry.Point, r telemetry.Reason, detail string) error {
+			poison(l, p, r, detail)
+			return nil
+		})
+	if err != nil {
+		t.Fatal(err)
 	}
-	u.labels = append(u.labels, append([]telemetry.Label(nil), labels...))
-	u.ids[key] = telemetry.SeriesID(len(u.labels))
-	return u.ids[key]
-}
-
-func (u *unqueued) Forget([]telemetry.SeriesID)    {}
-func (u *unqueued) Oldest(now time.Time) time.Time { return time.Time{} }
-func (u *unqueued) Run(ctx context.Context) error  { <-ctx.Done(); return nil }
-func (u *unqueued) Close() error                   { u.closed = true; return u.Client.Close() }
-
-func (u *unqueued) Commit(writes []*telemetry.Write) error {
-	if u.closed {
-		return store.ErrFailed
-	}
-	var batch []queue.Series
-	u.mu.Lock()
-	for _, w := range writes {
-		w.Refused = w.Refused[:0]
-		for _, p := range w.Points {
-			if n := len(batch); n > 0 && batch[n-1].Points[0].Series == p.Series {
-				batch[n-1].Points = append(batch[n-1].Points, p)
-				continue
-			}
-			batch = append(batch, queue.Series{Labels: u.labels[p.Series-1], Points: []telemetry.Point{p}})
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if err := q.Run(ctx); err != nil && ctx.Err() == nil {
+			t.Errorf("the queue ends: %v", err)
 		}
-	}
-	u.mu.Unlock()
-	return u.Send(context.Background(), batch)
+	}()
+	return &queued{Queue: q, Queryable: c, stop: func() { cancel(); <-ended }}
+}
+
+func (q *queued) Close() error {
+	q.stop()
+	return q.Queue.Close()
 }
 
 const lastWins = "InfluxDB keeps the value that came last, and says nothing"
@@ -152,6 +145,8 @@ func TestInfluxKeepsThePromisesOfAStore(t *testing.T) {
 		if buckets[dir] == "" {
 			buckets[dir] = s.bucket(t) // a directory is of one test
 		}
-		return &unqueued{Client: s.client(t, buckets[dir]), ids: map[string]telemetry.SeriesID{}}
+		return queuedAt(t, dir, s.client(t, buckets[dir]), func(l []telemetry.Label, p telemetry.Point, r telemetry.Reason, detail string) {
+			t.Errorf("refused %v %v as %s: %s", l, p, r, detail)
+		})
 	}, lacks...)
 }
