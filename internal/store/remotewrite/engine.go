@@ -46,6 +46,9 @@ func (e *Engine) Settle(ctx context.Context) error {
 	if err := e.Queue.Settle(ctx); err != nil {
 		return err
 	}
+	if err := e.verify(ctx); err != nil { // the server may have lost it by now
+		return err
+	}
 	return e.visible(ctx)
 }
 
