@@ -18,9 +18,10 @@ test: test-tools ## install what the tests need, then run them all
 short: ## the tests that need nothing but Go
 	$(GO) test -short ./...
 
-test-tools: ## Debian packages that the tests talk to, and readers of RDF
+test-tools: ## Debian packages that the tests talk to, readers of RDF, outside engines of series
 	scripts/install-test-tools
 	scripts/install-dcat-tools
+	scripts/install-engines
 
 test-kubernetes: test-tools ## the engine with a real kube-apiserver, which is built once: nightly
 	scripts/install-kubernetes

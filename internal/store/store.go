@@ -26,8 +26,9 @@ type Engine interface {
 	// Commit stores the points of all writes and returns when they are durable
 	// (fsynced). Points it does not take are listed in their write's Refused;
 	// a point already stored with the same value is taken and changes nothing.
-	// After an error nothing of the writes may be acknowledged, and the engine
-	// takes no further commit: the process must end.
+	// After an error nothing of the writes may be acknowledged. One that wraps
+	// ErrFull took nothing, and the engine goes on; after any other it takes no
+	// further commit: the process must end.
 	Commit(writes []*telemetry.Write) error
 
 	// Querier reads what was committed, including points whose commit has just
@@ -43,6 +44,17 @@ type Engine interface {
 	// Close makes everything durable and releases the directory.
 	Close() error
 }
+
+// Settler is an engine that reads what was committed only after a while,
+// because it keeps it elsewhere.
+type Settler interface {
+	// Settle returns when all that was committed before the call can be read.
+	Settle(ctx context.Context) error
+}
+
+// ErrFull is wrapped by what an engine without room returns, until it has some
+// again.
+var ErrFull = errors.New("store is full")
 
 // ErrFailed is what Commit returns, wrapped, once a commit has failed.
 var ErrFailed = errors.New("store failed and takes no further samples")

@@ -30,7 +30,7 @@ import (
 // arrival is a point with its place in the writes of the commit.
 type arrival struct {
 	id           telemetry.SeriesID
-	series       *series
+	series       *entry
 	time         int64
 	value        float64
 	write, point int
@@ -82,8 +82,8 @@ func (d *DB) take(writes []*telemetry.Write) (err error) {
 	if err := d.checkSpace(); err != nil {
 		return err
 	}
-	d.table.begin()
-	defer d.table.end()
+	d.table.Begin()
+	defer d.table.End()
 	d.round.behind, d.round.late = d.round.behind[:0], d.round.late[:0]
 	for _, w := range writes {
 		w.Refused, w.Repeated = w.Refused[:0], w.Repeated[:0]
@@ -124,26 +124,26 @@ func (d *DB) takeInOrder(writes []*telemetry.Write) error {
 	for w, write := range writes {
 		for p := range write.Points {
 			pt := &write.Points[p]
-			s := d.table.get(pt.Series)
+			s := d.table.Get(pt.Series)
 			if s == nil {
 				return errors.Join(unknownSeries(pt.Series), app.Rollback())
 			}
 			switch {
-			case pt.Time < s.lastT, pt.Time == s.lastT && inPlaceOfMarker(pt.Value, s.lastV):
+			case pt.Time < s.State.lastT, pt.Time == s.State.lastT && inPlaceOfMarker(pt.Value, s.State.lastV):
 				d.putBehind(s, pt, w, p)
 				continue
-			case pt.Time == s.lastT && s.lastT != noTime:
-				if !same(pt.Value, s.lastV) {
+			case pt.Time == s.State.lastT && s.State.lastT != noTime:
+				if !same(pt.Value, s.State.lastV) {
 					refuse(writes, w, p, telemetry.ReasonConflict)
 				} else {
 					write.Repeated = append(write.Repeated, p)
 				}
 				continue
 			}
-			ref, err := app.Append(s.ref, s.labels, pt.Time, pt.Value)
+			ref, err := app.Append(s.State.ref, s.Labels, pt.Time, pt.Value)
 			switch {
 			case err == nil:
-				s.learn(ref, pt.Time, pt.Value)
+				s.State.learn(ref, pt.Time, pt.Value)
 				samples++
 			case isBehind(err), errors.Is(err, storage.ErrDuplicateSampleForTimestamp):
 				d.putBehind(s, pt, w, p)
@@ -170,11 +170,11 @@ func unknownSeries(id telemetry.SeriesID) error {
 	return fmt.Errorf("a point has the series id %#x, which was never given out or was forgotten", uint64(id))
 }
 
-func appendError(s *series, err error) error {
-	return fmt.Errorf("append to series %s: %w", s.labels, err)
+func appendError(s *entry, err error) error {
+	return fmt.Errorf("append to series %s: %w", s.Labels, err)
 }
 
-func (d *DB) putBehind(s *series, pt *telemetry.Point, write, point int) {
+func (d *DB) putBehind(s *entry, pt *telemetry.Point, write, point int) {
 	d.round.behind = append(d.round.behind, arrival{pt.Series, s, pt.Time, pt.Value, write, point})
 }
 
@@ -183,7 +183,7 @@ func (d *DB) putBehind(s *series, pt *telemetry.Point, write, point int) {
 func (d *DB) putAllBehind(writes []*telemetry.Write) error {
 	for w, write := range writes {
 		for p := range write.Points {
-			s := d.table.get(write.Points[p].Series)
+			s := d.table.Get(write.Points[p].Series)
 			if s == nil {
 				return unknownSeries(write.Points[p].Series)
 			}
@@ -208,7 +208,7 @@ func (d *DB) inOrder(writes []*telemetry.Write) []arrival {
 				refused = refused[1:]
 			default:
 				pt := &write.Points[p]
-				all = append(all, arrival{pt.Series, d.table.get(pt.Series), pt.Time, pt.Value, w, p})
+				all = append(all, arrival{pt.Series, d.table.Get(pt.Series), pt.Time, pt.Value, w, p})
 			}
 		}
 	}
@@ -232,10 +232,10 @@ func (d *DB) takeBehind(writes []*telemetry.Write) error {
 	app, before := d.recent.begin(false)
 	taken := news[:0]
 	for _, a := range news {
-		ref, err := app.Append(a.series.ref, a.series.labels, a.time, a.value)
+		ref, err := app.Append(a.series.State.ref, a.series.Labels, a.time, a.value)
 		switch {
 		case err == nil:
-			a.series.learn(ref, a.time, a.value)
+			a.series.State.learn(ref, a.time, a.value)
 			taken = append(taken, a)
 		case isBehind(err):
 			d.round.late = append(d.round.late, a)
@@ -306,7 +306,7 @@ func (d *DB) takeLate(writes []*telemetry.Write) error {
 	late := d.late.Load()
 	app, before := late.begin(false)
 	for _, a := range d.round.late {
-		if _, err := app.Append(0, a.series.labels, a.time, a.value); err != nil {
+		if _, err := app.Append(0, a.series.Labels, a.time, a.value); err != nil {
 			return errors.Join(appendError(a.series, err), app.Rollback())
 		}
 	}

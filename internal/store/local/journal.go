@@ -7,6 +7,8 @@ import (
 	"os"
 
 	"github.com/prometheus/prometheus/tsdb/wlog"
+
+	"github.com/songhua-io/hub/internal/store/disk"
 )
 
 // journal makes a write-ahead log of the TSDB durable. The TSDB writes its
@@ -37,7 +39,7 @@ func openJournal(dir string, sync func(*os.File) error) (*journal, error) {
 	if j.file, err = os.Open(wlog.SegmentName(dir, first)); err != nil {
 		return nil, err
 	}
-	if err := errors.Join(j.flush(), syncDir(dir)); err != nil {
+	if err := errors.Join(j.flush(), disk.SyncDir(dir)); err != nil {
 		return nil, errors.Join(err, j.file.Close())
 	}
 	return j, nil
@@ -64,18 +66,9 @@ func (j *journal) flush() error {
 		return err
 	}
 	if rotated {
-		return syncDir(j.dir)
+		return disk.SyncDir(j.dir)
 	}
 	return nil
 }
 
 func (j *journal) close() error { return j.file.Close() }
-
-// syncDir makes the entries of a directory durable.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}

@@ -26,6 +26,7 @@ import (
 
 	"github.com/songhua-io/hub/internal/config/strict"
 	"github.com/songhua-io/hub/internal/store"
+	"github.com/songhua-io/hub/internal/store/disk"
 	"github.com/songhua-io/hub/internal/telemetry"
 )
 
@@ -42,6 +43,7 @@ type DB struct {
 
 	recent *part
 	late   atomic.Pointer[part] // nil until a late point comes; set under mu
+	since  atomic.Int64         // see Since
 
 	mu     sync.Mutex // guards failed, closed and everything a commit uses
 	failed error
@@ -63,7 +65,7 @@ var _ store.Engine = (*DB)(nil)
 // Open opens the store in cfg.Dir and replays its logs. A log that a crash cut
 // short is repaired; what was durable is kept.
 func Open(ctx context.Context, cfg Config, log *slog.Logger, reg prometheus.Registerer) (*DB, error) {
-	return open(ctx, cfg, log, reg, durable)
+	return open(ctx, cfg, log, reg, disk.Sync)
 }
 
 func open(ctx context.Context, cfg Config, log *slog.Logger, reg prometheus.Registerer, sync func(*os.File) error) (*DB, error) {
@@ -76,7 +78,7 @@ func open(ctx context.Context, cfg Config, log *slog.Logger, reg prometheus.Regi
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	d := &DB{cfg: cfg, log: log, reg: reg, table: newTable(), sync: sync, free: freeBytes}
+	d := &DB{cfg: cfg, log: log, reg: reg, table: newTable(), sync: sync, free: disk.Free}
 	if err := d.openParts(); err != nil {
 		return nil, explain(cfg.Dir, err)
 	}
@@ -90,7 +92,7 @@ func (d *DB) openParts() (err error) {
 	if err := d.checkSpace(); err != nil {
 		return err
 	}
-	if d.release, err = hold(d.cfg.Dir); err != nil {
+	if d.release, err = disk.Hold(d.cfg.Dir); err != nil {
 		return err
 	}
 	defer func() {
@@ -106,6 +108,9 @@ func (d *DB) openParts() (err error) {
 			d.metrics.close()
 		}
 	}()
+	if err = d.loadSince(); err != nil {
+		return err
+	}
 	if d.recent, err = openPart("recent", d.cfg.Dir, d.recentOptions(), d.sync, d.log, d.reg); err != nil {
 		return err
 	}
@@ -125,7 +130,7 @@ func (d *DB) openLate() error {
 		return err
 	}
 	d.late.Store(p)
-	return syncDir(d.cfg.Dir)
+	return disk.SyncDir(d.cfg.Dir)
 }
 
 // explain names the directory and the way out of an error of the file system.
@@ -145,11 +150,11 @@ func explain(dir string, err error) error {
 }
 
 // Series implements [store.Engine].
-func (d *DB) Series(labels []telemetry.Label) telemetry.SeriesID { return d.table.id(labels) }
+func (d *DB) Series(labels []telemetry.Label) telemetry.SeriesID { return d.table.ID(labels) }
 
 // Forget implements [store.Engine]. An id still counts in the next commit to
 // begin, so points already on their way under it are not lost.
-func (d *DB) Forget(ids []telemetry.SeriesID) { d.table.forget(ids) }
+func (d *DB) Forget(ids []telemetry.SeriesID) { d.table.Forget(ids) }
 
 // Querier implements [storage.Queryable]. It shows nothing older than what is
 // kept, though the disk may hold it until its block goes.

@@ -82,19 +82,19 @@ func (d *DB) look(run []arrival) ([]lookup, error) {
 	mark := func(it chunkenc.Iterator) error { return markKnown(it, run, known) }
 
 	looked := false
-	if !d.compacting && s.ref != 0 && !d.recent.holdsBlocks(mint, maxt) {
+	if !d.compacting && s.State.ref != 0 && !d.recent.holdsBlocks(mint, maxt) {
 		var err error
-		if looked, err = d.recent.scanHead(s.ref, mint, maxt, mark); err != nil {
+		if looked, err = d.recent.scanHead(s.State.ref, mint, maxt, mark); err != nil {
 			return nil, err
 		}
 	}
 	if !looked {
-		if err := scan(d.recent.db, s.labels, mint, maxt, mark); err != nil {
+		if err := scan(d.recent.db, s.Labels, mint, maxt, mark); err != nil {
 			return nil, err
 		}
 	}
 	if late := d.late.Load(); late != nil && late.reaches(mint, maxt) {
-		if err := scan(late.db, s.labels, mint, maxt, mark); err != nil {
+		if err := scan(late.db, s.Labels, mint, maxt, mark); err != nil {
 			return nil, err
 		}
 	}

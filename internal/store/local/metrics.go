@@ -33,7 +33,7 @@ func newMetrics(reg prometheus.Registerer, t *table) (*metrics, error) {
 	for _, r := range []string{"done", "failed"} {
 		m.compactions.WithLabelValues(r)
 	}
-	live := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "hub_store_series", Help: "Series that have an id."}, t.count)
+	live := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "hub_store_series", Help: "Series that have an id."}, func() float64 { return float64(t.Count()) })
 	for _, c := range []prometheus.Collector{m.commit, m.fsync, m.points, m.refused, m.late, m.compactions, live} {
 		if err := reg.Register(c); err != nil {
 			m.close()

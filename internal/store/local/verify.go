@@ -10,6 +10,8 @@ import (
 	"strconv"
 
 	"github.com/oklog/ulid/v2"
+
+	"github.com/songhua-io/hub/internal/store/disk"
 )
 
 // Finding is a place of a store that is damaged.
@@ -37,7 +39,7 @@ func Verify(ctx context.Context, dir string, report func(Finding)) error {
 	if _, err := os.Stat(dir); err != nil {
 		return explain(dir, err)
 	}
-	release, err := holdUnused(dir)
+	release, err := disk.HoldUnused(dir)
 	if err != nil {
 		return explain(dir, err)
 	}
@@ -55,7 +57,7 @@ func Verify(ctx context.Context, dir string, report func(Finding)) error {
 // Unused fails with EAGAIN when a process has the store in dir open, and
 // otherwise keeps others out until release is called. It creates nothing.
 func Unused(dir string) (release func() error, err error) {
-	if release, err = holdUnused(dir); err != nil {
+	if release, err = disk.HoldUnused(dir); err != nil {
 		return nil, explain(dir, err)
 	}
 	return release, nil

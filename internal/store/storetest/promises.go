@@ -33,7 +33,7 @@ func readYourCommit(b *bench) {
 
 func redelivery(b *bench) {
 	id := b.engine.Series(metric("temperature", "probe-1"))
-	samples := []sample{b.at(0, 1), b.at(10*second, 2), b.at(20*second, math.NaN()), b.at(30*second, 4)}
+	samples := []sample{b.at(0, 1), b.at(10*second, 2), b.at(20*second, 3), b.at(30*second, 4)}
 	b.take(id, samples...)
 	b.take(id, samples...)
 	b.take(id, samples[1], samples[3], samples[1], samples[0])
@@ -84,6 +84,17 @@ func conflictWithin(b *bench) {
 	b.holds("temperature", "probe-1", b.at(-second, 2), b.at(0, 1), b.at(5*second, 2), b.at(10*second, 1), b.at(20*second, 1), b.at(21*second, 5))
 }
 
+func conflictAnywhere(b *bench) {
+	id := b.engine.Series(metric("soil", "probe-1"))
+	b.take(id, b.at(0, 0), b.at(-45*day, 4), b.at(second, math.NaN()))
+	b.refuses(b.commit(id, b.at(-45*day, 40)), conflictAt(0)...)
+	b.refuses(b.commit(id, b.at(0, math.Copysign(0, -1)), b.at(second, 1)), conflictAt(0, 1)...)
+	b.engine.Forget([]telemetry.SeriesID{id})
+	id = b.engine.Series(metric("soil", "probe-1"))
+	b.refuses(b.commit(id, b.at(0, 99), b.at(10*second, 7)), conflictAt(0)...)
+	b.holds("soil", "probe-1", b.at(-45*day, 4), b.at(0, 0), b.at(second, math.NaN()), b.at(10*second, 7))
+}
+
 func outOfOrder(b *bench) {
 	id := b.engine.Series(metric("temperature", "probe-1"))
 	other := b.engine.Series(metric("temperature", "probe-2"))
@@ -112,7 +123,6 @@ func late(b *bench) {
 	want := []sample{b.at(-59*day, 5), b.at(-45*day, 4), b.at(-31*day, 3), b.at(-20*day, 2), b.at(0, 1)}
 	b.holds("soil", "probe-1", want...)
 	b.take(id, want...)
-	b.refuses(b.commit(id, b.at(-45*day, 40)), conflictAt(0)...)
 	b.reopen()
 	b.holds("soil", "probe-1", want...)
 }
@@ -147,7 +157,6 @@ func bits(b *bench) {
 	b.take(id, want...)
 	b.holds("odd", "probe-1", want...)
 	b.take(id, want...)
-	b.refuses(b.commit(id, b.at(0, math.Copysign(0, -1))), conflictAt(0)...)
 	b.reopen()
 	b.holds("odd", "probe-1", want...)
 }
@@ -202,7 +211,7 @@ func forget(b *bench) {
 		}
 	}
 	id := b.engine.Series(metric("temperature", name(0, 0)))
-	b.refuses(b.commit(id, b.at(0, 99), b.at(second, 7)), conflictAt(0)...)
+	b.take(id, b.at(0, 0), b.at(second, 7))
 	b.holds("temperature", name(0, 0), b.at(0, 0), b.at(second, 7))
 }
 

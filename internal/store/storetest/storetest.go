@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"testing"
 	"time"
 
@@ -22,26 +23,34 @@ import (
 // least 60 days. It is called again with the same dir after Close.
 type Open func(t *testing.T, dir string) store.Engine
 
-// Run runs the suite, each promise with an engine of its own.
-func Run(t *testing.T, open Open) {
+// Run runs the suite, each promise with an engine of its own. What the engine
+// lacks must indeed be lacking.
+func Run(t *testing.T, open Open, lacks ...Lack) {
+	for _, l := range lacks {
+		if !slices.ContainsFunc(promises, func(p promise) bool { return p.name == l.Promise }) {
+			t.Errorf("lack of %q: there is no such promise; promises in this package has their names", l.Promise)
+		}
+	}
 	for _, c := range promises {
 		t.Run(c.name, func(t *testing.T) {
-			b := &bench{T: t, open: open, dir: t.TempDir(), now: time.Now().UnixMilli()}
+			b := &bench{TB: t, t: t, open: open, dir: t.TempDir(), now: time.Now().UnixMilli()}
 			b.reopen()
+			if at := slices.IndexFunc(lacks, func(l Lack) bool { return l.Promise == c.name }); at >= 0 {
+				lacks[at].confirm(b, c.check)
+				return
+			}
 			c.check(b)
 		})
 	}
 }
 
 // promises is what every engine must keep.
-var promises = []struct {
-	name  string
-	check func(*bench)
-}{
+var promises = []promise{
 	{"a commit is readable when it returns", readYourCommit},
 	{"redelivery changes nothing", redelivery},
 	{"another value of a stored time is refused", conflict},
 	{"another value within one commit is refused", conflictWithin},
+	{"another value is refused however late and however alike", conflictAnywhere},
 	{"points out of order are stored", outOfOrder},
 	{"late points are stored", late},
 	{"points before the retention are refused", past},
@@ -56,20 +65,26 @@ var promises = []struct {
 	{"empty writes are nothing", empty},
 }
 
+type promise struct {
+	name  string
+	check func(*bench)
+}
+
 // bench is an engine under test and the moment that its points count from.
 type bench struct {
-	*testing.T
-	open   Open
-	dir    string
-	engine store.Engine
-	isOpen bool
-	now    int64 // milliseconds since the Unix epoch
+	testing.TB            // who is told of what is wrong
+	t          *testing.T // who is told when the engine does not open
+	open       Open
+	dir        string
+	engine     store.Engine
+	isOpen     bool
+	now        int64 // milliseconds since the Unix epoch
 }
 
 func (b *bench) reopen() {
 	b.Helper()
 	b.close()
-	b.engine = b.open(b.T, b.dir)
+	b.engine = b.open(b.t, b.dir)
 	b.isOpen = true
 	b.Cleanup(b.close)
 }
@@ -134,6 +149,13 @@ func (b *bench) refuses(got []telemetry.Refusal, want ...telemetry.Refusal) {
 // stored returns everything stored of the series with these labels, by label text.
 func (b *bench) read(matchers ...*labels.Matcher) map[string][]sample {
 	b.Helper()
+	if s, ok := b.engine.(store.Settler); ok {
+		ctx, stop := context.WithTimeout(context.Background(), time.Minute)
+		defer stop()
+		if err := s.Settle(ctx); err != nil {
+			b.Fatalf("settle: %v", err)
+		}
+	}
 	q, err := b.engine.Querier(math.MinInt64, math.MaxInt64)
 	if err != nil {
 		b.Fatalf("querier: %v", err)

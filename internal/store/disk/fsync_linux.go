@@ -1,6 +1,6 @@
 //go:build !songhua_ack_before_fsync
 
-package local
+package disk
 
 import (
 	"os"

@@ -1,6 +1,6 @@
 //go:build unix
 
-package local
+package disk
 
 import (
 	"os"
@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// freeBytes returns the space that the user may still use on dir's disk.
-func freeBytes(dir string) (uint64, error) {
+// Free returns the space that the user may still use on dir's disk.
+func Free(dir string) (uint64, error) {
 	var s unix.Statfs_t
 	if err := unix.Statfs(dir, &s); err != nil {
 		return 0, os.NewSyscallError("statfs", err)

@@ -1,6 +1,6 @@
 //go:build unix
 
-package local
+package disk
 
 import (
 	"errors"
@@ -11,9 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// holdUnused fails when a process has the store open, and otherwise keeps
+// HoldUnused fails when a process has the store open, and otherwise keeps
 // others out until release is called. It creates nothing.
-func holdUnused(dir string) (release func() error, err error) {
+func HoldUnused(dir string) (release func() error, err error) {
 	f, err := os.Open(filepath.Join(dir, "lock"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return func() error { return nil }, nil
@@ -27,9 +27,9 @@ func holdUnused(dir string) (release func() error, err error) {
 	return f.Close, nil // closing releases
 }
 
-// hold keeps every other process, and a second store of this one, out of the
+// Hold keeps every other process, and a second store of this one, out of the
 // directory until release is called. A process that died holds nothing.
-func hold(dir string) (release func() error, err error) {
+func Hold(dir string) (release func() error, err error) {
 	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err

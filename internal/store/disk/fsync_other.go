@@ -1,6 +1,6 @@
 //go:build !linux && !songhua_ack_before_fsync
 
-package local
+package disk
 
 import "os"
 
