@@ -173,7 +173,10 @@ var table = []rule{
 	{of: "internal/catalog/gate/attack", own: []string{"internal/catalog/gate"}, never: slices.Concat(noIO, everybodys), pure: true,
 		reason: "attackers read what everybody reads"},
 
-	{of: "internal/api", own: []string{"internal/catalog/publish", "internal/catalog/quality", "internal/catalog/register", "internal/catalog", "internal/schedule", "internal/schedule/ledger", "internal/schedule/loop", "internal/schedule/plan", "internal/schedule/signal", "internal/access", "internal/audit", "internal/authority", "internal/command", "internal/enrolment", "internal/model", "internal/quota", "internal/registry", "internal/road", "internal/traffic", "internal/twin", "internal/telemetry", "internal/catalog/outbox", "internal/catalog/release"}, never: noSQL,
+	{of: "internal/rules", own: []string{"internal/records", "internal/telemetry"}, never: noWeb,
+		reason: "rules ask by a function, and hand on what is to be stored and told"},
+
+	{of: "internal/api", own: []string{"internal/rules", "internal/catalog/publish", "internal/catalog/quality", "internal/catalog/register", "internal/catalog", "internal/schedule", "internal/schedule/ledger", "internal/schedule/loop", "internal/schedule/plan", "internal/schedule/signal", "internal/access", "internal/audit", "internal/authority", "internal/command", "internal/enrolment", "internal/model", "internal/quota", "internal/registry", "internal/road", "internal/traffic", "internal/twin", "internal/telemetry", "internal/catalog/outbox", "internal/catalog/release"}, never: noSQL,
 		reason: "the API asks the owners of things"},
 	{of: "internal/web", own: []string{"internal/access", "internal/catalog", "internal/catalog/gate", "internal/catalog/register", "internal/catalog/release", "internal/catalog/search", "internal/login", "internal/road", "internal/schedule", "internal/telemetry", "internal/traffic", "internal/web/basemap"}, never: noSQL,
 		reason: "pages show what the API gives"},
@@ -263,11 +266,12 @@ var libraries = []struct {
 	{"github.com/plgd-dev/go-coap", []string{"internal/ingest/coap", "internal/edge/uplink/coap", "internal/simulate"}},
 	{"github.com/pressly/goose", []string{"internal/records"}},
 	{"github.com/prometheus/client_model", []string{"internal/hub", "internal/store/local"}},
-	{"github.com/prometheus/common", []string{"internal/query"}},
+	{"github.com/prometheus/common", []string{"internal/query", "internal/rules"}},
 	{"github.com/prometheus/otlptranslator", []string{"internal/codec"}},
-	{"github.com/prometheus/prometheus/model", []string{"internal/catalog/sensorthings", "internal/hub", "internal/query", "internal/store/local", "internal/store/storetest", "internal/catalog/offer", "internal/catalog/quality"}},
+	{"github.com/prometheus/prometheus/template", []string{"internal/rules"}},
+	{"github.com/prometheus/prometheus/model", []string{"internal/rules", "internal/catalog/sensorthings", "internal/hub", "internal/query", "internal/store/local", "internal/store/storetest", "internal/catalog/offer", "internal/catalog/quality"}},
 	{"github.com/prometheus/prometheus/prompb", []string{"internal/query"}},
-	{"github.com/prometheus/prometheus/promql", []string{"internal/query"}},
+	{"github.com/prometheus/prometheus/promql", []string{"internal/query", "internal/rules"}},
 	{"github.com/prometheus/prometheus/storage", []string{"internal/catalog/offer", "internal/catalog/quality", "internal/catalog/sensorthings", "internal/hub", "internal/store", "internal/store/local", "internal/query"}},
 	{"github.com/prometheus/prometheus/tsdb", []string{"internal/store/local"}},
 	{"github.com/prometheus/prometheus/tsdb/chunkenc", []string{"internal/catalog/sensorthings", "internal/hub", "internal/store/local", "internal/store/storetest", "internal/query", "internal/catalog/offer", "internal/catalog/quality"}}, // storage.Queryable speaks of its iterators
