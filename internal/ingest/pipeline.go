@@ -53,8 +53,16 @@ type Desk interface {
 	Keep(at time.Time, m *Message)
 }
 
-// Deps are what a pipeline works with. All but Period, Roads and one of Sealed
-// and Unsealed are required.
+// Late is told of samples that are older than LateAfter when they come, once they
+// are durable. Both are called on the way of samples and do not block; the metric
+// is not kept.
+type Late interface {
+	LateAfter() time.Duration
+	CameLate(metric []byte, at int64) // ms
+}
+
+// Deps are what a pipeline works with. All but Period, Roads, Late and one of
+// Sealed and Unsealed are required.
 type Deps struct {
 	Store Store
 	// Sealed takes the series of grade important and core; nil when the hub has no
@@ -67,6 +75,8 @@ type Deps struct {
 	Desk      Desk
 	// Roads takes V2X messages; nil: they are refused.
 	Roads Roads
+	// Late is told of samples that came late; nil: nobody is.
+	Late Late
 	// Quotas bound what a device may send, and how many series it may have.
 	Quotas *quota.Quotas
 	// Period returns the reporting period of a device that was learned before

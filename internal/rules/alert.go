@@ -184,6 +184,7 @@ func (r Rule) Series(ctx context.Context, ask Ask, at time.Time, limit int) (pro
 		b.Reset(s.Metric)
 		b.Set(model.MetricNameLabel, r.Record)
 		r.Labels.Range(func(l labels.Label) { b.Set(l.Name, l.Value) })
+		own(b)
 		s.Metric, s.T = b.Labels(), at.UnixMilli()
 		key := Key(s.Metric)
 		if seen[key] {
