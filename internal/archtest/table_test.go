@@ -175,6 +175,8 @@ var table = []rule{
 
 	{of: "internal/rules", own: []string{"internal/records", "internal/telemetry"}, never: noWeb,
 		reason: "rules ask by a function, and hand on what is to be stored and told"},
+	{of: "internal/rules/notify", own: []string{"internal/edge/backoff", "internal/records", "internal/rules", "internal/telemetry"},
+		reason: "receivers are told of what fires without knowing why it does"},
 
 	{of: "internal/api", own: []string{"internal/rules", "internal/catalog/publish", "internal/catalog/quality", "internal/catalog/register", "internal/catalog", "internal/schedule", "internal/schedule/ledger", "internal/schedule/loop", "internal/schedule/plan", "internal/schedule/signal", "internal/access", "internal/audit", "internal/authority", "internal/command", "internal/enrolment", "internal/model", "internal/quota", "internal/registry", "internal/road", "internal/traffic", "internal/twin", "internal/telemetry", "internal/catalog/outbox", "internal/catalog/release"}, never: noSQL,
 		reason: "the API asks the owners of things"},

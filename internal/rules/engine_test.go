@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/fstest"
 	"testing/synctest"
@@ -31,13 +32,21 @@ type world struct {
 	fails  error
 	wrote  map[string]float64 // by labels and time
 	told   int
-	files  fstest.MapFS
+	files  folder
 	db     *records.DB
 	dir    string
 }
 
+// folder is one that somebody else writes to.
+type folder struct{ now atomic.Pointer[fstest.MapFS] }
+
+func (f *folder) put(m fstest.MapFS) { f.now.Store(&m) }
+
+func (f *folder) Open(name string) (fs.File, error) { return f.now.Load().Open(name) }
+
 func newWorld(t *testing.T, text string) *world {
-	w := &world{t: t, points: map[string]map[int64]float64{}, wrote: map[string]float64{}, files: files("f.yaml", text), dir: t.TempDir()}
+	w := &world{t: t, points: map[string]map[int64]float64{}, wrote: map[string]float64{}, dir: t.TempDir()}
+	w.files.put(files("f.yaml", text))
 	w.open()
 	t.Cleanup(func() { _ = w.db.Close() })
 	return w
@@ -101,7 +110,7 @@ func (w *world) start(clock func() time.Time) *Engine {
 	w.t.Helper()
 	cfg := DefaultConfig()
 	e, err := Open(context.Background(), cfg, Deps{
-		Ask: w.ask, AskShared: w.ask, Write: w.write, Dir: fs.FS(w.files),
+		Ask: w.ask, AskShared: w.ask, Write: w.write, Dir: &w.files,
 		Grade: func(ls labels.Labels) telemetry.Grade {
 			if strings.HasPrefix(ls.Get("device"), "core") {
 				return telemetry.Core
@@ -334,7 +343,7 @@ func TestFilesAreFollowedAndABadOneKeepsWhatItWas(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w.fill("t1", "00:00:00", "01:00:00", 40)
 		change := func(text string) {
-			w.files["f.yaml"] = &fstest.MapFile{Data: []byte(text), ModTime: time.Now()}
+			w.files.put(fstest.MapFS{"f.yaml": {Data: []byte(text), ModTime: time.Now()}})
 		}
 		w.play(func(e *Engine) {
 			until("00:05:00")
@@ -353,7 +362,7 @@ func TestFilesAreFollowedAndABadOneKeepsWhatItWas(t *testing.T) {
 			if got := e.Alerts(); len(got) != 1 || !got[0].Active.Equal(clock("00:00:00").Add(-0)) && got[0].Active.After(clock("00:00:30")) || got[0].Annotations.Get("text") == "" || len(e.Faults()) > 0 {
 				t.Errorf("alerts %+v, faults %v", got, e.Faults())
 			}
-			delete(w.files, "f.yaml")
+			w.files.put(fstest.MapFS{})
 			until("00:07:00")
 			if got := w.history(e); len(got) != 2 || !strings.HasPrefix(got[1], "resolved t1") || firing(e) != nil {
 				t.Errorf("history %v", got)
