@@ -194,10 +194,10 @@ var table = []rule{
 	{of: "internal/config/structdoc", never: []string{"net", "database"}, reason: "reads the comments of any struct"},
 	{of: "internal/config/gen", own: []string{"internal/config/structdoc"}, reason: "a generator"},
 	{of: "internal/config", never: noSQL, reason: "the config holds the structs of the packages that it configures",
-		own: []string{"internal/catalog/publish", "internal/catalog/gate", "internal/catalog", "internal/catalog/ckan/push", "internal/catalog/feed", "internal/catalog/province/deliver", "internal/catalog/quality", "internal/catalog/register", "internal/catalog/release", "internal/catalog/sensorthings", "internal/access", "internal/audit", "internal/authority", "internal/command", "internal/login", "internal/ingest", "internal/ingest/mqtt", "internal/ingest/coap", "internal/ingest/http",
+		own: []string{"internal/rules", "internal/rules/notify", "internal/catalog/publish", "internal/catalog/gate", "internal/catalog", "internal/catalog/ckan/push", "internal/catalog/feed", "internal/catalog/province/deliver", "internal/catalog/quality", "internal/catalog/register", "internal/catalog/release", "internal/catalog/sensorthings", "internal/access", "internal/audit", "internal/authority", "internal/command", "internal/login", "internal/ingest", "internal/ingest/mqtt", "internal/ingest/coap", "internal/ingest/http",
 			"internal/ingest/desk", "internal/query", "internal/quota", "internal/schedule/loop", "internal/schedule/signal/source", "internal/store/local", "internal/telemetry", "internal/traffic", "internal/traffic/intake"}},
 	{of: "internal/hub", never: noSQL, reason: "the assembly knows the parts of the hub, and none of its clients",
-		own: []string{"internal/catalog/publish", "internal/catalog/source", "internal/catalog/gate", "internal/access", "internal/api", "internal/audit", "internal/authority", "internal/backup", "internal/catalog", "internal/catalog/ckan/push", "internal/catalog/feed", "internal/catalog/offer", "internal/catalog/outbox", "internal/catalog/province/deliver", "internal/catalog/quality", "internal/catalog/register", "internal/catalog/release", "internal/catalog/sensorthings", "internal/command", "internal/config", "internal/enrolment", "internal/ingest", "internal/ingest/mqtt",
+		own: []string{"deploy/alerts", "internal/rules", "internal/rules/notify", "internal/catalog/publish", "internal/catalog/source", "internal/catalog/gate", "internal/access", "internal/api", "internal/audit", "internal/authority", "internal/backup", "internal/catalog", "internal/catalog/ckan/push", "internal/catalog/feed", "internal/catalog/offer", "internal/catalog/outbox", "internal/catalog/province/deliver", "internal/catalog/quality", "internal/catalog/register", "internal/catalog/release", "internal/catalog/sensorthings", "internal/command", "internal/config", "internal/enrolment", "internal/ingest", "internal/ingest/mqtt",
 			"internal/ingest/coap", "internal/ingest/http", "internal/ingest/desk", "internal/login", "internal/model", "internal/query", "internal/quota", "internal/records", "internal/registry",
 			"internal/road", "internal/road/dialect", "internal/schedule", "internal/schedule/facility", "internal/schedule/facility/agent", "internal/schedule/facility/kubernetes", "internal/schedule/facility/slurm", "internal/schedule/ledger", "internal/schedule/live", "internal/schedule/loop", "internal/schedule/plan", "internal/schedule/signal", "internal/schedule/signal/source", "internal/store", "internal/store/local", "internal/store/volume", "internal/telemetry", "internal/traffic", "internal/traffic/intake", "internal/twin", "internal/web", "internal/web/basemap"}},
 
@@ -237,6 +237,7 @@ var table = []rule{
 	{of: "internal/edge/source/gendoc", own: []string{"internal/edge/source"}, reason: "a generator"},
 	{of: "dashboards/...", reason: "boards are text"},
 	{of: "dashboards", reason: "boards are text"},
+	{of: "deploy/alerts", reason: "rules are text"},
 	{of: "deploy", reason: "what runs the programs is text"},
 }
 

@@ -202,8 +202,17 @@ func sameGroup(a, b Group) bool {
 	})
 }
 
-// shared reports whether everybody may know of an alert with these labels.
-func (e *Engine) shared(ls labels.Labels) bool { return e.deps.Grade(ls) <= telemetry.General }
+// grade is that of the data that an alert tells of.
+func (e *Engine) grade(ls labels.Labels, ofHub bool) telemetry.Grade {
+	if ofHub && ls.Get("device") == "" {
+		return telemetry.General
+	}
+	return e.deps.Grade(ls)
+}
+
+// Grade is that of the data that an entry of the history tells of, as things are
+// now.
+func (e *Engine) Grade(c *Change) telemetry.Grade { return e.grade(c.Labels, c.OfHub) }
 
 // readers are the groups that ask for a metric.
 type readers struct {

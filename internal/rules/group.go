@@ -325,7 +325,7 @@ func (g *group) alert(ctx context.Context, i int, t *timeline, rules []Active, a
 			e.ended = at
 		}
 	}
-	return g.engine.write(ctx, g.alertSeries(before, after, at, again))
+	return g.engine.write(ctx, g.alertSeries(r, before, after, at, again))
 }
 
 // find returns the episode of an alert that goes on.

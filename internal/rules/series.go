@@ -41,7 +41,9 @@ func own(b *labels.Builder) {
 // alertSeries are the series of a rule's alerts at a time, with the ends of those
 // that were there before. Alerts of a grade above general have none: everybody
 // may ask for series.
-func (g *group) alertSeries(before, after Active, at time.Time, again bool) (all []Sample) {
+func (g *group) alertSeries(rule Rule, before, after Active, at time.Time, again bool) (all []Sample) {
+	ofHub := OfHub(rule.Expr)
+	shared := func(a *Alert) bool { return g.engine.grade(a.Labels, ofHub) <= telemetry.General }
 	b := labels.NewBuilder(labels.EmptyLabels())
 	series := func(a *Alert) labels.Labels {
 		b.Reset(a.Labels)
@@ -51,7 +53,7 @@ func (g *group) alertSeries(before, after Active, at time.Time, again bool) (all
 		return b.Labels()
 	}
 	for _, a := range after {
-		if g.engine.shared(a.Labels) {
+		if shared(a) {
 			all = append(all, Sample{series(a), at.UnixMilli(), 1})
 		}
 	}
@@ -59,7 +61,7 @@ func (g *group) alertSeries(before, after Active, at time.Time, again bool) (all
 		return all
 	}
 	for key, a := range before {
-		if now := after[key]; (now == nil || now.State() != a.State()) && g.engine.shared(a.Labels) {
+		if now := after[key]; (now == nil || now.State() != a.State()) && shared(a) {
 			all = append(all, end(series(a), at))
 		}
 	}

@@ -95,10 +95,7 @@ func (g *group) view(silences []Silence) GroupView {
 		s := statuses[i]
 		rv := RuleView{Rule: r, Err: s.Err, At: s.At, Took: s.Took, Conflicts: s.Conflicts, LateAt: s.LateAt, OfHub: OfHub(r.Expr)}
 		for _, a := range last.rules[i].Sorted() {
-			av := View{Alert: a, ID: idOf(a.Labels), Group: g.ID(), Rule: r.Alert, OfHub: rv.OfHub, Grade: g.engine.deps.Grade(a.Labels)}
-			if rv.OfHub && a.Labels.Get("device") == "" {
-				av.Grade = telemetry.General
-			}
+			av := View{Alert: a, ID: idOf(a.Labels), Group: g.ID(), Rule: r.Alert, OfHub: rv.OfHub, Grade: g.engine.grade(a.Labels, rv.OfHub)}
 			for _, s := range silences {
 				if strings.HasPrefix(a.Labels.Get("region"), s.Region) && Match(s.Matchers, a.Labels) {
 					av.Silences = append(av.Silences, s.ID)

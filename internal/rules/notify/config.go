@@ -69,7 +69,7 @@ type Webhook struct {
 type Auth struct {
 	// TokenFile holds a bearer token.
 	TokenFile string `yaml:"token_file"`
-	// User and PasswordFile are for basic authentication.
+	// User is who logs in by basic authentication, with the password of password_file.
 	User string `yaml:"user"`
 	// PasswordFile holds the password.
 	PasswordFile string `yaml:"password_file"`
@@ -89,7 +89,7 @@ type Email struct {
 	Server string `yaml:"server"`
 	// Security is starttls, tls (from the first byte), or none, which is for servers on this machine alone.
 	Security string `yaml:"security"`
-	// User and PasswordFile get in; empty: without.
+	// User is who logs in, with the password of password_file; empty: nobody does.
 	User string `yaml:"user"`
 	// PasswordFile holds the password; it is read for each message.
 	PasswordFile string `yaml:"password_file"`
