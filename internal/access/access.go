@@ -63,6 +63,8 @@ const (
 	ReadSessions    Action = "sessions.read"
 	EndSessions     Action = "sessions.end"
 	ReadAudit       Action = "audit.read"
+	ReadAlerts      Action = "alerts.read"
+	SilenceAlerts   Action = "alerts.silence"
 	BackUp          Action = "hub.backup" // all that the hub keeps
 
 	ReadDatasets     Action = "datasets.read"
@@ -118,6 +120,8 @@ var rights = [...]struct {
 	{ReadHub, "      yes    yes       yes        yes      yes     no       no      no"},
 	{ReadTokens, "   yes    no        no         no       no      no       no      no"},
 	{WriteTokens, "  yes    no        no         no       no      no       no      no"},
+	{ReadAlerts, "   yes    yes       yes        yes      yes     no       no      no"},
+	{SilenceAlerts, "yes    yes       no         no       no      no       no      no"},
 	{ReadSessions, "yes    no        no         no       no      no       no      no"},
 	{EndSessions, " yes    no        no         no       no      no       no      no"},
 	{ReadAudit, "    yes    no        no         no       no      no       no      no"},

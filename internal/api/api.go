@@ -32,6 +32,7 @@ import (
 	"github.com/songhua-io/hub/internal/model"
 	"github.com/songhua-io/hub/internal/quota"
 	"github.com/songhua-io/hub/internal/registry"
+	"github.com/songhua-io/hub/internal/rules"
 	"github.com/songhua-io/hub/internal/schedule/loop"
 	"github.com/songhua-io/hub/internal/traffic"
 	"github.com/songhua-io/hub/internal/twin"
@@ -51,6 +52,7 @@ type Deps struct {
 	Catalog  *register.Register
 	Quality  *quality.Keeper
 	Outlets  *outbox.Outbox
+	Rules    *rules.Engine
 	// ExportOutlet writes the whole catalogue by the template of an outlet, and says
 	// what its codes lack for that.
 	ExportOutlet func(outlet, format string) (body []byte, mediaType string, lacks []catalog.Problem, err error)

@@ -173,6 +173,13 @@ func (a *API) list() {
 	on(a, post, "/api/v1/outlets/{id}/retry", access.RunOutlets, "重新发送被拒的数据集", "Send anew what an outlet refused", a.retryOutlet)
 	on(a, post, "/api/v1/outlets/{id}/reconcile", access.RunOutlets, "与出口现有内容核对，不一致者重新发送", "Hold what an outlet has against what it should have, and send anew what differs", a.reconcileOutlet)
 
+	on(a, get, "/api/v1/rules", access.ReadAlerts, "列出规则组及其评估情况", "List the groups of rules and how their evaluation goes", a.listRules)
+	on(a, get, "/api/v1/alerts", access.ReadAlerts, "列出当前的告警", "List the alerts of now", a.listAlerts)
+	on(a, get, "/api/v1/alerts/history", access.ReadAlerts, "告警的历史：何时发生、何时得知", "The history of alerts: when each happened, and when it was known", a.alertHistory)
+	on(a, get, "/api/v1/silences", access.ReadAlerts, "列出静默", "List silences", a.listSilences)
+	on(a, post, "/api/v1/silences", access.SilenceAlerts, "静默一些告警：须写明原因与截止时间", "Keep alerts quiet for a while, with the reason", a.makeSilence, status(http.StatusCreated))
+	on(a, del, "/api/v1/silences/{id}", access.SilenceAlerts, "立即结束静默", "End a silence now", a.endSilence, status(http.StatusNoContent))
+
 	on(a, get, "/api/v1/rejects", access.ReadRejects, "列出未入库的消息及原因", "List what was not stored, and why", a.listRejects)
 	on(a, get, "/api/v1/rejects/{id}", access.ReadRejects, "查看一条未入库的消息及其内容", "Show a rejected message with what it holds", a.getReject)
 	on(a, post, "/api/v1/rejects:replay", access.WriteRejects, "重新处理未入库的消息", "Try rejected messages again", a.replayRejects)

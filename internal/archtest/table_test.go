@@ -179,7 +179,12 @@ var table = []rule{
 	{of: "internal/catalog/gate/attack", own: []string{"internal/catalog/gate"}, never: slices.Concat(noIO, everybodys), pure: true,
 		reason: "attackers read what everybody reads"},
 
-	{of: "internal/api", own: []string{"internal/catalog/publish", "internal/catalog/quality", "internal/catalog/register", "internal/catalog", "internal/schedule", "internal/schedule/ledger", "internal/schedule/loop", "internal/schedule/plan", "internal/schedule/signal", "internal/access", "internal/audit", "internal/authority", "internal/command", "internal/enrolment", "internal/model", "internal/quota", "internal/registry", "internal/road", "internal/traffic", "internal/twin", "internal/telemetry", "internal/catalog/outbox", "internal/catalog/release"}, never: noSQL,
+	{of: "internal/rules", own: []string{"internal/records", "internal/telemetry"}, never: noWeb,
+		reason: "rules ask by a function, and hand on what is to be stored and told"},
+	{of: "internal/rules/notify", own: []string{"internal/edge/backoff", "internal/records", "internal/rules", "internal/telemetry"},
+		reason: "receivers are told of what fires without knowing why it does"},
+
+	{of: "internal/api", own: []string{"internal/rules", "internal/catalog/publish", "internal/catalog/quality", "internal/catalog/register", "internal/catalog", "internal/schedule", "internal/schedule/ledger", "internal/schedule/loop", "internal/schedule/plan", "internal/schedule/signal", "internal/access", "internal/audit", "internal/authority", "internal/command", "internal/enrolment", "internal/model", "internal/quota", "internal/registry", "internal/road", "internal/traffic", "internal/twin", "internal/telemetry", "internal/catalog/outbox", "internal/catalog/release"}, never: noSQL,
 		reason: "the API asks the owners of things"},
 	{of: "internal/web", own: []string{"internal/access", "internal/catalog", "internal/catalog/gate", "internal/catalog/register", "internal/catalog/release", "internal/catalog/search", "internal/login", "internal/road", "internal/schedule", "internal/telemetry", "internal/traffic", "internal/web/basemap"}, never: noSQL,
 		reason: "pages show what the API gives"},
@@ -195,10 +200,10 @@ var table = []rule{
 	{of: "internal/config/structdoc", never: []string{"net", "database"}, reason: "reads the comments of any struct"},
 	{of: "internal/config/gen", own: []string{"internal/config/structdoc"}, reason: "a generator"},
 	{of: "internal/config", never: noSQL, reason: "the config holds the structs of the packages that it configures",
-		own: []string{"internal/catalog/publish", "internal/catalog/gate", "internal/catalog", "internal/catalog/ckan/push", "internal/catalog/feed", "internal/catalog/province/deliver", "internal/catalog/quality", "internal/catalog/register", "internal/catalog/release", "internal/catalog/sensorthings", "internal/access", "internal/audit", "internal/authority", "internal/command", "internal/login", "internal/ingest", "internal/ingest/mqtt", "internal/ingest/coap", "internal/ingest/http",
+		own: []string{"internal/catalog/publish", "internal/catalog/gate", "internal/catalog", "internal/catalog/ckan/push", "internal/catalog/feed", "internal/catalog/province/deliver", "internal/catalog/quality", "internal/catalog/register", "internal/catalog/release", "internal/catalog/sensorthings", "internal/access", "internal/audit", "internal/authority", "internal/command", "internal/login", "internal/ingest", "internal/ingest/mqtt", "internal/ingest/coap", "internal/ingest/http", "internal/rules", "internal/rules/notify",
 			"internal/ingest/desk", "internal/query", "internal/quota", "internal/schedule/loop", "internal/schedule/signal/source", "internal/store/influx", "internal/store/local", "internal/store/queue", "internal/store/remotewrite", "internal/telemetry", "internal/traffic", "internal/traffic/intake"}},
 	{of: "internal/hub", never: noSQL, reason: "the assembly knows the parts of the hub, and none of its clients",
-		own: []string{"internal/catalog/publish", "internal/catalog/source", "internal/catalog/gate", "internal/access", "internal/api", "internal/audit", "internal/authority", "internal/backup", "internal/catalog", "internal/catalog/ckan/push", "internal/catalog/feed", "internal/catalog/offer", "internal/catalog/outbox", "internal/catalog/province/deliver", "internal/catalog/quality", "internal/catalog/register", "internal/catalog/release", "internal/catalog/sensorthings", "internal/command", "internal/config", "internal/enrolment", "internal/ingest", "internal/ingest/mqtt",
+		own: []string{"deploy/alerts", "internal/rules", "internal/rules/notify", "internal/catalog/publish", "internal/catalog/source", "internal/catalog/gate", "internal/access", "internal/api", "internal/audit", "internal/authority", "internal/backup", "internal/catalog", "internal/catalog/ckan/push", "internal/catalog/feed", "internal/catalog/offer", "internal/catalog/outbox", "internal/catalog/province/deliver", "internal/catalog/quality", "internal/catalog/register", "internal/catalog/release", "internal/catalog/sensorthings", "internal/command", "internal/config", "internal/enrolment", "internal/ingest", "internal/ingest/mqtt",
 			"internal/ingest/coap", "internal/ingest/http", "internal/ingest/desk", "internal/login", "internal/model", "internal/query", "internal/quota", "internal/records", "internal/registry",
 			"internal/road", "internal/road/dialect", "internal/schedule", "internal/schedule/facility", "internal/schedule/facility/agent", "internal/schedule/facility/kubernetes", "internal/schedule/facility/slurm", "internal/schedule/ledger", "internal/schedule/live", "internal/schedule/loop", "internal/schedule/plan", "internal/schedule/signal", "internal/schedule/signal/source", "internal/edge/backoff", "internal/codec", "internal/store", "internal/store/influx", "internal/store/local", "internal/store/queue", "internal/store/remotewrite", "internal/store/volume", "internal/telemetry", "internal/traffic", "internal/traffic/intake", "internal/twin", "internal/web", "internal/web/basemap"}},
 
@@ -239,6 +244,7 @@ var table = []rule{
 	{of: "internal/edge/source/gendoc", own: []string{"internal/edge/source"}, reason: "a generator"},
 	{of: "dashboards/...", reason: "boards are text"},
 	{of: "dashboards", reason: "boards are text"},
+	{of: "deploy/alerts", reason: "rules are text"},
 	{of: "deploy", reason: "what runs the programs is text"},
 }
 
@@ -270,15 +276,16 @@ var libraries = []struct {
 	{"github.com/plgd-dev/go-coap", []string{"internal/ingest/coap", "internal/edge/uplink/coap", "internal/simulate"}},
 	{"github.com/pressly/goose", []string{"internal/records"}},
 	{"github.com/prometheus/client_model", []string{"internal/hub", "internal/store/local"}},
-	{"github.com/prometheus/common", []string{"internal/query", "internal/store/remotewrite"}},
+	{"github.com/prometheus/common", []string{"internal/query", "internal/store/remotewrite", "internal/rules"}},
 	{"github.com/prometheus/otlptranslator", []string{"internal/codec"}},
-	{"github.com/prometheus/prometheus/model", []string{"internal/catalog/sensorthings", "internal/hub", "internal/query", "internal/store/local", "internal/store/queue", "internal/store/series", "internal/store/storetest", "internal/catalog/offer", "internal/catalog/quality", "internal/store/remotewrite", "internal/store/tee"}},
+	{"github.com/prometheus/prometheus/model", []string{"internal/catalog/sensorthings", "internal/hub", "internal/query", "internal/store/local", "internal/store/queue", "internal/store/series", "internal/store/storetest", "internal/catalog/offer", "internal/catalog/quality", "internal/store/remotewrite", "internal/store/tee", "internal/rules"}},
 	{"github.com/prometheus/prometheus/prompb", []string{"internal/query", "internal/store/remotewrite"}},
-	{"github.com/prometheus/prometheus/promql", []string{"internal/query"}},
+	{"github.com/prometheus/prometheus/promql", []string{"internal/query", "internal/rules"}},
 	{"github.com/prometheus/prometheus/storage", []string{"internal/catalog/offer", "internal/catalog/quality", "internal/catalog/sensorthings", "internal/hub", "internal/store", "internal/store/local", "internal/query", "internal/store/remotewrite", "internal/store/tee"}},
+	{"github.com/prometheus/prometheus/template", []string{"internal/rules"}},
 	{"github.com/prometheus/prometheus/tsdb", []string{"internal/store/local"}},
 	{"github.com/prometheus/prometheus/tsdb/chunkenc", []string{"internal/catalog/sensorthings", "internal/hub", "internal/store/local", "internal/store/storetest", "internal/query", "internal/catalog/offer", "internal/catalog/quality", "internal/store/remotewrite"}}, // storage.Queryable speaks of its iterators
-	{"github.com/prometheus/prometheus/tsdb/chunks", []string{"internal/store/local", "internal/store/remotewrite"}}, // and of samples
+	{"github.com/prometheus/prometheus/tsdb/chunks", []string{"internal/store/local", "internal/store/remotewrite"}},                                                                                                                                                        // and of samples
 	{"github.com/prometheus/prometheus/util", []string{"internal/store/local", "internal/query", "internal/catalog/offer", "internal/store/remotewrite"}},
 	{"github.com/prometheus/prometheus/web", []string{"nowhere: web/api/v1 costs 18 MB and 58 modules"}},
 	{"github.com/santhosh-tekuri/jsonschema", []string{"internal/model"}},

@@ -33,6 +33,8 @@ import (
 	"github.com/songhua-io/hub/internal/login"
 	"github.com/songhua-io/hub/internal/query"
 	"github.com/songhua-io/hub/internal/quota"
+	"github.com/songhua-io/hub/internal/rules"
+	"github.com/songhua-io/hub/internal/rules/notify"
 	"github.com/songhua-io/hub/internal/schedule/loop"
 	"github.com/songhua-io/hub/internal/schedule/signal/source"
 	"github.com/songhua-io/hub/internal/store/influx"
@@ -43,7 +45,7 @@ import (
 	"github.com/songhua-io/hub/internal/traffic/intake"
 )
 
-//go:generate go run ./gen -root ../.. -o docs.go -package config -func docs internal/config internal/access internal/audit internal/login internal/authority internal/quota internal/ingest internal/ingest/mqtt internal/ingest/coap internal/ingest/http internal/ingest/desk internal/command internal/schedule/loop internal/schedule/ledger internal/schedule/signal/source internal/query internal/store/local internal/store/queue internal/store/influx internal/store/remotewrite internal/edge/trust internal/traffic internal/traffic/intake internal/catalog/quality internal/catalog/register internal/catalog/sensorthings internal/catalog/feed internal/catalog/ckan/push internal/catalog/province/deliver internal/catalog/release internal/catalog/publish internal/catalog/gate
+//go:generate go run ./gen -root ../.. -o docs.go -package config -func docs internal/config internal/access internal/audit internal/login internal/authority internal/quota internal/ingest internal/ingest/mqtt internal/ingest/coap internal/ingest/http internal/ingest/desk internal/command internal/schedule/loop internal/schedule/ledger internal/schedule/signal/source internal/query internal/store/local internal/store/queue internal/store/influx internal/store/remotewrite internal/edge/trust internal/traffic internal/traffic/intake internal/catalog/quality internal/catalog/register internal/catalog/sensorthings internal/catalog/feed internal/catalog/ckan/push internal/catalog/province/deliver internal/catalog/release internal/catalog/publish internal/catalog/gate internal/rules internal/rules/notify
 
 // Config is everything that can be set of a hub.
 type Config struct {
@@ -106,6 +108,8 @@ type Config struct {
 	Query query.Config `yaml:"query"`
 	// Quality says when datasets are measured, and from where on something is a finding (docs/catalogue-quality.md).
 	Quality quality.Config `yaml:"quality"`
+	// Rules are what is recorded and what raises alerts, and who is told of them (docs/rules.md).
+	Rules Rules `yaml:"rules"`
 	// SensorThings bounds the OGC SensorThings API (docs/formats/sensorthings.md).
 	SensorThings sensorthings.Config `yaml:"sensorthings"`
 }
@@ -213,6 +217,18 @@ func (r Releases) Check(path string) []strict.Error {
 	return slices.Concat(r.Config.Check(path), r.Publish.Check(path))
 }
 
+// Rules says which rules are evaluated, and who is told of alerts.
+type Rules struct {
+	rules.Config `yaml:",inline"`
+	// Notify is of the same section.
+	Notify notify.Config `yaml:",inline"`
+}
+
+// Check implements strict.Checker for both.
+func (r Rules) Check(path string) []strict.Error {
+	return slices.Concat(r.Config.Check(path), r.Notify.Check(path))
+}
+
 // Off closes a door.
 const Off = "off"
 
@@ -248,6 +264,7 @@ func Default() Config {
 		Query:     query.DefaultConfig(),
 
 		Quality:      quality.DefaultConfig(),
+		Rules:        Rules{Config: rules.DefaultConfig()},
 		SensorThings: sensorthings.DefaultConfig(),
 	}
 }

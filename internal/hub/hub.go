@@ -18,7 +18,9 @@
 //	   │
 //	mail      commands and configurations for devices
 //	   │
-//	query     PromQL        catalog  datasets, grants, objections, releases
+//	query     PromQL        rules  recorded series, alerts, who is told of them
+//	   │
+//	catalog   datasets, grants, objections, releases
 //	   │
 //	feed      the catalogue as it is read        outlets  CKAN, provincial platforms
 //	   │
@@ -62,6 +64,8 @@ import (
 	"github.com/songhua-io/hub/internal/quota"
 	"github.com/songhua-io/hub/internal/records"
 	"github.com/songhua-io/hub/internal/registry"
+	"github.com/songhua-io/hub/internal/rules"
+	"github.com/songhua-io/hub/internal/rules/notify"
 	"github.com/songhua-io/hub/internal/schedule/facility/agent"
 	"github.com/songhua-io/hub/internal/schedule/live"
 	"github.com/songhua-io/hub/internal/schedule/loop"
@@ -173,6 +177,9 @@ type hub struct {
 	passages  *publish.Passages
 	publisher *publish.Publisher
 	releases  *release.Store
+	rules     *rules.Engine
+	notifier  *notify.Notifier
+	late      lateness
 
 	at Addresses
 }
@@ -276,7 +283,7 @@ func (h *hub) runIngest(ctx context.Context) error {
 		return err
 	}
 	h.pipeline = ingest.New(h.cfg.Ingest, ingest.Deps{
-		Store: ingestStore{h.plain}, Sealed: h.sealed(), Full: h.full, Unsealed: h.ungraded, Directory: h.registry, Notes: notes{h.registry}, Desk: h.desk, Roads: h.traffic, Quotas: h.quotas,
+		Store: ingestStore{h.plain}, Sealed: h.sealed(), Full: h.full, Unsealed: h.ungraded, Directory: h.registry, Notes: notes{h.registry}, Desk: h.desk, Roads: h.traffic, Late: &h.late, Quotas: h.quotas,
 		// No device is heard before the doors open, and presence is there by then.
 		Period: func(device string) time.Duration { return h.presence.Of(device).Period },
 		Log:    h.log, Clock: h.clock, Metrics: h.metrics,

@@ -42,6 +42,9 @@ func (h *hub) surface(ctx context.Context) (http.Handler, error) {
 		return nil, err
 	}
 	h.runLive(questions)
+	if err := h.openRules(ctx, questions); err != nil {
+		return nil, err
+	}
 	if err := h.openCatalog(ctx, questions); err != nil {
 		return nil, err
 	}
@@ -64,7 +67,7 @@ func (h *hub) surface(ctx context.Context) (http.Handler, error) {
 		return nil, err
 	}
 	shown := h.catalogue(base)
-	pages, err := web.New(web.Deps{Catalogue: shown, Desk: h.login, Sessions: h.sessions, Changes: h.changes, Compute: h.compute, Workload: h.workload, Roads: h.roads, UnitPlace: h.unitPlace, Now: h.clock, Version: h.options.Version, Log: h.log})
+	pages, err := web.New(web.Deps{AlertBook: h.alertBook(), Catalogue: shown, Desk: h.login, Sessions: h.sessions, Changes: h.changes, Compute: h.compute, Workload: h.workload, Roads: h.roads, UnitPlace: h.unitPlace, Now: h.clock, Version: h.options.Version, Log: h.log})
 	if err != nil {
 		return nil, err
 	}
@@ -79,6 +82,9 @@ func (h *hub) surface(ctx context.Context) (http.Handler, error) {
 		h.metricsRoute(),
 		{Pattern: "GET /{$}", ZH: "控制台页面", EN: "The console", Handler: pages},
 		{Pattern: "GET /audit", ZH: "变更记录页面", EN: "The page of the record of changes", Handler: pages},
+		{Pattern: "GET /alerts", ZH: "告警页面：当前告警、静默与历史", EN: "The page of alerts: what fires, silences, and what happened", Handler: pages},
+		{Pattern: "POST /alerts/silences", ZH: "在页面上静默告警", EN: "Silence an alert on its page", Handler: pages},
+		{Pattern: "POST /alerts/silences/{id}/end", ZH: "在页面上结束静默", EN: "End a silence on the page", Handler: pages},
 		{Pattern: "GET /compute", ZH: "算力页面", EN: "The page of compute", Handler: pages},
 		{Pattern: "GET /compute/workloads/{id}", ZH: "任务页面：为何在此运行，或为何等待", EN: "The page of a workload: why it runs where it does, or why it waits", Handler: pages},
 		{Pattern: "GET /roads", ZH: "道路页面：地图、路侧单元、事件", EN: "The page of roads: map, roadside units, events", Handler: pages},
@@ -98,7 +104,7 @@ func (h *hub) surface(ctx context.Context) (http.Handler, error) {
 		beside = append(beside, api.Beside{Pattern: r.Pattern, ZH: r.ZH, EN: r.EN, Own: true, Handler: r.Handler})
 	}
 	return api.New(api.Deps{
-		Releases: api.Releases{Store: h.releases, Make: h.makeRelease, Rebuild: h.rebuild}, Lineage: h.lineage, Outlets: h.outlets, ExportOutlet: h.exportOutlet, Quality: h.quality, Roads: h.board, Freezes: h.freezer, Quotas: h.quotas, Registry: h.registry, Authority: h.authority, Enrolment: h.enrolment, Doors: h.doors, Presence: h.presence, Commands: h.commands, Twins: h.twins, Tokens: h.tokens, Sessions: h.sessions, Audit: h.audit, Models: h.models, Catalog: h.catalog, Scheduler: h.scheduler, Expression: questions.Instant, Desk: h.rejects(),
+		Releases: api.Releases{Store: h.releases, Make: h.makeRelease, Rebuild: h.rebuild}, Lineage: h.lineage, Rules: h.rules, Outlets: h.outlets, ExportOutlet: h.exportOutlet, Quality: h.quality, Roads: h.board, Freezes: h.freezer, Quotas: h.quotas, Registry: h.registry, Authority: h.authority, Enrolment: h.enrolment, Doors: h.doors, Presence: h.presence, Commands: h.commands, Twins: h.twins, Tokens: h.tokens, Sessions: h.sessions, Audit: h.audit, Models: h.models, Catalog: h.catalog, Scheduler: h.scheduler, Expression: questions.Instant, Desk: h.rejects(),
 		Answers: records.Answers{DB: h.records, Now: h.clock}, Sealer: h.sealer, Rates: rates.now, Ready: h.ready,
 		Version: h.options.Version, Log: h.log, Now: h.clock, Metrics: h.metrics, Beside: beside,
 	})
@@ -134,6 +140,7 @@ func (h *hub) questions() (*query.API, error) {
 		},
 		Periods:   &periods{registry: h.registry, presence: h.presence, clock: h.clock},
 		Metadata:  h.metadata,
+		Rules:     h.promRules,
 		Unit:      h.unitOf,
 		Settings:  h.settings,
 		Build:     query.BuildInfo{Version: h.options.Version},

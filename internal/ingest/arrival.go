@@ -1,6 +1,26 @@
 package ingest
 
-import "github.com/songhua-io/hub/internal/telemetry"
+import (
+	"math"
+
+	"github.com/songhua-io/hub/internal/telemetry"
+)
+
+// lateBefore is the time before which samples of a delivery are late, in ms.
+func (p *Pipeline) lateBefore(d *Delivery) int64 {
+	if p.deps.Late == nil {
+		return math.MinInt64
+	}
+	return d.now.Add(-p.deps.Late.LateAfter()).UnixMilli()
+}
+
+// tellLate tells of the samples that came late and are durable.
+func (p *Pipeline) tellLate(d *Delivery) {
+	for _, k := range d.late {
+		s := &d.batch.Samples[k]
+		p.deps.Late.CameLate(s.Metric, s.Time)
+	}
+}
 
 // repeated counts what a store had already, or refused for another value.
 func (d *Delivery) repeated() {

@@ -252,6 +252,22 @@ func (p *Pipeline) Write(points []telemetry.Point) error {
 	return p.write([stores][]telemetry.Point{plainStore: points})
 }
 
+// Record is Write for what follows from samples, which may be other than what is
+// stored already: it returns how many points were not taken for that.
+func (p *Pipeline) Record(points []telemetry.Point) (conflicts int, err error) {
+	d := &Delivery{done: make(chan error, stores+1)}
+	d.write[plainStore].Points = points
+	if err := p.commit(d); err != nil {
+		return 0, err
+	}
+	for _, r := range d.write[plainStore].Refused {
+		if r.Reason == telemetry.ReasonConflict {
+			conflicts++
+		}
+	}
+	return conflicts, nil
+}
+
 func (p *Pipeline) write(points [stores][]telemetry.Point) error {
 	if err := p.noRoom(); err != nil {
 		return err

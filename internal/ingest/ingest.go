@@ -160,6 +160,7 @@ func (p *Pipeline) take(d *Delivery) error {
 		return err
 	}
 	p.metrics.commitWait.Observe(p.deps.Clock().Sub(at).Seconds())
+	p.tellLate(d)
 	p.answer(d)
 	p.bury(d)
 	return nil

@@ -54,8 +54,16 @@ type Desk interface {
 	Keep(at time.Time, m *Message)
 }
 
-// Deps are what a pipeline works with. All but Full, Period, Roads and one of Sealed
-// and Unsealed are required.
+// Late is told of samples that are older than LateAfter when they come, once they
+// are durable. Both are called on the way of samples and do not block; the metric
+// is not kept.
+type Late interface {
+	LateAfter() time.Duration
+	CameLate(metric []byte, at int64) // ms
+}
+
+// Deps are what a pipeline works with. All but Full, Period, Roads, Late and one of
+// Sealed and Unsealed are required.
 type Deps struct {
 	Store Store
 	// Sealed takes the series of grade important and core; nil when the hub has no
@@ -71,6 +79,8 @@ type Deps struct {
 	// Full returns why nothing may be taken now and how that comes right; nil while
 	// there is room. Nil: there always is.
 	Full func() error
+	// Late is told of samples that came late; nil: nobody is.
+	Late Late
 	// Quotas bound what a device may send, and how many series it may have.
 	Quotas *quota.Quotas
 	// Period returns the reporting period of a device that was learned before

@@ -15,6 +15,7 @@ import (
 // validate makes a point of every sample with a finite value, a time within
 // the device's window, and a series that the device may have.
 func (p *Pipeline) validate(d *Delivery) {
+	late := p.lateBefore(d)
 	for _, i := range d.open {
 		m := &d.Messages[i]
 		if m.source == nil {
@@ -55,6 +56,9 @@ func (p *Pipeline) validate(d *Delivery) {
 			}
 			m.newest = max(m.newest, s.Time)
 			src.arrivals.Came(now, s.Time, newest)
+			if s.Time < late {
+				d.late = append(d.late, int32(k))
+			}
 			d.write[store].Points = append(d.write[store].Points, telemetry.Point{Series: to.id, Time: s.Time, Value: s.Value})
 			d.samples[store] = append(d.samples[store], int32(k))
 		}
@@ -202,7 +206,7 @@ func (p *Pipeline) labels(src *source, s *telemetry.Sample, unit []byte) ([]tele
 		tags = append(slices.Clip(tags), telemetry.Tag{Name: []byte(telemetry.UnitTag), Value: unit})
 	}
 	for _, t := range tags {
-		if telemetry.IsReserved(t.Name) {
+		if telemetry.IsReserved(t.Name) || string(t.Name) == "job" && string(t.Value) == telemetry.OwnJob {
 			p.metrics.forged.Inc()
 			continue
 		}

@@ -10,6 +10,8 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/util/annotations"
+
+	"github.com/songhua-io/hub/internal/telemetry"
 )
 
 // Periods knows how often devices report, declared, learned or by their models.
@@ -31,7 +33,7 @@ type Periods interface {
 const LongPeriod = 10 * time.Hour
 
 // OwnJob is the label job of the series that the hub itself writes.
-const OwnJob = "hub"
+const OwnJob = telemetry.OwnJob
 
 const (
 	// plainHold is for how long a value holds of which no period is known:

@@ -59,6 +59,19 @@ func (a *API) Values(ctx context.Context, s Scope, expression string, at time.Ti
 	return out, a.age(ctx, expr, at, by, out)
 }
 
+// Vector evaluates an expression as it is written, for a part of the hub itself: it
+// takes its turn, with the bounds of every question and those of [API.Values].
+func (a *API) Vector(ctx context.Context, s Scope, expression string, at time.Time) (promql.Vector, error) {
+	ctx, cancel := context.WithTimeout(withScope(ctx, s), a.config.Timeout)
+	defer cancel()
+	leave, f := a.gate.enter(ctx)
+	if f != nil {
+		return nil, f.err
+	}
+	defer leave()
+	return a.vector(ctx, expression, at)
+}
+
 // Instant reports why an expression cannot be evaluated at one time to numbers;
 // nil when it can.
 func (a *API) Instant(expression string) error {

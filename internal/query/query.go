@@ -83,6 +83,9 @@ type Source struct {
 	// device, that of the metric wherever it comes from. Empty is not known, nil
 	// that nothing is.
 	Unit func(device, metric string) string
+	// Rules returns the rules, and of their alerts those that the sender of a request
+	// may see, by file and group. Nil: there are none.
+	Rules func(*http.Request) []RuleGroup
 	// Head describes the recent part of the store; nil leaves zeros.
 	Head func() Head
 	// Settings returns the configuration in force as YAML, without secrets. Nil

@@ -108,51 +108,6 @@ func (a *API) alertmanagers(*request) answer {
 	}{[]string{}, []string{}}}
 }
 
-func (a *API) alerts(*request) answer { return answer{data: map[string][]string{"alerts": {}}} }
-
-// rules answers /rules: no groups, once the parameters are found in order.
-func (a *API) rules(r *request) answer {
-	if r.formErr != nil {
-		return fails(bad(fmt.Errorf("error parsing form values: %w", r.formErr)))
-	}
-	if _, err := a.selectors(r.Form["match[]"]); err != nil {
-		return fails(bad(err))
-	}
-	q := r.URL.Query()
-	if t := strings.ToLower(q.Get("type")); t != "" && t != "alert" && t != "record" {
-		return fails(badParameter(fmt.Errorf("not supported value %q", t), "type"))
-	}
-	if s := strings.ToLower(q.Get("exclude_alerts")); s != "" {
-		if _, err := strconv.ParseBool(s); err != nil {
-			return fails(badParameter(fmt.Errorf("error converting exclude_alerts: %w", err), "exclude_alerts"))
-		}
-	}
-	if f := groupPage(q.Get("group_limit"), q.Get("group_next_token")); f != nil {
-		return fails(f)
-	}
-	return answer{data: map[string][]string{"groups": {}}}
-}
-
-// groupPage checks which page of the groups is asked for: there is only one.
-func groupPage(limit, token string) *failure {
-	if limit == "" {
-		if token != "" {
-			return badParameter(errors.New("group_limit needs to be present in order to paginate over the groups"), "group_next_token")
-		}
-		return nil
-	}
-	n, err := strconv.ParseInt(limit, 10, 32)
-	switch {
-	case err != nil:
-		return badParameter(fmt.Errorf("group_limit needs to be a valid number: %w", err), "group_limit")
-	case n <= 0:
-		return badParameter(errors.New("group_limit needs to be greater than 0"), "group_limit")
-	case token != "":
-		return badParameter(fmt.Errorf("invalid group_next_token '%v'. were rule groups changed?", token), "group_next_token")
-	}
-	return nil
-}
-
 // exemplars answers /query_exemplars: the hub keeps none.
 func (a *API) exemplars(r *request) answer {
 	start, end, f := span(r.Request)

@@ -10,6 +10,10 @@ import (
 // Reserved are the labels that come from the registry. A sender cannot set them.
 var reserved = [...]string{"device", "kind", "region", "site"}
 
+// OwnJob is the label job of the series that the hub itself writes: no sender can
+// give a series of its own that job.
+const OwnJob = "hub"
+
 // IsReserved reports whether a label name belongs to the registry.
 func IsReserved(name []byte) bool {
 	for _, r := range reserved {

@@ -6,7 +6,7 @@ import "slices"
 type entry struct{ key, en, zh string }
 
 // texts is all that the pages and their script say.
-func texts() []entry { return slices.Concat(scriptTexts(), catalogTexts(), askTexts()) }
+func texts() []entry { return slices.Concat(alertTexts(), scriptTexts(), catalogTexts(), askTexts()) }
 
 // scriptTexts is what the console and its script say.
 func scriptTexts() []entry {

@@ -36,6 +36,7 @@ type Deps struct {
 	Roads     func(access.Caller) traffic.Views
 	UnitPlace func(unit string) UnitPlace
 	Catalogue Catalogue
+	AlertBook AlertBook
 	// Now is the time; that of roads is told with it.
 	Now func() time.Time
 	// Desk lets people in and out.
@@ -48,8 +49,8 @@ type Deps struct {
 
 type pages struct {
 	Deps
-	console, signin, changes, compute, workload *template.Template
-	roads, unit, intersection                   *template.Template
+	console, signin, changes, compute, workload, alerts *template.Template
+	roads, unit, intersection                           *template.Template
 
 	// catalog are the pages of the catalogue, by name.
 	catalog map[string]*template.Template
@@ -58,7 +59,7 @@ type pages struct {
 	assets *assets
 }
 
-// New returns the handler of the pages: /, /audit, all of /compute, of /roads, of /catalog, of /steward,
+// New returns the handler of the pages: /, all of /alerts, /audit, all of /compute, of /roads, of /catalog, of /steward,
 // of /signin, /signout and /static/. It expects the caller of a request in its context
 // (Sessions.Identify); the data
 // come from the API, which the browser asks with the same cookie.
@@ -70,7 +71,7 @@ func New(d Deps) (http.Handler, error) {
 	}
 	for name, t := range map[string]**template.Template{
 		"console": &p.console, "signin": &p.signin, "changes": &p.changes, "compute": &p.compute, "workload": &p.workload,
-		"roads": &p.roads, "unit": &p.unit, "intersection": &p.intersection,
+		"alerts": &p.alerts, "roads": &p.roads, "unit": &p.unit, "intersection": &p.intersection,
 	} {
 		if *t, err = p.page(name + ".html"); err != nil {
 			return nil, err
@@ -87,6 +88,9 @@ func New(d Deps) (http.Handler, error) {
 	p.catalogPages(mux)
 	mux.HandleFunc("GET /{$}", p.showConsole)
 	mux.HandleFunc("GET /audit", p.showChanges)
+	mux.HandleFunc("GET /alerts", p.showAlerts)
+	mux.HandleFunc("POST /alerts/silences", p.silence)
+	mux.HandleFunc("POST /alerts/silences/{id}/end", p.endSilence)
 	mux.HandleFunc("GET /compute", p.showCompute)
 	mux.HandleFunc("GET /compute/workloads/{id}", p.showWorkload)
 	mux.HandleFunc("GET /roads", p.showRoads)
@@ -141,6 +145,15 @@ func (p *pages) consoleFunctions() template.FuncMap {
 				Refusal schedule.Refusal
 			}{t, r}
 		},
+		"rows": func(t map[string]string, rows []alertRow, at time.Time, may bool, lengths []string) any {
+			return struct {
+				T       map[string]string
+				Rows    []alertRow
+				At      time.Time
+				May     bool
+				Lengths []string
+			}{t, rows, at, may, lengths}
+		},
 		"pair": func(t map[string]string, d delta) any {
 			return struct {
 				T     map[string]string
@@ -175,7 +188,7 @@ type view struct {
 	Title string
 	// MayAudit says that the caller may read the record of changes, MayCompute
 	// what there is of compute, MayRoads of roads; MaySteward keeps the catalogue.
-	MayAudit, MayCompute, MayRoads, MaySteward bool
+	MayAudit, MayCompute, MayRoads, MaySteward, MayAlerts bool
 	// Here is the address of this page.
 	Here string
 
@@ -197,6 +210,7 @@ func (p *pages) fill(w http.ResponseWriter, r *http.Request, v *view) {
 	v.Lang, v.T, v.Version = l.tag(), l.table(), p.Version
 	role := access.CallerOf(r.Context()).Role
 	v.Path, v.MayAudit, v.MayCompute = r.URL.Path, access.May(role, access.ReadAudit), access.May(role, access.ReadCompute)
+	v.MayAlerts = access.May(role, access.ReadAlerts)
 	v.MayRoads, v.MaySteward = access.May(role, access.ReadRoads), access.May(role, access.WriteDatasets)
 	v.OtherLang, v.Here = otherLanguage(r, l), r.URL.RequestURI()
 	v.Place = l.place(v.Who.Region)
