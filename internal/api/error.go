@@ -18,6 +18,7 @@ import (
 	"github.com/songhua-io/hub/internal/catalog/register"
 	"github.com/songhua-io/hub/internal/catalog/release"
 	"github.com/songhua-io/hub/internal/command"
+	"github.com/songhua-io/hub/internal/correction"
 	"github.com/songhua-io/hub/internal/enrolment"
 	"github.com/songhua-io/hub/internal/model"
 	"github.com/songhua-io/hub/internal/quota"
@@ -109,6 +110,10 @@ var statusOf = [...]struct {
 	{release.ErrInvalid, http.StatusUnprocessableEntity},
 	{release.ErrKey, http.StatusConflict},
 	{access.ErrUnknown, http.StatusNotFound},
+	{correction.ErrInvalid, http.StatusUnprocessableEntity},
+	{correction.ErrNothing, http.StatusNotFound},
+	{correction.ErrOld, http.StatusConflict},
+	{correction.ErrFull, http.StatusConflict},
 	{command.ErrUnknown, http.StatusNotFound},
 	{twin.ErrInvalid, http.StatusUnprocessableEntity},
 	{twin.ErrStale, http.StatusPreconditionFailed},

@@ -59,8 +59,11 @@ func (h *hub) sealed() ingest.Store {
 	return h.graded
 }
 
-// allSeries is what queries read: every store.
-func (h *hub) allSeries() storage.Queryable {
+// allSeries is what queries read: every store, with what was corrected.
+func (h *hub) allSeries() storage.Queryable { return h.corrections.Queryable() }
+
+// rawSeries is every store, as samples came.
+func (h *hub) rawSeries() storage.Queryable {
 	if h.graded == nil {
 		return h.series
 	}

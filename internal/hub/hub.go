@@ -10,6 +10,8 @@
 //	   │
 //	stores    time series on this machine's disk, and on an encrypted volume
 //	   │
+//	corrections  what was found wrong in them, laid over whatever is read
+//	   │
 //	traffic   journal of open minutes of roadside units
 //	   │
 //	ingest    decode → identify → validate → grade → observe → commit     desk: rejects
@@ -53,6 +55,7 @@ import (
 	"github.com/songhua-io/hub/internal/catalog/release"
 	"github.com/songhua-io/hub/internal/command"
 	"github.com/songhua-io/hub/internal/config"
+	"github.com/songhua-io/hub/internal/correction"
 	"github.com/songhua-io/hub/internal/enrolment"
 	"github.com/songhua-io/hub/internal/ingest"
 	"github.com/songhua-io/hub/internal/ingest/desk"
@@ -130,44 +133,45 @@ type hub struct {
 	started   time.Time
 	stack     *stack
 
-	records   *records.DB
-	quotas    *quota.Quotas
-	sealer    *registry.Sealer
-	models    *model.Models
-	registry  *registry.Registry
-	tokens    *access.Tokens
-	sessions  *access.Sessions
-	audit     *audit.Log
-	login     *login.Desk
-	series    *local.DB
-	graded    *local.DB // on an encrypted volume; nil when there is none,
-	ungraded  string    // and why
-	desk      *desk.Desk
-	board     *traffic.Board
-	traffic   *intake.Intake
-	pipeline  *ingest.Pipeline
-	presence  *registry.Presence
-	commands  *command.Ledger
-	twins     *twin.Twins
-	fleet     *agent.Fleet
-	orders    *orders
-	steward   *stewardship
-	relief    *relief
-	mqtt      *mqtt.Server
-	hurry     func() // ends the waiting of HTTP requests
-	authority *authority.Authority
-	enrolment *enrolment.Registrar
-	scheduler *loop.Scheduler
-	live      *live.Feed
-	catalog   *register.Register
-	freezer   *freezer
-	offers    *offer.Access
-	quality   *quality.Keeper
-	feed      *feed.Feed
-	outlets   *outbox.Outbox
-	passages  *publish.Passages
-	publisher *publish.Publisher
-	releases  *release.Store
+	records     *records.DB
+	quotas      *quota.Quotas
+	sealer      *registry.Sealer
+	models      *model.Models
+	registry    *registry.Registry
+	tokens      *access.Tokens
+	sessions    *access.Sessions
+	audit       *audit.Log
+	login       *login.Desk
+	series      *local.DB
+	corrections *correction.Log
+	graded      *local.DB // on an encrypted volume; nil when there is none,
+	ungraded    string    // and why
+	desk        *desk.Desk
+	board       *traffic.Board
+	traffic     *intake.Intake
+	pipeline    *ingest.Pipeline
+	presence    *registry.Presence
+	commands    *command.Ledger
+	twins       *twin.Twins
+	fleet       *agent.Fleet
+	orders      *orders
+	steward     *stewardship
+	relief      *relief
+	mqtt        *mqtt.Server
+	hurry       func() // ends the waiting of HTTP requests
+	authority   *authority.Authority
+	enrolment   *enrolment.Registrar
+	scheduler   *loop.Scheduler
+	live        *live.Feed
+	catalog     *register.Register
+	freezer     *freezer
+	offers      *offer.Access
+	quality     *quality.Keeper
+	feed        *feed.Feed
+	outlets     *outbox.Outbox
+	passages    *publish.Passages
+	publisher   *publish.Publisher
+	releases    *release.Store
 
 	at Addresses
 }
@@ -253,7 +257,11 @@ func (h *hub) openStore(ctx context.Context) error {
 	if h.series, err = h.openSeries(ctx, "series", filepath.Join(h.at.Data, seriesDir)); err != nil {
 		return err
 	}
-	return h.openGraded(ctx)
+	if err := h.openGraded(ctx); err != nil {
+		return err
+	}
+	h.corrections, err = correction.Open(ctx, correction.Deps{Records: h.records, Store: h.rawSeries(), Clock: h.clock, Metrics: h.metrics})
+	return err
 }
 
 func (h *hub) runIngest(ctx context.Context) error {

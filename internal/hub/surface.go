@@ -19,6 +19,7 @@ import (
 	"github.com/songhua-io/hub/internal/catalog/sensorthings"
 	"github.com/songhua-io/hub/internal/config"
 	"github.com/songhua-io/hub/internal/config/strict"
+	"github.com/songhua-io/hub/internal/correction"
 	"github.com/songhua-io/hub/internal/ingest"
 	"github.com/songhua-io/hub/internal/ingest/desk"
 	ingesthttp "github.com/songhua-io/hub/internal/ingest/http"
@@ -98,7 +99,7 @@ func (h *hub) surface(ctx context.Context) (http.Handler, error) {
 		beside = append(beside, api.Beside{Pattern: r.Pattern, ZH: r.ZH, EN: r.EN, Own: true, Handler: r.Handler})
 	}
 	return api.New(api.Deps{
-		Releases: api.Releases{Store: h.releases, Make: h.makeRelease, Rebuild: h.rebuild}, Lineage: h.lineage, Outlets: h.outlets, ExportOutlet: h.exportOutlet, Quality: h.quality, Roads: h.board, Freezes: h.freezer, Quotas: h.quotas, Registry: h.registry, Authority: h.authority, Enrolment: h.enrolment, Doors: h.doors, Presence: h.presence, Commands: h.commands, Twins: h.twins, Tokens: h.tokens, Sessions: h.sessions, Audit: h.audit, Models: h.models, Catalog: h.catalog, Scheduler: h.scheduler, Expression: questions.Instant, Desk: h.rejects(),
+		Releases: api.Releases{Store: h.releases, Make: h.makeRelease, Rebuild: h.rebuild}, Lineage: h.lineage, Outlets: h.outlets, ExportOutlet: h.exportOutlet, Quality: h.quality, Roads: h.board, Freezes: h.freezer, Corrections: h.corrections, Quotas: h.quotas, Registry: h.registry, Authority: h.authority, Enrolment: h.enrolment, Doors: h.doors, Presence: h.presence, Commands: h.commands, Twins: h.twins, Tokens: h.tokens, Sessions: h.sessions, Audit: h.audit, Models: h.models, Catalog: h.catalog, Scheduler: h.scheduler, Expression: questions.Instant, Desk: h.rejects(),
 		Answers: records.Answers{DB: h.records, Now: h.clock}, Sealer: h.sealer, Rates: rates.now, Ready: h.ready,
 		Version: h.options.Version, Log: h.log, Now: h.clock, Metrics: h.metrics, Beside: beside,
 	})
@@ -122,6 +123,7 @@ func (h *hub) questions() (*query.API, error) {
 	secret := &grades{registry: h.registry}
 	return query.New(h.cfg.Query, query.Source{
 		Store: h.allSeries(),
+		AsOf:  correction.AsOf,
 		Visible: func(r *http.Request) (query.Scope, bool) {
 			c := access.CallerOf(r.Context())
 			d := access.Allow(c, access.ReadTelemetry, access.Anywhere)

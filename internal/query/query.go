@@ -5,6 +5,7 @@
 package query
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -83,6 +84,9 @@ type Source struct {
 	// device, that of the metric wherever it comes from. Empty is not known, nil
 	// that nothing is.
 	Unit func(device, metric string) string
+	// AsOf returns a context whose reads show what was known of samples at a time;
+	// nil refuses the parameter as_of.
+	AsOf func(context.Context, time.Time) context.Context
 	// Head describes the recent part of the store; nil leaves zeros.
 	Head func() Head
 	// Settings returns the configuration in force as YAML, without secrets. Nil
