@@ -21,6 +21,7 @@ import (
 	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/audit"
 	"github.com/songhua-io/hub/internal/authority"
+	"github.com/songhua-io/hub/internal/backfill"
 	"github.com/songhua-io/hub/internal/catalog"
 	"github.com/songhua-io/hub/internal/catalog/outbox"
 	"github.com/songhua-io/hub/internal/catalog/publish"
@@ -67,6 +68,8 @@ type Deps struct {
 	// Roads is what roadside units told.
 	Roads   traffic.Views
 	Freezes Freezes
+	// Imports are files of history, and how far they are in.
+	Imports *backfill.Ledger
 	// Corrections are those of stored samples.
 	Corrections *correction.Log
 	Authority   *authority.Authority

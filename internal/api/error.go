@@ -12,6 +12,7 @@ import (
 	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/audit"
 	"github.com/songhua-io/hub/internal/authority"
+	"github.com/songhua-io/hub/internal/backfill"
 	"github.com/songhua-io/hub/internal/catalog/outbox"
 	"github.com/songhua-io/hub/internal/catalog/publish"
 	"github.com/songhua-io/hub/internal/catalog/quality"
@@ -110,6 +111,8 @@ var statusOf = [...]struct {
 	{release.ErrInvalid, http.StatusUnprocessableEntity},
 	{release.ErrKey, http.StatusConflict},
 	{access.ErrUnknown, http.StatusNotFound},
+	{backfill.ErrUnknown, http.StatusNotFound},
+	{backfill.ErrInvalid, http.StatusUnprocessableEntity},
 	{correction.ErrInvalid, http.StatusUnprocessableEntity},
 	{correction.ErrNothing, http.StatusNotFound},
 	{correction.ErrOld, http.StatusConflict},
