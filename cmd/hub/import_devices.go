@@ -4,6 +4,8 @@ import (
 	"context"
 	"net/http"
 
+	"github.com/spf13/cobra"
+
 	"github.com/songhua-io/hub/internal/backfill/file"
 	"github.com/songhua-io/hub/internal/client"
 )
@@ -67,4 +69,27 @@ func (t *transfer) register(ctx context.Context, p *file.Part) error {
 		}
 	}
 	return nil
+}
+
+// importsCommand shows what was imported.
+func importsCommand() *cobra.Command {
+	r := &remote{}
+	list := &cobra.Command{
+		Use:     "list",
+		Short:   "List imports of history and how far they are",
+		Example: "  hub imports list\n  hub imports list --json",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			hub, err := r.client()
+			if err != nil {
+				return err
+			}
+			all, err := client.Pages[map[string]any](cmd.Context(), hub, importsPath, nil, 0)
+			if err != nil {
+				return err
+			}
+			return r.list(cmd, all, "nothing was imported; `hub import FILE` does", []string{"name", "format", "by", "begun", "updated", "accepted", "rejected", "done"}, nil)
+		},
+	}
+	return r.register(group(&cobra.Command{Use: "imports", Short: "See what history was imported", Example: "  hub imports list"}, list))
 }

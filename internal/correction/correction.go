@@ -1,7 +1,7 @@
 // Package correction keeps what was found wrong in stored samples and shows the
 // store with it put right: the raw sample stays as it came, a correction is added
 // and never changed, and whoever asks as of an earlier time sees what was known
-// then. It knows of no doors and of nobody's rights. Art. 36
+// then. It knows of no doors and of nobody's rights.
 package correction
 
 import (
