@@ -51,7 +51,7 @@ func rootCommand() *cobra.Command {
 	root.AddCommand(
 		serveCommand(), demoCommand(), backupCommand(), restoreCommand(), drillCommand(),
 		checkCommand(), configCommand(), verifyCommand(), benchCommand(), versionCommand(),
-		deviceCommand(), modelCommand(), enrolCommand(), caCommand(), commandCommand(), rolloutCommand(), twinCommand(), rsuCommand(), roadsCommand(), facilityCommand(), poolCommand(), queueCommand(), tenantCommand(), networkCommand(), signalCommand(), capacityCommand(), simulateCommand(), workloadCommand(), datasetCommand(), grantCommand(), objectionCommand(), outletCommand(), tokenCommand(), sessionCommand(), auditCommand(), queryCommand(), rejectsCommand(), rulesCommand(), v2xCommand(), releaseCommand(),
+		deviceCommand(), modelCommand(), enrolCommand(), caCommand(), commandCommand(), rolloutCommand(), twinCommand(), rsuCommand(), roadsCommand(), facilityCommand(), poolCommand(), queueCommand(), tenantCommand(), networkCommand(), signalCommand(), capacityCommand(), simulateCommand(), workloadCommand(), datasetCommand(), grantCommand(), objectionCommand(), outletCommand(), tokenCommand(), sessionCommand(), auditCommand(), queryCommand(), rejectsCommand(), rulesCommand(), v2xCommand(), releaseCommand(), correctCommand(), correctionsCommand(), importCommand(), importsCommand(),
 	)
 	cli.Complete(root, func(err error) error { return usageError{err} })
 	return root

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"time"
@@ -46,32 +47,37 @@ func (p *promPoint) UnmarshalJSON(text []byte) error {
 
 func queryCommand() *cobra.Command {
 	r := &remote{}
-	var at, unit string
+	var at, unit, asOf string
 	c := &cobra.Command{
 		Use:     "query PROMQL",
 		Short:   "Ask for values in PromQL",
-		Example: "  hub query 'temperature'\n  hub query 'avg by (site) (temperature{kind=\"sensor\"})'\n  hub query 'max_over_time(temperature[1h])' --at 2h --json\n  hub query 'avg by (site) (soil_temperature)' --unit degF",
+		Example: "  hub query 'temperature'\n  hub query 'avg by (site) (temperature{kind=\"sensor\"})'\n  hub query 'max_over_time(temperature[1h])' --at 2h --json\n  hub query 'avg by (site) (soil_temperature)' --unit degF\n  hub query 'temperature' --at 2h --as-of 24h",
 		Args:    exactArgs("PROMQL"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			when, err := moment("at", at)
 			if err != nil {
 				return err
 			}
-			return r.ask(cmd, args[0], when, unit)
+			known, err := moment("as-of", asOf)
+			if err != nil {
+				return err
+			}
+			return r.ask(cmd, query("query", args[0], "time", when, "unit", unit, "as_of", known))
 		},
 	}
 	c.Flags().StringVar(&at, "at", "", "the `time` to ask for: 2h ago, or RFC 3339 (default: the present)")
+	c.Flags().StringVar(&asOf, "as-of", "", "show what was known at this `time`, before later corrections: 2h ago, or RFC 3339")
 	c.Flags().StringVar(&unit, "unit", "", "convert values to this `unit` before anything is made of them (a code of SenML or UCUM, such as degF)")
 	return r.register(c)
 }
 
-func (r *remote) ask(cmd *cobra.Command, promQL, when, unit string) error {
+func (r *remote) ask(cmd *cobra.Command, question url.Values) error {
 	hub, err := r.client()
 	if err != nil {
 		return err
 	}
 	var raw json.RawMessage
-	if err := hub.Call(cmd.Context(), http.MethodGet, "/prometheus/api/v1/query", query("query", promQL, "time", when, "unit", unit), nil, &raw); err != nil {
+	if err := hub.Call(cmd.Context(), http.MethodGet, "/prometheus/api/v1/query", question, nil, &raw); err != nil {
 		return err
 	}
 	if r.json {

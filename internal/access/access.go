@@ -53,6 +53,9 @@ const (
 	SubmitWorkloads Action = "workloads.submit"
 	ReadTelemetry   Action = "telemetry.read"
 	SendTelemetry   Action = "telemetry.send"
+	ReadCorrections Action = "corrections.read"
+	CorrectSeries   Action = "corrections.make"
+	ImportHistory   Action = "imports.run"
 	ReadRoads       Action = "roads.read"
 	ReadEvidence    Action = "evidence.read" // raw messages of the road
 	ReadRejects     Action = "rejects.read"
@@ -113,6 +116,9 @@ var rights = [...]struct {
 	{SubmitWorkloads, "yes  yes       yes        no       no      no       no      no"},
 	{ReadTelemetry, "yes    yes       yes        yes      yes     no       no      no"},
 	{SendTelemetry, "no     no        no         no       no      yes      yes     no"},
+	{ReadCorrections, "yes  yes       yes        yes      yes     no       no      no"},
+	{CorrectSeries, "yes    yes       no         no       no      no       no      no"},
+	{ImportHistory, "yes    yes       no         no       no      no       no      no"},
 	{ReadRoads, "    yes    yes       yes        yes      yes     no       no      no"},
 	{ReadEvidence, " yes    yes       no         no       no      no       no      no"},
 	{ReadRejects, "  yes    yes       no         no       no      no       no      no"},

@@ -21,6 +21,7 @@ import (
 	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/audit"
 	"github.com/songhua-io/hub/internal/authority"
+	"github.com/songhua-io/hub/internal/backfill"
 	"github.com/songhua-io/hub/internal/catalog"
 	"github.com/songhua-io/hub/internal/catalog/outbox"
 	"github.com/songhua-io/hub/internal/catalog/publish"
@@ -28,6 +29,7 @@ import (
 	"github.com/songhua-io/hub/internal/catalog/register"
 	"github.com/songhua-io/hub/internal/catalog/release"
 	"github.com/songhua-io/hub/internal/command"
+	"github.com/songhua-io/hub/internal/correction"
 	"github.com/songhua-io/hub/internal/enrolment"
 	"github.com/songhua-io/hub/internal/model"
 	"github.com/songhua-io/hub/internal/quota"
@@ -66,10 +68,14 @@ type Deps struct {
 	Expression func(string) error
 	Desk       Desk
 	// Roads is what roadside units told.
-	Roads     traffic.Views
-	Freezes   Freezes
-	Authority *authority.Authority
-	Enrolment *enrolment.Registrar
+	Roads   traffic.Views
+	Freezes Freezes
+	// Imports are files of history, and how far they are in.
+	Imports *backfill.Ledger
+	// Corrections are those of stored samples.
+	Corrections *correction.Log
+	Authority   *authority.Authority
+	Enrolment   *enrolment.Registrar
 	// Doors says where a caller that reached the hub at a host finds its doors.
 	Doors func(host string) map[string]string
 	// Answers keeps what was answered to writes with an Idempotency-Key.

@@ -12,12 +12,14 @@ import (
 	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/audit"
 	"github.com/songhua-io/hub/internal/authority"
+	"github.com/songhua-io/hub/internal/backfill"
 	"github.com/songhua-io/hub/internal/catalog/outbox"
 	"github.com/songhua-io/hub/internal/catalog/publish"
 	"github.com/songhua-io/hub/internal/catalog/quality"
 	"github.com/songhua-io/hub/internal/catalog/register"
 	"github.com/songhua-io/hub/internal/catalog/release"
 	"github.com/songhua-io/hub/internal/command"
+	"github.com/songhua-io/hub/internal/correction"
 	"github.com/songhua-io/hub/internal/enrolment"
 	"github.com/songhua-io/hub/internal/model"
 	"github.com/songhua-io/hub/internal/quota"
@@ -110,6 +112,12 @@ var statusOf = [...]struct {
 	{release.ErrInvalid, http.StatusUnprocessableEntity},
 	{release.ErrKey, http.StatusConflict},
 	{access.ErrUnknown, http.StatusNotFound},
+	{backfill.ErrUnknown, http.StatusNotFound},
+	{backfill.ErrInvalid, http.StatusUnprocessableEntity},
+	{correction.ErrInvalid, http.StatusUnprocessableEntity},
+	{correction.ErrNothing, http.StatusNotFound},
+	{correction.ErrOld, http.StatusConflict},
+	{correction.ErrFull, http.StatusConflict},
 	{command.ErrUnknown, http.StatusNotFound},
 	{twin.ErrInvalid, http.StatusUnprocessableEntity},
 	{twin.ErrStale, http.StatusPreconditionFailed},

@@ -61,6 +61,13 @@ func (a *API) list() {
 	on(a, get, "/api/v1/devices/{id}/twin/history", access.ReadTwins, "列出期望配置的历次版本", "List the versions of what it was to have", a.listWanted)
 	on(a, get, "/api/v1/twins", access.ReadTwins, "列出设备配置的状态，可筛选偏离者", "List how devices' configurations stand", a.listTwins)
 
+	on(a, get, "/api/v1/corrections", access.ReadCorrections, "列出对已存样本的更正，新的在前", "List corrections of stored samples, the newest first", a.listCorrections)
+	on(a, post, "/api/v1/corrections", access.CorrectSeries, "更正已存的样本：原值保留，查询自此显示更正后的值", "Correct stored samples: the raw values stay, queries show the corrected ones from now on", a.addCorrection, status(http.StatusCreated))
+
+	on(a, get, "/api/v1/imports", access.ImportHistory, "列出历史数据的导入及其进度", "List imports of history and how far they are", a.listImports)
+	on(a, get, "/api/v1/imports/{id}", access.ImportHistory, "查看导入", "Show an import", a.getImport)
+	on(a, put, "/api/v1/imports/{id}", access.ImportHistory, "开始导入，或取得已导入的位置以便续传", "Begin an import, or learn where to go on with one", a.beginImport)
+
 	on(a, get, "/api/v1/sites", access.ReadSites, "列出站点", "List sites", a.listSites)
 	on(a, get, "/api/v1/sites/{id}", access.ReadSites, "查看站点", "Show a site", a.getSite)
 	on(a, put, "/api/v1/sites/{id}", access.WriteSites, "新建或替换站点", "Create or replace a site", a.putSite)

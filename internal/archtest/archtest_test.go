@@ -208,7 +208,7 @@ func TestTheTableSeesWhatIsForbidden(t *testing.T) {
 		{"internal/store/local", "go.etcd.io/bbolt", "belongs to internal/ingest/desk"},
 		{"internal/api", "github.com/coder/websocket", "belongs to internal/ingest/mqtt"},
 		{"internal/hub", "github.com/pion/dtls/v3", "belongs to internal/ingest/coap"},
-		{"internal/query", "github.com/prometheus/prometheus/tsdb/wlog", "belongs to internal/store/local"},
+		{"internal/query", "github.com/prometheus/prometheus/tsdb/wlog", "belongs to internal/backfill/file, internal/store/local"},
 		{"internal/query", "github.com/prometheus/prometheus/web/api/v1", "nowhere"},
 		{"internal/query", "github.com/stretchr/testify/assert", "does not name"},
 		{"internal/helpers", "fmt", "no line for internal/helpers"},

@@ -205,6 +205,26 @@ func (c *Client) request(ctx context.Context, method, path string, query url.Val
 	return req, nil
 }
 
+// Post sends bytes of a media type, and is otherwise Call.
+func (c *Client) Post(ctx context.Context, path string, query url.Values, media string, body []byte, into any) error {
+	req, err := c.request(ctx, http.MethodPost, path, query, nil)
+	if err != nil {
+		return err
+	}
+	req.Body, req.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+	req.Header.Set("Content-Type", media)
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return c.unreachable(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	if err != nil {
+		return fmt.Errorf("the answer of the hub at %s broke off: %w", c.base, err)
+	}
+	return c.decode(resp, text, into)
+}
+
 // Stream asks for an answer that is as long as it is; the caller reads and
 // closes it. What the hub refuses is a *Problem.
 func (c *Client) Stream(ctx context.Context, path string, query url.Values) (io.ReadCloser, error) {

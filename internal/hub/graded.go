@@ -7,6 +7,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/prometheus/prometheus/storage"
+
 	"github.com/songhua-io/hub/internal/ingest"
 	"github.com/songhua-io/hub/internal/store/local"
 )
@@ -57,3 +59,6 @@ func (h *hub) sealed() ingest.Store {
 	}
 	return ingestStore{h.closed}
 }
+
+// allSeries is what queries read: every store, with what was corrected.
+func (h *hub) allSeries() storage.Queryable { return h.corrections.Queryable() }

@@ -10,6 +10,8 @@
 //	   │
 //	stores    time series on this machine's disk, on an encrypted volume, and in an engine elsewhere behind a queue
 //	   │
+//	corrections  what was found wrong in them, laid over whatever is read
+//	   │
 //	traffic   journal of open minutes of roadside units
 //	   │
 //	ingest    decode → identify → validate → grade → observe → commit     desk: rejects
@@ -55,6 +57,7 @@ import (
 	"github.com/songhua-io/hub/internal/catalog/release"
 	"github.com/songhua-io/hub/internal/command"
 	"github.com/songhua-io/hub/internal/config"
+	"github.com/songhua-io/hub/internal/correction"
 	"github.com/songhua-io/hub/internal/enrolment"
 	"github.com/songhua-io/hub/internal/ingest"
 	"github.com/songhua-io/hub/internal/ingest/desk"
@@ -135,51 +138,52 @@ type hub struct {
 	started   time.Time
 	stack     *stack
 
-	records   *records.DB
-	quotas    *quota.Quotas
-	sealer    *registry.Sealer
-	models    *model.Models
-	registry  *registry.Registry
-	tokens    *access.Tokens
-	sessions  *access.Sessions
-	audit     *audit.Log
-	login     *login.Desk
-	series    *local.DB
-	graded    *local.DB // on an encrypted volume; nil when there is none,
-	ungraded  string    // and why
-	far       remote    // the engine elsewhere; nil when there is none
-	farGraded remote    // the same for series of grade important and core, if they may go there
-	plain     store.Engine
-	closed    store.Engine // of series of grade important and core; nil when there is no place for them
-	desk      *desk.Desk
-	board     *traffic.Board
-	traffic   *intake.Intake
-	pipeline  *ingest.Pipeline
-	presence  *registry.Presence
-	commands  *command.Ledger
-	twins     *twin.Twins
-	fleet     *agent.Fleet
-	orders    *orders
-	steward   *stewardship
-	relief    *relief
-	mqtt      *mqtt.Server
-	hurry     func() // ends the waiting of HTTP requests
-	authority *authority.Authority
-	enrolment *enrolment.Registrar
-	scheduler *loop.Scheduler
-	live      *live.Feed
-	catalog   *register.Register
-	freezer   *freezer
-	offers    *offer.Access
-	quality   *quality.Keeper
-	feed      *feed.Feed
-	outlets   *outbox.Outbox
-	passages  *publish.Passages
-	publisher *publish.Publisher
-	releases  *release.Store
-	rules     *rules.Engine
-	notifier  *notify.Notifier
-	late      lateness
+	records     *records.DB
+	quotas      *quota.Quotas
+	sealer      *registry.Sealer
+	models      *model.Models
+	registry    *registry.Registry
+	tokens      *access.Tokens
+	sessions    *access.Sessions
+	audit       *audit.Log
+	login       *login.Desk
+	series      *local.DB
+	graded      *local.DB // on an encrypted volume; nil when there is none,
+	ungraded    string    // and why
+	far         remote    // the engine elsewhere; nil when there is none
+	farGraded   remote    // the same for series of grade important and core, if they may go there
+	plain       store.Engine
+	closed      store.Engine // of series of grade important and core; nil when there is no place for them
+	desk        *desk.Desk
+	board       *traffic.Board
+	traffic     *intake.Intake
+	pipeline    *ingest.Pipeline
+	presence    *registry.Presence
+	commands    *command.Ledger
+	twins       *twin.Twins
+	fleet       *agent.Fleet
+	orders      *orders
+	steward     *stewardship
+	relief      *relief
+	mqtt        *mqtt.Server
+	hurry       func() // ends the waiting of HTTP requests
+	authority   *authority.Authority
+	enrolment   *enrolment.Registrar
+	scheduler   *loop.Scheduler
+	live        *live.Feed
+	catalog     *register.Register
+	freezer     *freezer
+	offers      *offer.Access
+	quality     *quality.Keeper
+	feed        *feed.Feed
+	outlets     *outbox.Outbox
+	passages    *publish.Passages
+	publisher   *publish.Publisher
+	releases    *release.Store
+	rules       *rules.Engine
+	notifier    *notify.Notifier
+	late        lateness
+	corrections *correction.Log
 
 	at Addresses
 }
@@ -268,7 +272,11 @@ func (h *hub) openStore(ctx context.Context) error {
 	if err := h.openGraded(ctx); err != nil {
 		return err
 	}
-	return h.openRemote()
+	if err := h.openRemote(); err != nil {
+		return err
+	}
+	h.corrections, err = correction.Open(ctx, correction.Deps{Records: h.records, Store: h.rawSeries(), Clock: h.clock, Metrics: h.metrics})
+	return err
 }
 
 func (h *hub) runIngest(ctx context.Context) error {

@@ -187,8 +187,8 @@ func lineOf(labels []telemetry.Label, p telemetry.Point) (device string, line []
 	return device, fmt.Appendf(nil, "%s%s value=%s %d\n", name.String(), tags.String(), strconv.FormatFloat(p.Value, 'g', -1, 64), p.Time*int64(time.Millisecond))
 }
 
-// allSeries is what queries read: every store, and the engine elsewhere once.
-func (h *hub) allSeries() storage.Queryable {
+// rawSeries is every store, and the engine elsewhere once, as samples came.
+func (h *hub) rawSeries() storage.Queryable {
 	var all storage.Queryable = h.series
 	if h.graded != nil {
 		all = store.Join(all, h.graded)

@@ -15,10 +15,12 @@ import (
 
 	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/api"
+	"github.com/songhua-io/hub/internal/backfill"
 	"github.com/songhua-io/hub/internal/catalog/offer"
 	"github.com/songhua-io/hub/internal/catalog/sensorthings"
 	"github.com/songhua-io/hub/internal/config"
 	"github.com/songhua-io/hub/internal/config/strict"
+	"github.com/songhua-io/hub/internal/correction"
 	"github.com/songhua-io/hub/internal/ingest"
 	"github.com/songhua-io/hub/internal/ingest/desk"
 	ingesthttp "github.com/songhua-io/hub/internal/ingest/http"
@@ -98,13 +100,15 @@ func (h *hub) surface(ctx context.Context) (http.Handler, error) {
 	}
 	beside = append(beside, h.basemap()...)
 	beside = append(beside, h.portal(pages, shown)...)
+	imports := backfill.NewLedger(h.records, h.clock)
+	beside = append(beside, h.importParts(imports))
 	door := ingesthttp.New(h.cfg.HTTP, ingesthttp.Deps{Pipeline: h.pipeline, Gate: h.gate(), Mail: h.mail(), Units: h.traffic, Quotas: h.quotas, Log: h.log, Metrics: h.metrics})
 	h.hurry = door.Hurry
 	for _, r := range door.Routes() {
 		beside = append(beside, api.Beside{Pattern: r.Pattern, ZH: r.ZH, EN: r.EN, Own: true, Handler: r.Handler})
 	}
 	return api.New(api.Deps{
-		Releases: api.Releases{Store: h.releases, Make: h.makeRelease, Rebuild: h.rebuild}, Lineage: h.lineage, Rules: h.rules, Outlets: h.outlets, ExportOutlet: h.exportOutlet, Quality: h.quality, Roads: h.board, Freezes: h.freezer, Quotas: h.quotas, Registry: h.registry, Authority: h.authority, Enrolment: h.enrolment, Doors: h.doors, Presence: h.presence, Commands: h.commands, Twins: h.twins, Tokens: h.tokens, Sessions: h.sessions, Audit: h.audit, Models: h.models, Catalog: h.catalog, Scheduler: h.scheduler, Expression: questions.Instant, Desk: h.rejects(),
+		Releases: api.Releases{Store: h.releases, Make: h.makeRelease, Rebuild: h.rebuild}, Lineage: h.lineage, Rules: h.rules, Outlets: h.outlets, ExportOutlet: h.exportOutlet, Quality: h.quality, Roads: h.board, Freezes: h.freezer, Imports: imports, Corrections: h.corrections, Quotas: h.quotas, Registry: h.registry, Authority: h.authority, Enrolment: h.enrolment, Doors: h.doors, Presence: h.presence, Commands: h.commands, Twins: h.twins, Tokens: h.tokens, Sessions: h.sessions, Audit: h.audit, Models: h.models, Catalog: h.catalog, Scheduler: h.scheduler, Expression: questions.Instant, Desk: h.rejects(),
 		Answers: records.Answers{DB: h.records, Now: h.clock}, Sealer: h.sealer, Rates: rates.now, Ready: h.ready,
 		Version: h.options.Version, Log: h.log, Now: h.clock, Metrics: h.metrics, Beside: beside,
 	})
@@ -128,6 +132,7 @@ func (h *hub) questions() (*query.API, error) {
 	secret := &grades{registry: h.registry}
 	return query.New(h.cfg.Query, query.Source{
 		Store: h.allSeries(),
+		AsOf:  correction.AsOf,
 		Visible: func(r *http.Request) (query.Scope, bool) {
 			c := access.CallerOf(r.Context())
 			d := access.Allow(c, access.ReadTelemetry, access.Anywhere)

@@ -22,8 +22,12 @@ func (p *Pipeline) tellLate(d *Delivery) {
 	}
 }
 
-// repeated counts what a store had already, or refused for another value.
+// repeated counts what a store had already, or refused for another value. A
+// delivery of history is history as a whole.
 func (d *Delivery) repeated() {
+	if len(d.open) > 0 && d.Messages[d.open[0]].History {
+		return
+	}
 	for s := range stores {
 		w := &d.write[s]
 		if len(d.samples[s]) == 0 || len(w.Repeated)+len(w.Refused) == 0 { // the hub's own points are of no device

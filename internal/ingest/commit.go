@@ -338,7 +338,7 @@ func (p *Pipeline) sweep(now time.Time) {
 			p.forget(s)
 			continue
 		}
-		if heard := s.heard.Load(); heard != 0 && heard <= idle {
+		if heard := max(s.heard.Load(), s.brought.Load()); heard != 0 && heard <= idle {
 			s.mu.Lock()
 			p.release(s)
 			s.mu.Unlock()

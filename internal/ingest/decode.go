@@ -83,7 +83,7 @@ func (p *Pipeline) identify(d *Delivery) {
 		switch {
 		case m.source == nil:
 			m.refuse(telemetry.StageIdentify, telemetry.ReasonUnknownDevice, fmt.Sprintf("device %q is not registered", m.Device))
-		case m.Derived: // of what was acknowledged
+		case m.Derived, m.History: // of what was acknowledged, or was measured before
 		case m.source.device.Load().Disabled:
 			m.refuse(telemetry.StageIdentify, telemetry.ReasonDeviceDisabled, fmt.Sprintf("device %q is disabled", m.Device))
 		default:

@@ -52,6 +52,11 @@ type Message struct {
 	// Derived says that the hub itself has made the samples of what it was sent:
 	// they are no sign of life of the device, and count for no quota.
 	Derived bool
+	// History says that somebody brings what was measured before: it is no sign of
+	// life of the device, and how it comes tells nothing of how the device sends. It
+	// counts for no quota, and what is refused of it is the bringer's to keep, not
+	// the desk's. A delivery holds no other messages beside.
+	History bool
 	// Decode reads formats that need the memory of their connection
 	// (Sparkplug); nil otherwise.
 	Decode func(*telemetry.Batch, codec.Input) error
@@ -100,6 +105,27 @@ var (
 
 // errFull is what senders read; the hub's log and /readyz say more.
 var errFull = fmt.Errorf("%w; they are taken again when its time-series engine has taken some of them", ErrBusy)
+
+// Try takes the messages of d through the stages and answers what would be
+// accepted and refused of them, and stores nothing. What only the store can tell,
+// that a time has another value, it does not know.
+func (p *Pipeline) Try(d *Delivery) {
+	d.begin(p.deps.Clock())
+	round := p.flights.begin()
+	defer p.flights.end(round)
+	p.open(d)
+	for _, s := range stages {
+		if !s.road {
+			s.run(p, d)
+		}
+	}
+	p.settle(d)
+	for _, i := range d.open {
+		if m := &d.Messages[i]; m.source != nil {
+			m.source.brought.Store(d.now.UnixMilli()) // the series it claimed are given back when it falls silent
+		}
+	}
+}
 
 // Ingest takes the messages of d through all stages and returns when what was
 // accepted of them is durable. The answers stand in d.Messages. It blocks for

@@ -135,7 +135,7 @@ func (p *Pipeline) open(d *Delivery) (longest *quota.Exceeded) {
 		}
 		if last != nil && last.Device == m.Device && last.From == m.From {
 			m.source, m.Over = last.source, last.Over
-		} else if m.source, m.Over = p.source(m.Device), nil; m.source != nil && !m.Derived {
+		} else if m.source, m.Over = p.source(m.Device), nil; m.source != nil && !m.Derived && !m.History {
 			messages, bytes := d.row(i)
 			m.Over = p.deps.Quotas.Messages(&m.source.meter, m.Device, m.From, messages, bytes, d.now)
 		}
@@ -246,6 +246,9 @@ func (p *Pipeline) answer(d *Delivery) {
 			slices.SortStableFunc(m.Rejects, func(a, b telemetry.Reject) int { return cmp.Compare(a.Index, b.Index) })
 			for _, r := range m.Rejects {
 				p.metrics.rejects.WithLabelValues(string(r.Stage), string(r.Reason)).Inc()
+			}
+			if m.History {
+				continue
 			}
 			if m.source != nil {
 				m.source.rejects.Add(uint64(len(m.Rejects)))

@@ -138,6 +138,9 @@ func (p *Pipeline) syncRoads(d *Delivery) error {
 // heard notes that the message was answered.
 func (m *Message) heard(now int64) {
 	switch {
+	case m.History:
+		m.source.brought.Store(now)
+		m.source.samples.Add(uint64(m.Accepted))
 	case m.Derived:
 		m.source.derived(m.newest, m.Accepted)
 	case m.Format.Road():

@@ -17,6 +17,7 @@ type source struct {
 	device atomic.Pointer[telemetry.Device]
 
 	heard    atomic.Int64 // hub's time of the last delivery, ms
+	brought  atomic.Int64 // hub's time of the last history that somebody brought, ms
 	received atomic.Int64 // hub's time of the last delivery of live samples, ms
 	event    atomic.Int64 // newest sample time, ms
 	died     atomic.Int64 // hub's time when it last announced its death, ms; 0: never

@@ -33,7 +33,7 @@ func (p *Pipeline) validate(d *Delivery) {
 		for k := m.first; k < m.last; k++ {
 			s := &d.batch.Samples[k]
 			if r := w.check(s); r.Reason != "" {
-				if r.Reason != telemetry.ReasonNotFinite {
+				if r.Reason != telemetry.ReasonNotFinite && !m.History {
 					src.arrivals.Refused++
 				}
 				m.Rejects = append(m.Rejects, r)
@@ -55,9 +55,11 @@ func (p *Pipeline) validate(d *Delivery) {
 				p.noteUnit(d, s)
 			}
 			m.newest = max(m.newest, s.Time)
-			src.arrivals.Came(now, s.Time, newest)
-			if s.Time < late {
-				d.late = append(d.late, int32(k))
+			if !m.History {
+				src.arrivals.Came(now, s.Time, newest)
+				if s.Time < late {
+					d.late = append(d.late, int32(k))
+				}
 			}
 			d.write[store].Points = append(d.write[store].Points, telemetry.Point{Series: to.id, Time: s.Time, Value: s.Value})
 			d.samples[store] = append(d.samples[store], int32(k))

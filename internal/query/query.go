@@ -5,6 +5,7 @@
 package query
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -86,6 +87,9 @@ type Source struct {
 	// Rules returns the rules, and of their alerts those that the sender of a request
 	// may see, by file and group. Nil: there are none.
 	Rules func(*http.Request) []RuleGroup
+	// AsOf returns a context whose reads show what was known of samples at a time;
+	// nil refuses the parameter as_of.
+	AsOf func(context.Context, time.Time) context.Context
 	// Head describes the recent part of the store; nil leaves zeros.
 	Head func() Head
 	// Settings returns the configuration in force as YAML, without secrets. Nil

@@ -146,11 +146,31 @@ func (a *API) admit(ctx context.Context, w http.ResponseWriter, r *http.Request,
 	if !reads {
 		return req, nil
 	}
+	if f := a.lookBack(req); f != nil {
+		return req, f
+	}
 	leave, f := a.gate.enter(req.Context())
 	if f == nil {
 		req.held = append(req.held, leave)
 	}
 	return req, f
+}
+
+// lookBack has a request with as_of read what was known then.
+func (a *API) lookBack(r *request) *failure {
+	s := r.FormValue("as_of")
+	if s == "" {
+		return nil
+	}
+	t, err := parseTime(s)
+	if err == nil && a.source.AsOf == nil {
+		err = errors.New("this store keeps no corrections; leave it out")
+	}
+	if err != nil {
+		return badParameter(err, "as_of")
+	}
+	r.Request = r.WithContext(a.source.AsOf(r.Context(), t))
+	return nil
 }
 
 var errNotVisible = errors.New("nothing here may be seen with this token; it needs the role reader, operator or admin")
