@@ -272,9 +272,9 @@ var libraries = []struct {
 	{"github.com/prometheus/common", []string{"internal/query", "internal/rules"}},
 	{"github.com/prometheus/otlptranslator", []string{"internal/codec"}},
 	{"github.com/prometheus/prometheus/template", []string{"internal/rules"}},
-	{"github.com/prometheus/prometheus/model", []string{"internal/rules", "internal/catalog/sensorthings", "internal/hub", "internal/query", "internal/store/local", "internal/store/storetest", "internal/catalog/offer", "internal/catalog/quality"}},
+	{"github.com/prometheus/prometheus/model", []string{"internal/rules", "internal/rules/notify", "internal/catalog/sensorthings", "internal/hub", "internal/query", "internal/store/local", "internal/store/storetest", "internal/catalog/offer", "internal/catalog/quality"}},
 	{"github.com/prometheus/prometheus/prompb", []string{"internal/query"}},
-	{"github.com/prometheus/prometheus/promql", []string{"internal/query", "internal/rules"}},
+	{"github.com/prometheus/prometheus/promql", []string{"internal/hub", "internal/query", "internal/rules"}},
 	{"github.com/prometheus/prometheus/storage", []string{"internal/catalog/offer", "internal/catalog/quality", "internal/catalog/sensorthings", "internal/hub", "internal/store", "internal/store/local", "internal/query"}},
 	{"github.com/prometheus/prometheus/tsdb", []string{"internal/store/local"}},
 	{"github.com/prometheus/prometheus/tsdb/chunkenc", []string{"internal/catalog/sensorthings", "internal/hub", "internal/store/local", "internal/store/storetest", "internal/query", "internal/catalog/offer", "internal/catalog/quality"}}, // storage.Queryable speaks of its iterators

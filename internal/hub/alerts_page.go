@@ -49,7 +49,10 @@ func (h *hub) showAlerts(ctx context.Context, c access.Caller) (out web.Alerts, 
 		}
 	}
 	if c.Region == "" {
-		out.Faulty = len(h.rules.Faults())
+		for file, wrong := range h.rules.Faults() {
+			out.Faulty = append(out.Faulty, [2]string{file, wrong})
+		}
+		slices.SortFunc(out.Faulty, func(a, b [2]string) int { return strings.Compare(a[0], b[0]) })
 	}
 	for _, s := range h.rules.Silences(false) {
 		if strings.HasPrefix(s.Region, c.Region) || strings.HasPrefix(c.Region, s.Region) {

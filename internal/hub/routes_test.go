@@ -27,12 +27,14 @@ const (
 	published = "published" // everybody, each to what is published or granted; who shows what is no token is told so
 	compute   = "compute"   // who may read compute; all others are asked to sign in
 	applies   = "applies"   // who may apply for datasets; all others are asked to sign in
+	alarms    = "alarms"    // who may read alerts; all others are asked to sign in
+	quietens  = "quietens"  // who may silence alerts
 	keeps     = "keeps"     // who keeps the catalogue; all others are asked to sign in
 )
 
 var byOtherMeans = map[string]string{
 	"GET /healthz": everybody, "GET /readyz": everybody, "GET /openapi.json": everybody, "GET /docs": everybody,
-	"GET /static/": everybody, "GET /": console, "GET /audit": record, "GET /compute": compute, "GET /compute/workloads/{id}": compute, "GET /roads": roadPages, "GET /roads/units/{id}": roadPages, "GET /roads/intersections/{node}": roadPages, "GET /signin": everybody, "GET /signin/oidc": issuers, "GET /signin/callback": issuers, "POST /signout": everybody,
+	"GET /static/": everybody, "GET /": console, "GET /audit": record, "GET /alerts": alarms, "POST /alerts/silences": quietens, "POST /alerts/silences/{id}/end": quietens, "GET /compute": compute, "GET /compute/workloads/{id}": compute, "GET /roads": roadPages, "GET /roads/units/{id}": roadPages, "GET /roads/intersections/{node}": roadPages, "GET /signin": everybody, "GET /signin/oidc": issuers, "GET /signin/callback": issuers, "POST /signout": everybody,
 	"GET /ping": everybody, "GET /health": everybody, "GET /mqtt": everybody, // as far as CONNECT, which shows who it is
 	"GET /metrics":        everybody, // on loopback alone; see TestMetricsAreOpenOnLoopbackAlone
 	"POST /api/v1/enroll": senders, "POST /api/v1/renew": senders,
@@ -129,7 +131,7 @@ func TestEveryRouteAsksWhoComes(t *testing.T) {
 		for who, token := range callers {
 			code, text := h.ask(t, token, r.method, r.at("none-"+strings.ReplaceAll(who, " ", "-")), []byte(cmp.Or(bodies[r.name], "{}")))
 			in := code != 401 && code != 403
-			want := means == everybody || means == console && access.May(access.Role(who), access.ReadDevices) || means == compute && access.May(access.Role(who), access.ReadCompute) || means == roadPages && access.May(access.Role(who), access.ReadRoads) || means == applies && access.May(access.Role(who), access.ApplyGrants) || means == keeps && access.May(access.Role(who), access.WriteDatasets) || means == record && access.May(access.Role(who), access.ReadAudit) || r.action != "" && token != "" && access.May(access.Role(who), r.action)
+			want := means == everybody || means == console && access.May(access.Role(who), access.ReadDevices) || means == compute && access.May(access.Role(who), access.ReadCompute) || means == roadPages && access.May(access.Role(who), access.ReadRoads) || means == applies && access.May(access.Role(who), access.ApplyGrants) || means == keeps && access.May(access.Role(who), access.WriteDatasets) || means == alarms && access.May(access.Role(who), access.ReadAlerts) || means == quietens && access.May(access.Role(who), access.SilenceAlerts) || means == record && access.May(access.Role(who), access.ReadAudit) || r.action != "" && token != "" && access.May(access.Role(who), r.action)
 			if means == senders {
 				want = false // nobody speaks for walker-none
 			}
