@@ -49,6 +49,7 @@ var byOtherMeans = map[string]string{
 	"GET /catalog/vocabulary": everybody, "GET /catalog/record/{id}": everybody, "GET /catalog/provider/{code}": everybody, "GET /catalog/service/{id}": everybody, "GET /catalog/class/{path}": everybody, "GET /catalog/law/{path}": everybody,
 	"GET /catalog/dataset/{id}": everybody, "GET /catalog/dataset/{id}/release/{version}": everybody, "GET /catalog/dataset/{id}/interface/{name}": everybody, "GET /ckan/api/3/action/{action}": everybody, "POST /ckan/api/3/action/{action}": everybody,
 
+	"GET /runbooks": everybody, "GET /runbooks/{alert}": everybody,
 	"GET /catalog/law": everybody, "GET /catalog/about": everybody,
 	"GET /catalog/basemap/{z}/{x}/{y}": everybody, "GET /catalog/dataset/{id}/apply": everybody, "POST /catalog/dataset/{id}/apply": everybody, // of a dataset that is there it takes a right
 	"GET /catalog/objection/new": everybody, "POST /catalog/objection/new": everybody, "GET /catalog/objection": everybody, "POST /catalog/objection": everybody, "POST /catalog/objection/message": everybody, // with a ticket's secret
