@@ -126,7 +126,7 @@ func (h *hub) endSilenceFromPage(ctx context.Context, c access.Caller, id string
 	all := h.rules.Silences(false)
 	i := slices.IndexFunc(all, func(s rules.Silence) bool { return s.ID == id })
 	if i < 0 {
-		return nil // it is over
+		return fmt.Errorf("there is no silence %s that is not over (没有未结束的静默 %[1]s)", id)
 	}
 	if d := access.Allow(c, access.SilenceAlerts, all[i].Region); !d.Allowed {
 		return fmt.Errorf("%s %s", d.ZH, d.EN)

@@ -38,7 +38,7 @@ groups:
 `
 
 // hookBox keeps what a webhook is told.
-type messages struct {
+type hookBox struct {
 	mu  sync.Mutex
 	all []string
 }
@@ -158,7 +158,7 @@ func TestAlertsAboutGradedDataAreForThoseWhoMaySeeThem(t *testing.T) {
 	h, _ := watchful(t, t.TempDir(), &hook)
 	g := &alertGrades{registry: h.registry}
 	h.register(t, registry.Spec{ID: "plain", Region: "220100"})
-	h.register(t, registry.Spec{ID: "secret", Region: "220100", Grade: telemetry.Core})
+	h.register(t, registry.Spec{ID: "secret", Region: "220100", Grade: "core"})
 	for label, want := range map[[2]string]telemetry.Grade{{"device", "plain"}: telemetry.General, {"device", "secret"}: telemetry.Core, {"site", "x"}: telemetry.Core, {"device", "none"}: telemetry.Core} {
 		if got := g.of(labels.FromStrings(label[0], label[1])); got != want {
 			t.Errorf("%s is %s, want %s", label, got, want)
