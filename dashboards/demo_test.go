@@ -167,6 +167,7 @@ func TestTheDemoFillsEveryPanel(t *testing.T) {
 			}
 		}
 	}
+	d.checkAlerts(t)
 }
 
 var inLegend = regexp.MustCompile(`\{\{(\w+)\}\}`)

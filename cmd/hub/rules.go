@@ -22,8 +22,8 @@ func rulesCommand() *cobra.Command {
 		Use:     "rules",
 		Short:   "What raises alerts, what fires, what is kept quiet, and what happened",
 		Long:    "rules shows how the rules of the hub are evaluated, the alerts that they raise and raised, and keeps alerts quiet for a while (docs/rules.md).\n规则与告警：评估情况、当前告警、历史，以及静默。",
-		Example: "  hub rules list\n  hub rules alerts --match 'severity=\"page\"'\n  hub rules silence add 'alertname=\"DeviceOffline\"' 'site=\"plant-a\"' --for 4h --comment 'power works until noon'\n  hub rules history --since 24h",
-	}, r.register(rulesList(r)), r.register(rulesAlerts(r)), r.register(rulesHistory(r)), rulesSilence(r))
+		Example: "  hub rules list\n  hub rules alerts --match 'severity=\"page\"'\n  hub rules silence add 'alertname=\"DeviceOffline\"' 'site=\"plant-a\"' --for 4h --comment 'power works until noon'\n  hub rules history --since 24h\n  hub rules check rules.yaml",
+	}, r.register(rulesList(r)), r.register(rulesAlerts(r)), r.register(rulesHistory(r)), rulesSilence(r), rulesCheck(), rulesTest())
 }
 
 func rulesList(r *remote) *cobra.Command {

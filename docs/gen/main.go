@@ -21,7 +21,12 @@ func main() {
 	if len(os.Args) == 3 && os.Args[1] == "-root" {
 		root = os.Args[2]
 	}
+	alerts, err := alertsReference()
+	if err != nil {
+		fail(err)
+	}
 	for name, text := range map[string][]byte{
+		"docs/alerts.md":                alerts,
 		"docs/config.md":                configReference(),
 		"docs/rejects.md":               rejects(),
 		"deploy/config/hub.yaml":        config.Annotated(),

@@ -38,6 +38,7 @@ import (
 	"github.com/songhua-io/hub/internal/quota"
 	"github.com/songhua-io/hub/internal/records"
 	"github.com/songhua-io/hub/internal/registry"
+	"github.com/songhua-io/hub/internal/rules"
 	"github.com/songhua-io/hub/internal/schedule/loop"
 	"github.com/songhua-io/hub/internal/telemetry"
 	"github.com/songhua-io/hub/internal/twin"
@@ -189,7 +190,9 @@ func startWith(t testing.TB, compute loop.Config, clock func() time.Time, beside
 		Log: log, Clock: clock, Metrics: prometheus.NewRegistry(),
 	})
 	check(err)
-	h.api, err = New(Deps{Outlets: outlets, ExportOutlet: func(string, string) ([]byte, string, []catalog.Problem, error) { return nil, "text/csv", nil, nil },
+	evaluated, err := rules.Open(t.Context(), rules.DefaultConfig(), rules.Deps{Records: db, Changed: func() {}, Log: log, Clock: clock, Metrics: prometheus.NewRegistry()})
+	check(err)
+	h.api, err = New(Deps{Rules: evaluated, Outlets: outlets, ExportOutlet: func(string, string) ([]byte, string, []catalog.Problem, error) { return nil, "text/csv", nil, nil },
 		Lineage: func(_ context.Context, dataset string, _ int64, _ int) (*publish.Lineage, error) {
 			return nil, fmt.Errorf("dataset %s %w", dataset, register.ErrUnknown)
 		},

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/audit"
@@ -37,7 +38,7 @@ func TestEveryChangeIsOnRecord(t *testing.T) {
 	csr := strings.ReplaceAll(hw.csr, "\n", "\\n")
 	const canary = "canary-7c1f-do-not-keep"
 	seen := map[string]string{"the secret that was set": canary}
-	token, enrolled, command, rollout, ticket := "", "", "", "", ""
+	token, enrolled, command, rollout, ticket, silence := "", "", "", "", "", ""
 	session, _, err := h.sessions.OpenByToken(t.Context(), h.token, "192.0.2.1")
 	if err != nil {
 		t.Fatal(err)
@@ -113,6 +114,8 @@ func TestEveryChangeIsOnRecord(t *testing.T) {
 		{"POST", soilPath + "/suspend", `{"reason": "x"}`, "/api/v1/datasets/{id}/suspend", "dataset soil", "before after", nil},
 		{"POST", soilPath + "/withdraw", `{"reason": "x"}`, "/api/v1/datasets/{id}/withdraw", "dataset soil", "before after", nil},
 		{"POST", "/api/v1/outlets/portal/reconcile", ``, "/api/v1/outlets/{id}/reconcile", "outlet portal: reconcile", "", nil},
+		{"POST", "/api/v1/silences", `{"matchers": ["alertname=\"A\""], "until": "` + time.Now().Add(time.Hour).UTC().Format(time.RFC3339) + `", "comment": "works"}`, "", "silence", "after", id(&silence, "id")},
+		{"DELETE", "/api/v1/silences/%silence", ``, "/api/v1/silences/{id}", "silence ", "before", nil},
 		{"POST", "/api/v1/freezes", ``, "", "the hub's directories", "after", nil},
 		{"DELETE", "/api/v1/freezes/moment", ``, "/api/v1/freezes/{id}", "the hub's directories", "before", nil},
 		{"POST", "/api/v1/rejects:replay", `{"device": "t1"}`, "", "rejects: replay", "after", nil},
@@ -125,7 +128,7 @@ func TestEveryChangeIsOnRecord(t *testing.T) {
 	last, asked := int64(0), map[string]bool{}
 	for _, s := range steps {
 		name := s.method + " " + s.path
-		fill := strings.NewReplacer("%token", token, "%command", command, "%rollout", rollout, "%ticket", ticket)
+		fill := strings.NewReplacer("%token", token, "%command", command, "%rollout", rollout, "%silence", silence, "%ticket", ticket)
 		as, actor, role, origin := h, "root", access.Admin, "127.0.0.1"
 		switch s.path {
 		case "/api/v1/enroll":

@@ -16,7 +16,7 @@ func TestTheRegulationAndTheCodeNameEachOther(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	article, path := regexp.MustCompile(`Art\. \d+(?:\(\d+\))?`), regexp.MustCompile("`(internal/[^`]+)`")
+	article, path := regexp.MustCompile(`Art\. \d+(?:\(\d+\))?`), regexp.MustCompile("`((?:internal|deploy)/[^`]+)`")
 	rows := map[[2]string]bool{} // article, file
 	for line := range strings.Lines(string(page)) {
 		if name := article.FindString(line); strings.HasPrefix(line, "| Art.") {
@@ -39,6 +39,11 @@ func TestTheRegulationAndTheCodeNameEachOther(t *testing.T) {
 				t.Errorf("%s refers to %s, which docs/regulation does not tell", f.name, name)
 			}
 			rows[row] = true
+		}
+	}
+	for row := range rows { // rules are no Go
+		if text, err := os.ReadFile(filepath.Join("..", "..", row[1])); err == nil && filepath.Ext(row[1]) == ".yaml" {
+			rows[row] = strings.Contains(string(text), row[0])
 		}
 	}
 	for row, found := range rows {

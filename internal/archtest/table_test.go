@@ -187,6 +187,8 @@ var table = []rule{
 
 	{of: "internal/rules", own: []string{"internal/records", "internal/telemetry"}, never: noWeb,
 		reason: "rules ask by a function, and hand on what is to be stored and told"},
+	{of: "internal/rules/ruletest", own: []string{"internal/rules"}, never: slices.Concat(noSQL, noWeb),
+		reason: "a test of rules has a store of its own, and knows of no hub"},
 	{of: "internal/rules/notify", own: []string{"internal/edge/backoff", "internal/records", "internal/rules", "internal/telemetry"},
 		reason: "receivers are told of what fires without knowing why it does"},
 
@@ -209,7 +211,7 @@ var table = []rule{
 		own: []string{"internal/catalog/publish", "internal/catalog/gate", "internal/catalog", "internal/catalog/ckan/push", "internal/catalog/feed", "internal/catalog/province/deliver", "internal/catalog/quality", "internal/catalog/register", "internal/catalog/release", "internal/catalog/sensorthings", "internal/access", "internal/audit", "internal/authority", "internal/command", "internal/login", "internal/ingest", "internal/ingest/mqtt", "internal/ingest/coap", "internal/ingest/http", "internal/rules", "internal/rules/notify",
 			"internal/ingest/desk", "internal/query", "internal/quota", "internal/schedule/loop", "internal/schedule/signal/source", "internal/store/influx", "internal/store/local", "internal/store/queue", "internal/store/remotewrite", "internal/telemetry", "internal/traffic", "internal/traffic/intake"}},
 	{of: "internal/hub", never: noSQL, reason: "the assembly knows the parts of the hub, and none of its clients",
-		own: []string{"deploy/alerts", "internal/rules", "internal/rules/notify", "internal/catalog/publish", "internal/catalog/source", "internal/catalog/gate", "internal/access", "internal/api", "internal/audit", "internal/authority", "internal/backup", "internal/catalog", "internal/catalog/ckan/push", "internal/catalog/feed", "internal/catalog/offer", "internal/catalog/outbox", "internal/catalog/province/deliver", "internal/catalog/quality", "internal/catalog/register", "internal/catalog/release", "internal/catalog/sensorthings", "internal/command", "internal/config", "internal/enrolment", "internal/ingest", "internal/ingest/mqtt", "internal/backfill", "internal/correction",
+		own: []string{"deploy/alerts", "internal/rules", "internal/rules/notify", "internal/catalog/publish", "internal/catalog/source", "internal/catalog/gate", "internal/access", "internal/api", "internal/audit", "internal/authority", "internal/backup", "internal/catalog", "internal/catalog/ckan/push", "internal/catalog/feed", "internal/catalog/offer", "internal/catalog/outbox", "internal/catalog/province/deliver", "internal/catalog/quality", "internal/catalog/register", "internal/catalog/release", "internal/catalog/sensorthings", "internal/command", "internal/config", "internal/enrolment", "internal/ingest", "internal/ingest/mqtt", "internal/backfill", "internal/correction", "docs/runbooks",
 			"internal/ingest/coap", "internal/ingest/http", "internal/ingest/desk", "internal/login", "internal/model", "internal/query", "internal/quota", "internal/records", "internal/registry",
 			"internal/road", "internal/road/dialect", "internal/schedule", "internal/schedule/facility", "internal/schedule/facility/agent", "internal/schedule/facility/kubernetes", "internal/schedule/facility/slurm", "internal/schedule/ledger", "internal/schedule/live", "internal/schedule/loop", "internal/schedule/plan", "internal/schedule/signal", "internal/schedule/signal/source", "internal/edge/backoff", "internal/codec", "internal/store", "internal/store/influx", "internal/store/local", "internal/store/queue", "internal/store/remotewrite", "internal/store/volume", "internal/telemetry", "internal/traffic", "internal/traffic/intake", "internal/twin", "internal/web", "internal/web/basemap"}},
 
@@ -242,15 +244,16 @@ var table = []rule{
 	{of: "internal/archtest", reason: "reads source text"},
 
 	{of: "client", never: slices.Concat(noSQL, everybodys, []string{"github.com", "golang.org"}), reason: "programs of others import it, and nothing of ours with it"},
-	{of: "cmd/hub", own: []string{"internal/api", "internal/audit", "internal/backfill", "internal/backfill/file", "internal/backup", "internal/catalog", "internal/catalog/register", "internal/cli", "internal/client", "internal/codec", "internal/codec/v2x", "internal/config", "internal/edge", "internal/hub", "internal/model", "internal/road", "internal/road/dialect", "internal/simulate", "internal/simulate/load", "internal/simulate/roads", "internal/telemetry", "internal/catalog/release"}, never: noSQL,
+	{of: "cmd/hub", own: []string{"internal/api", "internal/audit", "internal/backfill", "internal/backfill/file", "internal/backup", "internal/catalog", "internal/catalog/register", "internal/cli", "internal/client", "internal/codec", "internal/codec/v2x", "internal/config", "internal/edge", "internal/hub", "internal/model", "internal/road", "internal/road/dialect", "internal/simulate", "internal/simulate/load", "internal/simulate/roads", "internal/telemetry", "internal/catalog/release", "deploy/alerts", "internal/rules", "internal/rules/ruletest"}, never: noSQL,
 		reason: "a command speaks to a hub by its API, or runs one"},
 	{of: "cmd/edge-agent", own: []string{"internal/cli", "internal/edge", "internal/edge/spool", "internal/simulate"}, never: noSQL,
 		reason: "the agent stays small"},
-	{of: "docs/gen", own: []string{"internal/config", "internal/edge", "internal/telemetry"}, reason: "the generator of references"},
+	{of: "docs/gen", own: []string{"deploy/alerts", "internal/rules", "internal/config", "internal/edge", "internal/telemetry"}, reason: "the generator of references"},
 	{of: "internal/edge/source/gendoc", own: []string{"internal/edge/source"}, reason: "a generator"},
 	{of: "dashboards/...", reason: "boards are text"},
 	{of: "dashboards", reason: "boards are text"},
 	{of: "deploy/alerts", reason: "rules are text"},
+	{of: "docs/runbooks", reason: "pages are text"},
 	{of: "deploy", reason: "what runs the programs is text"},
 }
 
@@ -282,17 +285,17 @@ var libraries = []struct {
 	{"github.com/plgd-dev/go-coap", []string{"internal/ingest/coap", "internal/edge/uplink/coap", "internal/simulate"}},
 	{"github.com/pressly/goose", []string{"internal/records"}},
 	{"github.com/prometheus/client_model", []string{"internal/hub", "internal/store/local"}},
-	{"github.com/prometheus/common", []string{"internal/query", "internal/store/remotewrite", "internal/rules"}},
+	{"github.com/prometheus/common", []string{"internal/query", "internal/store/remotewrite", "internal/rules", "internal/rules/ruletest"}},
 	{"github.com/prometheus/otlptranslator", []string{"internal/codec"}},
-	{"github.com/prometheus/prometheus/model", []string{"internal/catalog/sensorthings", "internal/hub", "internal/query", "internal/store/local", "internal/store/queue", "internal/store/series", "internal/store/storetest", "internal/catalog/offer", "internal/catalog/quality", "internal/store/remotewrite", "internal/store/tee", "internal/rules", "internal/backfill/file", "internal/correction"}},
+	{"github.com/prometheus/prometheus/model", []string{"internal/catalog/sensorthings", "internal/hub", "internal/query", "internal/store/local", "internal/store/queue", "internal/store/series", "internal/store/storetest", "internal/catalog/offer", "internal/catalog/quality", "internal/store/remotewrite", "internal/store/tee", "internal/rules", "internal/backfill/file", "internal/correction", "internal/rules/ruletest", "internal/rules/notify"}},
 	{"github.com/prometheus/prometheus/prompb", []string{"internal/query", "internal/store/remotewrite"}},
-	{"github.com/prometheus/prometheus/promql", []string{"internal/query", "internal/rules"}},
-	{"github.com/prometheus/prometheus/storage", []string{"internal/catalog/offer", "internal/catalog/quality", "internal/catalog/sensorthings", "internal/hub", "internal/store", "internal/store/local", "internal/query", "internal/store/remotewrite", "internal/store/tee", "internal/backfill/file", "internal/correction"}},
+	{"github.com/prometheus/prometheus/promql", []string{"internal/query", "internal/rules", "internal/hub", "internal/rules/ruletest"}},
+	{"github.com/prometheus/prometheus/storage", []string{"internal/catalog/offer", "internal/catalog/quality", "internal/catalog/sensorthings", "internal/hub", "internal/store", "internal/store/local", "internal/query", "internal/store/remotewrite", "internal/store/tee", "internal/backfill/file", "internal/correction", "internal/rules/ruletest"}},
 	{"github.com/prometheus/prometheus/template", []string{"internal/rules"}},
 	{"github.com/prometheus/prometheus/tsdb", []string{"internal/store/local", "internal/backfill/file"}},
-	{"github.com/prometheus/prometheus/tsdb/chunkenc", []string{"internal/catalog/sensorthings", "internal/hub", "internal/store/local", "internal/store/storetest", "internal/query", "internal/catalog/offer", "internal/catalog/quality", "internal/store/remotewrite", "internal/backfill/file", "internal/correction"}}, // storage.Queryable speaks of its iterators
-	{"github.com/prometheus/prometheus/tsdb/chunks", []string{"internal/store/local", "internal/store/remotewrite"}}, // and of samples
-	{"github.com/prometheus/prometheus/util", []string{"internal/store/local", "internal/query", "internal/catalog/offer", "internal/store/remotewrite"}},
+	{"github.com/prometheus/prometheus/tsdb/chunkenc", []string{"internal/catalog/sensorthings", "internal/hub", "internal/store/local", "internal/store/storetest", "internal/query", "internal/catalog/offer", "internal/catalog/quality", "internal/store/remotewrite", "internal/backfill/file", "internal/correction", "internal/rules/ruletest"}}, // storage.Queryable speaks of its iterators
+	{"github.com/prometheus/prometheus/tsdb/chunks", []string{"internal/store/local", "internal/store/remotewrite", "internal/rules/ruletest"}}, // and of samples
+	{"github.com/prometheus/prometheus/util", []string{"internal/store/local", "internal/query", "internal/catalog/offer", "internal/store/remotewrite", "internal/rules/ruletest"}},
 	{"github.com/prometheus/prometheus/web", []string{"nowhere: web/api/v1 costs 18 MB and 58 modules"}},
 	{"github.com/santhosh-tekuri/jsonschema", []string{"internal/model"}},
 	{"github.com/shirou/gopsutil", []string{"internal/edge/source/host"}},

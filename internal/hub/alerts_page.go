@@ -49,7 +49,10 @@ func (h *hub) showAlerts(ctx context.Context, c access.Caller) (out web.Alerts, 
 		}
 	}
 	if c.Region == "" {
-		out.Faulty = len(h.rules.Faults())
+		for file, wrong := range h.rules.Faults() {
+			out.Faulty = append(out.Faulty, [2]string{file, wrong})
+		}
+		slices.SortFunc(out.Faulty, func(a, b [2]string) int { return strings.Compare(a[0], b[0]) })
 	}
 	for _, s := range h.rules.Silences(false) {
 		if strings.HasPrefix(s.Region, c.Region) || strings.HasPrefix(c.Region, s.Region) {
@@ -123,7 +126,7 @@ func (h *hub) endSilenceFromPage(ctx context.Context, c access.Caller, id string
 	all := h.rules.Silences(false)
 	i := slices.IndexFunc(all, func(s rules.Silence) bool { return s.ID == id })
 	if i < 0 {
-		return nil // it is over
+		return fmt.Errorf("there is no silence %s that is not over (没有未结束的静默 %[1]s)", id)
 	}
 	if d := access.Allow(c, access.SilenceAlerts, all[i].Region); !d.Allowed {
 		return fmt.Errorf("%s %s", d.ZH, d.EN)

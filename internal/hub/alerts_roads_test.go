@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"net/http"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -17,7 +16,7 @@ import (
 // of its own: its alert is there, and no other unit has it.
 func TestAlertsOfRoads(t *testing.T) {
 	h := whole(t, t.TempDir())
-	rules := alerts(t)
+	exprs := shippedExprs(t)
 	wrong := []struct {
 		fault roads.Fault
 		alert string
@@ -61,14 +60,14 @@ func TestAlertsOfRoads(t *testing.T) {
 		if one.alert == "" {
 			continue
 		}
-		soon(t, one.alert+" is there", func() bool { return h.fires(t, rules[one.alert], fmt.Sprintf(`"device":"R%06d"`, i+1)) })
+		soon(t, one.alert+" is there", func() bool { return h.fires(t, exprs[one.alert], fmt.Sprintf(`"device":"R%06d"`, i+1)) })
 		for j := range wrong {
-			if other := fmt.Sprintf(`"device":"R%06d"`, j+1); j != i && wrong[j].fault != roads.BothGreen && h.fires(t, rules[one.alert], other) {
+			if other := fmt.Sprintf(`"device":"R%06d"`, j+1); j != i && wrong[j].fault != roads.BothGreen && h.fires(t, exprs[one.alert], other) {
 				t.Errorf("%s is told of %s, which is %q", one.alert, other, wrong[j].fault)
 			}
 		}
 	}
-	for _, expr := range rules {
+	for _, expr := range exprs {
 		if strings.Contains(expr, "rsu_") || strings.Contains(expr, "signal_") || strings.Contains(expr, "road_") {
 			h.fires(t, expr, "") // it is PromQL that the hub answers
 		}
@@ -82,29 +81,4 @@ func number(t *testing.T, unit string) (n int) {
 		t.Fatal(err)
 	}
 	return n - 1
-}
-
-// TestAlertsOfRoadsHaveTheirRunbook: the document has what an alert leads to.
-func TestAlertsOfRoadsHaveTheirRunbook(t *testing.T) {
-	text, err := os.ReadFile("../../deploy/alerts/songhua.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	doc, err := os.ReadFile("../../docs/roads.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	found := 0
-	for line := range strings.Lines(string(text)) {
-		if _, anchor, ok := strings.Cut(line, "docs/roads.md#"); ok {
-			found++
-			anchor = strings.Trim(anchor, "\"\n ")
-			if !strings.Contains(string(doc), `<a id="`+anchor+`"></a>`) {
-				t.Errorf("docs/roads.md has no #%s", anchor)
-			}
-		}
-	}
-	if found < 11 {
-		t.Errorf("%d alerts of roads lead to the document", found)
-	}
 }

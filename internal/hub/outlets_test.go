@@ -95,7 +95,7 @@ func TestAnOutletThatRefusesIsAnAlert(t *testing.T) {
 		_, text := h.ask(t, admin, http.MethodGet, "/api/v1/outlets/province-1/datasets?state=failed", nil)
 		return strings.Contains(text, "更新周期") && strings.Contains(text, "add the platform's code under cycle")
 	})
-	rules := alerts(t)
+	rules := shippedExprs(t)
 	soon(t, "the alert is there", func() bool { return h.fires(t, rules["OutletRefuses"], "province-1") })
 	if code, text := h.ask(t, admin, http.MethodGet, "/api/v1/outlets/province-1/export", nil); code != 422 || !strings.Contains(text, "更新周期") {
 		t.Errorf("%d %s", code, text)

@@ -72,7 +72,7 @@ func TestQualityOfWhatCameThroughTheDoor(t *testing.T) {
 	if code, text := h.ask(t, admin, http.MethodGet, "/metrics", nil); code != 200 || !strings.Contains(text, `hub_catalog_findings{kind="inconsistent"} 1`) || !strings.Contains(text, `hub_catalog_quality_ratio{dataset="level",dimension="accessibility"} 1`) {
 		t.Errorf("%d", code)
 	}
-	if rule := alerts(t)["DatasetFinding"]; !strings.Contains(rule, "hub_catalog_findings") {
+	if rule := shippedExprs(t)["DatasetFinding"]; !strings.Contains(rule, "hub_catalog_findings") {
 		t.Errorf("no alert tells of findings: %q", rule)
 	}
 }

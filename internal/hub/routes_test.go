@@ -27,12 +27,14 @@ const (
 	published = "published" // everybody, each to what is published or granted; who shows what is no token is told so
 	compute   = "compute"   // who may read compute; all others are asked to sign in
 	applies   = "applies"   // who may apply for datasets; all others are asked to sign in
+	alarms    = "alarms"    // who may read alerts; all others are asked to sign in
+	quietens  = "quietens"  // who may silence alerts
 	keeps     = "keeps"     // who keeps the catalogue; all others are asked to sign in
 )
 
 var byOtherMeans = map[string]string{
 	"GET /healthz": everybody, "GET /readyz": everybody, "GET /openapi.json": everybody, "GET /docs": everybody,
-	"GET /static/": everybody, "GET /": console, "GET /audit": record, "GET /compute": compute, "GET /compute/workloads/{id}": compute, "GET /roads": roadPages, "GET /roads/units/{id}": roadPages, "GET /roads/intersections/{node}": roadPages, "GET /signin": everybody, "GET /signin/oidc": issuers, "GET /signin/callback": issuers, "POST /signout": everybody,
+	"GET /static/": everybody, "GET /": console, "GET /audit": record, "GET /alerts": alarms, "POST /alerts/silences": quietens, "POST /alerts/silences/{id}/end": quietens, "GET /compute": compute, "GET /compute/workloads/{id}": compute, "GET /roads": roadPages, "GET /roads/units/{id}": roadPages, "GET /roads/intersections/{node}": roadPages, "GET /signin": everybody, "GET /signin/oidc": issuers, "GET /signin/callback": issuers, "POST /signout": everybody,
 	"GET /ping": everybody, "GET /health": everybody, "GET /mqtt": everybody, // as far as CONNECT, which shows who it is
 	"GET /metrics":        everybody, // on loopback alone; see TestMetricsAreOpenOnLoopbackAlone
 	"POST /api/v1/enroll": senders, "POST /api/v1/renew": senders,
@@ -47,6 +49,7 @@ var byOtherMeans = map[string]string{
 	"GET /catalog/vocabulary": everybody, "GET /catalog/record/{id}": everybody, "GET /catalog/provider/{code}": everybody, "GET /catalog/service/{id}": everybody, "GET /catalog/class/{path}": everybody, "GET /catalog/law/{path}": everybody,
 	"GET /catalog/dataset/{id}": everybody, "GET /catalog/dataset/{id}/release/{version}": everybody, "GET /catalog/dataset/{id}/interface/{name}": everybody, "GET /ckan/api/3/action/{action}": everybody, "POST /ckan/api/3/action/{action}": everybody,
 
+	"GET /runbooks": everybody, "GET /runbooks/{alert}": everybody,
 	"GET /catalog/law": everybody, "GET /catalog/about": everybody,
 	"GET /catalog/basemap/{z}/{x}/{y}": everybody, "GET /catalog/dataset/{id}/apply": everybody, "POST /catalog/dataset/{id}/apply": everybody, // of a dataset that is there it takes a right
 	"GET /catalog/objection/new": everybody, "POST /catalog/objection/new": everybody, "GET /catalog/objection": everybody, "POST /catalog/objection": everybody, "POST /catalog/objection/message": everybody, // with a ticket's secret
@@ -129,7 +132,7 @@ func TestEveryRouteAsksWhoComes(t *testing.T) {
 		for who, token := range callers {
 			code, text := h.ask(t, token, r.method, r.at("none-"+strings.ReplaceAll(who, " ", "-")), []byte(cmp.Or(bodies[r.name], "{}")))
 			in := code != 401 && code != 403
-			want := means == everybody || means == console && access.May(access.Role(who), access.ReadDevices) || means == compute && access.May(access.Role(who), access.ReadCompute) || means == roadPages && access.May(access.Role(who), access.ReadRoads) || means == applies && access.May(access.Role(who), access.ApplyGrants) || means == keeps && access.May(access.Role(who), access.WriteDatasets) || means == record && access.May(access.Role(who), access.ReadAudit) || r.action != "" && token != "" && access.May(access.Role(who), r.action)
+			want := means == everybody || means == console && access.May(access.Role(who), access.ReadDevices) || means == compute && access.May(access.Role(who), access.ReadCompute) || means == roadPages && access.May(access.Role(who), access.ReadRoads) || means == applies && access.May(access.Role(who), access.ApplyGrants) || means == keeps && access.May(access.Role(who), access.WriteDatasets) || means == alarms && access.May(access.Role(who), access.ReadAlerts) || means == quietens && access.May(access.Role(who), access.SilenceAlerts) || means == record && access.May(access.Role(who), access.ReadAudit) || r.action != "" && token != "" && access.May(access.Role(who), r.action)
 			if means == senders {
 				want = false // nobody speaks for walker-none
 			}

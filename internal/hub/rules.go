@@ -44,7 +44,7 @@ func (l *lateness) CameLate(metric []byte, at int64) {
 	}
 }
 
-// openRules evaluates rules over the store, and tells receivers. Art. 46, 54, 76
+// openRules evaluates rules over the store, and tells receivers.
 func (h *hub) openRules(ctx context.Context, q *query.API) (err error) {
 	secret := &grades{registry: h.registry}
 	series := &ruleSeries{store: h.series, pipeline: h.pipeline, clock: h.clock, series: map[string]*ruleOwn{}}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/songhua-io/hub/docs/runbooks"
 	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/api"
 	"github.com/songhua-io/hub/internal/backfill"
@@ -69,7 +70,7 @@ func (h *hub) surface(ctx context.Context) (http.Handler, error) {
 		return nil, err
 	}
 	shown := h.catalogue(base)
-	pages, err := web.New(web.Deps{AlertBook: h.alertBook(), Catalogue: shown, Desk: h.login, Sessions: h.sessions, Changes: h.changes, Compute: h.compute, Workload: h.workload, Roads: h.roads, UnitPlace: h.unitPlace, Now: h.clock, Version: h.options.Version, Log: h.log})
+	pages, err := web.New(web.Deps{AlertBook: h.alertBook(), Catalogue: shown, Runbooks: runbooks.Files, Desk: h.login, Sessions: h.sessions, Changes: h.changes, Compute: h.compute, Workload: h.workload, Roads: h.roads, UnitPlace: h.unitPlace, Now: h.clock, Version: h.options.Version, Log: h.log})
 	if err != nil {
 		return nil, err
 	}
@@ -92,6 +93,8 @@ func (h *hub) surface(ctx context.Context) (http.Handler, error) {
 		{Pattern: "GET /roads", ZH: "道路页面：地图、路侧单元、事件", EN: "The page of roads: map, roadside units, events", Handler: pages},
 		{Pattern: "GET /roads/units/{id}", ZH: "路侧单元页面", EN: "The page of a roadside unit", Handler: pages},
 		{Pattern: "GET /roads/intersections/{node}", ZH: "路口信号页面", EN: "The page of an intersection's signals", Handler: pages},
+		{Pattern: "GET /runbooks", ZH: "处置手册：每条告警的处理步骤", EN: "The runbooks: what to do about each alert", Handler: pages},
+		{Pattern: "GET /runbooks/{alert}", ZH: "一条告警的处置手册", EN: "The runbook of an alert", Handler: pages},
 		{Pattern: "/signin", ZH: "登录页面", EN: "Sign in to the pages", Handler: pages},
 		{Pattern: "GET /signin/oidc", ZH: "前往登录服务（OpenID Connect）", EN: "Go to the OpenID Connect issuer to sign in", Handler: pages},
 		{Pattern: "GET " + login.CallbackPath, ZH: "从登录服务返回", EN: "Come back from the issuer", Handler: pages},

@@ -244,6 +244,12 @@ func TestLateDataShowThatAnAlertFiredAndWhenThatWasKnown(t *testing.T) {
 			if got := firing(e); got != nil {
 				t.Errorf("history raises %v now", got)
 			}
+			if v := w.wrote[`{__name__="ALERTS", alertname="Hot", alertstate="firing", device="t1", job="hub"} 00:10:45`]; !telemetry.IsStaleMarker(v) {
+				t.Errorf("its series does not end: %v", v)
+			}
+			if v := w.wrote[`{__name__="hot:now", device="t1", job="hub"} 00:10:45`]; !telemetry.IsStaleMarker(v) {
+				t.Errorf("what was recorded does not end: %v", v)
+			}
 			w.fill("t2", "00:15:00", "00:40:00", 40) // and this one goes on
 			until("00:22:00")                        // what came late is looked at once in an interval
 			e.CameLate([]byte("hot"), clock("00:15:00").UnixMilli())

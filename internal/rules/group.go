@@ -204,7 +204,10 @@ func (g *group) before(late int64) int {
 // evaluated.
 func (g *group) advance(ctx context.Context, from int, upto time.Time) bool {
 	base, old := g.moments[from], g.done()
-	t := &timeline{at: base.at, rules: slices.Clone(base.rules)}
+	t := &timeline{at: base.at, rules: slices.Clone(base.rules), recorded: make([]map[string]labels.Labels, len(g.Rules))}
+	if base.at.Equal(old) {
+		copy(t.recorded, g.recorded)
+	}
 	for _, e := range g.episodes {
 		if !e.fired.After(base.at) && (e.open() || e.ended.After(base.at)) {
 			t.episodes = append(t.episodes, &episode{rule: e.rule, key: e.key, alert: e.alert, fired: e.fired})
@@ -239,6 +242,7 @@ func (g *group) advance(ctx context.Context, from int, upto time.Time) bool {
 	g.episodes = slices.DeleteFunc(append(g.endedBefore(base.at), t.episodes...), func(e *episode) bool {
 		return !e.open() && e.ended.Before(g.moments[0].at)
 	})
+	g.recorded = t.recorded
 	g.statuses, g.lastAt = statuses, g.engine.deps.Clock()
 	g.evaluated.Store(upto.UnixMilli())
 	g.mu.Unlock()
@@ -262,6 +266,7 @@ func (g *group) endedBefore(at time.Time) (all []*episode) {
 type timeline struct {
 	at       time.Time
 	rules    []Active
+	recorded []map[string]labels.Labels // by rule, the series at that time; nil where it is not known
 	moments  []moment
 	episodes []*episode
 }
@@ -277,7 +282,7 @@ func (g *group) step(ctx context.Context, t *timeline, at time.Time, again bool,
 		if r.Alert != "" {
 			err = g.alert(ctx, i, t, rules, at, again)
 		} else {
-			err = g.record(ctx, i, at, again, &statuses[i])
+			err = g.record(ctx, i, t, at, again, &statuses[i])
 		}
 		if ctx.Err() != nil {
 			return false
@@ -325,7 +330,7 @@ func (g *group) alert(ctx context.Context, i int, t *timeline, rules []Active, a
 			e.ended = at
 		}
 	}
-	return g.engine.write(ctx, g.alertSeries(r, before, after, at, again))
+	return g.engine.write(ctx, g.alertSeries(r, before, after, at))
 }
 
 // find returns the episode of an alert that goes on.
@@ -378,7 +383,7 @@ func (g *group) compare(base time.Time, now []*episode, done time.Time) (all []C
 }
 
 // record stores what a recording rule gives at a time.
-func (g *group) record(ctx context.Context, i int, at time.Time, again bool, s *status) error {
+func (g *group) record(ctx context.Context, i int, t *timeline, at time.Time, again bool, s *status) error {
 	r := g.Rules[i]
 	vector, err := r.Series(ctx, g.engine.deps.AskShared, at, g.Limit)
 	if err != nil {
@@ -388,9 +393,7 @@ func (g *group) record(ctx context.Context, i int, at time.Time, again bool, s *
 	for _, v := range vector {
 		samples = append(samples, Sample{v.Metric, v.T, v.F})
 	}
-	if !again {
-		samples = append(samples, g.gone(i, vector, at)...)
-	}
+	samples = append(samples, t.gone(i, vector, at)...)
 	conflicts, err := g.engine.deps.Write(ctx, samples)
 	if conflicts > 0 {
 		s.Conflicts += uint64(conflicts)
@@ -404,16 +407,16 @@ func (g *group) record(ctx context.Context, i int, at time.Time, again bool, s *
 }
 
 // gone ends the series that a rule recorded and gives no more.
-func (g *group) gone(i int, vector promql.Vector, at time.Time) (ends []Sample) {
+func (t *timeline) gone(i int, vector promql.Vector, at time.Time) (ends []Sample) {
 	now := make(map[string]labels.Labels, len(vector))
 	for _, v := range vector {
 		now[Key(v.Metric)] = v.Metric
 	}
-	for key, ls := range g.recorded[i] {
+	for key, ls := range t.recorded[i] {
 		if _, there := now[key]; !there {
 			ends = append(ends, end(ls, at))
 		}
 	}
-	g.recorded[i] = now
+	t.recorded[i] = now
 	return ends
 }

@@ -41,7 +41,7 @@ func own(b *labels.Builder) {
 // alertSeries are the series of a rule's alerts at a time, with the ends of those
 // that were there before. Alerts of a grade above general have none: everybody
 // may ask for series.
-func (g *group) alertSeries(rule Rule, before, after Active, at time.Time, again bool) (all []Sample) {
+func (g *group) alertSeries(rule Rule, before, after Active, at time.Time) (all []Sample) {
 	ofHub := OfHub(rule.Expr)
 	shared := func(a *Alert) bool { return g.engine.grade(a.Labels, ofHub) <= telemetry.General }
 	b := labels.NewBuilder(labels.EmptyLabels())
@@ -56,9 +56,6 @@ func (g *group) alertSeries(rule Rule, before, after Active, at time.Time, again
 		if shared(a) {
 			all = append(all, Sample{series(a), at.UnixMilli(), 1})
 		}
-	}
-	if again {
-		return all
 	}
 	for key, a := range before {
 		if now := after[key]; (now == nil || now.State() != a.State()) && shared(a) {

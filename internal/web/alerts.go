@@ -20,10 +20,11 @@ type Alerts struct {
 	Silences []Silence // that are not over
 	History  []AlertEvent
 	// Behind is by how much rules are evaluated later than they should be, Failing how
-	// many rules cannot be, Faulty how many files are wrong; for those who see all
-	// regions alone.
-	Behind          time.Duration
-	Failing, Faulty int
+	// many rules cannot be, and Faulty what is wrong with which files; for those who
+	// see all regions alone.
+	Behind  time.Duration
+	Failing int
+	Faulty  [][2]string
 }
 
 // Alert is one that is pending or fires.

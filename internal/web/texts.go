@@ -112,6 +112,9 @@ func scriptTexts() []entry {
 		{"hour", "h", " 小时"},
 		{"day", "d", " 天"},
 
+		{"runbooks", "Runbooks", "处置手册"},
+		{"runbooks_lead", "What each alert means, how to see it, and what to do about it.", "每条告警的含义、查看方法与处理步骤。"},
+		{"no_runbook", "There is no runbook of this alert:", "没有此告警的处置手册："},
 		{"console", "Console", "控制台"},
 		{"changes", "Record of changes", "变更记录"},
 		{"skip_changes", "Skip to the changes", "跳到变更列表"},

@@ -37,7 +37,7 @@ func alertTexts() []entry {
 		{"alert_name", "Alert", "告警"},
 		{"alert_behind", "Rules are evaluated late, by", "规则评估滞后"},
 		{"alert_rules_failing", "Rules that cannot be evaluated:", "无法评估的规则数："},
-		{"alert_rules_faulty", "Rule files that are wrong:", "有误的规则文件数："},
+		{"alert_rules_faulty", "A rule file is wrong, and what it was before goes on:", "规则文件有误，继续使用其先前内容："},
 		{"alert_rules_hint", "says why", "可查看原因"},
 		{"severity_page", "urgent", "紧急"},
 		{"severity_critical", "critical", "严重"},

@@ -7,6 +7,7 @@ import (
 	"embed"
 	"fmt"
 	"html/template"
+	"io/fs"
 	"log/slog"
 	"maps"
 	"math"
@@ -36,6 +37,8 @@ type Deps struct {
 	Roads     func(access.Caller) traffic.Views
 	UnitPlace func(unit string) UnitPlace
 	Catalogue Catalogue
+	// Runbooks are what to do about alerts: zh/ALERT.md and en/ALERT.md.
+	Runbooks  fs.FS
 	AlertBook AlertBook
 	// Now is the time; that of roads is told with it.
 	Now func() time.Time
@@ -50,7 +53,7 @@ type Deps struct {
 type pages struct {
 	Deps
 	console, signin, changes, compute, workload, alerts *template.Template
-	roads, unit, intersection                           *template.Template
+	roads, unit, intersection, runbook                  *template.Template
 
 	// catalog are the pages of the catalogue, by name.
 	catalog map[string]*template.Template
@@ -59,7 +62,7 @@ type pages struct {
 	assets *assets
 }
 
-// New returns the handler of the pages: /, all of /alerts, /audit, all of /compute, of /roads, of /catalog, of /steward,
+// New returns the handler of the pages: /, all of /alerts, /audit, /runbooks, all of /compute, of /roads, of /catalog, of /steward,
 // of /signin, /signout and /static/. It expects the caller of a request in its context
 // (Sessions.Identify); the data
 // come from the API, which the browser asks with the same cookie.
@@ -71,7 +74,7 @@ func New(d Deps) (http.Handler, error) {
 	}
 	for name, t := range map[string]**template.Template{
 		"console": &p.console, "signin": &p.signin, "changes": &p.changes, "compute": &p.compute, "workload": &p.workload,
-		"alerts": &p.alerts, "roads": &p.roads, "unit": &p.unit, "intersection": &p.intersection,
+		"alerts": &p.alerts, "roads": &p.roads, "unit": &p.unit, "intersection": &p.intersection, "runbook": &p.runbook,
 	} {
 		if *t, err = p.page(name + ".html"); err != nil {
 			return nil, err
@@ -96,6 +99,8 @@ func New(d Deps) (http.Handler, error) {
 	mux.HandleFunc("GET /roads", p.showRoads)
 	mux.HandleFunc("GET /roads/units/{id}", p.showUnit)
 	mux.HandleFunc("GET /roads/intersections/{node}", p.showIntersection)
+	mux.HandleFunc("GET /runbooks", p.showRunbooks)
+	mux.HandleFunc("GET /runbooks/{alert}", p.showRunbook)
 	mux.HandleFunc("GET /signin", p.showSignin)
 	mux.HandleFunc("POST /signin", p.takeToken)
 	mux.HandleFunc("GET /signin/oidc", p.beginAtIssuer)

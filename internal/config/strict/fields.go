@@ -56,7 +56,7 @@ func suggestion(key string, fields []field) string {
 	names := make([]string, len(fields))
 	for i, f := range fields {
 		names[i] = f.key
-		if n := distance(strings.ToLower(key), f.key); n < best {
+		if n := Distance(strings.ToLower(key), f.key); n < best {
 			best, at = n, f.key
 		}
 	}
@@ -73,9 +73,9 @@ func sampleKey(fields []field) string {
 	return fields[0].key + ": …"
 }
 
-// distance is the number of letters to insert, delete, replace or swap with
+// Distance is the number of letters to insert, delete, replace or swap with
 // their neighbour to turn a into b (restricted Damerau-Levenshtein).
-func distance(a, b string) int {
+func Distance(a, b string) int {
 	prev2, prev, cur := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
 	for j := range prev {
 		prev[j] = j

@@ -336,3 +336,35 @@ func describe(n *yaml.Node) string {
 	}
 	return fmt.Sprintf("%.60q", n.Value)
 }
+
+// PathAt is the key path of what stands on a line of a document, such as
+// "groups[0].rules[1].expr"; empty when nothing does, or it cannot be read.
+func PathAt(data []byte, line int) string {
+	root, err := parse(data)
+	if err != nil || root == nil {
+		return ""
+	}
+	best := ""
+	var visit func(n *yaml.Node, path string)
+	visit = func(n *yaml.Node, path string) {
+		if n.Line == line {
+			best = path // the deepest is visited last
+		}
+		switch n.Kind {
+		case yaml.MappingNode:
+			for i := 0; i+1 < len(n.Content); i += 2 {
+				key := join(path, n.Content[i].Value)
+				if n.Content[i].Line == line {
+					best = key
+				}
+				visit(n.Content[i+1], key)
+			}
+		case yaml.SequenceNode:
+			for i, e := range n.Content {
+				visit(e, fmt.Sprintf("%s[%d]", path, i))
+			}
+		}
+	}
+	visit(root, "")
+	return best
+}

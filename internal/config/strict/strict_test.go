@@ -182,3 +182,15 @@ func FuzzDecode(f *testing.F) {
 		Decode(in, &c)
 	})
 }
+
+func TestALineHasItsKeyPath(t *testing.T) {
+	const text = "groups:\n- name: a\n  rules:\n  - alert: A\n    expr: up\n  - alert: B\n    labels:\n      severity: page\n"
+	for line, want := range map[int]string{2: "groups[0].name", 4: "groups[0].rules[0].alert", 5: "groups[0].rules[0].expr", 8: "groups[0].rules[1].labels.severity", 20: ""} {
+		if got := PathAt([]byte(text), line); got != want {
+			t.Errorf("line %d is %q, want %q", line, got, want)
+		}
+	}
+	if got := PathAt([]byte("a: [\n"), 1); got != "" {
+		t.Errorf("of what cannot be read: %q", got)
+	}
+}

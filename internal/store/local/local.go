@@ -100,7 +100,7 @@ func (d *DB) openParts() (err error) {
 			err = errors.Join(err, d.release())
 		}
 	}()
-	if d.metrics, err = newMetrics(d.reg, d.table); err != nil {
+	if d.metrics, err = newMetrics(d.reg, d.table, d.room); err != nil {
 		return err
 	}
 	defer func() {
@@ -235,6 +235,15 @@ func (d *DB) abandon() {
 const reserve = 32 << 20
 
 var errNoSpace = errors.New("disk is full")
+
+// room is the space that the disk still has, in bytes; NaN when it cannot be told.
+func (d *DB) room() float64 {
+	free, err := d.free(d.cfg.Dir)
+	if err != nil {
+		return math.NaN()
+	}
+	return float64(free)
+}
 
 // checkSpace fails when the disk has less free space than the reserve.
 func (d *DB) checkSpace() error {

@@ -16,7 +16,9 @@ type metrics struct {
 	reg           prometheus.Registerer
 }
 
-func newMetrics(reg prometheus.Registerer, t *table) (*metrics, error) {
+// newMetrics registers what a store tells of itself. free is the space that its disk
+// still has.
+func newMetrics(reg prometheus.Registerer, t *table, free func() float64) (*metrics, error) {
 	seconds := prometheus.ExponentialBuckets(0.0001, 2, 16) // 0.1 ms to 3.3 s
 	m := &metrics{
 		reg:         reg,
@@ -34,7 +36,8 @@ func newMetrics(reg prometheus.Registerer, t *table) (*metrics, error) {
 		m.compactions.WithLabelValues(r)
 	}
 	live := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "hub_store_series", Help: "Series that have an id."}, func() float64 { return float64(t.Count()) })
-	for _, c := range []prometheus.Collector{m.commit, m.fsync, m.points, m.refused, m.late, m.compactions, live} {
+	room := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "hub_store_free_bytes", Help: "Space that the disk of the store still has for it; below 32 MiB the store stops."}, free)
+	for _, c := range []prometheus.Collector{m.commit, m.fsync, m.points, m.refused, m.late, m.compactions, live, room} {
 		if err := reg.Register(c); err != nil {
 			m.close()
 			return nil, err

@@ -2,16 +2,19 @@ package local
 
 import (
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 )
 
 func TestAStoreSaysThatItsDiskIsNearlyFullAndThatItIsClosed(t *testing.T) {
 	c := DefaultConfig()
 	c.Dir = t.TempDir()
-	d, err := Open(t.Context(), c, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+	reg := prometheus.NewRegistry()
+	d, err := Open(t.Context(), c, slog.New(slog.DiscardHandler), reg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -23,6 +26,11 @@ func TestAStoreSaysThatItsDiskIsNearlyFullAndThatItIsClosed(t *testing.T) {
 	d.free = func(string) (uint64, error) { return low - 1, nil }
 	if err := d.Ready(); err == nil || !strings.Contains(err.Error(), "nearly full") {
 		t.Errorf("nearly full: %v", err)
+	}
+	families, err := reg.Gather()
+	i := slices.IndexFunc(families, func(f *dto.MetricFamily) bool { return f.GetName() == "hub_store_free_bytes" })
+	if err != nil || i < 0 || families[i].GetMetric()[0].GetGauge().GetValue() != low-1 {
+		t.Errorf("hub_store_free_bytes is %d of %v, %v", i, families, err)
 	}
 	if err := d.Close(); err != nil {
 		t.Fatal(err)
