@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"runtime"
 
 	"filippo.io/age"
 	"github.com/klauspost/compress/zstd"
@@ -33,11 +34,15 @@ func (s *sum) UnmarshalText(text []byte) error {
 
 // nameOf is the name of a chunk: with the key of the hub, so that nobody can tell
 // by it whether a backup holds a chunk that they know.
-func nameOf(key []byte, plain []byte) string {
+func nameOf(key []byte, of sum) string {
 	h := hmac.New(sha256.New, key)
-	h.Write(plain)
+	h.Write(of[:])
 	return hex.EncodeToString(h.Sum(nil))
 }
+
+// workers is how many chunks are under way: enough to keep all processors busy
+// while others wait for a disk or a network. Each takes some 16 MB.
+func workers() int { return max(8, 2*runtime.GOMAXPROCS(0)) }
 
 // object is where a chunk lies: a folder for each first byte of its name.
 func object(name string) string { return "chunks/" + name[:2] + "/" + name }

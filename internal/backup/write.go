@@ -11,7 +11,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"sync"
 	"time"
 
@@ -246,7 +245,7 @@ func (w *writer) send(ctx context.Context, files []*found) error {
 		}
 		return nil
 	})
-	for range 2 * runtime.GOMAXPROCS(0) {
+	for range workers() {
 		group.Go(func() error {
 			p, err := newPacker(recipients)
 			if err != nil {
@@ -298,7 +297,8 @@ func (w *writer) sendPart(ctx context.Context, p *packer, x part, buffer []byte)
 	if err := readAt(x.file.from, plain, int64(x.at)*chunkSize); err != nil {
 		return err
 	}
-	c := Chunk{nameOf(w.memory.Key, plain), sumOf(plain)}
+	sum := sumOf(plain)
+	c := Chunk{nameOf(w.memory.Key, sum), sum}
 	x.file.Chunks[x.at] = c
 	w.mu.Lock()
 	have, there := w.known[c.Name]

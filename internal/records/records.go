@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/pressly/goose/v3"
@@ -107,16 +108,34 @@ func (d *DB) migrate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	has, err := p.GetDBVersion(ctx)
-	if err != nil {
+	if _, err := p.GetDBVersion(ctx); err != nil { // which makes the table of versions
 		return err
 	}
-	all := p.ListSources()
-	if knows := all[len(all)-1].Version; has > knows {
-		return fmt.Errorf("%w: its tables have version %d, and this program knows up to %d; run the version that wrote it or a newer one, or restore a backup from before the upgrade (`hub restore --at`)", ErrNewer, has, knows)
+	if err := d.refuseNewer(ctx, p.ListSources()); err != nil {
+		return err
 	}
 	_, err = p.Up(ctx)
 	return err
+}
+
+// refuseNewer looks for a version that this program does not know: by name, for a
+// newer program may have filled a gap.
+func (d *DB) refuseNewer(ctx context.Context, known []*goose.Source) error {
+	rows, err := d.write.QueryContext(ctx, "SELECT DISTINCT version_id FROM goose_db_version WHERE version_id > 0 ORDER BY version_id DESC")
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var has int64
+		if err := rows.Scan(&has); err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(known, func(s *goose.Source) bool { return s.Version == has }) {
+			return fmt.Errorf("%w: its tables have version %d, and this program knows up to %d and not that one; run the version that wrote it or a newer one, or restore a backup from before the upgrade (`hub restore --at`)", ErrNewer, has, known[len(known)-1].Version)
+		}
+	}
+	return rows.Err()
 }
 
 func (d *DB) versions() (*goose.Provider, error) {
@@ -124,7 +143,9 @@ func (d *DB) versions() (*goose.Provider, error) {
 	if err != nil {
 		return nil, err
 	}
-	return goose.NewProvider(goose.DialectSQLite3, d.write, files, goose.WithDisableGlobalRegistry(true), goose.WithLogger(goose.NopLogger()))
+	// Work that goes on side by side has its numbers beforehand: a directory may have
+	// a later one without an earlier one.
+	return goose.NewProvider(goose.DialectSQLite3, d.write, files, goose.WithDisableGlobalRegistry(true), goose.WithLogger(goose.NopLogger()), goose.WithAllowOutofOrder(true))
 }
 
 // Tx runs f in a transaction. What f wrote is durable when Tx returns nil and

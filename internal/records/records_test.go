@@ -106,28 +106,32 @@ func TestWritersQueueAndReadersDoNotWait(t *testing.T) {
 	}
 }
 
+// TestANewerDatabaseIsLeftAlone also has a version between those that are known: a
+// newer program filled a gap.
 func TestANewerDatabaseIsLeftAlone(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "r.db")
-	db := openAt(t, path)
-	if err := db.Tx(t.Context(), func(tx *sql.Tx) error {
-		_, err := tx.Exec("INSERT INTO goose_db_version (version_id, is_applied) VALUES (99999, 1)")
-		return err
-	}); err != nil {
-		t.Fatal(err)
-	}
-	if err := db.Close(); err != nil {
-		t.Fatal(err)
-	}
-	before, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = Open(t.Context(), path)
-	if !errors.Is(err, ErrNewer) || !strings.Contains(err.Error(), "99999") || !strings.Contains(err.Error(), "hub restore") {
-		t.Errorf("a database of a newer version: %v", err)
-	}
-	if after, err := os.ReadFile(path); err != nil || !bytes.Equal(before, after) {
-		t.Errorf("it was changed: %v", err)
+	for _, version := range []string{"99999", "6"} {
+		path := filepath.Join(t.TempDir(), "r.db")
+		db := openAt(t, path)
+		if err := db.Tx(t.Context(), func(tx *sql.Tx) error {
+			_, err := tx.Exec("INSERT INTO goose_db_version (version_id, is_applied) VALUES (?, 1)", version)
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if err := db.Close(); err != nil {
+			t.Fatal(err)
+		}
+		before, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = Open(t.Context(), path)
+		if !errors.Is(err, ErrNewer) || !strings.Contains(err.Error(), "version "+version+",") || !strings.Contains(err.Error(), "hub restore") {
+			t.Errorf("a database of a newer version: %v", err)
+		}
+		if after, err := os.ReadFile(path); err != nil || !bytes.Equal(before, after) {
+			t.Errorf("it was changed: %v", err)
+		}
 	}
 }
 
