@@ -294,7 +294,7 @@ var libraries = []struct {
 	{"github.com/prometheus/prometheus/template", []string{"internal/rules"}},
 	{"github.com/prometheus/prometheus/tsdb", []string{"internal/store/local", "internal/backfill/file"}},
 	{"github.com/prometheus/prometheus/tsdb/chunkenc", []string{"internal/catalog/sensorthings", "internal/hub", "internal/store/local", "internal/store/storetest", "internal/query", "internal/catalog/offer", "internal/catalog/quality", "internal/store/remotewrite", "internal/backfill/file", "internal/correction", "internal/rules/ruletest"}}, // storage.Queryable speaks of its iterators
-	{"github.com/prometheus/prometheus/tsdb/chunks", []string{"internal/store/local", "internal/store/remotewrite", "internal/rules/ruletest"}}, // and of samples
+	{"github.com/prometheus/prometheus/tsdb/chunks", []string{"internal/store/local", "internal/store/remotewrite", "internal/rules/ruletest"}},                                                                                                                                                                                                         // and of samples
 	{"github.com/prometheus/prometheus/util", []string{"internal/store/local", "internal/query", "internal/catalog/offer", "internal/store/remotewrite", "internal/rules/ruletest"}},
 	{"github.com/prometheus/prometheus/web", []string{"nowhere: web/api/v1 costs 18 MB and 58 modules"}},
 	{"github.com/santhosh-tekuri/jsonschema", []string{"internal/model"}},
