@@ -278,7 +278,7 @@ var libraries = []struct {
 	{"github.com/prometheus/prometheus/storage", []string{"internal/catalog/offer", "internal/catalog/quality", "internal/catalog/sensorthings", "internal/hub", "internal/store", "internal/store/local", "internal/query", "internal/store/remotewrite", "internal/store/tee"}},
 	{"github.com/prometheus/prometheus/tsdb", []string{"internal/store/local"}},
 	{"github.com/prometheus/prometheus/tsdb/chunkenc", []string{"internal/catalog/sensorthings", "internal/hub", "internal/store/local", "internal/store/storetest", "internal/query", "internal/catalog/offer", "internal/catalog/quality", "internal/store/remotewrite"}}, // storage.Queryable speaks of its iterators
-	{"github.com/prometheus/prometheus/tsdb/chunks", []string{"internal/store/local", "internal/store/remotewrite"}}, // and of samples
+	{"github.com/prometheus/prometheus/tsdb/chunks", []string{"internal/store/local", "internal/store/remotewrite"}},                                                                                                                                                        // and of samples
 	{"github.com/prometheus/prometheus/util", []string{"internal/store/local", "internal/query", "internal/catalog/offer", "internal/store/remotewrite"}},
 	{"github.com/prometheus/prometheus/web", []string{"nowhere: web/api/v1 costs 18 MB and 58 modules"}},
 	{"github.com/santhosh-tekuri/jsonschema", []string{"internal/model"}},
