@@ -146,6 +146,13 @@ func (e *Error) wayOut() string {
 // maxText bounds what is told of an answer.
 const maxText = 500
 
+func clip(text string) string {
+	if len(text) > maxText {
+		return strings.ToValidUTF8(text[:maxText], "") + "…"
+	}
+	return text
+}
+
 // failure makes an error of what the client library says, without the token,
 // whatever the server wrote into its answer.
 func (c *Client) failure(doing string, fault *influxhttp.Error) *Error {
@@ -157,10 +164,7 @@ func (c *Client) failure(doing string, fault *influxhttp.Error) *Error {
 		text = strings.ReplaceAll(text, token, "…")
 	}
 	e := &Error{Doing: doing, URL: c.cfg.URL, Status: fault.StatusCode, verdict: verdictOf(fault.StatusCode, text)}
-	if len(text) > maxText {
-		text = strings.ToValidUTF8(text[:maxText], "") + "…"
-	}
-	e.Text = text
+	e.Text = clip(text)
 	if fault.StatusCode == 0 {
 		e.Err = fault.Err
 	}

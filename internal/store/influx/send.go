@@ -61,7 +61,7 @@ type sending struct {
 
 // maxDoubts is how many points are tried one by one, before anything was taken,
 // with a server that may be blaming something else.
-const maxDoubts = 16
+const maxDoubts = 8
 
 // doubted is the error of a server that has taken nothing, for reasons of which it
 // is not certain that they are of the points.
