@@ -50,7 +50,7 @@ func (d *DB) Freeze(ctx context.Context, into string) (err error) {
 			return err
 		}
 	}
-	return nil
+	return replace(filepath.Join(into, "since"), frozen+"\n")
 }
 
 // linkLogs links the logs of all parts as they are between two commits, and adds

@@ -43,6 +43,7 @@ type DB struct {
 
 	recent *part
 	late   atomic.Pointer[part] // nil until a late point comes; set under mu
+	since  atomic.Int64         // see Since
 
 	mu     sync.Mutex // guards failed, closed and everything a commit uses
 	failed error
@@ -107,6 +108,9 @@ func (d *DB) openParts() (err error) {
 			d.metrics.close()
 		}
 	}()
+	if err = d.loadSince(); err != nil {
+		return err
+	}
 	if d.recent, err = openPart("recent", d.cfg.Dir, d.recentOptions(), d.sync, d.log, d.reg); err != nil {
 		return err
 	}

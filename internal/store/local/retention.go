@@ -96,6 +96,7 @@ func (d *DB) expiredOf(own []*tsdb.Block, other *part) map[ulid.ULID]struct{} {
 		return nil
 	}
 	gone := expired(all, newest-(d.cfg.Retention+slack).Milliseconds(), logs, d.cfg.MaxBytes)
+	d.noteGone(all, gone)
 	mine := map[ulid.ULID]struct{}{}
 	for _, b := range own {
 		if id := b.Meta().ULID; gone[id] {

@@ -198,7 +198,7 @@ func (q *Queue) write() error {
 
 // rotateFull begins a new segment when the present one is as large as it should be.
 func (q *Queue) rotateFull() error {
-	if q.out.size < max(segmentBytes, labelShare*q.out.named) {
+	if q.out.size < max(q.segment, labelShare*q.out.named) {
 		return nil
 	}
 	q.mu.Lock()

@@ -54,10 +54,9 @@ type Queue struct {
 	table   *series.Table[known]
 	metrics *metrics
 	release func() error // of the directory's lock
-	sync    func(*os.File) error
-	now     func() time.Time
-	sleep   func(context.Context, time.Duration) bool
-	room    uint64 // free bytes below which the queue is full
+	ground
+	now   func() time.Time
+	sleep func(context.Context, time.Duration) bool
 
 	wake    chan struct{} // holds a token when there may be something to forward
 	full    atomic.Pointer[fullError]
@@ -106,18 +105,26 @@ type trouble struct {
 // Open opens or makes the queue in cfg.Dir. What a crash left half-written at
 // the end is cut off: no Commit returned for it.
 func Open(cfg Config, log *slog.Logger, reg prometheus.Registerer, to Destination, poison func(labels []telemetry.Label, p telemetry.Point, reason telemetry.Reason, detail string) error) (*Queue, error) {
-	return open(cfg, log, reg, to, poison, disk.Sync)
-}
-
-func open(cfg Config, log *slog.Logger, reg prometheus.Registerer, to Destination, poison Poison, sync func(*os.File) error) (*Queue, error) {
 	if cfg.Dir == "" {
 		return nil, errors.New("the queue has no directory")
 	}
 	if err := strict.Join(cfg.Check("queue")); err != nil {
 		return nil, err
 	}
+	return open(cfg, log, reg, to, poison, ground{disk.Sync, segmentBytes, reserve})
+}
+
+// ground is what the queue stands on: how files become durable, how large
+// segments are, and with how many free bytes on the disk the queue is full.
+type ground struct {
+	sync    func(*os.File) error
+	segment int64
+	room    uint64
+}
+
+func open(cfg Config, log *slog.Logger, reg prometheus.Registerer, to Destination, poison Poison, on ground) (*Queue, error) {
 	q := &Queue{
-		cfg: cfg, log: log, to: to, poison: poison, table: series.NewTable(known{}), sync: sync, now: time.Now, sleep: backoff.Sleep, room: reserve,
+		cfg: cfg, log: log, to: to, poison: poison, table: series.NewTable(known{}), ground: on, now: time.Now, sleep: backoff.Sleep,
 		wake: make(chan struct{}, 1), moved: make(chan struct{}),
 	}
 	if err := q.load(reg); err != nil {

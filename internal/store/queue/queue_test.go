@@ -8,9 +8,12 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -92,12 +95,14 @@ type rig struct {
 	to     Destination
 	cfg    Config
 	poison Poison
+	on     ground
 	stop   func()
 }
 
 func newRig(t testing.TB, to Destination, change ...func(*Config)) *rig {
 	t.Helper()
 	r := &rig{t: t, to: to, dir: t.TempDir(), cfg: DefaultConfig(), stop: func() {}}
+	r.on = ground{disk.Sync, 64 << 10, 0}
 	r.poison = func([]telemetry.Label, telemetry.Point, telemetry.Reason, string) error {
 		return errors.New("nothing should be refused")
 	}
@@ -113,11 +118,10 @@ func newRig(t testing.TB, to Destination, change ...func(*Config)) *rig {
 func (r *rig) open() {
 	r.t.Helper()
 	r.cfg.Dir = r.dir
-	q, err := open(r.cfg, slog.New(slog.DiscardHandler), prometheus.NewRegistry(), r.to, r.poison, disk.Sync)
+	q, err := tryOpen(r)
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	q.room = 0
 	q.sleep = func(ctx context.Context, _ time.Duration) bool { // as fast as the disk lets it
 		select {
 		case <-ctx.Done():
@@ -128,6 +132,12 @@ func (r *rig) open() {
 	}
 	r.Queue = q
 }
+
+func tryOpen(r *rig) (*Queue, error) {
+	return open(r.cfg, slog.New(slog.DiscardHandler), prometheus.NewRegistry(), r.to, r.poison, r.on)
+}
+
+func floatBits(v float64) uint64 { return math.Float64bits(v) }
 
 // start forwards until stop.
 func (r *rig) start() {
@@ -178,9 +188,9 @@ func labelsOf(i int) []telemetry.Label {
 // put commits points of the series i.
 func (r *rig) put(i int, points ...telemetry.Point) {
 	r.t.Helper()
-	w := &telemetry.Write{}
+	w, id := &telemetry.Write{}, r.Series(labelsOf(i))
 	for _, p := range points {
-		p.Series = r.Series(labelsOf(i))
+		p.Series = id
 		w.Points = append(w.Points, p)
 	}
 	if err := r.Commit([]*telemetry.Write{w}); err != nil {
@@ -254,7 +264,7 @@ func TestAnotherNumberOfShardsLosesNothing(t *testing.T) {
 		}
 		r.start()
 		for to.total() < 100 { // some of it
-			time.Sleep(time.Millisecond)
+			runtime.Gosched()
 		}
 	}
 	r.settle()
@@ -328,9 +338,9 @@ func TestAFullQueueSaysSoAndComesRight(t *testing.T) {
 		}
 		return nil
 	}
-	r := newRig(t, to, func(c *Config) { c.MaxBytes = minBytes })
+	r := newRig(t, to, func(c *Config) { c.MaxBytes = 1 << 20 })
 	r.start()
-	points := make([]telemetry.Point, 1<<17)
+	points := make([]telemetry.Point, 1<<10)
 	for i := range points {
 		points[i] = at(i, math.Pi*float64(i)) // 8 bytes each
 	}
@@ -339,7 +349,7 @@ func TestAFullQueueSaysSoAndComesRight(t *testing.T) {
 		r.put(committed%50, points...)
 		committed++
 	}
-	if err := r.Full(); !errors.Is(err, store.ErrFull) || !strings.Contains(err.Error(), "256MiB") {
+	if err := r.Full(); !errors.Is(err, store.ErrFull) || !strings.Contains(err.Error(), "at most 1MiB") {
 		t.Error(err)
 	}
 	r.put(0, points...) // what was under way is taken
@@ -351,8 +361,8 @@ func TestAFullQueueSaysSoAndComesRight(t *testing.T) {
 	if err := r.Full(); err != nil {
 		t.Error(err)
 	}
-	expect(t, "samples", committed<<17, to.total())
-	if r.bytes > 2*segmentBytes {
+	expect(t, "samples", committed<<10, to.total())
+	if r.bytes > 2*r.segment {
 		t.Errorf("%d bytes are left", r.bytes)
 	}
 }
@@ -374,14 +384,23 @@ func TestTooOldPointsAreRefused(t *testing.T) {
 func TestAfterAFailedFsyncNothingIsTaken(t *testing.T) {
 	to := newSink()
 	r := newRig(t, to)
+	var fail atomic.Bool
+	r.close()
+	r.on.sync = func(f *os.File) error {
+		if fail.Load() && filepath.Ext(f.Name()) == segmentSuffix {
+			return os.NewSyscallError("fdatasync", syscall.EIO)
+		}
+		return disk.Sync(f)
+	}
+	r.open()
 	r.start()
 	r.put(1, at(1, 1))
-	r.Queue.sync = func(*os.File) error { return os.NewSyscallError("fdatasync", os.ErrInvalid) }
+	fail.Store(true)
 	w := []*telemetry.Write{{Points: []telemetry.Point{{Series: r.Series(labelsOf(1)), Time: at(2, 0).Time}}}}
-	if err := r.Commit(w); !errors.Is(err, store.ErrFailed) {
+	if err := r.Commit(w); !errors.Is(err, store.ErrFailed) || !errors.Is(err, syscall.EIO) {
 		t.Error(err)
 	}
-	r.Queue.sync = disk.Sync // a disk that seems well again is trusted no more
+	fail.Store(false) // a disk that seems well again is trusted no more
 	if err := r.Commit(w); !errors.Is(err, store.ErrFailed) {
 		t.Error(err)
 	}
@@ -391,7 +410,7 @@ func TestAfterAFailedFsyncNothingIsTaken(t *testing.T) {
 
 func TestASecondProcessIsRefused(t *testing.T) {
 	r := newRig(t, newSink())
-	_, err := open(r.cfg, slog.New(slog.DiscardHandler), prometheus.NewRegistry(), r.to, r.poison, disk.Sync)
+	_, err := tryOpen(r)
 	if err == nil || !strings.Contains(err.Error(), "another process uses it") {
 		t.Error(err)
 	}

@@ -33,7 +33,7 @@ func readYourCommit(b *bench) {
 
 func redelivery(b *bench) {
 	id := b.engine.Series(metric("temperature", "probe-1"))
-	samples := []sample{b.at(0, 1), b.at(10*second, 2), b.at(20*second, math.NaN()), b.at(30*second, 4)}
+	samples := []sample{b.at(0, 1), b.at(10*second, 2), b.at(20*second, 3), b.at(30*second, 4)}
 	b.take(id, samples...)
 	b.take(id, samples...)
 	b.take(id, samples[1], samples[3], samples[1], samples[0])
