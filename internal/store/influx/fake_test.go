@@ -325,36 +325,28 @@ func TestAServerWithoutAnAnswerIsAnError(t *testing.T) {
 }
 
 func TestTheTokenIsReadAgain(t *testing.T) {
-	path := t.TempDir() + "/token"
-	put := func(text string, at time.Time) {
-		t.Helper()
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+	var got string
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		got = r.Header.Get("Authorization")
+		w.WriteHeader(http.StatusNoContent)
+	}))
+	defer server.Close()
+	cfg := configAt(t, server.URL, "b", "one")
+	c := clientWith(t, cfg)
+	for _, token := range []string{"one", "two", "", "a\nb", "three"} {
+		got = ""
+		if err := os.WriteFile(cfg.TokenFile, []byte(token+"\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.Chtimes(path, at, at); err != nil {
-			t.Fatal(err)
+		err := c.Send(context.Background(), batchOf(1, 1))
+		if good := token != "" && !strings.Contains(token, "\n"); good && got != "Token "+token || (err == nil) != good {
+			t.Errorf("with the token %q: sent %q, %v", token, got, err)
 		}
 	}
-	now := time.Now()
-	a := &authorised{file: path}
-	put("one\n", now)
-	for _, c := range []struct {
-		at   time.Duration
-		text string
-		want string
-	}{{0, "", "one"}, {time.Second / 2, "two", "one"}, {2 * time.Second, "", "two"}, {4 * time.Second, "three", "three"}, {6 * time.Second, " ", ""}, {8 * time.Second, "a\nb", ""}, {10 * time.Second, "four", "four"}} {
-		if c.text != "" {
-			put(c.text, now.Add(c.at+time.Minute))
-		}
-		got, err := a.token(now.Add(c.at))
-		if got != c.want || (err != nil) != (c.want == "") {
-			t.Errorf("after %v: %q, %v", c.at, got, err)
-		}
-	}
-	if err := os.Remove(path); err != nil {
+	if err := os.Remove(cfg.TokenFile); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := a.token(now.Add(time.Minute)); err == nil || strings.Contains(err.Error(), "four") {
+	if err := c.Send(context.Background(), batchOf(1, 1)); err == nil || !strings.Contains(err.Error(), "token_file") {
 		t.Errorf("without the file: %v", err)
 	}
 }
@@ -393,8 +385,8 @@ func TestReadsFromInfluxDB2(t *testing.T) {
 	if !strings.Contains(f.queries[0], `from(bucket: "road \x24data")`) {
 		t.Errorf("asked %s", f.queries[0])
 	}
-	c.cfg.MaxReadSamples = 3
-	if err := selectAll(c, context.Background(), nil).Err(); err == nil || !strings.Contains(err.Error(), "max_read_samples") {
+	c.cfg.MaxSamples = 3
+	if err := selectAll(c, context.Background(), nil).Err(); err == nil || !strings.Contains(err.Error(), "max_samples") {
 		t.Errorf("beyond the bound: %v", err)
 	}
 }
@@ -449,11 +441,11 @@ func TestConfigIsChecked(t *testing.T) {
 		t.Error(faults)
 	}
 	for key, spoil := range map[string]func(*Config){
-		"url":              func(c *Config) { c.URL = "https://me:" + secret + "@influx.example" },
-		"token_file":       func(c *Config) { c.URL = "http://influx.example:8086" },
-		"bucket":           func(c *Config) { c.Bucket = "" },
-		"timeout":          func(c *Config) { c.Timeout = -1 },
-		"max_read_samples": func(c *Config) { c.MaxReadSamples = 0 },
+		"url":         func(c *Config) { c.URL = "https://me:" + secret + "@influx.example" },
+		"token_file":  func(c *Config) { c.URL = "http://influx.example:8086" },
+		"bucket":      func(c *Config) { c.Bucket = "" },
+		"timeout":     func(c *Config) { c.Timeout = -1 },
+		"max_samples": func(c *Config) { c.MaxSamples = 0 },
 	} {
 		c := good
 		spoil(&c)

@@ -51,7 +51,7 @@ var _ storage.Queryable = (*Client)(nil)
 
 // Close gives connections back.
 func (c *Client) Close() error {
-	c.token.CloseIdleConnections()
+	c.token.to.CloseIdleConnections()
 	return nil
 }
 
@@ -74,7 +74,7 @@ func (c *Client) Ready(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.log.Info("influx_ready", "url", c.cfg.URL, "bucket", c.cfg.Bucket, "version", version)
+	c.log.Info("influx_server", "url", c.cfg.URL, "bucket", c.cfg.Bucket, "version", version)
 	return nil
 }
 
@@ -160,9 +160,7 @@ func (c *Client) failure(doing string, fault *influxhttp.Error) *Error {
 	if fault.Err != nil || text == "" {
 		text = strings.TrimSpace(fault.Error())
 	}
-	if token := c.token.known(); token != "" {
-		text = strings.ReplaceAll(text, token, "…")
-	}
+	text = c.token.hide(text)
 	e := &Error{Doing: doing, URL: c.cfg.URL, Status: fault.StatusCode, verdict: verdictOf(fault.StatusCode, text)}
 	e.Text = clip(text)
 	if fault.StatusCode == 0 {

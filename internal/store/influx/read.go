@@ -36,7 +36,7 @@ func (q *querier) Select(ctx context.Context, _ bool, hints *storage.SelectHints
 		mint, maxt, limit = max(mint, hints.Start), min(maxt, hints.End), hints.Limit
 		plan = planOf(hints)
 	}
-	found := &found{most: q.client.cfg.MaxReadSamples, ms: ms, by: map[string]*series{}}
+	found := &found{most: q.client.cfg.MaxSamples, ms: ms, by: map[string]*series{}}
 	if flux := q.client.query(mint, maxt, ms, plan...); flux != "" {
 		if err := q.client.rows(ctx, flux, found.add); err != nil {
 			return storage.ErrSeriesSet(err)
@@ -115,7 +115,7 @@ func (f *found) add(r *row) error {
 		return nil
 	}
 	if f.samples++; f.samples > f.most {
-		return fmt.Errorf("a selector has more than %d samples; ask for less at once, or raise store.remote.influx.max_read_samples", f.most)
+		return fmt.Errorf("a selector has more than %d samples; ask for less at once, or raise store.remote.influx.max_samples", f.most)
 	}
 	s, ok, err := f.read(r)
 	if ok {

@@ -45,7 +45,9 @@ func (c *Client) Send(ctx context.Context, batch []queue.Series) error {
 	slices.SortFunc(s.refused, func(a, b queue.RefusedPoint) int {
 		return cmp.Or(a.Series-b.Series, a.Point-b.Point)
 	})
-	return &queue.Refused{Points: s.refused}
+	refused := &queue.Refused{Points: s.refused}
+	c.log.Warn("influx_points_refused", "points", len(s.refused), "error", refused)
+	return refused
 }
 
 // sending is a batch on its way, its points numbered one series after the other.
