@@ -19,7 +19,7 @@ func TestAnInfluxDBThatIsKilledAndStalledLosesNothing(t *testing.T) {
 	s := startInflux(t)
 	bucket := s.bucket(t)
 	cfg := configAt(t, s.URL, bucket, engine.InfluxToken)
-	cfg.Timeout = time.Second // after which a stalled write is tried again
+	cfg.Timeout = 5 * time.Second // after which a stalled write is tried again
 	q := queuedAt(t, t.TempDir(), clientWith(t, cfg), func(l []telemetry.Label, p telemetry.Point, r telemetry.Reason, detail string) {
 		t.Errorf("refused %v %v as %s: %s", l, p, r, detail)
 	})
@@ -56,7 +56,7 @@ func TestAnInfluxDBThatIsKilledAndStalledLosesNothing(t *testing.T) {
 			s.Restart()
 		}
 	}
-	ctx, stop := context.WithTimeout(context.Background(), 3*time.Minute)
+	ctx, stop := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer stop()
 	if err := q.Settle(ctx); err != nil {
 		t.Fatalf("settle: %v", err)
