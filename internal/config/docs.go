@@ -152,6 +152,7 @@ func docs() map[string]string {
 		"github.com/songhua-io/hub/internal/config.Remote.Graded":                        "graded lets series of grade important and core leave for the engine too. Until they do, they wait in store.graded_dir.",
 		"github.com/songhua-io/hub/internal/config.Remote.Influx":                        "influx is an InfluxDB 2, or 1.8 with flux-enabled = true.",
 		"github.com/songhua-io/hub/internal/config.Remote.Kind":                          "kind is influx or remote_write; empty keeps all series here. What was stored here before stays readable.",
+		"github.com/songhua-io/hub/internal/config.Remote.Local":                         "local is how far back queries ask the store here, which then keeps what comes beside the engine, for as long as store.retention says; the engine is asked for what is older. 0s keeps nothing here.",
 		"github.com/songhua-io/hub/internal/config.Remote.Queue":                         "queue holds what the engine does not have yet, in the folder queue of the data directory (docs/formats/queue.md).",
 		"github.com/songhua-io/hub/internal/config.Remote.RemoteWrite":                   "remote_write is a server of Prometheus remote write: VictoriaMetrics, Mimir, Thanos, Prometheus.",
 		"github.com/songhua-io/hub/internal/config.Store.GradedDir":                      "graded_dir is a second directory, for series of grade important and core. It must lie on an encrypted volume (dm-crypt such as LUKS, fscrypt, gocryptfs); without one such data are refused.",
