@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/audit"
@@ -35,12 +36,15 @@ import (
 	"github.com/songhua-io/hub/internal/quota"
 	"github.com/songhua-io/hub/internal/schedule/loop"
 	"github.com/songhua-io/hub/internal/schedule/signal/source"
+	"github.com/songhua-io/hub/internal/store/influx"
 	"github.com/songhua-io/hub/internal/store/local"
+	"github.com/songhua-io/hub/internal/store/queue"
+	"github.com/songhua-io/hub/internal/store/remotewrite"
 	"github.com/songhua-io/hub/internal/traffic"
 	"github.com/songhua-io/hub/internal/traffic/intake"
 )
 
-//go:generate go run ./gen -root ../.. -o docs.go -package config -func docs internal/config internal/access internal/audit internal/login internal/authority internal/quota internal/ingest internal/ingest/mqtt internal/ingest/coap internal/ingest/http internal/ingest/desk internal/command internal/schedule/loop internal/schedule/ledger internal/schedule/signal/source internal/query internal/store/local internal/traffic internal/traffic/intake internal/catalog/quality internal/catalog/register internal/catalog/sensorthings internal/catalog/feed internal/catalog/ckan/push internal/catalog/province/deliver internal/catalog/release internal/catalog/publish internal/catalog/gate
+//go:generate go run ./gen -root ../.. -o docs.go -package config -func docs internal/config internal/access internal/audit internal/login internal/authority internal/quota internal/ingest internal/ingest/mqtt internal/ingest/coap internal/ingest/http internal/ingest/desk internal/command internal/schedule/loop internal/schedule/ledger internal/schedule/signal/source internal/query internal/store/local internal/store/queue internal/store/influx internal/store/remotewrite internal/edge/trust internal/traffic internal/traffic/intake internal/catalog/quality internal/catalog/register internal/catalog/sensorthings internal/catalog/feed internal/catalog/ckan/push internal/catalog/province/deliver internal/catalog/release internal/catalog/publish internal/catalog/gate
 
 // Config is everything that can be set of a hub.
 type Config struct {
@@ -97,7 +101,7 @@ type Config struct {
 	Province []deliver.Config `yaml:"province"`
 	// Releases are the files of datasets (docs/formats/release.md): how they are kept, when they are made, and what roads have to meet before.
 	Releases Releases `yaml:"releases"`
-	// Store is the embedded time-series store, in the folder series of the data directory.
+	// Store is where series are kept: the embedded store, in the folder series of the data directory, and an engine elsewhere.
 	Store Store `yaml:"store"`
 	// Query bounds the Prometheus API.
 	Query query.Config `yaml:"query"`
@@ -148,6 +152,53 @@ type Store struct {
 	local.Config `yaml:",inline"`
 	// GradedDir is a second directory, for series of grade important and core. It must lie on an encrypted volume (dm-crypt such as LUKS, fscrypt, gocryptfs); without one such data are refused.
 	GradedDir string `yaml:"graded_dir"`
+	// Remote keeps series in an engine elsewhere.
+	Remote Remote `yaml:"remote"`
+}
+
+// The engines that series may be kept in elsewhere.
+const (
+	Influx      = "influx"
+	RemoteWrite = "remote_write"
+)
+
+// Remote says in which engine series are kept besides the embedded store, or
+// instead of it (docs/formats/engines.md).
+type Remote struct {
+	// Kind is influx or remote_write; empty keeps all series here. What was stored here before stays readable.
+	Kind string `yaml:"kind"`
+	// Local is how far back queries ask the store here, which then keeps what comes beside the engine, for as long as store.retention says; the engine is asked for what is older. 0s keeps nothing here.
+	Local time.Duration `yaml:"local"`
+	// Graded lets series of grade important and core leave for the engine too. Until they do, they wait in store.graded_dir.
+	Graded bool `yaml:"graded"`
+	// Queue holds what the engine does not have yet, in the folder queue of the data directory (docs/formats/queue.md).
+	Queue queue.Config `yaml:"queue"`
+	// Influx is an InfluxDB 2, or 1.8 with flux-enabled = true.
+	Influx *influx.Config `yaml:"influx"`
+	// RemoteWrite is a server of Prometheus remote write: VictoriaMetrics, Mimir, Thanos, Prometheus.
+	RemoteWrite *remotewrite.Config `yaml:"remote_write"`
+}
+
+// Check implements strict.Checker.
+func (r Remote) Check(path string) []strict.Error {
+	missing := func(key string, is bool) []strict.Error {
+		if is {
+			return nil
+		}
+		return []strict.Error{strict.Fault(path, key, "is missing, and kind names it; say there where the engine is")}
+	}
+	if r.Local != 0 && r.Local < time.Hour {
+		return []strict.Error{strict.Fault(path, "local", "%v is neither 0s nor at least 1h", r.Local)}
+	}
+	switch r.Kind {
+	case "":
+		return nil
+	case Influx:
+		return missing(Influx, r.Influx != nil)
+	case RemoteWrite:
+		return missing(RemoteWrite, r.RemoteWrite != nil)
+	}
+	return []strict.Error{strict.Fault(path, "kind", "%q is neither influx nor remote_write, nor empty", r.Kind)}
 }
 
 // Models names where device models come from besides the API.
@@ -199,7 +250,7 @@ func Default() Config {
 		Catalog:   register.DefaultConfig(),
 		Feed:      feed.DefaultConfig(),
 		Releases:  Releases{Publish: publish.DefaultConfig()},
-		Store:     Store{Config: local.DefaultConfig()},
+		Store:     Store{Config: local.DefaultConfig(), Remote: Remote{Local: 72 * time.Hour, Queue: queue.DefaultConfig()}},
 		Query:     query.DefaultConfig(),
 
 		Quality:      quality.DefaultConfig(),

@@ -39,7 +39,7 @@ var leftOut = []string{trafficDir, frozenDir, backupDir, addressFile, "admin.tok
 // a backup.
 func LeftOut(path string) bool {
 	top, _, _ := strings.Cut(path, "/")
-	return slices.Contains(leftOut, top) || path == seriesDir+"/lock" || path == recordsFile+"-shm" || strings.HasSuffix(path, ".tmp")
+	return slices.Contains(leftOut, top) || path == seriesDir+"/lock" || path == queueDir+"/lock" || path == recordsFile+"-shm" || strings.HasSuffix(path, ".tmp")
 }
 
 // freezer freezes the hub's directories, one moment at a time.

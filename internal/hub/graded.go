@@ -6,10 +6,8 @@ import (
 	"os"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/prometheus/storage"
 
 	"github.com/songhua-io/hub/internal/ingest"
-	"github.com/songhua-io/hub/internal/store"
 	"github.com/songhua-io/hub/internal/store/local"
 )
 
@@ -51,18 +49,11 @@ func (h *hub) openSeries(ctx context.Context, name, dir string) (*local.DB, erro
 	return db, nil
 }
 
-// sealed is the graded store as ingest takes it: nothing when there is none.
+// sealed is where ingest keeps series of grade important and core: nothing when
+// there is no place for them.
 func (h *hub) sealed() ingest.Store {
-	if h.graded == nil {
+	if h.closed == nil {
 		return nil
 	}
-	return h.graded
-}
-
-// allSeries is what queries read: every store.
-func (h *hub) allSeries() storage.Queryable {
-	if h.graded == nil {
-		return h.series
-	}
-	return store.Join(h.series, h.graded)
+	return ingestStore{h.closed}
 }

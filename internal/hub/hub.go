@@ -8,7 +8,7 @@
 //	sessions, login                  who is signed in to the pages, and how
 //	authority, enrolment             certificates: the hub's, and those of devices
 //	   │
-//	stores    time series on this machine's disk, and on an encrypted volume
+//	stores    time series on this machine's disk, on an encrypted volume, and in an engine elsewhere behind a queue
 //	   │
 //	traffic   journal of open minutes of roadside units
 //	   │
@@ -65,6 +65,7 @@ import (
 	"github.com/songhua-io/hub/internal/schedule/facility/agent"
 	"github.com/songhua-io/hub/internal/schedule/live"
 	"github.com/songhua-io/hub/internal/schedule/loop"
+	"github.com/songhua-io/hub/internal/store"
 	"github.com/songhua-io/hub/internal/store/local"
 	"github.com/songhua-io/hub/internal/store/volume"
 	"github.com/songhua-io/hub/internal/telemetry"
@@ -142,6 +143,10 @@ type hub struct {
 	series    *local.DB
 	graded    *local.DB // on an encrypted volume; nil when there is none,
 	ungraded  string    // and why
+	far       remote    // the engine elsewhere; nil when there is none
+	farGraded remote    // the same for series of grade important and core, if they may go there
+	plain     store.Engine
+	closed    store.Engine // of series of grade important and core; nil when there is no place for them
 	desk      *desk.Desk
 	board     *traffic.Board
 	traffic   *intake.Intake
@@ -253,7 +258,10 @@ func (h *hub) openStore(ctx context.Context) error {
 	if h.series, err = h.openSeries(ctx, "series", filepath.Join(h.at.Data, seriesDir)); err != nil {
 		return err
 	}
-	return h.openGraded(ctx)
+	if err := h.openGraded(ctx); err != nil {
+		return err
+	}
+	return h.openRemote()
 }
 
 func (h *hub) runIngest(ctx context.Context) error {
@@ -263,11 +271,12 @@ func (h *hub) runIngest(ctx context.Context) error {
 	}
 	h.stack.onStop("desk file", h.desk.Close)
 	h.stack.start("desk", h.desk.Run)
+	h.runRemote()
 	if err := h.openTraffic(ctx); err != nil {
 		return err
 	}
 	h.pipeline = ingest.New(h.cfg.Ingest, ingest.Deps{
-		Store: h.series, Sealed: h.sealed(), Unsealed: h.ungraded, Directory: h.registry, Notes: notes{h.registry}, Desk: h.desk, Roads: h.traffic, Quotas: h.quotas,
+		Store: ingestStore{h.plain}, Sealed: h.sealed(), Full: h.full, Unsealed: h.ungraded, Directory: h.registry, Notes: notes{h.registry}, Desk: h.desk, Roads: h.traffic, Quotas: h.quotas,
 		// No device is heard before the doors open, and presence is there by then.
 		Period: func(device string) time.Duration { return h.presence.Of(device).Period },
 		Log:    h.log, Clock: h.clock, Metrics: h.metrics,
@@ -278,14 +287,14 @@ func (h *hub) runIngest(ctx context.Context) error {
 	h.stack.start("ingest", h.pipeline.Run)
 	h.stack.start("traffic", h.traffic.Run) // its samples are ingest's to store
 	h.stack.start("own metrics", (&self{
-		gatherer: h.metrics, store: h.series, pipeline: h.pipeline, clock: h.clock, log: h.log,
+		gatherer: h.metrics, store: h.plain, pipeline: h.pipeline, clock: h.clock, log: h.log,
 		series: map[string]telemetry.SeriesID{},
 	}).run)
 	return nil
 }
 
 func (h *hub) runPresence(ctx context.Context) error {
-	ends := newStanding(h.series, h.pipeline, h.registry, h.clock, h.log)
+	ends := newStanding(h.plain, h.pipeline, h.registry, h.clock, h.log)
 	var err error
 	h.presence, err = registry.NewPresence(ctx, registry.PresenceConfig{
 		Registry: h.registry, Records: h.records, Activity: activity{h.pipeline}, On: ends.turn,

@@ -59,7 +59,7 @@ var ahead = []time.Duration{time.Hour, 6 * time.Hour, 24 * time.Hour}
 var aheadNames = []string{"1h", "6h", "24h"}
 
 func newPoolSeries(h *hub) *poolSeries {
-	return &poolSeries{scheduler: h.scheduler, store: h.series, pipeline: h.pipeline, facilities: h.facilitiesNow, clock: h.clock, log: h.log, series: map[string]telemetry.SeriesID{}}
+	return &poolSeries{scheduler: h.scheduler, store: h.plain, pipeline: h.pipeline, facilities: h.facilitiesNow, clock: h.clock, log: h.log, series: map[string]telemetry.SeriesID{}}
 }
 
 func (s *poolSeries) run(ctx context.Context) error {

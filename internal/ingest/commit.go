@@ -227,10 +227,15 @@ func (p *Pipeline) commitGroup(store int, reuse []*Delivery, writes []*telemetry
 		points += len(d.write[store].Points)
 		writes = append(writes, &d.write[store])
 	}
-	err := p.holdings[store].store.Commit(writes)
-	if err != nil {
+	err, failed := p.holdings[store].store.Commit(writes), error(nil)
+	switch {
+	case errors.Is(err, ErrBusy):
+		p.deps.Log.Error("store_full", "samples", points, "error", err)
+		err = errFull
+	case err != nil:
 		err = fmt.Errorf("commit of %d samples failed, none of them was acknowledged: %w", points, err)
 		p.queue.fail(&p.queue.points[store], err)
+		failed = err
 	}
 	p.metrics.commit.Observe(p.deps.Clock().Sub(begin).Seconds())
 	p.metrics.groups.Observe(float64(points))
@@ -238,7 +243,7 @@ func (p *Pipeline) commitGroup(store int, reuse []*Delivery, writes []*telemetry
 		d.done <- err
 	}
 	p.queue.committed(points)
-	return group, writes, err
+	return group, writes, failed
 }
 
 // Write stores points of the hub's own (its metrics, ends of series) on the
@@ -248,6 +253,9 @@ func (p *Pipeline) Write(points []telemetry.Point) error {
 }
 
 func (p *Pipeline) write(points [stores][]telemetry.Point) error {
+	if err := p.noRoom(); err != nil {
+		return err
+	}
 	d := &Delivery{done: make(chan error, stores+1)}
 	for i := range stores {
 		d.write[i].Points = points[i]

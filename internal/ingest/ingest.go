@@ -6,6 +6,7 @@ package ingest
 
 import (
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/songhua-io/hub/internal/codec"
@@ -97,6 +98,9 @@ var (
 	ErrClosed = errors.New("hub is shutting down")
 )
 
+// errFull is what senders read; the hub's log and /readyz say more.
+var errFull = fmt.Errorf("%w; they are taken again when its time-series engine has taken some of them", ErrBusy)
+
 // Ingest takes the messages of d through all stages and returns when what was
 // accepted of them is durable. The answers stand in d.Messages. It blocks for
 // as long as the store needs: the caller's waiting is the back-pressure.
@@ -106,6 +110,9 @@ var (
 // those of whom sends more than it may, ErrBusy and ErrClosed all of them; any other
 // error is a failure of the store after which the process ends.
 func (p *Pipeline) Ingest(d *Delivery) error {
+	if err := p.noRoom(); err != nil {
+		return err
+	}
 	begin := p.deps.Clock()
 	d.begin(begin)
 	round := p.flights.begin()
@@ -120,6 +127,15 @@ func (p *Pipeline) Ingest(d *Delivery) error {
 		return over
 	}
 	return nil
+}
+
+// noRoom returns an ErrBusy while nothing may be taken.
+func (p *Pipeline) noRoom() error {
+	if p.deps.Full == nil || p.deps.Full() == nil {
+		return nil
+	}
+	p.metrics.busy.Inc()
+	return errFull
 }
 
 // take takes the open messages through all stages.

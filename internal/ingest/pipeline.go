@@ -16,7 +16,8 @@ import (
 )
 
 // Store is what ingest needs of a time-series engine; store.Engine states the
-// promises in full. The pipeline commits no point under an id after Forget.
+// promises in full. A Commit whose error wraps ErrBusy took nothing, and the next
+// may; after any other error nothing is committed any more. The pipeline commits no point under an id after Forget.
 type Store interface {
 	Series(labels []telemetry.Label) telemetry.SeriesID
 	Forget(ids []telemetry.SeriesID)
@@ -53,7 +54,7 @@ type Desk interface {
 	Keep(at time.Time, m *Message)
 }
 
-// Deps are what a pipeline works with. All but Period, Roads and one of Sealed
+// Deps are what a pipeline works with. All but Full, Period, Roads and one of Sealed
 // and Unsealed are required.
 type Deps struct {
 	Store Store
@@ -67,6 +68,9 @@ type Deps struct {
 	Desk      Desk
 	// Roads takes V2X messages; nil: they are refused.
 	Roads Roads
+	// Full returns why nothing may be taken now and how that comes right; nil while
+	// there is room. Nil: there always is.
+	Full func() error
 	// Quotas bound what a device may send, and how many series it may have.
 	Quotas *quota.Quotas
 	// Period returns the reporting period of a device that was learned before

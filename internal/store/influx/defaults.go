@@ -1,0 +1,4 @@
+package influx
+
+// SetDefaults implements strict.Defaulter.
+func (c *Config) SetDefaults() { *c = DefaultConfig() }

@@ -1,0 +1,4 @@
+package remotewrite
+
+// SetDefaults implements strict.Defaulter.
+func (c *Config) SetDefaults() { *c = DefaultConfig() }
