@@ -105,6 +105,8 @@ var table = []rule{
 	{of: "internal/store/series", own: []string{"internal/telemetry"}, never: noIO, reason: "ids of label sets, whatever an engine remembers of them"},
 	{of: "internal/store/queue", own: []string{"internal/store", "internal/store/disk", "internal/store/series", "internal/edge/backoff", "internal/telemetry"}, never: slices.Concat(noSQL, noWeb),
 		reason: "what waits for an engine elsewhere is kept without knowing which engine it is"},
+	{of: "internal/store/influx", own: []string{"internal/edge/trust", "internal/store/queue", "internal/telemetry"}, never: noSQL,
+		reason: "a server is written to and read by HTTP, without knowing whose samples they are"},
 	{of: "internal/store/remotewrite", own: []string{"internal/edge/backoff", "internal/edge/trust", "internal/store/queue", "internal/telemetry"}, never: noSQL,
 		reason: "a server is written to and read by HTTP, without knowing whose samples they are"},
 	{of: "internal/store/...", own: []string{"internal/store", "internal/store/disk", "internal/store/queue", "internal/store/series", "internal/telemetry"}, never: slices.Concat(noSQL, noWeb),
@@ -213,7 +215,7 @@ var table = []rule{
 	{of: "internal/hub", never: noSQL, reason: "the assembly knows the parts of the hub, and none of its clients",
 		own: []string{"deploy/alerts", "internal/rules", "internal/rules/notify", "internal/catalog/publish", "internal/catalog/source", "internal/catalog/gate", "internal/access", "internal/api", "internal/audit", "internal/authority", "internal/backup", "internal/catalog", "internal/catalog/ckan/push", "internal/catalog/feed", "internal/catalog/offer", "internal/catalog/outbox", "internal/catalog/province/deliver", "internal/catalog/quality", "internal/catalog/register", "internal/catalog/release", "internal/catalog/sensorthings", "internal/command", "internal/config", "internal/enrolment", "internal/ingest", "internal/ingest/mqtt", "internal/backfill", "internal/correction", "docs/runbooks",
 			"internal/ingest/coap", "internal/ingest/http", "internal/ingest/desk", "internal/login", "internal/model", "internal/query", "internal/quota", "internal/records", "internal/registry",
-			"internal/road", "internal/road/dialect", "internal/schedule", "internal/schedule/facility", "internal/schedule/facility/agent", "internal/schedule/facility/kubernetes", "internal/schedule/facility/slurm", "internal/schedule/ledger", "internal/schedule/live", "internal/schedule/loop", "internal/schedule/plan", "internal/schedule/signal", "internal/schedule/signal/source", "internal/edge/backoff", "internal/codec", "internal/store", "internal/store/influx", "internal/store/local", "internal/store/queue", "internal/store/remotewrite", "internal/store/volume", "internal/telemetry", "internal/traffic", "internal/traffic/intake", "internal/twin", "internal/web", "internal/web/basemap"}},
+			"internal/road", "internal/road/dialect", "internal/schedule", "internal/schedule/facility", "internal/schedule/facility/agent", "internal/schedule/facility/kubernetes", "internal/schedule/facility/slurm", "internal/schedule/ledger", "internal/schedule/live", "internal/schedule/loop", "internal/schedule/plan", "internal/schedule/signal", "internal/schedule/signal/source", "internal/edge/backoff", "internal/codec", "internal/store", "internal/store/influx", "internal/store/local", "internal/store/queue", "internal/store/remotewrite", "internal/store/tee", "internal/store/volume", "internal/telemetry", "internal/traffic", "internal/traffic/intake", "internal/twin", "internal/web", "internal/web/basemap"}},
 
 	{of: "internal/edge/spool", never: slices.Concat(everybodys, []string{"net", "database"}), reason: "the spool keeps opaque blocks on disk"},
 	{of: "internal/edge/backoff", never: []string{"net", "database"}, reason: "a pause before the next try knows nothing of what is tried"},
@@ -277,7 +279,8 @@ var libraries = []struct {
 	{"github.com/golang/snappy", []string{"internal/codec"}},
 	{"github.com/google/go-cmp", []string{"internal/store/storetest"}},
 	{"github.com/gosnmp/gosnmp", []string{"internal/edge/source/snmp"}},
-	{"github.com/klauspost/compress", []string{"internal/backup", "internal/edge", "internal/edge/uplink", "internal/ingest/http", "internal/ingest/mqtt", "internal/query", "internal/schedule/ledger", "internal/catalog/release", "internal/store/remotewrite"}},
+	{"github.com/influxdata/influxdb-client-go", []string{"internal/store/influx"}},
+	{"github.com/klauspost/compress", []string{"internal/backup", "internal/edge", "internal/edge/uplink", "internal/ingest/http", "internal/ingest/mqtt", "internal/query", "internal/schedule/ledger", "internal/catalog/release", "internal/store/influx", "internal/store/remotewrite"}},
 	{"github.com/minio/minio-go", []string{"internal/backup"}},
 	{"github.com/oklog/ulid", []string{"internal/store/local"}},
 	{"github.com/parquet-go/parquet-go", []string{"internal/catalog/release"}},
@@ -287,15 +290,15 @@ var libraries = []struct {
 	{"github.com/prometheus/client_model", []string{"internal/hub", "internal/store/local"}},
 	{"github.com/prometheus/common", []string{"internal/query", "internal/store/remotewrite", "internal/rules", "internal/rules/ruletest"}},
 	{"github.com/prometheus/otlptranslator", []string{"internal/codec"}},
-	{"github.com/prometheus/prometheus/model", []string{"internal/catalog/sensorthings", "internal/hub", "internal/query", "internal/store/local", "internal/store/queue", "internal/store/series", "internal/store/storetest", "internal/catalog/offer", "internal/catalog/quality", "internal/store/remotewrite", "internal/store/tee", "internal/rules", "internal/backfill/file", "internal/correction", "internal/rules/ruletest", "internal/rules/notify"}},
+	{"github.com/prometheus/prometheus/model", []string{"internal/catalog/sensorthings", "internal/hub", "internal/query", "internal/store/local", "internal/store/queue", "internal/store/series", "internal/store/storetest", "internal/catalog/offer", "internal/catalog/quality", "internal/store/remotewrite", "internal/store/tee", "internal/rules", "internal/backfill/file", "internal/correction", "internal/rules/ruletest", "internal/rules/notify", "internal/store/influx"}},
 	{"github.com/prometheus/prometheus/prompb", []string{"internal/query", "internal/store/remotewrite"}},
 	{"github.com/prometheus/prometheus/promql", []string{"internal/query", "internal/rules", "internal/hub", "internal/rules/ruletest"}},
-	{"github.com/prometheus/prometheus/storage", []string{"internal/catalog/offer", "internal/catalog/quality", "internal/catalog/sensorthings", "internal/hub", "internal/store", "internal/store/local", "internal/query", "internal/store/remotewrite", "internal/store/tee", "internal/backfill/file", "internal/correction", "internal/rules/ruletest"}},
+	{"github.com/prometheus/prometheus/storage", []string{"internal/catalog/offer", "internal/catalog/quality", "internal/catalog/sensorthings", "internal/hub", "internal/store", "internal/store/local", "internal/query", "internal/store/remotewrite", "internal/store/tee", "internal/backfill/file", "internal/correction", "internal/rules/ruletest", "internal/store/influx"}},
 	{"github.com/prometheus/prometheus/template", []string{"internal/rules"}},
 	{"github.com/prometheus/prometheus/tsdb", []string{"internal/store/local", "internal/backfill/file"}},
-	{"github.com/prometheus/prometheus/tsdb/chunkenc", []string{"internal/catalog/sensorthings", "internal/hub", "internal/store/local", "internal/store/storetest", "internal/query", "internal/catalog/offer", "internal/catalog/quality", "internal/store/remotewrite", "internal/backfill/file", "internal/correction", "internal/rules/ruletest"}}, // storage.Queryable speaks of its iterators
-	{"github.com/prometheus/prometheus/tsdb/chunks", []string{"internal/store/local", "internal/store/remotewrite", "internal/rules/ruletest"}},                                                                                                                                                                                                         // and of samples
-	{"github.com/prometheus/prometheus/util", []string{"internal/store/local", "internal/query", "internal/catalog/offer", "internal/store/remotewrite", "internal/rules/ruletest"}},
+	{"github.com/prometheus/prometheus/tsdb/chunkenc", []string{"internal/catalog/sensorthings", "internal/hub", "internal/store/local", "internal/store/storetest", "internal/query", "internal/catalog/offer", "internal/catalog/quality", "internal/store/remotewrite", "internal/backfill/file", "internal/correction", "internal/rules/ruletest", "internal/store/influx"}}, // storage.Queryable speaks of its iterators
+	{"github.com/prometheus/prometheus/tsdb/chunks", []string{"internal/store/local", "internal/store/remotewrite", "internal/rules/ruletest"}}, // and of samples
+	{"github.com/prometheus/prometheus/util", []string{"internal/store/local", "internal/query", "internal/catalog/offer", "internal/store/remotewrite", "internal/rules/ruletest", "internal/store/influx"}},
 	{"github.com/prometheus/prometheus/web", []string{"nowhere: web/api/v1 costs 18 MB and 58 modules"}},
 	{"github.com/santhosh-tekuri/jsonschema", []string{"internal/model"}},
 	{"github.com/shirou/gopsutil", []string{"internal/edge/source/host"}},

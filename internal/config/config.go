@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/audit"
@@ -170,6 +171,8 @@ const (
 type Remote struct {
 	// Kind is influx or remote_write; empty keeps all series here. What was stored here before stays readable.
 	Kind string `yaml:"kind"`
+	// Local is how far back queries ask the store here, which then keeps what comes beside the engine, for as long as store.retention says; the engine is asked for what is older. 0s keeps nothing here.
+	Local time.Duration `yaml:"local"`
 	// Graded lets series of grade important and core leave for the engine too. Until they do, they wait in store.graded_dir.
 	Graded bool `yaml:"graded"`
 	// Queue holds what the engine does not have yet, in the folder queue of the data directory (docs/formats/queue.md).
@@ -187,6 +190,9 @@ func (r Remote) Check(path string) []strict.Error {
 			return nil
 		}
 		return []strict.Error{strict.Fault(path, key, "is missing, and kind names it; say there where the engine is")}
+	}
+	if r.Local != 0 && r.Local < time.Hour {
+		return []strict.Error{strict.Fault(path, "local", "%v is neither 0s nor at least 1h", r.Local)}
 	}
 	switch r.Kind {
 	case "":
@@ -260,7 +266,7 @@ func Default() Config {
 		Catalog:   register.DefaultConfig(),
 		Feed:      feed.DefaultConfig(),
 		Releases:  Releases{Publish: publish.DefaultConfig()},
-		Store:     Store{Config: local.DefaultConfig(), Remote: Remote{Queue: queue.DefaultConfig()}},
+		Store:     Store{Config: local.DefaultConfig(), Remote: Remote{Local: 72 * time.Hour, Queue: queue.DefaultConfig()}},
 		Query:     query.DefaultConfig(),
 
 		Quality:      quality.DefaultConfig(),

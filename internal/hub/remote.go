@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -19,8 +20,10 @@ import (
 	"github.com/songhua-io/hub/internal/ingest"
 	"github.com/songhua-io/hub/internal/store"
 	"github.com/songhua-io/hub/internal/store/influx"
+	"github.com/songhua-io/hub/internal/store/local"
 	"github.com/songhua-io/hub/internal/store/queue"
 	"github.com/songhua-io/hub/internal/store/remotewrite"
+	"github.com/songhua-io/hub/internal/store/tee"
 	"github.com/songhua-io/hub/internal/telemetry"
 )
 
@@ -46,17 +49,70 @@ func (h *hub) openRemote() (err error) {
 	if h.cfg.Store.Remote.Kind == "" {
 		return nil
 	}
-	if h.far, err = h.openFar("series", filepath.Join(h.at.Data, queueDir)); err != nil {
+	if h.far, h.plain, err = h.openFar("series", h.at.Data, h.series); err != nil {
 		return err
 	}
-	h.plain = h.far
 	if h.cfg.Store.Remote.Graded && h.graded != nil {
-		if h.farGraded, err = h.openFar("graded", filepath.Join(h.cfg.Store.GradedDir, queueDir)); err != nil {
-			return err
-		}
-		h.closed = h.farGraded
+		h.farGraded, h.closed, err = h.openFar("graded", h.cfg.Store.GradedDir, h.graded)
 	}
-	return nil
+	return err
+}
+
+// openFar opens the engine elsewhere with its queue beneath dir, and returns what
+// commits go to: both, or the engine alone.
+func (h *hub) openFar(name, dir string, here *local.DB) (remote, store.Engine, error) {
+	dir = filepath.Join(dir, queueDir)
+	since, err := h.hereSince(dir)
+	if err != nil {
+		return nil, nil, fmt.Errorf("store.remote: %w", err)
+	}
+	far, err := h.openEngineAt(name, dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	if hot := h.cfg.Store.Remote.Local; hot > 0 {
+		return far, tee.New(near{here, since}, far, hot), nil
+	}
+	return far, far, nil
+}
+
+// near is the embedded store beside an engine elsewhere.
+type near struct {
+	*local.DB
+	since time.Time
+}
+
+// Since implements [tee.Since].
+func (n near) Since() time.Time { return n.since }
+
+// hereSince returns from when on the embedded store holds all that was committed,
+// and notes it beneath the queue: always, unless the engine elsewhere was alone
+// for a while.
+func (h *hub) hereSince(dir string) (since time.Time, err error) {
+	file := filepath.Join(dir, "here_since")
+	if h.cfg.Store.Remote.Local == 0 {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return since, err
+		}
+		if err := os.Remove(file); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return since, err
+		}
+		return since, nil
+	}
+	text, err := os.ReadFile(file)
+	if err == nil {
+		return since, since.UnmarshalText(text)
+	}
+	if !errors.Is(err, os.ErrNotExist) {
+		return since, err
+	}
+	if _, err := os.Stat(dir); err == nil {
+		since = h.clock().UTC()
+	}
+	if text, err = since.MarshalText(); err != nil {
+		return since, err
+	}
+	return since, errors.Join(os.MkdirAll(dir, 0o700), os.WriteFile(file, text, 0o600))
 }
 
 // influxEngine is an InfluxDB behind its queue.
@@ -67,7 +123,7 @@ type influxEngine struct {
 
 func (e influxEngine) Close() error { return errors.Join(e.Queue.Close(), e.Client.Close()) }
 
-func (h *hub) openFar(name, dir string) (remote, error) {
+func (h *hub) openEngineAt(name, dir string) (remote, error) {
 	cfg := h.cfg.Store.Remote
 	waiting := cfg.Queue
 	waiting.Dir = dir
@@ -187,14 +243,15 @@ func lineOf(labels []telemetry.Label, p telemetry.Point) (device string, line []
 	return device, fmt.Appendf(nil, "%s%s value=%s %d\n", name.String(), tags.String(), strconv.FormatFloat(p.Value, 'g', -1, 64), p.Time*int64(time.Millisecond))
 }
 
-// rawSeries is every store, and the engine elsewhere once, as samples came.
+// rawSeries is every store, and the engine elsewhere once, as samples came. What
+// the embedded store held before the engine came stays readable.
 func (h *hub) rawSeries() storage.Queryable {
-	var all storage.Queryable = h.series
+	var all storage.Queryable = h.plain
+	if h.far != nil && h.plain == store.Engine(h.far) {
+		all = store.Join(h.series, h.far)
+	}
 	if h.graded != nil {
 		all = store.Join(all, h.graded)
-	}
-	if h.far != nil {
-		all = store.Join(all, h.far)
 	}
 	return all
 }

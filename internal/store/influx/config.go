@@ -1,17 +1,14 @@
 package influx
 
 import (
-	"crypto/tls"
-	"crypto/x509"
-	"fmt"
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"slices"
 	"time"
 
 	"github.com/songhua-io/hub/internal/config/strict"
+	"github.com/songhua-io/hub/internal/edge/trust"
 )
 
 // Config says where an InfluxDB is and what of it is the hub's.
@@ -25,24 +22,23 @@ type Config struct {
 	// alone. InfluxDB 1.8 calls it database/retention-policy.
 	Bucket string `yaml:"bucket"`
 	// TokenFile holds a token that may read and write the bucket; user:password for
-	// InfluxDB 1.8. It is read again, so that it may be renewed. Empty for none.
+	// InfluxDB 1.8. It is read for every request. Empty for none.
 	TokenFile string `yaml:"token_file"`
-	// CAFile is a PEM file with the authorities that sign the server's certificate;
-	// empty: those of the system.
-	CAFile string `yaml:"ca_file"`
+	// TLS is whom the hub believes there, and how it proves itself.
+	TLS trust.TLS `yaml:"tls"`
 	// Gzip has what goes to the server and comes back compressed. On the same
 	// machine it costs more than it saves.
 	Gzip bool `yaml:"gzip"`
 	// Timeout is after how long a write without an answer is tried again.
 	Timeout time.Duration `yaml:"timeout"`
-	// MaxReadSamples bounds the samples that one selector of a query brings into
-	// memory, 16 bytes each.
-	MaxReadSamples int `yaml:"max_read_samples"`
+	// MaxSamples bounds the samples that one selection of a query brings into memory,
+	// 16 bytes each.
+	MaxSamples int `yaml:"max_samples"`
 }
 
 // DefaultConfig is of no server yet.
 func DefaultConfig() Config {
-	return Config{Gzip: true, Timeout: 30 * time.Second, MaxReadSamples: 50_000_000}
+	return Config{Gzip: true, Timeout: 30 * time.Second, MaxSamples: 20_000_000}
 }
 
 // Check returns every fault of the configuration.
@@ -59,9 +55,9 @@ func (c Config) Check(path string) []strict.Error {
 	if c.Bucket == "" {
 		fault("bucket", `is empty; name the bucket, such as "telemetry", or "database/autogen" of InfluxDB 1.8`)
 	}
-	return slices.Concat(errs,
+	return slices.Concat(errs, c.TLS.Check(path+".tls"),
 		strict.Between(path, "timeout", c.Timeout, time.Second, time.Hour),
-		strict.Between(path, "max_read_samples", c.MaxReadSamples, 1000, 1_000_000_000),
+		strict.Between(path, "max_samples", c.MaxSamples, 1000, 1_000_000_000),
 	)
 }
 
@@ -85,16 +81,9 @@ const connections = 64
 func (c Config) httpClient() (*http.Client, error) {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.MaxIdleConnsPerHost, t.DisableCompression = connections, !c.Gzip
-	t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
-	if c.CAFile != "" {
-		pem, err := os.ReadFile(c.CAFile)
-		if err != nil {
-			return nil, fmt.Errorf("ca_file: %w", err)
-		}
-		t.TLSClientConfig.RootCAs = x509.NewCertPool()
-		if !t.TLSClientConfig.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("ca_file %s holds no certificate in PEM", c.CAFile)
-		}
+	var err error
+	if t.TLSClientConfig, err = c.TLS.Load(); err != nil {
+		return nil, err
 	}
 	return &http.Client{
 		Transport:     &authorised{to: t, file: c.TokenFile},

@@ -38,12 +38,14 @@ func fluxString(s string) string {
 
 // fluxRegexp is a Flux literal of a regular expression (RE2). Its text is written
 // anew from what it means, so that nothing in it ends the literal.
-func fluxRegexp(expression string) (string, error) {
+//
+// It is false for what is no regular expression, as a matcher of invalid UTF-8 is.
+func fluxRegexp(expression string) (string, bool) {
 	parsed, err := syntax.Parse(expression, syntax.Perl)
 	if err != nil {
-		return "", err
+		return "", false
 	}
-	return "/" + strings.ReplaceAll(parsed.String(), "/", `\x2f`) + "/", nil
+	return "/" + strings.ReplaceAll(parsed.String(), "/", `\x2f`) + "/", true
 }
 
 func column(name string) string {
@@ -63,19 +65,22 @@ func storedAs(name, value string) string {
 // condition is what the server can tell of a matcher: true of every series that
 // it matches, as of others perhaps; empty when there is nothing to tell. Who
 // matches the absent is not told: servers differ about it.
-func condition(m *labels.Matcher) (string, error) {
+func condition(m *labels.Matcher) string {
 	of := "r[" + fluxString(column(m.Name)) + "]"
 	switch {
 	case m.Matches("") || m.Name == labels.MetricName && m.Type != labels.MatchEqual && m.Type != labels.MatchRegexp:
-		return "", nil
+		return ""
 	case m.Type == labels.MatchEqual:
-		return of + " == " + fluxString(storedAs(m.Name, m.Value)), nil
+		return of + " == " + fluxString(storedAs(m.Name, m.Value))
 	case m.Type == labels.MatchRegexp:
 		// What is stored with escapes reads differently, and is let through.
-		re, err := fluxRegexp("^(?s:" + m.Value + ")$|" + escape)
-		return of + " =~ " + re, err
+		re, ok := fluxRegexp("^(?s:" + m.Value + ")$|" + escape)
+		if !ok {
+			return ""
+		}
+		return of + " =~ " + re
 	}
-	return of + ` != ""`, nil
+	return of + ` != ""`
 }
 
 // part is what a query asks of the points of a field, or of all: which they are,
@@ -85,18 +90,14 @@ type part struct{ where, then string }
 // query is a Flux query for parts of the bucket's points between two times in
 // milliseconds, both included, that the matchers may match; "" when there are no
 // such times. It is one query for all parts: InfluxDB 1.8 takes 10 ms to read one.
-func (c *Client) query(mint, maxt int64, ms []*labels.Matcher, parts ...part) (string, error) {
+func (c *Client) query(mint, maxt int64, ms []*labels.Matcher, parts ...part) string {
 	mint, maxt = max(mint, minTime), min(maxt, maxTime-1)
 	if mint > maxt {
-		return "", nil
+		return ""
 	}
 	var where []string
 	for _, m := range ms {
-		cond, err := condition(m)
-		if err != nil {
-			return "", fmt.Errorf("matcher %s: %w", m, err)
-		}
-		if cond != "" {
+		if cond := condition(m); cond != "" {
 			where = append(where, cond)
 		}
 	}
@@ -112,7 +113,7 @@ func (c *Client) query(mint, maxt int64, ms []*labels.Matcher, parts ...part) (s
 		}
 		fmt.Fprintf(&out, "%s|> yield(name: \"%d\")\n", p.then, i)
 	}
-	return out.String(), nil
+	return out.String()
 }
 
 // bothFields is the condition of points that the hub wrote.

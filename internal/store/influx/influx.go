@@ -51,7 +51,7 @@ var _ storage.Queryable = (*Client)(nil)
 
 // Close gives connections back.
 func (c *Client) Close() error {
-	c.token.CloseIdleConnections()
+	c.token.to.CloseIdleConnections()
 	return nil
 }
 
@@ -74,7 +74,7 @@ func (c *Client) Ready(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.log.Info("influx_ready", "url", c.cfg.URL, "bucket", c.cfg.Bucket, "version", version)
+	c.log.Info("influx_server", "url", c.cfg.URL, "bucket", c.cfg.Bucket, "version", version)
 	return nil
 }
 
@@ -146,6 +146,13 @@ func (e *Error) wayOut() string {
 // maxText bounds what is told of an answer.
 const maxText = 500
 
+func clip(text string) string {
+	if len(text) > maxText {
+		return strings.ToValidUTF8(text[:maxText], "") + "…"
+	}
+	return text
+}
+
 // failure makes an error of what the client library says, without the token,
 // whatever the server wrote into its answer.
 func (c *Client) failure(doing string, fault *influxhttp.Error) *Error {
@@ -153,14 +160,9 @@ func (c *Client) failure(doing string, fault *influxhttp.Error) *Error {
 	if fault.Err != nil || text == "" {
 		text = strings.TrimSpace(fault.Error())
 	}
-	if token := c.token.known(); token != "" {
-		text = strings.ReplaceAll(text, token, "…")
-	}
+	text = c.token.hide(text)
 	e := &Error{Doing: doing, URL: c.cfg.URL, Status: fault.StatusCode, verdict: verdictOf(fault.StatusCode, text)}
-	if len(text) > maxText {
-		text = strings.ToValidUTF8(text[:maxText], "") + "…"
-	}
-	e.Text = text
+	e.Text = clip(text)
 	if fault.StatusCode == 0 {
 		e.Err = fault.Err
 	}

@@ -12,65 +12,86 @@ import (
 
 // LabelValues implements storage.Querier.
 func (q *querier) LabelValues(ctx context.Context, name string, hints *storage.LabelHints, ms ...*labels.Matcher) ([]string, annotations.Annotations, error) {
-	of := fluxString(column(name))
-	return q.distinct(ctx, hints, ms, "|> keep(columns: ["+of+"])\n|> group()\n|> distinct(column: "+of+")\n",
-		func(stored string) string { return original(stored) },
-		func(l labels.Labels, add func(string)) { add(l.Get(name)) })
+	var found texts
+	var err error
+	if areExact(ms) {
+		of := fluxString(column(name))
+		err = q.distinct(ctx, ms, "|> keep(columns: ["+of+"])\n|> group()\n|> distinct(column: "+of+")\n", func(stored string) { found.add(original(stored)) })
+	} else {
+		err = q.series(ctx, ms, func(l labels.Labels) { found.add(l.Get(name)) })
+	}
+	return found.upTo(hints), nil, err
 }
 
 // LabelNames implements storage.Querier.
 func (q *querier) LabelNames(ctx context.Context, hints *storage.LabelHints, ms ...*labels.Matcher) ([]string, annotations.Annotations, error) {
-	return q.distinct(ctx, hints, ms, "|> keys()\n|> keep(columns: [\"_value\"])\n|> distinct()\n",
-		func(stored string) string {
-			switch {
-			case stored == measurementColumn:
-				return labels.MetricName
-			case stored == "" || stored[0] == '_':
-				return ""
+	var found texts
+	if areExact(ms) {
+		err := q.distinct(ctx, ms, "|> keys()\n|> keep(columns: [\"_value\"])\n|> distinct()\n", func(stored string) {
+			if stored != "" && stored[0] != '_' {
+				found.add(original(stored))
 			}
-			return original(stored)
-		},
-		func(l labels.Labels, add func(string)) { l.Range(func(l labels.Label) { add(l.Name) }) })
+		})
+		if err != nil {
+			return nil, nil, err
+		}
+		if len(found) > 0 {
+			found.add(labels.MetricName)
+			return found.upTo(hints), nil, nil
+		}
+		// InfluxDB names its own columns also where there is no series; there may be
+		// some without tags.
+	}
+	err := q.series(ctx, ms, func(l labels.Labels) { l.Range(func(l labels.Label) { found.add(l.Name) }) })
+	return found.upTo(hints), nil, err
 }
 
-// distinct returns texts of series that match, in order, each once: of what the
-// server tells by then, or of the series themselves where it cannot tell exactly
-// which match.
-func (q *querier) distinct(ctx context.Context, hints *storage.LabelHints, ms []*labels.Matcher, then string,
-	told func(stored string) string, of func(labels.Labels, func(string)),
-) ([]string, annotations.Annotations, error) {
-	all := map[string]struct{}{}
-	add := func(s string) {
-		if s != "" {
-			all[s] = struct{}{}
-		}
+// distinct calls each with the texts that the server has by then of series that
+// match. It has no condition of fields: that makes the server look at every point.
+func (q *querier) distinct(ctx context.Context, ms []*labels.Matcher, then string, each func(stored string)) error {
+	flux := q.client.query(q.mint, q.maxt, ms, part{then: then})
+	if flux == "" {
+		return nil
 	}
-	var err error
-	if slices.ContainsFunc(ms, func(m *labels.Matcher) bool { return !isExact(m) }) {
-		set := q.Select(ctx, false, &storage.SelectHints{Start: q.mint, End: q.maxt, Func: "series"}, ms...)
-		for set.Next() {
-			of(set.At().Labels(), add)
-		}
-		err = set.Err()
-	} else {
-		// A condition of fields would have the server look at every point.
-		var flux string
-		flux, err = q.client.query(q.mint, q.maxt, ms, part{then: then})
-		if err == nil && flux != "" {
-			err = q.client.rows(ctx, flux, func(r *row) error {
-				add(told(r.cell(r.schema.column(valueColumn))))
-				return nil
-			})
-		}
+	return q.client.rows(ctx, flux, func(r *row) error {
+		each(r.cell(r.schema.column(valueColumn)))
+		return nil
+	})
+}
+
+// series calls each with the labels of series that match.
+func (q *querier) series(ctx context.Context, ms []*labels.Matcher, each func(labels.Labels)) error {
+	set := q.Select(ctx, false, &storage.SelectHints{Start: q.mint, End: q.maxt, Func: "series"}, ms...)
+	for set.Next() {
+		each(set.At().Labels())
 	}
-	if err != nil {
-		return nil, nil, err
+	return set.Err()
+}
+
+// texts are names or values, each once; the empty one is none.
+type texts map[string]struct{}
+
+func (t *texts) add(s string) {
+	if *t == nil {
+		*t = texts{}
 	}
-	texts := slices.Sorted(maps.Keys(all))
-	if hints != nil && hints.Limit > 0 && len(texts) > hints.Limit {
-		texts = texts[:hints.Limit]
+	if s != "" {
+		(*t)[s] = struct{}{}
 	}
-	return texts, nil, nil
+}
+
+// upTo are the texts in order, as many as the hints want.
+func (t texts) upTo(hints *storage.LabelHints) []string {
+	all := slices.Sorted(maps.Keys(t))
+	if hints != nil && hints.Limit > 0 && len(all) > hints.Limit {
+		all = all[:hints.Limit]
+	}
+	return all
+}
+
+// areExact reports whether the server's conditions tell all of the matchers.
+func areExact(ms []*labels.Matcher) bool {
+	return !slices.ContainsFunc(ms, func(m *labels.Matcher) bool { return !isExact(m) })
 }
 
 // isExact reports whether the condition of a matcher tells all of it.

@@ -28,7 +28,7 @@ func (q *querier) Close() error { return nil }
 
 // Select implements storage.Querier. The samples of all series that match are in
 // memory when it returns: InfluxDB promises no order of series.
-func (q *querier) Select(ctx context.Context, sorted bool, hints *storage.SelectHints, ms ...*labels.Matcher) storage.SeriesSet {
+func (q *querier) Select(ctx context.Context, _ bool, hints *storage.SelectHints, ms ...*labels.Matcher) storage.SeriesSet {
 	mint, maxt := q.mint, q.maxt
 	plan := everything
 	limit := 0
@@ -36,15 +36,13 @@ func (q *querier) Select(ctx context.Context, sorted bool, hints *storage.Select
 		mint, maxt, limit = max(mint, hints.Start), min(maxt, hints.End), hints.Limit
 		plan = planOf(hints)
 	}
-	found := &found{most: q.client.cfg.MaxReadSamples, ms: ms, by: map[string]*series{}}
-	flux, err := q.client.query(mint, maxt, ms, plan...)
-	if err == nil && flux != "" {
-		err = q.client.rows(ctx, flux, found.add)
+	found := &found{most: q.client.cfg.MaxSamples, ms: ms, by: map[string]*series{}}
+	if flux := q.client.query(mint, maxt, ms, plan...); flux != "" {
+		if err := q.client.rows(ctx, flux, found.add); err != nil {
+			return storage.ErrSeriesSet(err)
+		}
 	}
-	if err != nil {
-		return storage.ErrSeriesSet(err)
-	}
-	return found.set(sorted || limit > 0, limit)
+	return found.set(limit)
 }
 
 // Only values that are finite can be compared on the server.
@@ -117,7 +115,7 @@ func (f *found) add(r *row) error {
 		return nil
 	}
 	if f.samples++; f.samples > f.most {
-		return fmt.Errorf("a selector has more than %d samples; ask for less at once, or raise store.remote.influx.max_read_samples", f.most)
+		return fmt.Errorf("a selector has more than %d samples; ask for less at once, or raise store.remote.influx.max_samples", f.most)
 	}
 	s, ok, err := f.read(r)
 	if ok {
@@ -223,11 +221,10 @@ func (r *row) labels() labels.Labels {
 	return b.Labels()
 }
 
-// set is what was found as a SeriesSet, cut to limit series if that is not 0.
-func (f *found) set(sorted bool, limit int) storage.SeriesSet {
-	if sorted {
-		slices.SortFunc(f.all, func(a, b *series) int { return labels.Compare(a.labels, b.labels) })
-	}
+// set is what was found, cut to limit series if that is not 0. It is in order for
+// everybody: the last bits of a sum depend on it.
+func (f *found) set(limit int) storage.SeriesSet {
+	slices.SortFunc(f.all, func(a, b *series) int { return labels.Compare(a.labels, b.labels) })
 	if limit > 0 && len(f.all) > limit {
 		f.all = f.all[:limit]
 	}

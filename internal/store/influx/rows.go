@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strings"
 )
 
 // row is a row of an answer to a Flux query.
@@ -85,16 +86,15 @@ func readRows(answer io.Reader, each func(*row) error) error {
 			return fmt.Errorf("answer: %w", err)
 		case len(cells) < 2:
 			continue
+		case cells[0] != "" && cells[0][0] != '#' || next == nil && r.schema == nil && cells[0] == "":
+			return fmt.Errorf("the answer is not of InfluxDB, but begins %q", clip(strings.Join(cells, ",")))
 		case cells[0] != "":
 			if next == nil {
 				next = &schema{}
 			}
 			next.annotate(cells)
 			continue
-		case next != nil || r.schema == nil:
-			if next == nil {
-				next = &schema{}
-			}
+		case next != nil:
 			r.schema, next = next, nil
 			r.schema.names = slices.Clone(cells)
 			r.schema.table = r.schema.column("table")

@@ -45,7 +45,9 @@ func (c *Client) Send(ctx context.Context, batch []queue.Series) error {
 	slices.SortFunc(s.refused, func(a, b queue.RefusedPoint) int {
 		return cmp.Or(a.Series-b.Series, a.Point-b.Point)
 	})
-	return &queue.Refused{Points: s.refused}
+	refused := &queue.Refused{Points: s.refused}
+	c.log.Warn("influx_points_refused", "points", len(s.refused), "error", refused)
+	return refused
 }
 
 // sending is a batch on its way, its points numbered one series after the other.
@@ -61,7 +63,7 @@ type sending struct {
 
 // maxDoubts is how many points are tried one by one, before anything was taken,
 // with a server that may be blaming something else.
-const maxDoubts = 16
+const maxDoubts = 8
 
 // doubted is the error of a server that has taken nothing, for reasons of which it
 // is not certain that they are of the points.
