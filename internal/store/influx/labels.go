@@ -14,7 +14,8 @@ import (
 func (q *querier) LabelValues(ctx context.Context, name string, hints *storage.LabelHints, ms ...*labels.Matcher) ([]string, annotations.Annotations, error) {
 	var found texts
 	var err error
-	if areExact(ms) {
+	// InfluxDB 1.8 finds no measurement under a condition of measurements.
+	if areExact(ms) && !(name == labels.MetricName && slices.ContainsFunc(ms, func(m *labels.Matcher) bool { return m.Name == name })) {
 		of := fluxString(column(name))
 		err = q.distinct(ctx, ms, "|> keep(columns: ["+of+"])\n|> group()\n|> distinct(column: "+of+")\n", func(stored string) { found.add(original(stored)) })
 	} else {
