@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -66,9 +67,13 @@ func (s *self) write() error {
 	return s.pipeline.Write(slices.Clone(s.points))
 }
 
-// add writes one metric in the way a Prometheus scrape would.
+// add writes one metric in the way a Prometheus scrape would, but for values that
+// are none: quantiles of what did not happen yet.
 func (s *self) add(name string, m *dto.Metric, now int64) {
 	point := func(name string, value float64, extra ...telemetry.Label) {
+		if math.IsNaN(value) {
+			return
+		}
 		s.points = append(s.points, telemetry.Point{Series: s.id(name, m.GetLabel(), extra), Time: now, Value: value})
 	}
 	switch {

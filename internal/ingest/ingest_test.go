@@ -375,6 +375,28 @@ func TestAfterAFailedCommitNothingIsAcknowledgedAndRunEnds(t *testing.T) {
 	}
 }
 
+// TestAStoreWithoutRoomIsBusyAndNotTheEnd: what it did not take is taken when it
+// has room again.
+func TestAStoreWithoutRoomIsBusyAndNotTheEnd(t *testing.T) {
+	s := newShelf(soilProbe())
+	s.fail = fmt.Errorf("%w: the disk has no room", ingest.ErrBusy)
+	p, stop := start(t, ingest.DefaultConfig(), s)
+	var d ingest.Delivery
+	d.Add("t1", codec.Auto, fmt.Appendf(nil, `{"ts": %d, "a": 1}`, noon.UnixMilli()))
+	if err := p.Ingest(&d); !errors.Is(err, ingest.ErrBusy) || strings.Contains(err.Error(), "disk") || d.Messages[0].Accepted != 0 {
+		t.Fatalf("Ingest: %v, %d accepted", err, d.Messages[0].Accepted)
+	}
+	s.mu.Lock()
+	s.fail = nil
+	s.mu.Unlock()
+	if err := p.Ingest(&d); err != nil || d.Messages[0].Accepted != 1 {
+		t.Errorf("with room: %v, %d accepted", err, d.Messages[0].Accepted)
+	}
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestShutdownAnswersWhatWaitsAndRefusesTheRest(t *testing.T) {
 	s := newShelf(soilProbe())
 	p, stop := start(t, ingest.DefaultConfig(), s)

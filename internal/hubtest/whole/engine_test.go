@@ -2,11 +2,9 @@ package whole
 
 import (
 	"fmt"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -17,19 +15,20 @@ import (
 // elsewhere is an engine outside of the hub, and how a hub is told of it.
 type elsewhere struct {
 	name   string
+	local  []string
 	start  func(t *testing.T) *engine.Server
 	config func(t *testing.T, s *engine.Server) string
 }
 
 var engines = []elsewhere{
-	{"influx", func(t *testing.T) *engine.Server { return engine.Influx(t) }, func(t *testing.T, s *engine.Server) string {
+	{"influx", []string{"0s"}, func(t *testing.T) *engine.Server { return engine.Influx(t) }, func(t *testing.T, s *engine.Server) string {
 		token := filepath.Join(t.TempDir(), "token")
 		if err := os.WriteFile(token, []byte(engine.InfluxToken), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		return fmt.Sprintf("    kind: influx\n    influx: {url: %q, bucket: %s, token_file: %q}\n", s.URL, engine.InfluxBucket, token)
 	}},
-	{"remote_write", func(t *testing.T) *engine.Server { return engine.Victoria(t) }, func(_ *testing.T, s *engine.Server) string {
+	{"remote_write", []string{"0s", "1h"}, func(t *testing.T) *engine.Server { return engine.Victoria(t) }, func(_ *testing.T, s *engine.Server) string {
 		return fmt.Sprintf("    kind: remote_write\n    remote_write: {write_url: %q, query_url: %q}\n", s.URL+"/api/v1/write", s.URL)
 	}},
 }
@@ -39,7 +38,7 @@ var engines = []elsewhere{
 // and PromQL answers through the hub.
 func TestAnEngineElsewhereMayBeAway(t *testing.T) {
 	for _, e := range engines {
-		for _, local := range []string{"0s", "1h"} {
+		for _, local := range e.local {
 			t.Run(e.name+" local "+local, func(t *testing.T) {
 				if testing.Short() {
 					t.Skip("runs whole programs; make test")
@@ -108,52 +107,4 @@ func hasSum(t *testing.T, h *hubtest.Hub, base time.Time, n int) bool {
 		}
 	}
 	return true
-}
-
-// TestAFullQueueRefusesAtTheDoors, and takes again by itself.
-func TestAFullQueueRefusesAtTheDoors(t *testing.T) {
-	if testing.Short() {
-		t.Skip("runs whole programs; make test")
-	}
-	server := engine.Victoria(t)
-	h := startWith(t, t.TempDir(), "store:\n  remote:\n    local: 0s\n    queue: {max_bytes: 256MiB}\n"+engines[1].config(t, server))
-	secret := h.AddDevice(t, "probe", "sensor")
-	server.Kill()
-	// Values of all digits take the most room.
-	var body strings.Builder
-	base := time.Now().Add(-24 * time.Hour)
-	n := 0
-	fill := func() (int, string) {
-		body.Reset()
-		body.WriteByte('[')
-		for i := range 10_000 {
-			if i > 0 {
-				body.WriteByte(',')
-			}
-			fmt.Fprintf(&body, `{"n":"level","t":%.3f,"v":%.17g}`, float64(base.UnixMilli())/1000+float64(n)/1000, 1/float64(n+3))
-			n++
-		}
-		body.WriteByte(']')
-		return post(t, h, "probe", secret, body.String())
-	}
-	code, text := fill()
-	for code == http.StatusOK {
-		code, text = fill()
-	}
-	if code != http.StatusTooManyRequests || !strings.Contains(text, "engine") {
-		t.Fatalf("%d %s", code, text)
-	}
-	resp, err := http.Get(h.HTTP + "/readyz")
-	if err != nil {
-		t.Fatal(err)
-	}
-	resp.Body.Close()
-	if resp.StatusCode != http.StatusServiceUnavailable {
-		t.Errorf("readyz is %d", resp.StatusCode)
-	}
-	server.Restart()
-	eventually(t, 5*patience, "it takes again", func() bool {
-		code, _ := post(t, h, "probe", secret, fmt.Sprintf(`{"ts": %d, "level": 1}`, time.Now().UnixMilli()))
-		return code == http.StatusOK
-	})
 }

@@ -42,6 +42,7 @@ func New(cfg Config, log *slog.Logger) (*Client, error) {
 		return nil, err
 	}
 	c := &Client{cfg: cfg, log: log, encoders: sync.Pool{New: func() any { return &encoder{} }}}
+	c.hold.most = maxHeld
 	dialer := &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 15 * time.Second}
 	transport := func(dial func(ctx context.Context, network, address string) (net.Conn, error)) *http.Transport {
 		return &http.Transport{Proxy: http.ProxyFromEnvironment, DialContext: dial, TLSClientConfig: trusted.Clone(), TLSHandshakeTimeout: 10 * time.Second,

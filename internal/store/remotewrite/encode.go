@@ -180,7 +180,7 @@ func appendSamples(b []byte, points []telemetry.Point, rows []row) []byte {
 		p := &points[r.point]
 		b = appendHead(b, 2, sampleSize(p))
 		b = binary.LittleEndian.AppendUint64(append(b, 1<<3|1), math.Float64bits(p.Value))
-		b = binary.AppendUvarint(append(b, 2<<3|0), uint64(p.Time))
+		b = binary.AppendUvarint(append(b, 2<<3), uint64(p.Time))
 	}
 	return b
 }

@@ -126,11 +126,12 @@ func BenchmarkEncode(b *testing.B) {
 		b.Run(fmt.Sprintf("version=%d", v), func(b *testing.B) {
 			var e encoder
 			b.ReportAllocs()
+			before := cpu()
 			for range b.N {
 				e.lay(batch)
 				e.encode(v, batch, e.rows)
 			}
-			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/10_000, "ns/point")
+			b.ReportMetric(float64(cpu()-before)/float64(b.N)/10_000, "cpu-ns/point")
 			b.ReportMetric(float64(len(e.body))/10_000, "B/point")
 		})
 	}

@@ -33,6 +33,7 @@ type hold struct {
 	mu    sync.Mutex
 	kept  []kept // in the order of their times
 	bytes int
+	most  int // bytes
 }
 
 type kept struct {
@@ -73,7 +74,7 @@ func (h *hold) oldest() (at time.Time, bytes int) {
 func (c *Client) settled(ctx context.Context) error {
 	for {
 		oldest, bytes := c.hold.oldest()
-		full := bytes > maxHeld
+		full := bytes > c.hold.most
 		if !full && !c.hold.doubt.Load() {
 			return nil
 		}
@@ -110,14 +111,14 @@ func (c *Client) verify(ctx context.Context) error {
 	h := &c.hold
 	h.gate.Lock()
 	defer h.gate.Unlock()
-	h.doubt.Store(false)
+	doubted := h.doubt.Swap(false)
 	began := time.Now()
 	process, err := c.process(ctx)
 	if err != nil {
 		h.doubt.Store(true)
 		return err
 	}
-	if process != h.process && h.process != "" || process == "" {
+	if process != h.process && h.process != "" || process == "" && doubted {
 		if err := c.again(ctx); err != nil {
 			h.doubt.Store(true)
 			return err
