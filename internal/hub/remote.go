@@ -62,57 +62,40 @@ func (h *hub) openRemote() (err error) {
 // commits go to: both, or the engine alone.
 func (h *hub) openFar(name, dir string, here *local.DB) (remote, store.Engine, error) {
 	dir = filepath.Join(dir, queueDir)
-	since, err := h.hereSince(dir)
-	if err != nil {
-		return nil, nil, fmt.Errorf("store.remote: %w", err)
+	hot := h.cfg.Store.Remote.Local
+	if err := noteAlone(dir, hot == 0, here); err != nil {
+		return nil, nil, fmt.Errorf("store.remote.local: %w", err)
 	}
 	far, err := h.openEngineAt(name, dir)
 	if err != nil {
 		return nil, nil, err
 	}
-	if hot := h.cfg.Store.Remote.Local; hot > 0 {
-		return far, tee.New(near{here, since}, far, hot), nil
+	if hot > 0 {
+		return far, tee.New(here, far, hot), nil
 	}
 	return far, far, nil
 }
 
-// near is the embedded store beside an engine elsewhere.
-type near struct {
-	*local.DB
-	since time.Time
-}
+// aloneFile notes, beneath the queue, that the engine elsewhere keeps series alone.
+const aloneFile = "alone"
 
-// Since implements [tee.Since].
-func (n near) Since() time.Time { return n.since }
-
-// hereSince returns from when on the embedded store holds all that was committed,
-// and notes it beneath the queue: always, unless the engine elsewhere was alone
-// for a while.
-func (h *hub) hereSince(dir string) (since time.Time, err error) {
-	file := filepath.Join(dir, "here_since")
-	if h.cfg.Store.Remote.Local == 0 {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return since, err
+// noteAlone has the embedded store know for which time it is not to be asked: it
+// does not hold what the engine elsewhere took alone.
+func noteAlone(dir string, alone bool, here *local.DB) error {
+	file := filepath.Join(dir, aloneFile)
+	if alone {
+		return errors.Join(os.MkdirAll(dir, 0o700), os.WriteFile(file, nil, 0o600))
+	}
+	if _, err := os.Stat(file); err != nil {
+		if errors.Is(err, os.ErrNotExist) {
+			return nil
 		}
-		if err := os.Remove(file); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return since, err
-		}
-		return since, nil
+		return err
 	}
-	text, err := os.ReadFile(file)
-	if err == nil {
-		return since, since.UnmarshalText(text)
+	if err := here.Missed(); err != nil {
+		return err
 	}
-	if !errors.Is(err, os.ErrNotExist) {
-		return since, err
-	}
-	if _, err := os.Stat(dir); err == nil {
-		since = h.clock().UTC()
-	}
-	if text, err = since.MarshalText(); err != nil {
-		return since, err
-	}
-	return since, errors.Join(os.MkdirAll(dir, 0o700), os.WriteFile(file, text, 0o600))
+	return os.Remove(file)
 }
 
 // influxEngine is an InfluxDB behind its queue.

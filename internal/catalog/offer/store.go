@@ -84,11 +84,16 @@ type querier struct {
 	reading *Reading
 }
 
-// Select implements storage.Querier.
+// Select implements storage.Querier. What is left out here must not be what an
+// engine would send for all that there is: it is asked for all series, and for all
+// of their samples.
 func (q *querier) Select(ctx context.Context, sorted bool, hints *storage.SelectHints, ms ...*labels.Matcher) storage.SeriesSet {
-	if hints != nil && hints.Limit > 0 {
+	if hints != nil {
 		all := *hints
 		all.Limit, hints = 0, &all
+		if all.Func != "series" {
+			all.Func = ""
+		}
 	}
 	return &shown{SeriesSet: q.Querier.Select(ctx, sorted, hints, ms...), reading: q.reading}
 }

@@ -49,14 +49,14 @@ func fluxRegexp(expression string) (string, bool) {
 }
 
 func column(name string) string {
-	if name == labels.MetricName {
+	if name == metricName {
 		return measurementColumn
 	}
 	return storedName(name)
 }
 
 func storedAs(name, value string) string {
-	if name == labels.MetricName {
+	if name == metricName {
 		return storedMetric(value)
 	}
 	return storedValue(value)
@@ -68,7 +68,7 @@ func storedAs(name, value string) string {
 func condition(m *labels.Matcher) string {
 	of := "r[" + fluxString(column(m.Name)) + "]"
 	switch {
-	case m.Matches("") || m.Name == labels.MetricName && m.Type != labels.MatchEqual && m.Type != labels.MatchRegexp:
+	case m.Matches("") || m.Name == metricName && m.Type != labels.MatchEqual && m.Type != labels.MatchRegexp:
 		return ""
 	case m.Type == labels.MatchEqual:
 		return of + " == " + fluxString(storedAs(m.Name, m.Value))

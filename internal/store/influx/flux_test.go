@@ -72,7 +72,7 @@ func FuzzConditions(f *testing.F) {
 			return
 		}
 		key, rest := readString(t, strings.TrimPrefix(cond, "r["))
-		if original(key) != name && !(name == labels.MetricName && key == measurementColumn) {
+		if original(key) != name && !(name == metricName && key == measurementColumn) {
 			t.Fatalf("%s is written %s", m, cond)
 		}
 		stored, told := storedAs(name, value), false

@@ -135,7 +135,7 @@ func (e *Error) wayOut() string {
 		return "; set flux-enabled = true in its configuration"
 	case e.Status == http.StatusForbidden:
 		return "; give the token the right to read and write the bucket"
-	case e.Status == http.StatusNotFound, strings.Contains(e.Text, "no database"), strings.Contains(e.Text, "invalid retention policy"), strings.Contains(e.Text, "could not find bucket"):
+	case e.Status == http.StatusNotFound, strings.Contains(e.Text, "no database"), strings.Contains(e.Text, "invalid retention policy"), strings.Contains(e.Text, "retention policy not found"), strings.Contains(e.Text, "could not find bucket"):
 		return "; create the bucket (InfluxDB 1.8: the database and its retention policy), or correct org and bucket"
 	case e.Status >= 300 && e.Status < 400:
 		return "; url is to name the server itself"
@@ -158,9 +158,9 @@ func clip(text string) string {
 func (c *Client) failure(doing string, fault *influxhttp.Error) *Error {
 	text := fault.Message
 	if fault.Err != nil || text == "" {
-		text = strings.TrimSpace(fault.Error())
+		text = fault.Error()
 	}
-	text = c.token.hide(text)
+	text = c.token.hide(strings.Join(strings.Fields(text), " ")) // some answers are CSV, others pages
 	e := &Error{Doing: doing, URL: c.cfg.URL, Status: fault.StatusCode, verdict: verdictOf(fault.StatusCode, text)}
 	e.Text = clip(text)
 	if fault.StatusCode == 0 {

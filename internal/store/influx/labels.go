@@ -14,7 +14,8 @@ import (
 func (q *querier) LabelValues(ctx context.Context, name string, hints *storage.LabelHints, ms ...*labels.Matcher) ([]string, annotations.Annotations, error) {
 	var found texts
 	var err error
-	if areExact(ms) {
+	// InfluxDB 1.8 finds no measurement under a condition of measurements.
+	if areExact(ms) && !(name == metricName && slices.ContainsFunc(ms, func(m *labels.Matcher) bool { return m.Name == name })) {
 		of := fluxString(column(name))
 		err = q.distinct(ctx, ms, "|> keep(columns: ["+of+"])\n|> group()\n|> distinct(column: "+of+")\n", func(stored string) { found.add(original(stored)) })
 	} else {
@@ -36,7 +37,7 @@ func (q *querier) LabelNames(ctx context.Context, hints *storage.LabelHints, ms 
 			return nil, nil, err
 		}
 		if len(found) > 0 {
-			found.add(labels.MetricName)
+			found.add(metricName)
 			return found.upTo(hints), nil, nil
 		}
 		// InfluxDB names its own columns also where there is no series; there may be
@@ -96,5 +97,5 @@ func areExact(ms []*labels.Matcher) bool {
 
 // isExact reports whether the condition of a matcher tells all of it.
 func isExact(m *labels.Matcher) bool {
-	return m.Name != labels.MetricName && m.Value == "" && m.Type == labels.MatchNotEqual || m.Type == labels.MatchEqual && m.Value != ""
+	return m.Name != metricName && m.Value == "" && m.Type == labels.MatchNotEqual || m.Type == labels.MatchEqual && m.Value != ""
 }

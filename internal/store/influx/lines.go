@@ -27,13 +27,13 @@ func hasTime(ms int64) bool { return ms >= minTime && ms <= maxTime }
 func appendKey(dst []byte, labels []telemetry.Label) []byte {
 	metric := ""
 	for _, l := range labels {
-		if l.Name == "__name__" {
+		if l.Name == metricName {
 			metric = l.Value
 		}
 	}
 	dst = appendName(dst, storedMetric(metric), false)
 	for _, l := range labels {
-		if l.Name == "__name__" || l.Value == "" {
+		if l.Name == metricName || l.Value == "" {
 			continue
 		}
 		dst = appendName(append(dst, ','), storedName(l.Name), true)

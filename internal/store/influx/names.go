@@ -11,6 +11,9 @@ import (
 // in no name that people give. The byte itself is written so too.
 const escape = "\u241b"
 
+// metricName is the label that holds the metric of a series.
+const metricName = "__name__"
+
 // nameless is how the metric is stored of a series without one.
 const nameless = escape
 

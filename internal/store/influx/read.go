@@ -64,6 +64,9 @@ var (
 // what a range holds are the first such samples, for InfluxDB as for PromQL; of
 // the last one and of whether there is any the newest value tells, and markers
 // beside it. Sums would be added in another order.
+//
+// Who changes samples on their way to PromQL must clear Func: what is changed may
+// no longer be the largest, and the one that then is was not sent.
 func planOf(h *storage.SelectHints) []part {
 	switch {
 	case h.Func == "series":
@@ -211,7 +214,7 @@ func (r *row) labels() labels.Labels {
 		case !r.schema.isTag(i) || r.cell(i) == "":
 		case name == measurementColumn:
 			if metric := original(r.cell(i)); metric != "" {
-				b.Add(labels.MetricName, metric)
+				b.Add(metricName, metric)
 			}
 		default:
 			b.Add(original(name), original(r.cell(i)))

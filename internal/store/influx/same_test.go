@@ -196,6 +196,9 @@ func TestMatchersFindWhatTheLocalEngineFinds(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, hints := range []*storage.SelectHints{nil, {Start: math.MinInt64, End: math.MaxInt64, Func: "series"}} {
+				if len(ms) == 0 {
+					break // for names and values alone
+				}
 				set := q.Select(ctx, true, hints, ms...)
 				for set.Next() {
 					got[i] = append(got[i], set.At().Labels().String())

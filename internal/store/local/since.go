@@ -52,6 +52,10 @@ func (d *DB) loadSince() error {
 	return err
 }
 
+// Missed notes that the store does not hold all that was committed until now:
+// another engine took it alone.
+func (d *DB) Missed() error { return d.noteSince(time.Now().Add(ahead).UnixMilli()) }
+
 // noteSince makes a later time durable.
 func (d *DB) noteSince(ms int64) error {
 	if ms <= d.since.Load() {
