@@ -115,13 +115,23 @@ func (nobody) ScrapePoolConfig(string) (*config.ScrapeConfig, error)  { return n
 func (nobody) ScrapePools() []string                                  { return []string{} }
 func (nobody) Alertmanagers() []*url.URL                              { return nil }
 func (nobody) DroppedAlertmanagers() []*url.URL                       { return nil }
-func (nobody) RuleGroups() []*rules.Group                             { return nil }
-func (nobody) AlertingRules() []*rules.AlertingRule                   { return nil }
 func (nobody) Get() []notifications.Notification                      { return nil }
 func (nobody) Sub() (<-chan notifications.Notification, func(), bool) { return nil, func() {}, false }
 
+// ruled are the rules of the oracle.
+type ruled []*rules.Group
+
+func (r ruled) RuleGroups() []*rules.Group { return r }
+
+func (r ruled) AlertingRules() (all []*rules.AlertingRule) {
+	for _, g := range r {
+		all = append(all, g.AlertingRules()...)
+	}
+	return all
+}
+
 // prometheusAPI is the oracle.
-func prometheusAPI(db *tsdb.DB) http.Handler {
+func prometheusAPI(db *tsdb.DB, groups ...*rules.Group) http.Handler {
 	p := parser.NewParser(parser.Options{})
 	engine := promql.NewEngine(promql.EngineOpts{
 		MaxSamples: query.DefaultConfig().MaxSamples, Timeout: query.DefaultConfig().Timeout, Parser: p,
@@ -133,7 +143,7 @@ func prometheusAPI(db *tsdb.DB) http.Handler {
 		func(context.Context) v1.AlertmanagerRetriever { return nobody{} },
 		func() config.Config { return config.Config{} }, map[string]string{"http": "127.0.0.1:8080"}, v1.GlobalURLOptions{},
 		func(h http.HandlerFunc) http.HandlerFunc { return h }, admin{db}, "", false, true, 10_000, promslog.NewNopLogger(),
-		func(context.Context) v1.RulesRetriever { return nobody{} },
+		func(context.Context) v1.RulesRetriever { return ruled(groups) },
 		query.DefaultConfig().MaxSamples, 10, 1<<20, false, gregexp.MustCompile("^(?:.*)$"),
 		func() (v1.RuntimeInfo, error) { return v1.RuntimeInfo{}, nil },
 		&v1.PrometheusVersion{Version: "3.16.0", GoVersion: "go1.26.7"}, nobody{}.Get, nobody{}.Sub,
@@ -153,11 +163,12 @@ func (a admin) Stats(label string, limit int) (*tsdb.Stats, error) {
 func (admin) WALReplayStatus() (tsdb.WALReplayStatus, error) { return tsdb.WALReplayStatus{}, nil }
 func (admin) BlockMetas() ([]tsdb.BlockMeta, error)          { return nil, nil }
 
-func hubAPI(t testing.TB, db *tsdb.DB) http.Handler {
+func hubAPI(t testing.TB, db *tsdb.DB, groups ...query.RuleGroup) http.Handler {
 	c := query.DefaultConfig()
 	a, err := query.New(c, query.Source{
 		Store:    db,
 		Visible:  func(*http.Request) (query.Scope, bool) { return query.Scope{}, true },
+		Rules:    func(*http.Request) []query.RuleGroup { return groups },
 		Settings: func() string { return (&config.Config{}).String() },
 		Flags:    map[string]string{"http": "127.0.0.1:8080"},
 		Build:    query.BuildInfo{Version: "3.16.0", GoVersion: "go1.26.7"},
