@@ -131,12 +131,12 @@ func releaseDiff(r *remote) *cobra.Command {
 }
 
 func releaseMake(r *remote) *cobra.Command {
-	var from, to, zh, en string
+	var from, to, zh, en, ticket string
 	var replaces int64
 	c := &cobra.Command{
 		Use:     "make DATASET",
 		Short:   "Make a release now",
-		Example: "  hub release make soil --from 2026-11-01T00:00:00+08:00 --to 2026-11-02T00:00:00+08:00\n  hub release make soil --from 48h --to 24h --replaces 2 --reason 迟到数据 --reason-en 'late data'",
+		Example: "  hub release make soil --from 2026-11-01T00:00:00+08:00 --to 2026-11-02T00:00:00+08:00\n  hub release make soil --from 48h --to 24h --replaces 2 --reason 迟到数据 --reason-en 'late data' --ticket t-7",
 		Args:    exactArgs("DATASET"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			begins, err := moment("from", from)
@@ -151,6 +151,9 @@ func releaseMake(r *remote) *cobra.Command {
 			if replaces != 0 {
 				body["replaces"], body["reason"] = replaces, releases.Text{ZH: zh, EN: en}
 			}
+			if ticket != "" {
+				body["ticket"] = ticket
+			}
 			return r.act(cmd, releasesPath, body, []string{"dataset", "version", "from", "to", "rows", "replaces", "reason"}, flatRelease)
 		},
 	}
@@ -160,6 +163,7 @@ func releaseMake(r *remote) *cobra.Command {
 	f.Int64Var(&replaces, "replaces", 0, "the `version` that it corrects")
 	f.StringVar(&zh, "reason", "", "`why` it corrects one, in Chinese")
 	f.StringVar(&en, "reason-en", "", "`why`, in English")
+	f.StringVar(&ticket, "ticket", "", "the `objection` that it answers; who filed it is told")
 	_ = c.MarkFlagRequired("from")
 	_ = c.MarkFlagRequired("to")
 	return c

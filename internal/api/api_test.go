@@ -98,6 +98,7 @@ type hub struct {
 	metrics   *prometheus.Registry
 	token     string // of role admin
 	cookie    string // of a session, in the place of a token
+	answered  string // the ticket that the newest release answers
 	authority *authority.Authority
 	enrolment *enrolment.Registrar
 	audit     *audit.Log

@@ -99,6 +99,7 @@ var statusOf = [...]struct {
 	{publish.ErrEmpty, http.StatusConflict},
 	{publish.ErrGrade, http.StatusConflict},
 	{publish.ErrSame, http.StatusConflict},
+	{publish.ErrNewer, http.StatusConflict},
 	{register.ErrUnknown, http.StatusNotFound},
 	{register.ErrStale, http.StatusPreconditionFailed},
 	{register.ErrState, http.StatusConflict},

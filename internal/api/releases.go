@@ -13,18 +13,28 @@ import (
 	"github.com/songhua-io/hub/internal/catalog"
 	"github.com/songhua-io/hub/internal/catalog/register"
 	"github.com/songhua-io/hub/internal/catalog/release"
+	"github.com/songhua-io/hub/internal/quota"
 	"github.com/songhua-io/hub/internal/telemetry"
 )
 
 // Releases are the files of datasets, and who makes them.
 type Releases struct {
 	Store *release.Store
-	// Make makes a release of a dataset now; nil: this hub makes none. With replaces
-	// other than 0 it corrects that version, for the reason.
-	Make func(ctx context.Context, dataset string, period catalog.Period, replaces int64, reason catalog.Text) (*release.Manifest, error)
+	// Make makes a release of a dataset now; nil: this hub makes none.
+	Make func(ctx context.Context, o ReleaseOrder) (*release.Manifest, error)
 	// Rebuild makes the rows of a release again of what they were made of; nil: of the
 	// rows that are kept.
 	Rebuild release.Rebuild
+}
+
+// ReleaseOrder asks for a release of a period. Replaces other than 0 is the version
+// that it corrects, for the reason; Ticket the objection that it answers, or empty.
+type ReleaseOrder struct {
+	Dataset  string
+	Period   catalog.Period
+	Replaces int64
+	Reason   catalog.Text
+	Ticket   string
 }
 
 // ReleaseID names a release.
@@ -144,8 +154,9 @@ type makeIn struct {
 		Dataset  string        `json:"dataset" minLength:"1" maxLength:"63"`
 		From     time.Time     `json:"from"`
 		To       time.Time     `json:"to" doc:"its end; not in it"`
-		Replaces int64         `json:"replaces,omitempty" minimum:"0" doc:"the version that it corrects"`
+		Replaces int64         `json:"replaces,omitempty" minimum:"0" doc:"the version that it corrects, which must be the newest of the period"`
 		Reason   *release.Text `json:"reason,omitempty" doc:"why, where it corrects one"`
+		Ticket   string        `json:"ticket,omitempty" maxLength:"32" doc:"the objection that it answers; who filed it is told"`
 	}
 }
 
@@ -167,15 +178,31 @@ func (a *API) makeRelease(ctx context.Context, in *makeIn) (*manifestOut, error)
 	if !b.To.After(b.From) {
 		return nil, fault("body.to", b.To, "to must be after from")
 	}
-	var reason catalog.Text
+	o := ReleaseOrder{Dataset: b.Dataset, Period: catalog.Period{From: b.From, To: b.To}, Replaces: b.Replaces, Ticket: b.Ticket}
 	if b.Reason != nil {
-		reason = catalog.Text(*b.Reason)
+		o.Reason = catalog.Text(*b.Reason)
 	}
-	m, err := a.Releases.Make(ctx, b.Dataset, catalog.Period{From: b.From, To: b.To}, b.Replaces, reason)
+	if err := a.mayAnswer(ctx, b.Ticket, b.Dataset); err != nil {
+		return nil, err
+	}
+	m, err := a.Releases.Make(ctx, o)
 	if err != nil {
 		return nil, err
 	}
 	return showManifest(ctx, rec, m), nil
+}
+
+// mayAnswer looks at the ticket of an order before anything is made: a release that
+// is out cannot be taken back for a number that was mistyped.
+func (a *API) mayAnswer(ctx context.Context, ticket, dataset string) error {
+	if ticket == "" {
+		return nil
+	}
+	t, _, err := a.objection(ctx, &TicketID{ID: ticket})
+	if err == nil && t.Dataset != dataset {
+		err = fault("body.ticket", ticket, fmt.Sprintf("is about dataset %q, not %s; `hub objection list` shows which are about it", t.Dataset, dataset))
+	}
+	return err
 }
 
 type reportOut struct {
@@ -285,10 +312,16 @@ func (a *API) admitted(ctx context.Context, rec *register.Record, version int64)
 			continue
 		}
 		held, done, refused := a.Catalog.Hold(ctx, rec.ID, items, g.Number)
-		if refused == nil {
-			return m, held, done, nil
+		if refused != nil {
+			err = shut(rec, refused)
+			continue
 		}
-		err = shut(rec, refused)
+		if over := a.Catalog.Charge(g.Number, g.Scope.Rate); over != nil {
+			done()
+			err = over
+			continue
+		}
+		return m, held, done, nil
 	}
 	return nil, nil, nil, err
 }
@@ -337,6 +370,11 @@ func shut(rec *register.Record, err error) error {
 
 // refuse answers outside of huma with what an error is.
 func (a *API) refuse(w http.ResponseWriter, err error) {
+	var over *quota.Exceeded
+	if errors.As(err, &over) {
+		Refuse(w, over)
+		return
+	}
 	var p *problem
 	if !errors.As(a.problemOf(err), &p) {
 		p = newProblem(http.StatusInternalServerError, "the hub failed to do this; its log says why")

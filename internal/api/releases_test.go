@@ -18,19 +18,20 @@ const releaseOfSoil = `{"dataset": "soil", "from": "2026-11-01T00:00:00+08:00", 
 
 // makeRelease stands for who makes rows: a day of a dataset, long enough that no
 // buffer on the way to a reader holds it.
-func (h *hub) makeRelease(ctx context.Context, id string, period catalog.Period, replaces int64, reason catalog.Text) (*release.Manifest, error) {
-	rec, err := h.api.Catalog.Get(id)
+func (h *hub) makeRelease(ctx context.Context, o ReleaseOrder) (*release.Manifest, error) {
+	rec, err := h.api.Catalog.Get(o.Dataset)
 	if err != nil {
 		return nil, err
 	}
+	h.answered = o.Ticket
 	d := rec.Dataset()
 	const rows = 150_000
 	t := &release.Table{Rows: rows, Columns: []release.Column{{Item: d.Items[0], Integers: make([]int64, rows)}, {Item: d.Items[1], Numbers: make([]float64, rows)}}}
 	for i := range rows {
-		t.Columns[0].Integers[i] = period.From.UnixMilli() + int64(i)
+		t.Columns[0].Integers[i] = o.Period.From.UnixMilli() + int64(i)
 		t.Columns[1].Numbers[i] = float64(i) * 1.000001
 	}
-	return h.releases.Put(ctx, release.Draft{Dataset: d, Table: t, Key: []string{"time"}, Period: period, Replaces: replaces, Reason: reason, Recipe: release.Recipe{Transform: release.Transform{ID: "test/1"}}})
+	return h.releases.Put(ctx, release.Draft{Dataset: d, Table: t, Key: []string{"time"}, Period: o.Period, Replaces: o.Replaces, Reason: o.Reason, Recipe: release.Recipe{Transform: release.Transform{ID: "test/1"}}})
 }
 
 const soilFile = "/catalog/dataset/soil/release/1/data.ndjson"
@@ -83,6 +84,29 @@ func TestReleasesAreMadeShownAndVerified(t *testing.T) {
 	}
 }
 
+// TestAReleaseAnswersATicket that is about its dataset, and none that is mistyped.
+func TestAReleaseAnswersATicket(t *testing.T) {
+	h := start(t)
+	h.publishedToAll()
+	h.want(201, h.do("POST", "/api/v1/objections", `{"kind": "error", "dataset": "soil", "text": "偏高"}`))
+	h.want(201, h.do("POST", "/api/v1/objections", `{"kind": "access", "contact": "a@example.org", "text": "我的数据"}`))
+	answers := func(ticket string) string {
+		return strings.Replace(releaseOfSoil, "}", `, "replaces": 1, "reason": {"zh": "探头偏差", "en": "the probe was off"}, "ticket": "`+ticket+`"}`, 1)
+	}
+	for ticket, why := range map[string]string{"t-9": "ticket", "t-2": "about dataset"} {
+		if r := h.do("POST", "/api/v1/releases", answers(ticket)); r.status < 400 || !strings.Contains(r.text, why) {
+			t.Errorf("ticket %s: %d %.400s", ticket, r.status, r.text)
+		}
+	}
+	if got := h.releases.List("soil"); len(got) != 1 || h.answered != "" {
+		t.Errorf("%d releases after orders that were refused, and %q is answered", len(got), h.answered)
+	}
+	h.want(201, h.do("POST", "/api/v1/releases", answers("t-1")))
+	if h.answered != "t-1" {
+		t.Errorf("the order answers %q", h.answered)
+	}
+}
+
 func TestWhoMayDownload(t *testing.T) {
 	h := start(t)
 	h.published()
@@ -93,18 +117,18 @@ func TestWhoMayDownload(t *testing.T) {
 		t.Errorf("%s", r.text)
 	}
 	h.want(200, h.do("GET", soilFile, "")) // a steward's work
-	grant := func(scope string) {
+	grant := func(to *hub, scope string) {
 		t.Helper()
-		r := h.want(201, met.do("POST", "/api/v1/grants", strings.Replace(application, `{"items": ["moisture"]}`, scope, 1)))
+		r := h.want(201, to.do("POST", "/api/v1/grants", strings.Replace(application, `{"items": ["moisture"]}`, scope, 1)))
 		at := "/api/v1/grants/" + r.body["id"].(string)
 		h.want(200, h.do("POST", at+"/check", `{"right": true}`))
 		h.want(200, h.do("POST", at+"/decide", `{"grant": true, "reason": {"zh": "可"}}`))
 	}
 	for _, less := range []string{`{"items": ["moisture"]}`, `{"from": "2026-11-02T00:00:00Z"}`, `{"to": "2026-11-01T00:00:00Z"}`} {
-		grant(less)
+		grant(met, less)
 		h.want(403, met.do("GET", soilFile, ""))
 	}
-	grant(`{"area": "220100", "from": "2026-10-01T00:00:00Z"}`)
+	grant(met, `{"area": "220100", "from": "2026-10-01T00:00:00Z"}`)
 	h.want(200, met.do("GET", soilFile, ""))
 	r := h.want(206, met.do("GET", soilFile, "", "Range: bytes=0-8"))
 	if r.text != `{"time":"` {
@@ -113,6 +137,15 @@ func TestWhoMayDownload(t *testing.T) {
 	h.want(404, met.do("GET", strings.Replace(soilFile, "/1/", "/2/", 1), ""))
 	h.want(404, met.do("GET", strings.Replace(soilFile, "ndjson", "xlsx", 1), ""))
 	h.want(403, h.as(h.roleToken("other", access.Reader, "")).do("GET", soilFile, "")) // another's grant
+	seldom := h.as(h.roleToken("seldom", access.Reader, ""))
+	grant(seldom, `{"rate": 2}`)
+	for range 2 {
+		h.want(206, seldom.do("GET", soilFile, "", "Range: bytes=0-8"))
+	}
+	if r := h.want(429, seldom.do("GET", soilFile, "")); r.header.Get("Retry-After") == "" || !strings.Contains(r.text, "授权") {
+		t.Errorf("%v %s", r.header, r.text)
+	}
+	h.want(200, met.do("GET", soilFile, "")) // whose grant has no rate
 	h.want(200, h.do("POST", soilPath+"/suspend", `{"reason": "数据有误"}`))
 	if r := h.want(403, met.do("GET", soilFile, "")); !strings.Contains(r.text, "数据有误") {
 		t.Errorf("%s", r.text)

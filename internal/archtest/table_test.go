@@ -52,7 +52,7 @@ var table = []rule{
 		reason: "what units send becomes nouns without knowing who asks"},
 	{of: "internal/catalog", own: []string{"internal/telemetry"}, never: slices.Concat(exceptAddresses, everybodys), pure: true,
 		reason: "what the law says of datasets depends on no store and no form of publication"},
-	{of: "internal/catalog/register", own: []string{"internal/access", "internal/catalog", "internal/records", "internal/telemetry"}, never: noWeb,
+	{of: "internal/catalog/register", own: []string{"internal/access", "internal/catalog", "internal/quota", "internal/records", "internal/telemetry"}, never: noWeb,
 		reason: "the register keeps datasets without knowing by which door they are asked for, or in which form they are published"},
 	{of: "internal/catalog/dcat", own: []string{"internal/catalog", "internal/telemetry"}, never: slices.Concat(noIO, everybodys), pure: true,
 		reason: "datasets in, triples out; who serves them is another"},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/songhua-io/hub/internal/api"
 	"github.com/songhua-io/hub/internal/catalog"
 	"github.com/songhua-io/hub/internal/catalog/publish"
 	"github.com/songhua-io/hub/internal/catalog/release"
@@ -57,16 +58,16 @@ func (s releaseStore) Remove(ctx context.Context, dataset string, version int64)
 
 // makeRelease makes a release when somebody asks for it: of a day of China, with
 // the reason where it corrects one.
-func (h *hub) makeRelease(ctx context.Context, dataset string, period catalog.Period, _ int64, reason catalog.Text) (*release.Manifest, error) {
-	day := source.Day(period.From)
-	if !day.From.Equal(period.From) || !day.To.Equal(period.To) {
-		return nil, fmt.Errorf("dataset %s %w: releases are of days of China's time (UTC+8), such as from %s to %s", dataset, release.ErrInvalid, day.From.Format(time.RFC3339), day.To.Format(time.RFC3339))
+func (h *hub) makeRelease(ctx context.Context, o api.ReleaseOrder) (*release.Manifest, error) {
+	day := source.Day(o.Period.From)
+	if !day.From.Equal(o.Period.From) || !day.To.Equal(o.Period.To) {
+		return nil, fmt.Errorf("dataset %s %w: releases are of days of China's time (UTC+8), such as from %s to %s", o.Dataset, release.ErrInvalid, day.From.Format(time.RFC3339), day.To.Format(time.RFC3339))
 	}
-	made, err := h.publisher.Make(ctx, publish.Order{Dataset: dataset, Day: period.From, Reason: reason})
+	made, err := h.publisher.Make(ctx, publish.Order{Dataset: o.Dataset, Day: o.Period.From, Reason: o.Reason, Ticket: o.Ticket, Replaces: o.Replaces})
 	if err != nil {
 		return nil, err
 	}
-	return h.releases.Get(dataset, made.Version)
+	return h.releases.Get(o.Dataset, made.Version)
 }
 
 // rebuild makes the rows of a release again.

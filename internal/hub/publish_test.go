@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/songhua-io/hub/internal/access"
-	"github.com/songhua-io/hub/internal/catalog"
+	"github.com/songhua-io/hub/internal/api"
 	"github.com/songhua-io/hub/internal/catalog/publish"
 	"github.com/songhua-io/hub/internal/catalog/source"
 	"github.com/songhua-io/hub/internal/config"
@@ -57,7 +57,7 @@ func TestADayFromSamplesToReleasesAndBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, id := range []string{"levels", "flow"} {
-		m, err := h.makeRelease(t.Context(), id, yesterday, 0, catalog.Text{})
+		m, err := h.makeRelease(t.Context(), api.ReleaseOrder{Dataset: id, Period: yesterday})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -531,6 +531,37 @@ func TestTokens(t *testing.T) {
 	})
 }
 
+// TestSeriesThatATokenBegins are bounded; those in use go on, and a device begins
+// its own.
+func TestSeriesThatATokenBegins(t *testing.T) {
+	h := everyDoor(t, t.TempDir(), func(c *config.Config) { c.Quotas.Token.SeriesPerHour = 2 })
+	_, secret, err := h.tokens.Create(t.Context(), access.Token{Name: "gw", Role: access.Gateway})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var own [3]string
+	for i := range own {
+		own[i] = h.device(t, fmt.Sprint("d", i))
+	}
+	post := func(device int, secret string) said {
+		return ask(t, h, "POST", fmt.Sprintf("/api/v1/devices/d%d/telemetry", device), "Bearer "+secret, "device-")
+	}
+	for _, device := range []int{0, 1, 0} {
+		if s := post(device, secret); !s.ok {
+			t.Errorf("device %d: %+v", device, s)
+		}
+	}
+	if s := post(2, secret); s.code != "422" || !strings.Contains(s.text, "series_limit") || !strings.Contains(s.text, "token gw has used up its quota of series (quotas.token.series_per_hour)") {
+		t.Errorf("a third series: %+v", s)
+	}
+	if s := post(2, own[2]); !s.ok {
+		t.Errorf("the device itself: %+v", s)
+	}
+	if s := post(2, secret); !s.ok {
+		t.Errorf("a series that is in use: %+v", s)
+	}
+}
+
 // TestCallsOfATokenThatAreUnderWay are bounded, those of a gateway that wait among
 // them.
 func TestCallsOfATokenThatAreUnderWay(t *testing.T) {

@@ -38,7 +38,7 @@ func (p *Pipeline) validate(d *Delivery) {
 				m.Rejects = append(m.Rejects, r)
 				continue
 			}
-			to, r := p.seriesOf(src, s)
+			to, r := p.seriesOf(d, m, s)
 			if r.Reason != "" {
 				if r.Reason == telemetry.ReasonSeriesLimit && p.full(src) {
 					p.deps.Quotas.RefusedSeries(m.From)
@@ -92,8 +92,9 @@ func (w window) check(s *telemetry.Sample) telemetry.Reject {
 	return telemetry.Reject{}
 }
 
-// seriesOf returns the series of a sample. The caller holds src.mu.
-func (p *Pipeline) seriesOf(src *source, s *telemetry.Sample) (series, telemetry.Reject) {
+// seriesOf returns the series of a sample. The caller holds the mu of m.source.
+func (p *Pipeline) seriesOf(d *Delivery, m *Message, s *telemetry.Sample) (series, telemetry.Reject) {
+	src := m.source
 	if len(s.Tags) == 0 {
 		if to, ok := src.plain[string(s.Metric)]; ok && to.speaks(s.Unit) {
 			return to, telemetry.Reject{}
@@ -110,7 +111,7 @@ func (p *Pipeline) seriesOf(src *source, s *telemetry.Sample) (series, telemetry
 			return to, telemetry.Reject{}
 		}
 	}
-	return p.newSeries(src, s)
+	return p.newSeries(d, m, s)
 }
 
 // appendKey writes metric and tags as sent, and a unit that is not the model's.
@@ -132,8 +133,10 @@ func appendKey(key []byte, s *telemetry.Sample, unit []byte) []byte {
 }
 
 // newSeries checks names seen for the first time and registers their series,
-// within the bounds of the device and of the hub. The caller holds src.mu.
-func (p *Pipeline) newSeries(src *source, s *telemetry.Sample) (series, telemetry.Reject) {
+// within the bounds of the device, of who sends and of the hub. The caller holds
+// the mu of m.source.
+func (p *Pipeline) newSeries(d *Delivery, m *Message, s *telemetry.Sample) (series, telemetry.Reject) {
+	src := m.source
 	says, r := p.modelled(src, s)
 	if r.Reason != "" {
 		return series{}, r
@@ -145,6 +148,9 @@ func (p *Pipeline) newSeries(src *source, s *telemetry.Sample) (series, telemetr
 	// Spellings of one series (other orders of tags) are bounded as series are.
 	if p.full(src) {
 		return series{}, rejectSample(s, telemetry.ReasonSeriesLimit, fmt.Sprintf("device %q has %d series, as many as it may; refused %q", src.id, p.deps.Quotas.Series(), clip(s.Metric)))
+	}
+	if over := p.deps.Quotas.NewSeries(m.From, d.now); over != nil {
+		return series{}, rejectSample(s, telemetry.ReasonSeriesLimit, fmt.Sprintf("%v; refused %q of %q", over, clip(s.Metric), src.id))
 	}
 	to := series{rule: says.rule}
 	var ok bool

@@ -45,6 +45,8 @@ type TokenConfig struct {
 	MessagesPerSecond int `yaml:"messages_per_second"`
 	// BytesPerSecond is how many bytes these may have; 0 is no bound.
 	BytesPerSecond int `yaml:"bytes_per_second"`
+	// SeriesPerHour is how many time series they may begin, besides what their devices may have; after a restart of the hub each that goes on counts as begun. 0 is no bound.
+	SeriesPerHour int `yaml:"series_per_hour"`
 }
 
 // AddressConfig is the quota of one address.
@@ -61,13 +63,15 @@ type AddressConfig struct {
 	MessagesPerSecond int `yaml:"messages_per_second"`
 	// BytesPerSecond is how many bytes these may have; 0 is no bound.
 	BytesPerSecond int `yaml:"bytes_per_second"`
+	// SeriesPerHour is how many time series they may begin; 0 is no bound.
+	SeriesPerHour int `yaml:"series_per_hour"`
 }
 
 // DefaultConfig returns the quotas of a hub without a config file.
 func DefaultConfig() Config {
 	return Config{
 		Device:  DeviceConfig{Connections: 64, MessagesPerSecond: 50_000, BytesPerSecond: 16 << 20, SamplesPerSecond: 100_000, Series: 2_000, CallsPerSecond: 500},
-		Token:   TokenConfig{Connections: 1_000, CallsPerSecond: 1_000, PlacementCallsPerSecond: 20_000, MessagesPerSecond: 200_000, BytesPerSecond: 64 << 20},
+		Token:   TokenConfig{Connections: 1_000, CallsPerSecond: 1_000, PlacementCallsPerSecond: 20_000, MessagesPerSecond: 200_000, BytesPerSecond: 64 << 20, SeriesPerHour: 1_000_000},
 		Address: AddressConfig{Connections: 10_000, ConnectionsPerSecond: 1_000, FailuresPerMinute: 100, CallsPerSecond: 500},
 	}
 }
@@ -95,6 +99,7 @@ func (t TokenConfig) Check(path string) []strict.Error {
 		strict.Between(path, "placement_calls_per_second", t.PlacementCallsPerSecond, 1, most),
 		strict.Between(path, "messages_per_second", t.MessagesPerSecond, 0, most),
 		strict.Between(path, "bytes_per_second", t.BytesPerSecond, 0, most),
+		strict.Between(path, "series_per_hour", t.SeriesPerHour, 0, most),
 	)
 }
 
@@ -107,5 +112,6 @@ func (a AddressConfig) Check(path string) []strict.Error {
 		strict.Between(path, "calls_per_second", a.CallsPerSecond, 1, most),
 		strict.Between(path, "messages_per_second", a.MessagesPerSecond, 0, most),
 		strict.Between(path, "bytes_per_second", a.BytesPerSecond, 0, most),
+		strict.Between(path, "series_per_hour", a.SeriesPerHour, 0, most),
 	)
 }

@@ -9,8 +9,8 @@ import (
 // used nothing.
 type Meter struct{ messages, bytes, samples bucket }
 
-// Sender is whose messages count besides their device's: that of a token, and
-// an address where addresses have a quota of messages. The zero value is nobody.
+// Sender is whose messages and new series count besides their device's: that of a
+// token, and an address where addresses have a quota of them. The zero value is nobody.
 type Sender struct {
 	Door           Door
 	token, address Key
@@ -21,10 +21,10 @@ type Sender struct {
 // Sender returns who sends through a door. Token is empty for devices.
 func (q *Quotas) Sender(door Door, token string, from netip.Addr) Sender {
 	s := Sender{Door: door, from: from}
-	if token != "" && q.cfg.Token.MessagesPerSecond+q.cfg.Token.BytesPerSecond > 0 {
+	if t := q.cfg.Token; token != "" && t.MessagesPerSecond+t.BytesPerSecond+t.SeriesPerHour > 0 {
 		s.token, s.name = q.name(token), token
 	}
-	if q.cfg.Address.MessagesPerSecond+q.cfg.Address.BytesPerSecond > 0 {
+	if a := q.cfg.Address; a.MessagesPerSecond+a.BytesPerSecond+a.SeriesPerHour > 0 {
 		s.address = q.address(from)
 	}
 	return s

@@ -53,11 +53,11 @@ type Quotas struct {
 	seed  maphash.Seed
 
 	device struct{ connections, messages, bytes, samples, series, calls Policy }
-	token  struct{ connections, calls, placements, messages, bytes Policy }
-	addr   struct{ connections, arrivals, failures, calls, messages, bytes Policy }
+	token  struct{ connections, calls, placements, messages, bytes, series Policy }
+	addr   struct{ connections, arrivals, failures, calls, messages, bytes, series Policy }
 
-	tokens    struct{ calls, placements, messages, bytes *Sketch }
-	addresses struct{ arrivals, failures, suspects, pairs, calls, messages, bytes *Sketch }
+	tokens    struct{ calls, placements, messages, bytes, series *Sketch }
+	addresses struct{ arrivals, failures, suspects, pairs, calls, messages, bytes, series *Sketch }
 	hearing   *Sketch // calls of devices
 	tell      *Limiter
 	nobody    Sender
@@ -86,6 +86,8 @@ func New(cfg Config, start time.Time, reg prometheus.Registerer) *Quotas {
 	q.token.placements = Policy{Of: Token, What: "placements", Key: "placement_calls_per_second", Rate: second(t.PlacementCallsPerSecond)}
 	q.token.messages = Policy{Of: Token, What: "messages", Key: "messages_per_second", Rate: second(t.MessagesPerSecond)}
 	q.token.bytes = Policy{Of: Token, What: "bytes", Key: "bytes_per_second", Rate: second(t.BytesPerSecond)}
+	q.token.series = Policy{Of: Token, What: "series", Key: "series_per_hour", Rate: Rate{t.SeriesPerHour, time.Hour}}
+	q.addr.series = Policy{Of: Address, What: "series", Key: "series_per_hour", Rate: Rate{a.SeriesPerHour, time.Hour}}
 	q.addr.connections = Policy{Of: Address, What: "connections", Key: "connections", Rate: Rate{N: a.Connections}}
 	q.addr.arrivals = Policy{Of: Address, What: "arrivals", Key: "connections_per_second", Rate: Rate{int(arrivals/time.Second) * a.ConnectionsPerSecond, arrivals}}
 	q.addr.failures = Policy{Of: Address, What: "failures", Key: "failures_per_minute", Rate: Rate{a.FailuresPerMinute, time.Minute}}
@@ -96,6 +98,7 @@ func New(cfg Config, start time.Time, reg prometheus.Registerer) *Quotas {
 	q.addresses.arrivals, q.addresses.failures, q.addresses.pairs = NewSketch(q.addr.arrivals.Rate, start), NewSketch(q.addr.failures.Rate, start), NewSketch(pairFailures, start)
 	q.hearing = NewSketch(q.device.calls.Rate, start)
 	q.tokens.placements = NewSketch(q.token.placements.Rate, start)
+	q.tokens.series, q.addresses.series = NewSketch(q.token.series.Rate, start), NewSketch(q.addr.series.Rate, start)
 	q.addresses.suspects = NewSketch(suspects, start)
 	q.addresses.calls, q.addresses.messages, q.addresses.bytes = NewSketch(q.addr.calls.Rate, start), NewSketch(q.addr.messages.Rate, start), NewSketch(q.addr.bytes.Rate, start)
 	for _, p := range q.policies() {
@@ -109,8 +112,8 @@ func New(cfg Config, start time.Time, reg prometheus.Registerer) *Quotas {
 func (q *Quotas) policies() []*Policy {
 	return []*Policy{
 		&q.device.connections, &q.device.messages, &q.device.bytes, &q.device.samples, &q.device.series, &q.device.calls,
-		&q.token.connections, &q.token.calls, &q.token.placements, &q.token.messages, &q.token.bytes,
-		&q.addr.connections, &q.addr.arrivals, &q.addr.failures, &q.addr.calls, &q.addr.messages, &q.addr.bytes,
+		&q.token.connections, &q.token.calls, &q.token.placements, &q.token.messages, &q.token.bytes, &q.token.series,
+		&q.addr.connections, &q.addr.arrivals, &q.addr.failures, &q.addr.calls, &q.addr.messages, &q.addr.bytes, &q.addr.series,
 	}
 }
 
@@ -199,6 +202,27 @@ func (q *Quotas) Place(token string, door Door, now time.Time) (Standing, *Excee
 
 // Series is how many series a device may have.
 func (q *Quotas) Series() int { return q.cfg.Device.Series }
+
+// NewSeries counts a series that the sender of a device's message begins, or returns
+// which quota is used up and counts nothing. A nil sender is nobody.
+func (q *Quotas) NewSeries(s *Sender, now time.Time) *Exceeded {
+	if s == nil || s.token|s.address == 0 {
+		return nil
+	}
+	if wait := q.tokens.series.Wait(s.token, now); s.token != 0 && wait > 0 {
+		return q.token.series.refuse(s.Door, s.name, wait)
+	}
+	if wait := q.addresses.series.Wait(s.address, now); s.address != 0 && wait > 0 {
+		return q.addr.series.refuse(s.Door, s.from.String(), wait)
+	}
+	if s.token != 0 {
+		q.tokens.series.Charge(s.token, 1, now)
+	}
+	if s.address != 0 {
+		q.addresses.series.Charge(s.address, 1, now)
+	}
+	return nil
+}
 
 // RefusedSeries counts a sample of a device that has as many series as it may.
 func (q *Quotas) RefusedSeries(s *Sender) {

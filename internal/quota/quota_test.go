@@ -122,6 +122,49 @@ func TestAnAddressThatErredIsToldButItsNeighboursGetIn(t *testing.T) {
 	}
 }
 
+// TestNewSeriesAreOfWhoSendsThem: a token and an address that begin too many are
+// told when to come again, and devices of others begin theirs.
+func TestNewSeriesAreOfWhoSendsThem(t *testing.T) {
+	q := with(func(c *Config) {
+		c.Token = TokenConfig{Connections: 1, CallsPerSecond: 1, PlacementCallsPerSecond: 1, SeriesPerHour: 60}
+		c.Address.SeriesPerHour = 100
+	})
+	gateway, other, device := q.Sender(HTTP, "gw", address(1)), q.Sender(HTTP, "other", address(1)), q.Sender(MQTT, "", address(2))
+	begin := func(s *Sender, n int, now time.Time) (over *Exceeded) {
+		for range n {
+			if over = q.NewSeries(s, now); over != nil {
+				return over
+			}
+		}
+		return nil
+	}
+	if over := begin(&gateway, 60, noon); over != nil {
+		t.Fatal(over)
+	}
+	over := q.NewSeries(&gateway, noon)
+	if over == nil || over.Policy.Name() != "token-series" || over.After != time.Minute || !strings.Contains(over.Error(), "token gw has used up its quota of series (quotas.token.series_per_hour); try again in 1m0s") {
+		t.Fatalf("the 61st: %v", over)
+	}
+	if over := q.NewSeries(&gateway, noon.Add(over.After)); over != nil {
+		t.Errorf("at its time: %v", over)
+	}
+	if over := begin(&other, 60, noon); over == nil || over.Policy.Name() != "address-series" {
+		t.Errorf("100 of one address: %v", over)
+	}
+	if over := begin(&device, 100, noon); over != nil {
+		t.Errorf("another address: %v", over)
+	}
+	if over := begin(nil, 1000, noon); over != nil {
+		t.Errorf("the hub itself: %v", over)
+	}
+	if over := q.Messages(&Meter{}, "t1", &gateway, 1, 1, noon); over != nil {
+		t.Errorf("its messages have no bound: %v", over)
+	}
+	if left := q.Standing(&Meter{}, &gateway, noon); left.Policy.Of != Device {
+		t.Errorf("what is nearest to its end: %+v", left)
+	}
+}
+
 func TestConnectionsOfAddressesThatErred(t *testing.T) {
 	q := with(func(c *Config) { c.Address.FailuresPerMinute = 1 })
 	_ = q.Failed(address(1), "", MQTTS, noon)

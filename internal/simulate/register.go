@@ -5,7 +5,9 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"slices"
 
@@ -35,12 +37,27 @@ type registration struct {
 }
 
 // register tells the hub of the sites and of every device that it does not
-// know yet. Devices that it knows are left as they are.
+// know yet. Devices that it knows are left as they are, so that what took too long
+// on a busy machine can be done again.
 func register(ctx context.Context, devices []*Device, doors Doors, secret func(string) string) error {
 	hub, err := client.New(doors.HTTP, doors.Admin)
 	if err != nil {
 		return err
 	}
+	for range attempts {
+		var slow net.Error
+		if err = registerUnknown(ctx, hub, devices, secret); !errors.As(err, &slow) || !slow.Timeout() || ctx.Err() != nil {
+			break
+		}
+	}
+	return err
+}
+
+// attempts is how often a registration is tried that the hub does not answer in
+// time.
+const attempts = 3
+
+func registerUnknown(ctx context.Context, hub *client.Client, devices []*Device, secret func(string) string) error {
 	known, err := knownDevices(ctx, hub)
 	if err != nil {
 		return fmt.Errorf("register the simulated fleet: %w", err)

@@ -18,7 +18,6 @@ import (
 
 	"github.com/songhua-io/hub/internal/catalog"
 	"github.com/songhua-io/hub/internal/catalog/register"
-	"github.com/songhua-io/hub/internal/quota"
 	"github.com/songhua-io/hub/internal/telemetry"
 )
 
@@ -46,12 +45,11 @@ type Access struct {
 	mu       sync.Mutex // guards all below
 	now      *reach
 	compiled map[*catalog.Dataset]*shared
-	rates    map[int64]*rate // by the number of the grant
 }
 
 // New returns the access to a register.
 func New(d Deps) *Access {
-	a := &Access{deps: d, compiled: map[*catalog.Dataset]*shared{}, rates: map[int64]*rate{},
+	a := &Access{deps: d, compiled: map[*catalog.Dataset]*shared{},
 		refused: prometheus.NewCounter(prometheus.CounterOpts{Name: "hub_catalog_live_refused_total", Help: "Requests for live data beyond the rate of their grant."}),
 		ended:   prometheus.NewCounter(prometheus.CounterOpts{Name: "hub_catalog_live_ended_total", Help: "Requests for live data that ended because what they read was shut."}),
 	}
@@ -71,13 +69,6 @@ const (
 	deviceLabel = "device"
 	metricLabel = "__name__"
 )
-
-// rate is the quota of a grant.
-type rate struct {
-	perMinute int
-	policy    *quota.Policy
-	limiter   *quota.Limiter
-}
 
 // reach is who may read what, as of a generation of the register. It never
 // changes.
@@ -139,7 +130,7 @@ type shared struct {
 type offer struct {
 	*shared
 	grant    int64 // 0: by no grant
-	rate     *rate // nil: not bounded
+	rate     int   // requests a minute; 0: not bounded
 	items    []string
 	class    func(catalog.Item) catalog.Class
 	least    catalog.Class // an item may not be narrower
@@ -204,7 +195,6 @@ func (s *shared) offer(class func(catalog.Item) catalog.Class, least catalog.Cla
 // grants adds what is granted to names.
 func (a *Access) grants(r *reach, byID map[string]*shared) {
 	of := map[string][]*offer{}
-	rates := map[int64]*rate{}
 	for _, g := range a.deps.Register.InForce() {
 		s := byID[g.Dataset]
 		if s == nil {
@@ -215,24 +205,15 @@ func (a *Access) grants(r *reach, byID map[string]*shared) {
 			class = opened
 		}
 		o := s.offer(class, catalog.Conditional)
-		o.grant, o.items, o.area = g.Number, g.Scope.Items, g.Scope.Area
+		o.grant, o.rate, o.items, o.area = g.Number, g.Scope.Rate, g.Scope.Items, g.Scope.Area
 		if !g.Scope.From.IsZero() {
 			o.from = g.Scope.From.UnixMilli()
 		}
 		if !g.Scope.To.IsZero() {
 			o.to = g.Scope.To.UnixMilli()
 		}
-		if g.Scope.Rate > 0 {
-			o.rate = a.rates[g.Number]
-			if o.rate == nil || o.rate.perMinute != g.Scope.Rate {
-				per := quota.Rate{N: g.Scope.Rate, Per: time.Minute}
-				o.rate = &rate{g.Scope.Rate, &quota.Policy{Of: quota.Grant, What: "requests", Rate: per}, quota.NewLimiter(per, a.deps.Clock())}
-			}
-			rates[g.Number] = o.rate
-		}
 		of[g.Applicant] = append(of[g.Applicant], o)
 	}
-	a.rates = rates
 	for name, all := range of {
 		r.granted[name] = r.public.with(all)
 	}

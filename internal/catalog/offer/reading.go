@@ -10,7 +10,6 @@ import (
 	"sync"
 
 	"github.com/songhua-io/hub/internal/access"
-	"github.com/songhua-io/hub/internal/catalog/register"
 	"github.com/songhua-io/hub/internal/quota"
 	"github.com/songhua-io/hub/internal/telemetry"
 )
@@ -107,7 +106,7 @@ func (r *Reading) use(o *offer, item string) error {
 	if r.used[u] {
 		return nil
 	}
-	if o.rate != nil {
+	if o.rate > 0 {
 		if err := r.charge(o); err != nil {
 			return err
 		}
@@ -130,8 +129,7 @@ func (r *Reading) use(o *offer, item string) error {
 func (r *Reading) charge(o *offer) error {
 	over, counted := r.charged[o.grant]
 	if !counted {
-		if wait := o.rate.limiter.Take(r.access.deps.Clock()); wait > 0 {
-			over = &quota.Exceeded{Policy: o.rate.policy, Name: register.GrantID(o.grant), After: wait}
+		if over = r.access.deps.Register.Charge(o.grant, o.rate); over != nil {
 			r.access.refused.Inc()
 		}
 		r.charged[o.grant] = over

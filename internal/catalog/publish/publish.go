@@ -33,6 +33,7 @@ var (
 	ErrEmpty   = errors.New("has no data")
 	ErrGrade   = errors.New("is made of data of a higher grade")
 	ErrSame    = errors.New("is what was released already")
+	ErrNewer   = errors.New("is not the newest")
 )
 
 // Draft is a release to be made.
@@ -150,6 +151,9 @@ type Order struct {
 	Reason catalog.Text
 	// Ticket is the objection that the correction answers; it is told of it.
 	Ticket string
+	// Replaces is the version that the order was written against; 0: whichever is the
+	// newest of the day. Where it is not, the error wraps ErrNewer.
+	Replaces int64
 }
 
 // Result is what came of an order.
@@ -195,6 +199,9 @@ func (p *Publisher) make(ctx context.Context, o Order) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := o.against(last, period); err != nil {
+		return nil, err
+	}
 	if last != nil && last.Inputs == made.hash {
 		return &Result{Dataset: d.ID, Version: last.Version, Period: period}, fmt.Errorf("version %d of dataset %s %w: the rows of %s have not changed since", last.Version, d.ID, ErrSame, dayName(period))
 	}
@@ -203,6 +210,17 @@ func (p *Publisher) make(ctx context.Context, o Order) (*Result, error) {
 		return nil, err
 	}
 	return p.put(ctx, pub)
+}
+
+// against holds an order to the version that it says it replaces.
+func (o *Order) against(last *publication, day catalog.Period) error {
+	switch {
+	case o.Replaces == 0 || last != nil && last.Version == o.Replaces:
+		return nil
+	case last == nil:
+		return fmt.Errorf("version %d of dataset %s %w of %s: nothing of that day was released; leave replaces out", o.Replaces, o.Dataset, ErrNewer, dayName(day))
+	}
+	return fmt.Errorf("version %d of dataset %s %w of %s: version %d is, look at it with `hub release diff %s %d`", o.Replaces, o.Dataset, ErrNewer, dayName(day), last.Version, o.Dataset, last.Version)
 }
 
 func dayName(p catalog.Period) string { return p.From.In(source.China).Format(time.DateOnly) }

@@ -193,6 +193,9 @@ func TestADayIsReleased(t *testing.T) {
 	w.samples["t1"] = 1.5
 	o := w.order("air")
 	o.Ticket, o.Reason = "o-7", catalog.Text{ZH: "探头偏差", EN: "the probe was off"}
+	o.Replaces = 1
+	w.refused(o, ErrNewer) // somebody released version 2 meanwhile
+	o.Replaces = 2
 	if r := w.made(o); r.Version != 3 || r.Replaces != 2 {
 		t.Errorf("%+v", r)
 	}

@@ -66,6 +66,8 @@ type Register struct {
 	calendar *calendar
 	deps     Deps
 
+	rates rates
+
 	change sync.Mutex // held from before a write until everybody knows of it
 
 	mu     sync.RWMutex // guards all below
@@ -86,7 +88,7 @@ func Open(ctx context.Context, cfg Config, d Deps) (*Register, error) {
 	}
 	r := &Register{
 		cfg: cfg, calendar: cal, deps: d, byID: map[string]*Record{}, grants: map[int64]*Grant{}, open: map[int64]*Ticket{},
-		holds: map[*hold]bool{}, shared: newIndex(),
+		holds: map[*hold]bool{}, shared: newIndex(), rates: rates{of: map[int64]*rate{}},
 	}
 	for _, read := range []struct {
 		query string
