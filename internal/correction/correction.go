@@ -60,6 +60,12 @@ type Correction struct {
 	At      int64    `json:"-"` // when it was made, ms; none is older than the one before
 }
 
+// The labels by which a correction finds its series.
+const (
+	metricLabel = "__name__"
+	deviceLabel = "device"
+)
+
 // Bounds of a correction.
 const (
 	maxReason = 2000 // bytes
@@ -97,7 +103,7 @@ func (c *Correction) check() error {
 		bad("%d labels are given; at most %d", len(c.Labels), maxLabels)
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Labels)) {
-		if name == "" || name == "device" || name == labels.MetricName {
+		if name == "" || name == deviceLabel || name == metricLabel {
 			bad("label %q does not belong among labels; give device and metric by their own names", name)
 		}
 	}

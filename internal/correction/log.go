@@ -103,7 +103,7 @@ func (l *Log) concerns(ms []*labels.Matcher) bool {
 	for _, m := range ms {
 		switch {
 		case m.Type != labels.MatchEqual:
-		case m.Name == labels.MetricName && l.metrics[m.Value] == 0, m.Name == "device" && l.devices[m.Value] == 0:
+		case m.Name == metricLabel && l.metrics[m.Value] == 0, m.Name == deviceLabel && l.devices[m.Value] == 0:
 			return false
 		}
 	}
@@ -188,7 +188,7 @@ func (l *Log) measure(ctx context.Context, c *Correction) error {
 		return err
 	}
 	defer q.Close()
-	ms := []*labels.Matcher{labels.MustNewMatcher(labels.MatchEqual, labels.MetricName, c.Metric), labels.MustNewMatcher(labels.MatchEqual, "device", c.Device)}
+	ms := []*labels.Matcher{labels.MustNewMatcher(labels.MatchEqual, metricLabel, c.Metric), labels.MustNewMatcher(labels.MatchEqual, deviceLabel, c.Device)}
 	for name, value := range c.Labels {
 		ms = append(ms, labels.MustNewMatcher(labels.MatchEqual, name, value))
 	}
@@ -252,7 +252,7 @@ func (l *Log) count(it chunkenc.Iterator, ls labels.Labels, c *Correction, want 
 }
 
 func (l *Log) active(ls labels.Labels, t int64) (all []*Correction) {
-	for _, c := range l.of(ls.Get(labels.MetricName), ls.Get("device")) {
+	for _, c := range l.of(ls.Get(metricLabel), ls.Get(deviceLabel)) {
 		if c.overlaps(t, t) && c.about(ls) {
 			all = append(all, c)
 		}

@@ -69,7 +69,7 @@ func (s *seriesSet) At() storage.Series {
 	raw := s.SeriesSet.At()
 	ls := raw.Labels()
 	var about []*Correction
-	for _, c := range s.of.log.of(ls.Get(labels.MetricName), ls.Get("device")) {
+	for _, c := range s.of.log.of(ls.Get(metricLabel), ls.Get(deviceLabel)) {
 		if c.At <= s.asOf && c.overlaps(s.of.mint, s.of.maxt) && c.about(ls) {
 			about = append(about, c)
 		}

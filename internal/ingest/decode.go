@@ -101,7 +101,7 @@ func (p *Pipeline) grade(d *Delivery) {
 	}
 	for _, i := range d.open {
 		m := &d.Messages[i]
-		if m.source == nil {
+		if m.source == nil || m.refused { // its door said why
 			continue
 		}
 		if g := m.source.device.Load().EffectiveGrade(); g.Sealed() {

@@ -69,7 +69,7 @@ func openBlock(path string, o Options, at Mark) (source, error) {
 		return nil, errors.Join(fmt.Errorf("block %s: %w", path, err), b.Close())
 	}
 	f := &block{b: b, q: q, o: o}
-	f.set = q.Select(context.Background(), true, nil, labels.MustNewMatcher(labels.MatchRegexp, labels.MetricName, ".+"))
+	f.set = q.Select(context.Background(), true, nil, labels.MustNewMatcher(labels.MatchRegexp, metricLabel, ".+"))
 	for f.at.Offset < at.Offset {
 		if !f.set.Next() {
 			return nil, errors.Join(fmt.Errorf("block %s has %d series, fewer than were imported: it is another", path, f.at.Offset), f.set.Err(), f.close())

@@ -178,12 +178,14 @@ func (f *metricsFile) next(p *Part) error {
 	return nil
 }
 
+const metricLabel = "__name__"
+
 // named takes labels apart; what else a series has are tags.
 func named(ls labels.Labels, o *Options, pairs []string) (device, metric string, tags []string) {
 	device, tags = o.Device, pairs
 	ls.Range(func(l labels.Label) {
 		switch {
-		case l.Name == labels.MetricName:
+		case l.Name == metricLabel:
 			metric = l.Value
 		case l.Name == o.DeviceFrom:
 			if device == "" {
