@@ -13,27 +13,43 @@ import (
 	"github.com/songhua-io/hub/internal/simulate/load"
 )
 
-// verifyBench asks how many samples of every device are stored. Fewer than
-// were acknowledged are a loss; more can only be those whose answer was cut off
-// by the end of the run.
+// settleBench is how long verifyBench waits for an engine elsewhere to take more.
+const settleBench = 5 * time.Second
+
+// verifyBench asks how many samples of every device are stored, for as long as
+// they become more: an engine elsewhere has them after a while. Fewer than were
+// acknowledged are a loss; more can only be those whose answer was cut off by the
+// end of the run.
 func verifyBench(ctx context.Context, out io.Writer, line *progress.Line, c *client.Client, r *load.Result) error {
-	stored := map[string]int{}
-	metrics := r.Lines[0].Config.Metrics
-	for metric := range metrics {
-		line.Say("verifying, series %d of %d", metric+1, metrics)
-		if err := countStored(ctx, c, r, fmt.Sprintf("load_%02d", metric), stored); err != nil {
-			return fmt.Errorf("verify: %w", err)
+	all, lost, before := 0, 0, -1
+	for {
+		stored := map[string]int{}
+		metrics := r.Lines[0].Config.Metrics
+		for metric := range metrics {
+			line.Say("verifying, series %d of %d", metric+1, metrics)
+			if err := countStored(ctx, c, r, fmt.Sprintf("load_%02d", metric), stored); err != nil {
+				return fmt.Errorf("verify: %w", err)
+			}
 		}
-	}
-	line.Clear()
-	all, lost := 0, 0
-	for _, l := range r.Lines {
-		acknowledged := 0
-		for range l.Ledger.All {
-			acknowledged += l.Config.Samples
+		line.Clear()
+		all, lost = 0, 0
+		for _, l := range r.Lines {
+			acknowledged := 0
+			for range l.Ledger.All {
+				acknowledged += l.Config.Samples
+			}
+			all += stored[l.Device]
+			lost += max(0, acknowledged-stored[l.Device])
 		}
-		all += stored[l.Device]
-		lost += max(0, acknowledged-stored[l.Device])
+		if lost == 0 || all <= before {
+			break
+		}
+		before = all
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(settleBench):
+		}
 	}
 	fmt.Fprintf(out, "verified: %d samples acknowledged, %d stored, %d lost\n", r.Samples, all, lost)
 	if lost > 0 {
