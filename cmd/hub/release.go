@@ -188,7 +188,11 @@ func releaseGet(r *remote) *cobra.Command {
 			if to == "" {
 				to = fmt.Sprintf("%s-%d", dataset, version)
 			}
-			return fetchRelease(cmd, hub, fmt.Sprintf("/catalog/dataset/%s/release/%d/", url.PathEscape(dataset), version), to, args[2:])
+			err = fetchRelease(cmd, hub, fmt.Sprintf("/catalog/dataset/%s/release/%d/", url.PathEscape(dataset), version), to, args[2:])
+			if p, ok := errors.AsType[*client.Problem](err); ok && p.Status == http.StatusNotFound {
+				return fmt.Errorf("there is no release %d of dataset %s to be downloaded; `hub release list %s` shows which there are (%w)", version, dataset, dataset, err)
+			}
+			return err
 		},
 	}
 	c.Flags().StringVar(&to, "to", "", "`directory` to write to (default: DATASET-VERSION)")
@@ -198,9 +202,6 @@ func releaseGet(r *remote) *cobra.Command {
 
 // fetchRelease downloads the manifest, and then the files that it names.
 func fetchRelease(cmd *cobra.Command, hub *client.Client, path, dir string, names []string) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
 	in, err := hub.Stream(cmd.Context(), path+releases.ManifestFile, nil)
 	if err != nil {
 		return err
@@ -211,6 +212,9 @@ func fetchRelease(cmd *cobra.Command, hub *client.Client, path, dir string, name
 	}
 	m, err := releases.ParseManifest(text)
 	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
 	if err := os.WriteFile(filepath.Join(dir, releases.ManifestFile), text, 0o644); err != nil {

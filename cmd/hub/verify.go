@@ -15,7 +15,7 @@ func verifyCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "verify [DIR]",
 		Short:   "Walk everything a stopped hub keeps and name what is damaged",
-		Long:    "verify reads every block, log and table in a data directory, the root of its authority, and the rejects that are kept. It changes nothing, also after a\ncrash, and exits with 1 when something is damaged. The hub must not run.",
+		Long:    "verify reads every block, log and table in a data directory, the root of its authority, the files of releases, and the rejects that are kept. It changes nothing, also after a\ncrash, and exits with 1 when something is damaged. The hub must not run.",
 		Example: "  hub verify /var/lib/songhua\n  hub verify /var/lib/songhua --graded /srv/encrypted/series",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 1 {

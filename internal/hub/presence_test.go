@@ -27,6 +27,16 @@ import (
 // whole builds a hub with its doors on free ports of loopback.
 func whole(t *testing.T, dir string, change ...func(*hub)) *hub {
 	t.Helper()
+	h := notBuilt(dir, change...)
+	if err := h.build(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { h.end(t) })
+	return h
+}
+
+// notBuilt is a hub before it is built.
+func notBuilt(dir string, change ...func(*hub)) *hub {
 	cfg := config.Default()
 	cfg.Data = dir
 	cfg.Listen = config.Listen{HTTP: "127.0.0.1:0", HTTPS: config.Off, MQTT: "127.0.0.1:0", MQTTS: config.Off, CoAP: config.Off, CoAPS: config.Off}
@@ -35,10 +45,6 @@ func whole(t *testing.T, dir string, change ...func(*hub)) *hub {
 	for _, c := range change {
 		c(h)
 	}
-	if err := h.build(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { h.end(t) })
 	return h
 }
 

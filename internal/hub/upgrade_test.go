@@ -232,3 +232,37 @@ func sums(t *testing.T, dir string) map[string][32]byte {
 	}
 	return all
 }
+
+// TestADirectoryOfANewerHubIsRefused changes the version of each format that has one
+// of its own; that of the tables, which comes before them all, is tested with them.
+func TestADirectoryOfANewerHubIsRefused(t *testing.T) {
+	for _, c := range []struct{ files, was, is string }{
+		{seriesDir + "/*/meta.json", `"version": 1`, `"version": 2`},
+		{trafficDir + "/*.log", "songhua traffic 1\n", "songhua traffic 2\n"},
+	} {
+		_, dir := unpack(t, "testdata/upgrade/backups/killed.tar.zst")
+		found, err := filepath.Glob(filepath.Join(dir, c.files))
+		if err != nil || len(found) == 0 {
+			t.Fatal(c.files, found, err)
+		}
+		for _, path := range found {
+			text, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			changed := strings.Replace(string(text), c.was, c.is, 1)
+			if changed == string(text) {
+				t.Fatalf("%s has no %q", path, c.was)
+			}
+			if err := os.WriteFile(path, []byte(changed), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		h := notBuilt(dir)
+		err = h.build(t.Context())
+		if err == nil || !strings.Contains(err.Error(), "a newer version wrote it; run that one or a newer one") || !strings.Contains(err.Error(), dir) {
+			t.Errorf("%s: %v", c.files, err)
+		}
+		h.end(t)
+	}
+}

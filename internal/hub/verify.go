@@ -10,6 +10,7 @@ import (
 
 	"github.com/songhua-io/hub/internal/audit"
 	"github.com/songhua-io/hub/internal/authority"
+	"github.com/songhua-io/hub/internal/catalog/release"
 	"github.com/songhua-io/hub/internal/ingest/desk"
 	"github.com/songhua-io/hub/internal/records"
 	"github.com/songhua-io/hub/internal/store/local"
@@ -35,7 +36,8 @@ func Verify(ctx context.Context, dir string, report func(string)) (findings int,
 		return 0, err
 	}
 	authority.Verify(filepath.Join(dir, authorityDir), found)
-	err = errors.Join(err, verifyRecords(ctx, dir, found), desk.Verify(filepath.Join(dir, deskDir), found), intake.Verify(filepath.Join(dir, trafficDir), found))
+	err = errors.Join(err, verifyRecords(ctx, dir, found), desk.Verify(filepath.Join(dir, deskDir), found), intake.Verify(filepath.Join(dir, trafficDir), found),
+		release.VerifyTree(ctx, filepath.Join(dir, filepath.FromSlash(releasesDir)), found))
 	return findings, err
 }
 

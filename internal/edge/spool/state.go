@@ -58,6 +58,9 @@ func (st *stateFile) read() error {
 			return err
 		}
 		if string(buf[:8]) != stateMagic {
+			if newer := buf[7] > stateMagic[7] && buf[7] <= '9'; newer && string(buf[:7]) == stateMagic[:7] {
+				return fmt.Errorf("%s has the format %q; this program knows %q, use the program that wrote it", st.file.Name(), buf[:8], stateMagic)
+			}
 			continue
 		}
 		generation := binary.LittleEndian.Uint64(buf[8:])

@@ -77,10 +77,35 @@ func parseID(id string) (key, error) {
 var (
 	headers  = []byte("headers")
 	payloads = []byte("payloads")
+	// format holds one key: the version of the form of entries. Files of the first
+	// hubs have none, and are of version 1.
+	format     = []byte("format")
+	versionKey = []byte("version")
 )
+
+const version = "1"
+
+// ErrNewer is wrapped by the error of a desk that a newer program wrote.
+var ErrNewer = errors.New("a newer version wrote it")
+
+// readable refuses what another form has.
+func readable(tx *bolt.Tx) error {
+	if f := tx.Bucket(format); f != nil && string(f.Get(versionKey)) != version {
+		return fmt.Errorf("%w: its entries have the form %.20q, and this program knows %s; run the version that wrote it or a newer one, or restore a backup from before the upgrade", ErrNewer, f.Get(versionKey), version)
+	}
+	return nil
+}
 
 // load makes the buckets and counts what is there.
 func (d *Desk) load(tx *bolt.Tx) error {
+	if err := readable(tx); err != nil {
+		return err
+	}
+	if f, err := tx.CreateBucketIfNotExists(format); err != nil {
+		return err
+	} else if err := f.Put(versionKey, []byte(version)); err != nil {
+		return err
+	}
 	for _, name := range [][]byte{headers, payloads} {
 		if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 			return err

@@ -55,6 +55,10 @@ func verify(tx *bolt.Tx, size int64, damaged func(string), found *bool) {
 	if *found {
 		return
 	}
+	if err := readable(tx); err != nil {
+		damaged(err.Error())
+		return
+	}
 	h, p := tx.Bucket(headers), tx.Bucket(payloads)
 	if h == nil || p == nil {
 		damaged("it holds no entries of a desk")

@@ -145,6 +145,8 @@ func explain(dir string, err error) error {
 		way = "; another process uses it: end that one, or choose another directory"
 	case errors.Is(err, syscall.EIO):
 		way = "; the disk failed: check it (dmesg, smartctl), then run `hub verify`"
+	case errors.Is(err, errNewer):
+		way = "; run that one or a newer one, or restore a backup from before the upgrade"
 	}
 	return fmt.Errorf("store in %s: %w%s", dir, err, way)
 }

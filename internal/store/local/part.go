@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -43,6 +44,9 @@ type part struct {
 }
 
 func openPart(name, dir string, opts *tsdb.Options, sync func(*os.File) error, log *slog.Logger, reg prometheus.Registerer) (*part, error) {
+	if err := refuseNewer(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
 	if torn, err := dropTornHeadChunks(dir); err != nil {
 		return nil, err
 	} else if len(torn) > 0 {

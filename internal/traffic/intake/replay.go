@@ -120,7 +120,7 @@ func readPart(path string, apply func(kind byte, data []byte) error) error {
 		return err
 	}
 	if string(head) != magic {
-		return fmt.Errorf("begins with %q and not with %q", head, magic)
+		return fmt.Errorf("it begins with %q, and this program reads %q: it is damaged, or a newer version wrote it; run that one or a newer one, or restore a backup from before the upgrade", head, magic)
 	}
 	left -= int64(len(magic))
 	var group []byte
