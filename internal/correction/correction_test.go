@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/tsdb/chunkenc"
 	"pgregory.net/rapid"
 
@@ -265,6 +266,42 @@ func TestAnUncorrectedReadIsTheStoresOwn(t *testing.T) {
 	}
 	if len(wrapped) != 1 || !wrapped[`{__name__="level", device="a", room="1"}`] {
 		t.Errorf("wrapped are %v", wrapped)
+	}
+}
+
+// asked is a querier that remembers with which hints it was asked.
+type asked struct {
+	storage.Querier
+	funcs *[]string
+}
+
+func (a asked) Select(ctx context.Context, sorted bool, h *storage.SelectHints, ms ...*labels.Matcher) storage.SeriesSet {
+	*a.funcs = append(*a.funcs, h.Func)
+	return a.Querier.Select(ctx, sorted, h, ms...)
+}
+
+// TestAnEngineLeavesNoSampleOutOfWhatIsCorrected: it may answer max by the greatest
+// sample that it has, which is not the greatest of those that are right.
+func TestAnEngineLeavesNoSampleOutOfWhatIsCorrected(t *testing.T) {
+	w := newWorld(t)
+	add(t, w, Correction{Device: "b", Metric: "level", From: w.start, To: w.start, Operation: Set, Value: 1})
+	var funcs []string
+	w.log.deps.Store = storage.QueryableFunc(func(mint, maxt int64) (storage.Querier, error) {
+		q, err := w.store.Querier(mint, maxt)
+		return asked{q, &funcs}, err
+	})
+	q, err := w.log.Queryable().Querier(0, math.MaxInt64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer q.Close()
+	for _, metric := range []string{"level", "wind"} {
+		for _, f := range []string{"max_over_time", "series"} {
+			q.Select(t.Context(), true, &storage.SelectHints{Func: f}, labels.MustNewMatcher(labels.MatchEqual, "__name__", metric))
+		}
+	}
+	if diff := cmp.Diff([]string{"", "series", "max_over_time", "series"}, funcs); diff != "" {
+		t.Error(diff)
 	}
 }
 

@@ -50,11 +50,21 @@ type querier struct {
 
 // Select implements storage.Querier.
 func (q *querier) Select(ctx context.Context, sorted bool, hints *storage.SelectHints, ms ...*labels.Matcher) storage.SeriesSet {
-	set := q.Querier.Select(ctx, sorted, hints, ms...)
 	if !q.log.concerns(ms) {
-		return set
+		return q.Querier.Select(ctx, sorted, hints, ms...)
 	}
-	return &seriesSet{set, q, asOf(ctx)}
+	return &seriesSet{q.Querier.Select(ctx, sorted, allSamples(hints), ms...), q, asOf(ctx)}
+}
+
+// allSamples are hints that let an engine leave no sample out: the greatest of what
+// is stored need not be the greatest of what is right.
+func allSamples(hints *storage.SelectHints) *storage.SelectHints {
+	if hints == nil || hints.Func == "" || hints.Func == "series" { // which asks for no samples
+		return hints
+	}
+	all := *hints
+	all.Func = ""
+	return &all
 }
 
 // seriesSet wraps those series of a set that corrections are about.

@@ -15,15 +15,23 @@ func Names(e parser.Expr) (all []string) {
 		if !ok {
 			return nil
 		}
-		for _, m := range s.LabelMatchers {
-			if m.Name == model.MetricNameLabel && m.Type == labels.MatchEqual {
-				all = append(all, m.Value)
-			}
+		if name, ok := nameOf(s); ok {
+			all = append(all, name)
 		}
 		return nil
 	})
 	slices.Sort(all)
 	return slices.Compact(all)
+}
+
+// nameOf is the name that a selector asks for; false: it may be any.
+func nameOf(s *parser.VectorSelector) (string, bool) {
+	for _, m := range s.LabelMatchers {
+		if m.Name == model.MetricNameLabel && m.Type == labels.MatchEqual {
+			return m.Value, true
+		}
+	}
+	return "", false
 }
 
 // NamesOf are the metrics that an expression, as it is written, asks for by their

@@ -81,16 +81,15 @@ func metrics(expr parser.Expr) (names []string, any bool) {
 		if !ok {
 			return nil
 		}
-		for _, m := range s.LabelMatchers {
-			if m.Name == model.MetricNameLabel && m.Type == labels.MatchEqual {
-				names = append(names, m.Value)
-				if of, ok := strings.CutSuffix(m.Value, telemetry.OutOfRange); ok { // it is written with those
-					names = append(names, of)
-				}
-				return nil
-			}
+		name, ok := nameOf(s)
+		if !ok {
+			any = true
+			return nil
 		}
-		any = true
+		names = append(names, name)
+		if of, ok := strings.CutSuffix(name, telemetry.OutOfRange); ok { // it is written with those
+			names = append(names, of)
+		}
 		return nil
 	})
 	return names, any
