@@ -295,7 +295,7 @@ var libraries = []struct {
 	{"github.com/prometheus/prometheus/promql", []string{"internal/query", "internal/rules", "internal/hub", "internal/rules/ruletest"}},
 	{"github.com/prometheus/prometheus/storage", []string{"internal/catalog/offer", "internal/catalog/quality", "internal/catalog/sensorthings", "internal/hub", "internal/store", "internal/store/local", "internal/query", "internal/store/remotewrite", "internal/store/tee", "internal/backfill/file", "internal/correction", "internal/rules/ruletest", "internal/store/influx"}},
 	{"github.com/prometheus/prometheus/template", []string{"internal/rules"}},
-	{"github.com/prometheus/prometheus/tsdb", []string{"internal/store/local", "internal/backfill/file"}},
+	{"github.com/prometheus/prometheus/tsdb", []string{"internal/backfill/file", "internal/store/local"}},
 	{"github.com/prometheus/prometheus/tsdb/chunkenc", []string{"internal/catalog/sensorthings", "internal/hub", "internal/store/local", "internal/store/storetest", "internal/query", "internal/catalog/offer", "internal/catalog/quality", "internal/store/remotewrite", "internal/backfill/file", "internal/correction", "internal/rules/ruletest", "internal/store/influx"}}, // storage.Queryable speaks of its iterators
 	{"github.com/prometheus/prometheus/tsdb/chunks", []string{"internal/store/local", "internal/store/remotewrite", "internal/rules/ruletest"}}, // and of samples
 	{"github.com/prometheus/prometheus/util", []string{"internal/store/local", "internal/query", "internal/catalog/offer", "internal/store/remotewrite", "internal/rules/ruletest", "internal/store/influx"}},
