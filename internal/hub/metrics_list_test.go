@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -29,10 +30,11 @@ const metricsList = "../../deploy/alerts/metrics.txt"
 const byHand = "# by hand\n"
 
 // TestTheListOfMetricsIsThatOfTheCode: what `hub rules check` and the tests of rules
-// and runbooks hold names to is what a hub with all of its doors, an agent and the
-// roads have.
+// and runbooks hold names to is what a hub with all of its doors and an engine
+// elsewhere, an agent and the roads have.
 func TestTheListOfMetricsIsThatOfTheCode(t *testing.T) {
-	h := everyDoor(t, t.TempDir(), func(*config.Config) {})
+	away := newTaker(t)
+	h := everyDoor(t, t.TempDir(), func(c *config.Config) { away.keeps(c, time.Hour) })
 	sections := []string{"hub", "traffic", "agent"}
 	names := map[string]map[string]bool{"hub": {}, "traffic": {}, "agent": {}}
 	descs := make(chan *prometheus.Desc)

@@ -37,13 +37,16 @@ func newTaker(t testing.TB) *taker {
 
 // behind has a hub keep its series at the server.
 func (k *taker) behind(local time.Duration) func(*hub) {
-	return func(h *hub) {
-		cfg := remotewrite.DefaultConfig()
-		cfg.WriteURL, cfg.QueryURL, cfg.Reader, cfg.Unflushed = k.URL+"/api/v1/write", k.URL, remotewrite.Query, 0
-		r := &h.cfg.Store.Remote
-		r.Kind, r.Local, r.RemoteWrite = config.RemoteWrite, local, &cfg
-		r.Queue.MaxBytes = 256 << 20
-	}
+	return func(h *hub) { k.keeps(&h.cfg, local) }
+}
+
+// keeps names the server in a configuration.
+func (k *taker) keeps(c *config.Config, local time.Duration) {
+	cfg := remotewrite.DefaultConfig()
+	cfg.WriteURL, cfg.QueryURL, cfg.Reader, cfg.Unflushed = k.URL+"/api/v1/write", k.URL, remotewrite.Query, 0
+	r := &c.Store.Remote
+	r.Kind, r.Local, r.RemoteWrite = config.RemoteWrite, local, &cfg
+	r.Queue.MaxBytes = 256 << 20
 }
 
 // TestAFullQueueRefusesAtTheDoorsAndTakesAgain: nothing is taken of what comes
