@@ -16,7 +16,7 @@ type TLS struct {
 	// CA is a PEM file of the authorities that may sign the server's
 	// certificate; empty means those of the system.
 	CA string `yaml:"ca"`
-	// Certificate is a PEM file of the agent's certificate, whose common name a
+	// Certificate is a PEM file of the certificate to show there, whose common name a
 	// hub takes for the device id.
 	Certificate string `yaml:"certificate"`
 	// Key is a PEM file of the certificate's key.
