@@ -162,7 +162,7 @@ func docs() map[string]string {
 		"github.com/songhua-io/hub/internal/config.TLS.ClientCA":                         "client_ca is a PEM file with authorities whose client certificates are taken besides those that the hub issues; their common name is the device id.",
 		"github.com/songhua-io/hub/internal/config.TLS.Key":                              "key is a PEM file with the certificate's private key.",
 		"github.com/songhua-io/hub/internal/edge/trust.TLS.CA":                           "ca is a PEM file of the authorities that may sign the server's\ncertificate; empty means those of the system.",
-		"github.com/songhua-io/hub/internal/edge/trust.TLS.Certificate":                  "certificate is a PEM file of the agent's certificate, whose common name a\nhub takes for the device id.",
+		"github.com/songhua-io/hub/internal/edge/trust.TLS.Certificate":                  "certificate is a PEM file of the certificate to show there, whose common name a\nhub takes for the device id.",
 		"github.com/songhua-io/hub/internal/edge/trust.TLS.Key":                          "key is a PEM file of the certificate's key.",
 		"github.com/songhua-io/hub/internal/edge/trust.TLS.ServerName":                   "server_name is the name that the server's certificate must have; empty\nmeans the host of the URL.",
 		"github.com/songhua-io/hub/internal/ingest.Config.FutureSkew":                    "future_skew is how far a sample's time may lie ahead of the hub's clock.",

@@ -113,7 +113,7 @@ func configDocs() map[string]string {
 		"github.com/songhua-io/hub/internal/edge/source/udp.Config.Listen":            "listen is the address and port to take datagrams on.",
 		"github.com/songhua-io/hub/internal/edge/source/udp.Config.Topic":             "topic is what follows devices/{id}/ in the topic of the hub.",
 		"github.com/songhua-io/hub/internal/edge/trust.TLS.CA":                        "ca is a PEM file of the authorities that may sign the server's\ncertificate; empty means those of the system.",
-		"github.com/songhua-io/hub/internal/edge/trust.TLS.Certificate":               "certificate is a PEM file of the agent's certificate, whose common name a\nhub takes for the device id.",
+		"github.com/songhua-io/hub/internal/edge/trust.TLS.Certificate":               "certificate is a PEM file of the certificate to show there, whose common name a\nhub takes for the device id.",
 		"github.com/songhua-io/hub/internal/edge/trust.TLS.Key":                       "key is a PEM file of the certificate's key.",
 		"github.com/songhua-io/hub/internal/edge/trust.TLS.ServerName":                "server_name is the name that the server's certificate must have; empty\nmeans the host of the URL.",
 		"github.com/songhua-io/hub/internal/edge/work.Config.Allow":                   "allow names the programs that may be started: whole paths, or directories\nwith a slash at the end of which every program may be. Whoever has the\nhub runs what stands here, with any arguments: a shell or an interpreter is\neverything.",
