@@ -21,11 +21,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/prometheus/client_golang/prometheus"
+	matching "github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/storage"
+	"github.com/prometheus/prometheus/util/annotations"
 
 	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/audit"
 	"github.com/songhua-io/hub/internal/authority"
+	"github.com/songhua-io/hub/internal/backfill"
 	"github.com/songhua-io/hub/internal/catalog"
 	"github.com/songhua-io/hub/internal/catalog/outbox"
 	"github.com/songhua-io/hub/internal/catalog/publish"
@@ -33,6 +36,7 @@ import (
 	"github.com/songhua-io/hub/internal/catalog/register"
 	"github.com/songhua-io/hub/internal/catalog/release"
 	"github.com/songhua-io/hub/internal/command"
+	"github.com/songhua-io/hub/internal/correction"
 	"github.com/songhua-io/hub/internal/enrolment"
 	"github.com/songhua-io/hub/internal/model"
 	"github.com/songhua-io/hub/internal/quota"
@@ -106,6 +110,17 @@ type hub struct {
 	releases  *release.Store
 	roads     *roadViews
 }
+
+// onlySeries is a set of one series.
+type onlySeries struct {
+	storage.Series
+	told bool
+}
+
+func (s *onlySeries) Next() bool                        { was := s.told; s.told = true; return !was }
+func (s *onlySeries) At() storage.Series                { return s.Series }
+func (s *onlySeries) Err() error                        { return nil }
+func (s *onlySeries) Warnings() annotations.Annotations { return nil }
 
 func start(t testing.TB, beside ...Beside) *hub {
 	t.Helper()
@@ -192,7 +207,12 @@ func startWith(t testing.TB, compute loop.Config, clock func() time.Time, beside
 	check(err)
 	evaluated, err := rules.Open(t.Context(), rules.DefaultConfig(), rules.Deps{Records: db, Changed: func() {}, Log: log, Clock: clock, Metrics: prometheus.NewRegistry()})
 	check(err)
-	h.api, err = New(Deps{Rules: evaluated, Outlets: outlets, ExportOutlet: func(string, string) ([]byte, string, []catalog.Problem, error) { return nil, "text/csv", nil, nil },
+	corrections, err := correction.Open(t.Context(), correction.Deps{Records: db, Clock: clock, Metrics: prometheus.NewRegistry(),
+		Store: &storage.MockQueryable{MockQuerier: &storage.MockQuerier{SelectMockFunction: func(bool, *storage.SelectHints, ...*matching.Matcher) storage.SeriesSet {
+			return &onlySeries{Series: storage.MockSeries(nil, []int64{1764000000000}, []float64{4}, []string{"__name__", "soil", "device", "t1"})}
+		}}}})
+	check(err)
+	h.api, err = New(Deps{Rules: evaluated, Corrections: corrections, Imports: backfill.NewLedger(db, clock), Outlets: outlets, ExportOutlet: func(string, string) ([]byte, string, []catalog.Problem, error) { return nil, "text/csv", nil, nil },
 		Lineage: func(_ context.Context, dataset string, _ int64, _ int) (*publish.Lineage, error) {
 			return nil, fmt.Errorf("dataset %s %w", dataset, register.ErrUnknown)
 		},

@@ -116,6 +116,8 @@ func TestEveryChangeIsOnRecord(t *testing.T) {
 		{"POST", "/api/v1/outlets/portal/reconcile", ``, "/api/v1/outlets/{id}/reconcile", "outlet portal: reconcile", "", nil},
 		{"POST", "/api/v1/silences", `{"matchers": ["alertname=\"A\""], "until": "` + time.Now().Add(time.Hour).UTC().Format(time.RFC3339) + `", "comment": "works"}`, "", "silence", "after", id(&silence, "id")},
 		{"DELETE", "/api/v1/silences/%silence", ``, "/api/v1/silences/{id}", "silence ", "before", nil},
+		{"POST", "/api/v1/corrections", `{"device": "t1", "metric": "soil", "time": "2025-11-24T16:00:00Z", "value": 5, "reason": "x"}`, "", `soil{device="t1"}`, "after", nil},
+		{"PUT", "/api/v1/imports/" + strings.Repeat("a", 64), `{"name": "a.csv", "format": "csv"}`, "/api/v1/imports/{id}", "import ", "after", nil},
 		{"POST", "/api/v1/freezes", ``, "", "the hub's directories", "after", nil},
 		{"DELETE", "/api/v1/freezes/moment", ``, "/api/v1/freezes/{id}", "the hub's directories", "before", nil},
 		{"POST", "/api/v1/rejects:replay", `{"device": "t1"}`, "", "rejects: replay", "after", nil},
