@@ -85,14 +85,13 @@ func newMeasured(b *testing.B) *measured {
 func (m *measured) backUp(b *testing.B) {
 	b.Helper()
 	plan := Plan{At: noon, Sources: []Source{{Root: m.root}}, Memory: filepath.Join(m.dir, "memory.json")}
-	took, begin, used := time.Duration(0), time.Now(), cpu()
-	var spent time.Duration
+	var took, spent time.Duration
 	for i := int64(0); i*fileSize < m.size; i++ {
 		b.StopTimer()
 		path, n := filepath.Join(m.root, fmt.Sprintf("%06d", i)), min(fileSize, m.size-i*fileSize)
 		generate(b, path, n, uint64(i))
 		plan.At = plan.At.Add(time.Second)
-		begin, used = time.Now(), cpu()
+		begin, used := time.Now(), cpu()
 		b.StartTimer()
 		result, err := m.repository.Write(b.Context(), plan)
 		if err != nil {
