@@ -167,9 +167,7 @@ func (c *computing) forecast(ctx context.Context, now time.Time) error {
 		points := make([]object, 48)
 		for i := range points {
 			at := start.Add(time.Duration(i) * time.Hour)
-			local := (at.Hour() + 8) % 24 // China Standard Time
-			wind := clamp(0.5+0.35*math.Cos(2*math.Pi*float64(local-2)/24)+0.35*wander(c.seed, 0xc1, at, 9*time.Hour), 0, 1)
-			v := s.value(local, wind)
+			v := s.value(localHour(at), c.wind(at))
 			points[i] = object{"start": at, "end": at.Add(time.Hour), "value": round(v), "p10": round(v * 0.9), "p90": round(v * 1.1)}
 		}
 		body := object{"issued_at": now.UTC(), "unit": s.unit, "points": points}
@@ -178,6 +176,21 @@ func (c *computing) forecast(ctx context.Context, now time.Time) error {
 		}
 	}
 	return nil
+}
+
+func localHour(at time.Time) int { return (at.UTC().Hour() + 8) % 24 } // China Standard Time
+
+// calm is how long there is little wind from the beginning on: who looks at the
+// play at any time of the day sees work that waits for it.
+const calm = 2 * time.Hour
+
+// wind is how much of it there is in Baicheng in an hour, 0 to 1.
+func (c *computing) wind(at time.Time) float64 {
+	w := clamp(0.5+0.35*math.Cos(2*math.Pi*float64(localHour(at)-2)/24)+0.35*wander(c.seed, 0xc1, at, 9*time.Hour), 0, 1)
+	if at.Before(c.began.Add(calm)) {
+		w *= 0.1
+	}
+	return w
 }
 
 // bumpAt is 1 at an hour of the day and falls off within three hours.
