@@ -166,6 +166,10 @@ func (c *Client) Call(ctx context.Context, method, path string, query url.Values
 	if err != nil {
 		return err
 	}
+	return c.send(req, into)
+}
+
+func (c *Client) send(req *http.Request, into any) error {
 	resp, err := c.http.Do(req)
 	if err != nil {
 		return c.unreachable(err)
@@ -213,16 +217,7 @@ func (c *Client) Post(ctx context.Context, path string, query url.Values, media 
 	}
 	req.Body, req.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 	req.Header.Set("Content-Type", media)
-	resp, err := c.http.Do(req)
-	if err != nil {
-		return c.unreachable(err)
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
-	if err != nil {
-		return fmt.Errorf("the answer of the hub at %s broke off: %w", c.base, err)
-	}
-	return c.decode(resp, text, into)
+	return c.send(req, into)
 }
 
 // Stream asks for an answer that is as long as it is; the caller reads and
