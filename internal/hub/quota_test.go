@@ -582,19 +582,19 @@ func TestCallsOfATokenThatAreUnderWay(t *testing.T) {
 		h.device(t, fmt.Sprint("d", i))
 	}
 	busy := "Bearer " + secret
-	ctx, leave := context.WithCancel(t.Context())
+	stay, leave := context.WithCancel(t.Context())
 	defer leave()
 	for i := range 2 {
 		go func() {
-			for ctx.Err() == nil { // the one below may have come between
-				if resp, err := poll(ctx, busy, i, "1m"); err == nil {
+			for stay.Err() == nil { // the one below may have come between
+				if resp, err := poll(stay, busy, i, "1m"); err == nil {
 					resp.Body.Close()
 				}
 			}
 		}()
 	}
 	full := func() bool {
-		resp, err := poll(ctx, busy, 9, "1ms")
+		resp, err := poll(t.Context(), busy, 9, "1ms")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -604,10 +604,8 @@ func TestCallsOfATokenThatAreUnderWay(t *testing.T) {
 	}
 	soon(t, "the third of a token that may have two is refused", full)
 	leave()
-	ctx, leave = context.WithCancel(t.Context())
-	defer leave()
 	soon(t, "it is let in when the others are gone", func() bool {
-		resp, err := poll(ctx, busy, 9, "1ms")
+		resp, err := poll(t.Context(), busy, 9, "1ms")
 		if err != nil {
 			return false
 		}

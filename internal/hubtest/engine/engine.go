@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -114,8 +115,33 @@ func (s *Server) Kill() {
 	<-s.ended
 }
 
-// Stop stalls the server: connections stay open, and nothing is answered.
-func (s *Server) Stop() { s.signal(syscall.SIGSTOP) }
+// Stop stalls the server: connections stay open, and nothing is answered. The
+// signal takes effect when the kernel gets to it, so Stop waits for that where
+// /proc tells.
+func (s *Server) Stop() {
+	s.t.Helper()
+	s.signal(syscall.SIGSTOP)
+	for deadline := time.Now().Add(readyWithin); s.runs(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			s.t.Fatalf("%s still runs %v after SIGSTOP", filepath.Base(s.path), readyWithin)
+		}
+	}
+}
+
+// runs is whether a thread of the server is in another state than stopped.
+func (s *Server) runs() bool {
+	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", s.cmd.Process.Pid))
+	for _, path := range threads {
+		stat, err := os.ReadFile(path)
+		if err != nil {
+			continue // a thread that ended
+		}
+		if _, after, _ := strings.Cut(string(stat), ") "); !strings.HasPrefix(after, "T") {
+			return true
+		}
+	}
+	return false
+}
 
 // Cont lets a stopped server go on.
 func (s *Server) Cont() { s.signal(syscall.SIGCONT) }

@@ -65,7 +65,7 @@ func TestANewSecretReachesARunningAgent(t *testing.T) {
 	// All at once: who is refused for long asks seldom, at last every 90 s.
 	for i := range agents {
 		a := &agents[i]
-		eventually(t, patience, a.name+" is refused", func() bool { return a.lost.Load() >= 2 }) // the first may be the end of its session
+		eventually(t, 3*patience, a.name+" is refused", func() bool { return a.lost.Load() >= 2 }) // the first may be the end of its session
 	}
 	written := time.Now()
 	for i := range agents {
@@ -73,7 +73,7 @@ func TestANewSecretReachesARunningAgent(t *testing.T) {
 	}
 	for i := range agents {
 		a := &agents[i]
-		eventually(t, 3*time.Minute, a.name+" reports again", func() bool {
+		eventually(t, 3*patience, a.name+" reports again", func() bool {
 			return has(t, s.Hub, fmt.Sprintf(`timestamp(host_uptime_seconds{device=%q}) > %d`, a.name, written.Unix()))
 		})
 	}
