@@ -90,20 +90,24 @@ func (w *world) ask(_ context.Context, expr string, at time.Time) (out promql.Ve
 	return out, nil
 }
 
-func (w *world) write(_ context.Context, all []Sample) (conflicts int, err error) {
+func (w *world) write(_ context.Context, all []Sample) (fresh, conflicts int, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, s := range all {
 		key := s.Labels.String() + time.UnixMilli(s.Time).UTC().Format(" 15:04:05")
-		if was, there := w.wrote[key]; there && was != s.Value {
+		was, there := w.wrote[key]
+		if there && was != s.Value {
 			if !telemetry.IsStaleMarker(was) || !telemetry.IsStaleMarker(s.Value) {
 				conflicts++
 			}
 			continue
 		}
+		if !there {
+			fresh++
+		}
 		w.wrote[key] = s.Value
 	}
-	return conflicts, nil
+	return fresh, conflicts, nil
 }
 
 func (w *world) start(clock func() time.Time) *Engine {
@@ -286,6 +290,37 @@ func TestLateDataTakeBackAnAlertThatHadNoReason(t *testing.T) {
 	if v := w.wrote[`{__name__="hot:now", device="t1", job="hub"} 00:05:30`]; v != 40 {
 		t.Errorf("the first recorded value became %v", v)
 	}
+}
+
+// TestAGroupThatAsksForWhatItRecordsIsEvaluatedAgainOnce, not for ever.
+func TestAGroupThatAsksForWhatItRecordsIsEvaluatedAgainOnce(t *testing.T) {
+	w := newWorld(t, strings.Replace(hotRule, "expr: hot > 30", "expr: hot:now > 30", 1)+`
+  - name: others
+    interval: 15s
+    rules: [{alert: Other, expr: "hot:now > 30"}]
+`)
+	synctest.Test(t, func(t *testing.T) {
+		w.play(func(e *Engine) {
+			until("00:20:05")
+			w.fill("t1", "00:15:00", "00:16:00", 40)
+			e.CameLate([]byte("hot"), clock("00:15:00").UnixMilli())
+			until("00:22:00")
+			again := func() (all []uint64) {
+				for _, g := range e.Groups() {
+					all = append(all, g.Again)
+				}
+				return all
+			}
+			first := again()
+			if slices.Contains(first, 0) {
+				t.Errorf("evaluated again %d times; whoever asks for what was recorded is to be, too", first)
+			}
+			until("00:30:00")
+			if got := again(); !slices.Equal(got, first) {
+				t.Errorf("evaluated again %d times, and minutes later %d", first, got)
+			}
+		})
+	})
 }
 
 func TestARestartForgetsNothingAndTellsNothingTwice(t *testing.T) {

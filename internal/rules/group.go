@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"cmp"
 	"context"
 	"math"
 	"slices"
@@ -53,6 +54,11 @@ type group struct {
 	Group
 	engine *Engine
 	window time.Duration // how far back it is evaluated again
+	phase  time.Duration // of its times among the multiples of Interval; 0 but in a [Rehearsal]
+	// keep makes durable what an evaluation changed, series are those that tell of a
+	// rule's alerts.
+	keep   func(context.Context, *group, *timeline, []Change) error
+	series func(r Rule, before, after Active, at time.Time) []Sample
 
 	evaluated atomic.Int64 // the newest time that was, ms
 
@@ -79,6 +85,7 @@ const never = math.MaxInt64
 func newGroup(e *Engine, g Group) *group {
 	r := &group{Group: g, engine: e, wake: make(chan struct{}, 1), statuses: make([]status, len(g.Rules)), recorded: make([]map[string]labels.Labels, len(g.Rules))}
 	r.window = min(e.cfg.Reach, maxSteps*g.Interval)
+	r.keep, r.series = e.keep, r.alertSeries
 	r.late.Store(never)
 	return r
 }
@@ -106,7 +113,12 @@ func (g *group) cameLate(at int64) {
 
 // due is the newest time whose data can be expected to be there.
 func (g *group) due(now time.Time) time.Time {
-	return now.Add(-g.Lateness).Truncate(g.Interval)
+	return g.floor(now.Add(-g.Lateness))
+}
+
+// floor is the newest time at or before t at which the group is evaluated.
+func (g *group) floor(t time.Time) time.Time {
+	return t.Add(-g.phase).Truncate(g.Interval).Add(g.phase)
 }
 
 func (g *group) done() time.Time { return g.moments[len(g.moments)-1].at }
@@ -145,13 +157,27 @@ func (g *group) run(ctx context.Context) {
 
 // turn evaluates what is due, and again what late data may have changed.
 func (g *group) turn(ctx context.Context) {
-	now := g.engine.deps.Clock()
-	g.skip(now)
-	from, upto := len(g.moments)-1, g.due(now)
-	late := int64(never)
+	now, late := g.engine.deps.Clock(), int64(never)
 	if !now.Before(g.rested) {
 		late = g.late.Swap(never)
 	}
+	begin := time.Now()
+	err := g.catchUp(ctx, now, late)
+	if late == never {
+		return
+	}
+	// Evaluating again takes a tenth of the time at most.
+	g.rested = now.Add(max(g.Interval, 10*time.Since(begin)))
+	if err != nil && ctx.Err() == nil {
+		g.cameLate(late)
+	}
+}
+
+// catchUp evaluates what is due, from the oldest time on that samples of the time
+// late, in ms, may have changed.
+func (g *group) catchUp(ctx context.Context, now time.Time, late int64) error {
+	g.skip(now)
+	from, upto := len(g.moments)-1, g.due(now)
 	if late != never {
 		from = g.before(late)
 	}
@@ -159,18 +185,9 @@ func (g *group) turn(ctx context.Context) {
 		upto = g.done()
 	}
 	if !g.moments[from].at.Before(upto) {
-		return
+		return nil
 	}
-	begin := time.Now()
-	ok := g.advance(ctx, from, upto)
-	took := time.Since(begin)
-	if late != never {
-		// Evaluating again takes a tenth of the time at most.
-		g.rested = now.Add(max(g.Interval, 10*took))
-		if !ok && ctx.Err() == nil {
-			g.cameLate(late)
-		}
-	}
+	return g.advance(ctx, from, upto)
 }
 
 // skip leaves out what is too long ago to be evaluated, after a pause.
@@ -181,7 +198,7 @@ func (g *group) skip(now time.Time) {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.moments = []moment{{first.Truncate(g.Interval), g.moments[len(g.moments)-1].rules}}
+	g.moments = []moment{{g.floor(first), g.moments[len(g.moments)-1].rules}}
 }
 
 // before is the index of the newest moment that samples of a time cannot have
@@ -200,9 +217,9 @@ func (g *group) before(late int64) int {
 }
 
 // advance evaluates the group at all times after the moment at from, up to upto,
-// and makes known what that changes. It reports whether all of it could be
-// evaluated.
-func (g *group) advance(ctx context.Context, from int, upto time.Time) bool {
+// and makes known what that changes. An error is that of the first rule that could
+// not be evaluated.
+func (g *group) advance(ctx context.Context, from int, upto time.Time) (failed error) {
 	base, old := g.moments[from], g.done()
 	t := &timeline{at: base.at, rules: slices.Clone(base.rules), recorded: make([]map[string]labels.Labels, len(g.Rules))}
 	if base.at.Equal(old) {
@@ -214,24 +231,21 @@ func (g *group) advance(ctx context.Context, from int, upto time.Time) bool {
 		}
 	}
 	statuses := slices.Clone(g.statuses)
-	ok := true
 	for at := base.at.Add(g.Interval); !at.After(upto); at = at.Add(g.Interval) {
 		again := !at.After(old)
-		if !g.step(ctx, t, at, again, statuses) {
-			if ctx.Err() != nil {
-				return false
+		if err := g.step(ctx, t, at, again, statuses); err != nil {
+			if ctx.Err() != nil || again { // half of what was is no better than all of it
+				return err
 			}
-			if ok = false; again { // half of what was is no better than all of it
-				return false
-			}
+			failed = cmp.Or(failed, err)
 		}
 	}
 	changes := g.compare(base.at, t.episodes, old)
-	if err := g.engine.keep(ctx, g, t, changes); err != nil {
+	if err := g.keep(ctx, g, t, changes); err != nil {
 		if ctx.Err() == nil {
 			g.engine.deps.Log.Error("alerts_not_kept", "group", g.ID(), "error", err)
 		}
-		return false // and comes to the same the next time
+		return err // and comes to the same the next time
 	}
 	g.mu.Lock()
 	g.moments = append(g.moments[:from+1:from+1], t.moments...)
@@ -249,7 +263,7 @@ func (g *group) advance(ctx context.Context, from int, upto time.Time) bool {
 	if len(changes) > 0 {
 		g.engine.deps.Changed()
 	}
-	return ok
+	return failed
 }
 
 // endedBefore are the episodes that were over at a time.
@@ -271,9 +285,18 @@ type timeline struct {
 	episodes []*episode
 }
 
-// step evaluates all rules at a time. A rule that fails keeps its alerts.
-func (g *group) step(ctx context.Context, t *timeline, at time.Time, again bool, statuses []status) bool {
-	ok := true
+// RuleError is why a rule could not be evaluated.
+type RuleError struct {
+	Rule string
+	Err  error
+}
+
+func (e *RuleError) Error() string { return "rule " + e.Rule + ": " + e.Err.Error() }
+func (e *RuleError) Unwrap() error { return e.Err }
+
+// step evaluates all rules at a time. A rule that fails keeps its alerts; the error
+// is that of the first.
+func (g *group) step(ctx context.Context, t *timeline, at time.Time, again bool, statuses []status) (failed error) {
 	begin := time.Now()
 	rules := slices.Clone(t.rules)
 	for i, r := range g.Rules {
@@ -285,7 +308,7 @@ func (g *group) step(ctx context.Context, t *timeline, at time.Time, again bool,
 			err = g.record(ctx, i, t, at, again, &statuses[i])
 		}
 		if ctx.Err() != nil {
-			return false
+			return ctx.Err()
 		}
 		took := time.Since(started)
 		g.engine.metrics.evaluated(took, err, again)
@@ -295,7 +318,9 @@ func (g *group) step(ctx context.Context, t *timeline, at time.Time, again bool,
 			}
 			statuses[i].Err, statuses[i].At, statuses[i].Took = err, at, took
 		}
-		ok = ok && err == nil
+		if err != nil && failed == nil {
+			failed = &RuleError{r.Name(), err}
+		}
 	}
 	t.at, t.rules = at, rules
 	t.moments = append(t.moments, moment{at, rules})
@@ -304,7 +329,7 @@ func (g *group) step(ctx context.Context, t *timeline, at time.Time, again bool,
 		g.again++
 	}
 	g.mu.Unlock()
-	return ok
+	return failed
 }
 
 func (g *group) alert(ctx context.Context, i int, t *timeline, rules []Active, at time.Time, again bool) error {
@@ -330,7 +355,7 @@ func (g *group) alert(ctx context.Context, i int, t *timeline, rules []Active, a
 			e.ended = at
 		}
 	}
-	return g.engine.write(ctx, g.alertSeries(r, before, after, at))
+	return g.engine.write(ctx, g.series(r, before, after, at))
 }
 
 // find returns the episode of an alert that goes on.
@@ -394,14 +419,14 @@ func (g *group) record(ctx context.Context, i int, t *timeline, at time.Time, ag
 		samples = append(samples, Sample{v.Metric, v.T, v.F})
 	}
 	samples = append(samples, t.gone(i, vector, at)...)
-	conflicts, err := g.engine.deps.Write(ctx, samples)
+	fresh, conflicts, err := g.engine.deps.Write(ctx, samples)
 	if conflicts > 0 {
 		s.Conflicts += uint64(conflicts)
 		s.LateAt = at
 		g.engine.metrics.conflicts.Add(float64(conflicts))
 	}
-	if again && err == nil && len(vector) > conflicts {
-		g.engine.CameLate([]byte(r.Record), at.UnixMilli()) // whoever asks for it
+	if again && err == nil && fresh > 0 {
+		g.engine.cameLate([]byte(r.Record), at.UnixMilli(), g) // whoever asks for it; the group itself goes on from here
 	}
 	return err
 }

@@ -125,6 +125,11 @@ func (g *group) resume(s savedGroup, now time.Time) {
 			break
 		}
 	}
+	g.begin(at, rules)
+}
+
+// begin makes the group go on from what its alerts were at a time.
+func (g *group) begin(at time.Time, rules []Active) {
 	g.moments = []moment{{at, rules}}
 	g.evaluated.Store(at.UnixMilli())
 }
