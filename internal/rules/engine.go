@@ -166,7 +166,7 @@ func (e *Engine) replace(groups []Group) {
 		r := &running{group: newGroup(e, g)}
 		if old != nil {
 			old.stop()
-			e.kept[g.ID()] = old.saved()
+			e.kept[g.ID()] = old.state()
 			delete(was, g.ID())
 		}
 		r.group.resume(e.kept[g.ID()], e.deps.Clock())

@@ -22,6 +22,7 @@ const maxSteps = 300
 type moment struct {
 	at    time.Time
 	rules []Active // by rule; nil for those that record
+	same  bool     // the alerts are those of the moment before, in the same states
 }
 
 // episode is one time that an alert fired.
@@ -57,7 +58,7 @@ type group struct {
 	phase  time.Duration // of its times among the multiples of Interval; 0 but in a [Rehearsal]
 	// keep makes durable what an evaluation changed, series are those that tell of a
 	// rule's alerts.
-	keep   func(context.Context, *group, *timeline, []Change) error
+	keep   func(context.Context, *group, *outcome) error
 	series func(r Rule, before, after Active, at time.Time) []Sample
 
 	evaluated atomic.Int64 // the newest time that was, ms
@@ -75,6 +76,7 @@ type group struct {
 	beyond   uint64    // marks of late data older than the window
 
 	written time.Time // the time up to which it is kept that it was evaluated; the goroutine's own
+	noted   int64     // the late mark that is kept, ms; none: math.MaxInt64; the goroutine's own
 
 	recorded []map[string]labels.Labels // by rule, the series of the newest evaluation; the goroutine's own
 	rested   time.Time                  // before it nothing is evaluated again; the goroutine's own
@@ -87,6 +89,7 @@ func newGroup(e *Engine, g Group) *group {
 	r.window = min(e.cfg.Reach, maxSteps*g.Interval)
 	r.keep, r.series = e.keep, r.alertSeries
 	r.late.Store(never)
+	r.noted = never
 	return r
 }
 
@@ -128,21 +131,16 @@ func (g *group) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		now := g.engine.deps.Clock()
 		wait := g.done().Add(g.Interval + g.Lateness).Sub(now)
-		wake := g.wake
-		if pause := g.rested.Sub(now); pause > 0 { // what came late can wait for so long
-			wake = nil
-			if g.late.Load() != never {
-				wait = min(wait, pause)
-			}
-		} else if g.late.Load() != never {
-			wait = 0
+		if late := g.late.Load(); late != never {
+			g.note(ctx, late)
+			wait = min(wait, g.rested.Sub(now)) // what came late can wait for so long
 		}
 		if wait > 0 {
 			timer := time.NewTimer(wait)
 			select {
 			case <-ctx.Done():
 			case <-timer.C:
-			case <-wake:
+			case <-g.wake:
 			}
 			timer.Stop()
 			continue
@@ -198,7 +196,7 @@ func (g *group) skip(now time.Time) {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.moments = []moment{{g.floor(first), g.moments[len(g.moments)-1].rules}}
+	g.moments = []moment{{at: g.floor(first), rules: g.moments[len(g.moments)-1].rules}}
 }
 
 // before is the index of the newest moment that samples of a time cannot have
@@ -240,30 +238,45 @@ func (g *group) advance(ctx context.Context, from int, upto time.Time) (failed e
 			failed = cmp.Or(failed, err)
 		}
 	}
-	changes := g.compare(base.at, t.episodes, old)
-	if err := g.keep(ctx, g, t, changes); err != nil {
+	o := g.outcome(from, t, upto)
+	o.changes = g.compare(base.at, t.episodes, old)
+	if err := g.keep(ctx, g, o); err != nil {
 		if ctx.Err() == nil {
 			g.engine.deps.Log.Error("alerts_not_kept", "group", g.ID(), "error", err)
 		}
 		return err // and comes to the same the next time
 	}
 	g.mu.Lock()
-	g.moments = append(g.moments[:from+1:from+1], t.moments...)
-	oldest := upto.Add(-g.window)
-	for len(g.moments) > 1 && g.moments[0].at.Before(oldest) {
-		g.moments = g.moments[1:]
-	}
-	g.episodes = slices.DeleteFunc(append(g.endedBefore(base.at), t.episodes...), func(e *episode) bool {
-		return !e.open() && e.ended.Before(g.moments[0].at)
-	})
+	g.moments, g.episodes = o.moments, o.episodes
 	g.recorded = t.recorded
 	g.statuses, g.lastAt = statuses, g.engine.deps.Clock()
 	g.evaluated.Store(upto.UnixMilli())
 	g.mu.Unlock()
-	if len(changes) > 0 {
+	if len(o.changes) > 0 {
 		g.engine.deps.Changed()
 	}
 	return failed
+}
+
+// outcome is what an evaluation makes of a group.
+type outcome struct {
+	moments  []moment
+	episodes []*episode
+	changes  []Change
+	moved    bool // alerts are others than they were, now or before
+}
+
+func (g *group) outcome(from int, t *timeline, upto time.Time) *outcome {
+	o := &outcome{moments: append(g.moments[:from+1:from+1], t.moments...)}
+	o.moved = from < len(g.moments)-1 || slices.ContainsFunc(t.moments, func(m moment) bool { return !m.same })
+	oldest := upto.Add(-g.window)
+	for len(o.moments) > 1 && o.moments[0].at.Before(oldest) {
+		o.moments = o.moments[1:]
+	}
+	o.episodes = slices.DeleteFunc(append(g.endedBefore(g.moments[from].at), t.episodes...), func(e *episode) bool {
+		return !e.open() && e.ended.Before(o.moments[0].at)
+	})
+	return o
 }
 
 // endedBefore are the episodes that were over at a time.
@@ -322,8 +335,8 @@ func (g *group) step(ctx context.Context, t *timeline, at time.Time, again bool,
 			failed = &RuleError{r.Name(), err}
 		}
 	}
+	t.moments = append(t.moments, moment{at, rules, sameAlerts(t.rules, rules)})
 	t.at, t.rules = at, rules
-	t.moments = append(t.moments, moment{at, rules})
 	g.mu.Lock()
 	if g.took = time.Since(begin); again {
 		g.again++

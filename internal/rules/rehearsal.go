@@ -49,8 +49,8 @@ func Rehearse(groups []Group, start time.Time, s Stage) *Rehearsal {
 	for i, one := range groups {
 		g := newGroup(e, one)
 		g.phase = start.Sub(start.Truncate(g.Interval))
-		g.keep = func(_ context.Context, _ *group, _ *timeline, changes []Change) error {
-			r.history = append(r.history, changes...)
+		g.keep = func(_ context.Context, _ *group, o *outcome) error {
+			r.history = append(r.history, o.changes...)
 			return nil
 		}
 		g.series = func(_ Rule, before, after Active, at time.Time) []Sample { return s.Series(before, after, at) }
