@@ -441,7 +441,7 @@ func TestWhatIsKeptOfFlappingAlertsIsBounded(t *testing.T) {
 			if n := len(s.Rules[1].Past); n > maxPast || n <= maxPast-60 {
 				t.Errorf("%d are kept", n)
 			}
-			if !s.Since.After(clock("00:05:00")) {
+			if !s.Since.After(clock("00:02:00")) {
 				t.Errorf("since %s", s.Since)
 			}
 		})
