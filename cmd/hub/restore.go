@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -140,7 +142,8 @@ func (s *restoring) dry(cmd *cobra.Command, into map[string]string) error {
 			return fmt.Errorf("%s is not empty: it would be refused", dir)
 		}
 	}
-	fmt.Fprintf(cmd.OutOrStdout(), "backup %s, written by version %s: %d files, %s, all there; nothing was written\n", s.point.Name, s.manifest.Version, len(s.manifest.Files), bytesText(s.manifest.Size()))
+	fmt.Fprintf(cmd.OutOrStdout(), "backup %s, written by version %s: %d files, %s, all there; %s would be made; nothing was written\n", s.point.Name, s.manifest.Version, len(s.manifest.Files), bytesText(s.manifest.Size()),
+		strings.Join(slices.Sorted(maps.Values(into)), " and "))
 	return nil
 }
 

@@ -14,7 +14,8 @@ func rulesTest() *cobra.Command {
 		Use:   "test FILE…",
 		Short: "Try rules on series that are made up, as promtool does",
 		Long: "test runs files in the format of `promtool test rules`: input_series, alert_rule_test, promql_expr_test. Times are those that samples carry; with query_offset a group knows at eval_time what was true so long before. " +
-			"A value stands for five minutes.\n以虚构的序列试验规则，文件格式同 `promtool test rules`。时间为样本自带的时间；设有 query_offset 的组在 eval_time 时所知为该时长之前的情况。",
+			"Samples may come late (delay, held_until), and alert_history_test says what stands in the history then: docs/rules.md. " +
+			"A value stands for five minutes.\n以虚构的序列试验规则，文件格式同 `promtool test rules`。时间为样本自带的时间；设有 query_offset 的组在 eval_time 时所知为该时长之前的情况。可用 delay 与 held_until 表示迟到样本，用 alert_history_test 核对告警历史，见 docs/rules.md。",
 		Example: "  hub rules test deploy/alerts/tests/*_test.yaml",
 		Args:    someArgs("FILE"),
 		RunE: func(cmd *cobra.Command, files []string) error {

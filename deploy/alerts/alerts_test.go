@@ -148,6 +148,28 @@ func TestEveryAlertIsTried(t *testing.T) {
 	}
 }
 
+// TestWhatComesLateIsTriedOfEverySubjectThatDevicesReport: its test files say which
+// samples come late, which promtool knows nothing of, and what stands in the history
+// then.
+func TestWhatComesLateIsTriedOfEverySubjectThatDevicesReport(t *testing.T) {
+	for _, subject := range []string{"environment", "fleet", "roads"} {
+		suite, faults := ruletest.Load("tests/late/" + subject + "_test.yaml")
+		if len(faults) > 0 {
+			t.Fatal(faults)
+		}
+		if got, want := time.Duration(suite.File.Lateness), rules.DefaultConfig().Lateness; got != want {
+			t.Errorf("%s: lateness %s, and a hub waits for %s", subject, got, want)
+		}
+		failures, err := suite.Run(t.Context())
+		if err != nil {
+			t.Fatalf("%s: %v", subject, err)
+		}
+		for _, f := range failures {
+			t.Errorf("%s: %s: %s at %s\n%s", subject, f.Test, f.About, f.At, strings.Join(f.Diff, "\n"))
+		}
+	}
+}
+
 // canary is a test that every promtool passes that counts time.
 const canary = `
 evaluation_interval: 1m

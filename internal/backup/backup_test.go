@@ -264,6 +264,118 @@ func TestDamageIsFoundAndNotRestored(t *testing.T) {
 	}
 }
 
+// TestAMissingLinkTakesWhatIsMadeOfItAndNothingElse: each backup is made of its own
+// chunks and of those of the ones before. What is damaged is named, with every backup
+// that needs it; the others come back.
+func TestAMissingLinkTakesWhatIsMadeOfItAndNothingElse(t *testing.T) {
+	for _, p := range places(t) {
+		if !p.many {
+			continue
+		}
+		t.Run(p.name, func(t *testing.T) {
+			root := t.TempDir()
+			target, _ := p.create(t)
+			r := must(Create(t.Context(), target, nil))(t)
+			x := plan(t, root, noon)
+			var points []Point
+			chunk := map[string]string{} // by the file that it is of
+			for i, name := range []string{"first", "second", "third"} {
+				write(t, filepath.Join(root, name), bytes.Repeat([]byte(name), 1000))
+				if i == 2 {
+					if err := os.Remove(filepath.Join(root, "first")); err != nil {
+						t.Fatal(err)
+					}
+				}
+				x.At = noon.Add(time.Duration(i) * time.Hour)
+				points = append(points, must(r.Write(t.Context(), x))(t).Point)
+				for _, f := range must(r.Manifest(t.Context(), points[i], nil))(t).Files {
+					chunk[f.Path] = f.Chunks[0].Name
+				}
+			}
+			restore := func(i int) error {
+				_, err := r.Restore(t.Context(), Restoration{Point: points[i], Into: map[string]string{"": filepath.Join(t.TempDir(), "back")}})
+				return err
+			}
+			for name, needed := range map[string][]bool{"first": {true, true, false}, "second": {false, true, true}} {
+				object := object(chunk[name])
+				sound := must(target.Get(t.Context(), object))(t)
+				for what, damage := range map[string]func() error{
+					"gone":    func() error { return target.Delete(t.Context(), object) },
+					"damaged": func() error { return target.Put(t.Context(), object, append([]byte{sound[0] ^ 1}, sound[1:]...)) },
+				} {
+					if err := damage(); err != nil {
+						t.Fatal(err)
+					}
+					var found []string
+					if err := r.Verify(t.Context(), nil, func(s string) { found = append(found, s) }, nil); err != nil {
+						t.Fatal(err)
+					}
+					for i, point := range points {
+						err := restore(i)
+						if needed[i] != (err != nil) || err != nil && (!strings.Contains(err.Error(), point.Name) || !strings.Contains(err.Error(), chunk[name]) || !strings.Contains(err.Error(), name)) {
+							t.Errorf("%s is %s, backup %d: %v", name, what, i, err)
+						}
+						if len(found) != 1 || needed[i] != strings.Contains(found[0], point.Name) {
+							t.Errorf("%s is %s: verify says %q", name, what, found)
+						}
+						missing := must(r.Missing(t.Context(), point))(t)
+						if (len(missing) == 1) != (what == "gone" && needed[i]) {
+							t.Errorf("%s is %s: backup %d lacks %q", name, what, i, missing)
+						}
+					}
+					if err := target.Put(t.Context(), object, sound); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			for _, of := range []string{refsName, manifestName} {
+				object := "backups/" + points[1].Name + of
+				sound := must(target.Get(t.Context(), object))(t)
+				if err := target.Put(t.Context(), object, sound[:len(sound)/2]); err != nil {
+					t.Fatal(err)
+				}
+				var found []string
+				if err := r.Verify(t.Context(), nil, func(s string) { found = append(found, s) }, nil); err != nil {
+					t.Fatal(err)
+				}
+				if len(found) != 1 || !strings.Contains(found[0], points[1].Name) {
+					t.Errorf("half of %s is gone: verify says %q", object, found)
+				}
+				if err := errors.Join(restore(0), restore(2)); err != nil {
+					t.Error(err)
+				}
+				if err := target.Put(t.Context(), object, sound); err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// lying is a target that keeps something else than it was given.
+type lying struct{ Target }
+
+func (l lying) Put(ctx context.Context, name string, data []byte) error {
+	if strings.HasPrefix(name, "chunks/") {
+		data = append([]byte{data[0] ^ 1}, data[1:]...)
+	}
+	return l.Target.Put(ctx, name, data)
+}
+
+func TestWhatIsWrittenIsReadBack(t *testing.T) {
+	root := t.TempDir()
+	tree(t, root)
+	dir := directory(t.TempDir())
+	must(Create(t.Context(), dir, nil))(t)
+	r := must(Open(t.Context(), lying{dir}))(t)
+	if _, err := r.Write(t.Context(), plan(t, root, noon)); err == nil || !strings.Contains(err.Error(), "read back as something else") {
+		t.Errorf("a disk that lies: %v", err)
+	}
+	if points := must(r.Points(t.Context()))(t); len(points) != 0 {
+		t.Errorf("there are backups: %v", points)
+	}
+}
+
 func TestSecretsStayWithTheirIdentity(t *testing.T) {
 	root := t.TempDir()
 	canary := bytes.Repeat([]byte("canary-4711 "), 1000)
@@ -349,8 +461,11 @@ func TestABackupIsWholeOrNotThere(t *testing.T) {
 		points := must(r.Points(t.Context()))(t)
 		if err == nil {
 			if len(points) != 1 {
-				t.Errorf("%d backups after %d writes", len(points), n)
+				t.Fatalf("%d backups after %d writes", len(points), n)
 			}
+			into := filepath.Join(t.TempDir(), "back")
+			must(r.Restore(t.Context(), Restoration{Point: points[0], Into: map[string]string{"": into}}))(t)
+			same(t, root, into)
 			break
 		}
 		if !errors.Is(err, errStopped) || len(points) != 0 {

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
@@ -144,7 +145,7 @@ func (r *Repository) fetch(ctx context.Context, x Restoration, files []File, to 
 				}
 				p.left.Done()
 				if err != nil {
-					return fmt.Errorf("%s: %w", p.file.Path, err)
+					return fmt.Errorf("%s: %w; `hub backup verify` names all that is damaged, and --at takes an older backup", p.file.Path, err)
 				}
 				mu.Lock()
 				done += int64(len(plain))
@@ -215,7 +216,7 @@ func (r *Repository) chunk(ctx context.Context, u *unpacker, f *File, i int) ([]
 	}
 	kept, err := r.target.Get(ctx, object(c.Name))
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s: %w", object(c.Name), err)
 	}
 	plain, err := u.unpack(kept, r.head.Encrypted, f.lengthOf(i))
 	if err != nil {
@@ -261,10 +262,12 @@ func (r *Repository) Verify(ctx context.Context, by []age.Identity, report func(
 		return fmt.Errorf("%s: %w", r.target, ErrNoRepository)
 	}
 	kept, needs, of := map[string]ref{}, map[string][]string{}, int64(0)
+	unlisted := map[string]bool{} // backups whose list of chunks cannot be read
 	for _, p := range points {
 		refs, err := r.refs(ctx, p)
 		if err != nil {
 			report(err.Error())
+			unlisted[p.Name] = true
 			continue
 		}
 		for _, x := range refs {
@@ -283,10 +286,17 @@ func (r *Repository) Verify(ctx context.Context, by []age.Identity, report func(
 				report(err.Error())
 				continue
 			}
+			missing := 0
 			for i := range m.Files {
 				for k, c := range m.Files[i].Chunks {
 					plain[c.Name] = opened{c.Sum, m.Files[i].lengthOf(k)}
+					if _, listed := slices.BinarySearch(needs[c.Name], p.Name); !listed { // points are by time, and so are their names
+						missing++
+					}
 				}
+			}
+			if missing > 0 && !unlisted[p.Name] {
+				report(fmt.Sprintf("%s: backup %s: the list of its chunks is damaged: it lacks %d of them, and a prune would remove what no other backup lists", r.target, p.Name, missing))
 			}
 		}
 	}

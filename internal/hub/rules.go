@@ -155,9 +155,9 @@ const (
 	ruleTries     = 20        // while the hub is busy
 )
 
-func (s *ruleSeries) write(ctx context.Context, all []rules.Sample) (conflicts int, err error) {
+func (s *ruleSeries) write(ctx context.Context, all []rules.Sample) (fresh, conflicts int, err error) {
 	if len(all) == 0 {
-		return 0, nil
+		return 0, 0, nil
 	}
 	s.writing.Lock()
 	defer s.writing.Unlock()
@@ -169,7 +169,7 @@ func (s *ruleSeries) write(ctx context.Context, all []rules.Sample) (conflicts i
 		own := s.series[key]
 		if own == nil {
 			if len(s.series) >= maxRuleSeries {
-				return 0, fmt.Errorf("rules write more than %d series; narrow what they record", maxRuleSeries)
+				return 0, 0, fmt.Errorf("rules write more than %d series; narrow what they record", maxRuleSeries)
 			}
 			own = &ruleOwn{id: s.store.Series(labelsOf(sample.Labels))}
 			s.series[key] = own
@@ -178,13 +178,13 @@ func (s *ruleSeries) write(ctx context.Context, all []rules.Sample) (conflicts i
 		points[i] = telemetry.Point{Series: own.id, Time: sample.Time, Value: sample.Value}
 	}
 	for try := 1; ; try++ {
-		conflicts, err = s.pipeline.Record(points)
+		fresh, conflicts, err = s.pipeline.Record(points)
 		if !errors.Is(err, ingest.ErrBusy) || try == ruleTries {
-			return conflicts, err
+			return fresh, conflicts, err
 		}
 		select {
 		case <-ctx.Done():
-			return 0, ctx.Err()
+			return 0, 0, ctx.Err()
 		case <-time.After(250 * time.Millisecond):
 		}
 	}

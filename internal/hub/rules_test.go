@@ -153,6 +153,30 @@ func TestLateDataOfADeviceAreInTheHistoryOfAlerts(t *testing.T) {
 	}
 }
 
+func TestLateDataFromBeforeARestartAreInTheHistoryOfAlerts(t *testing.T) {
+	var hook hookBox
+	data := t.TempDir()
+	h, file := watchful(t, data, &hook)
+	secret := h.register(t, registry.Spec{ID: "t1", Region: "220100"})
+	h.post(t, "t1", secret, `{"humidity": 50}`)
+	soon(t, "rules are evaluated", func() bool { return h.rules.Groups()[0].Done.After(time.Now().Add(-5 * time.Second)) })
+	start := h.rules.Groups()[0].Done
+	soon(t, "some time passes", func() bool { return h.rules.Groups()[0].Done.After(start.Add(8 * time.Second)) })
+	h.end(t)
+	again := everyDoor(t, data, func(c *config.Config) {
+		c.Rules, c.Rules.Dir = h.cfg.Rules, filepath.Dir(file)
+	})
+	soon(t, "rules are evaluated again", func() bool { return again.rules.Groups()[0].Done.After(time.Now().Add(-5 * time.Second)) })
+	again.post(t, "t1", secret, fmt.Sprintf(`{"ts": %d, "humidity": 99}`, start.Add(2*time.Second).UnixMilli()))
+	soon(t, "the history has it", func() bool {
+		_, text := again.ask(t, again.admin(t), http.MethodGet, "/api/v1/alerts/history?name=Wet", nil)
+		return strings.Count(text, `"late":true`) == 2
+	})
+	if g := again.rules.Groups()[0]; g.Beyond != 0 || hook.has("firing Wet t1") {
+		t.Errorf("%d times too late; told %v", g.Beyond, hook.has("firing Wet t1"))
+	}
+}
+
 func TestAlertsAboutGradedDataAreForThoseWhoMaySeeThem(t *testing.T) {
 	var hook hookBox
 	h, _ := watchful(t, t.TempDir(), &hook)

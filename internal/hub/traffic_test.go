@@ -3,6 +3,7 @@ package hub
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -92,6 +93,46 @@ func (h *hub) valueSoon(t *testing.T, promql string) (v float64) {
 
 // TestUnitsSpeakAtEveryDoor sends V2X as units do, with real clients: what is
 // counted, who may, what is refused, and that no payload is anywhere.
+// TestMapsOutliveARestart: units tell them seldom.
+func TestMapsOutliveARestart(t *testing.T) {
+	dir := t.TempDir()
+	h := whole(t, dir)
+	secret := h.register(t, registry.Spec{ID: "rsu-1", Kind: "rsu", Tags: map[string]string{"esn": "R1"}})
+	of := &moments{time.Now()}
+	for _, kind := range []string{"MAP", "SPAT"} {
+		req := h.request(t, http.MethodPost, "/api/v1/devices/rsu-1/v2x", secret, nil)
+		req.Header.Set("Content-Type", "application/octet-stream")
+		req.Body = io.NopCloser(bytes.NewReader(of.frame(t, kind)))
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			t.Fatalf("%s: %s", kind, resp.Status)
+		}
+	}
+	nodes := func(h *hub) (of []string) {
+		_, text := h.ask(t, h.admin(t), http.MethodGet, "/api/v1/roads/units", nil)
+		var page struct{ Items []struct{ Nodes []string } }
+		if err := json.Unmarshal([]byte(text), &page); err != nil || len(page.Items) != 1 {
+			t.Fatalf("%v: %s", err, text)
+		}
+		return page.Items[0].Nodes
+	}
+	was := nodes(h)
+	if len(was) == 0 {
+		t.Fatal("no node is told of the unit")
+	}
+	for range 2 { // from the journal, and from its snapshot
+		h.end(t)
+		h = whole(t, dir)
+		if is := nodes(h); !slices.Equal(was, is) {
+			t.Errorf("nodes were %v and are %v", was, is)
+		}
+	}
+}
+
 func TestUnitsSpeakAtEveryDoor(t *testing.T) {
 	dir := t.TempDir()
 	h := everyDoor(t, dir, func(c *config.Config) {

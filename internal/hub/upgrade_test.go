@@ -156,9 +156,9 @@ func (p *past) enrols(t *testing.T, h *hub) {
 }
 
 // passing are the keys of what no hub keeps over a restart, or what goes on by itself:
-// counts since the start, who is there, what is expected of a queue, maps that units
+// counts since the start, who is there, what is expected of a queue.
 // send again.
-var passing = []string{"presence", "last_seen", "last_event", "last_use", "series", "samples", "heard", "clock_offset_seconds", "queue", "learned_period", "nodes"}
+var passing = []string{"presence", "last_seen", "last_event", "last_use", "series", "samples", "heard", "clock_offset_seconds", "queue", "learned_period"}
 
 // lacks says what an answer of today has not, or has otherwise, of one of before.
 // Today's may have more.

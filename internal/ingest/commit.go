@@ -253,19 +253,21 @@ func (p *Pipeline) Write(points []telemetry.Point) error {
 }
 
 // Record is Write for what follows from samples, which may be other than what is
-// stored already: it returns how many points were not taken for that.
-func (p *Pipeline) Record(points []telemetry.Point) (conflicts int, err error) {
+// stored already: it returns how many points were not taken for that, and how many
+// are fresh: taken, and not stored already as far as the store can tell.
+func (p *Pipeline) Record(points []telemetry.Point) (fresh, conflicts int, err error) {
 	d := &Delivery{done: make(chan error, stores+1)}
 	d.write[plainStore].Points = points
 	if err := p.commit(d); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	for _, r := range d.write[plainStore].Refused {
+	w := &d.write[plainStore]
+	for _, r := range w.Refused {
 		if r.Reason == telemetry.ReasonConflict {
 			conflicts++
 		}
 	}
-	return conflicts, nil
+	return len(points) - len(w.Refused) - len(w.Repeated), conflicts, nil
 }
 
 func (p *Pipeline) write(points [stores][]telemetry.Point) error {

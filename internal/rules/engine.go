@@ -25,9 +25,9 @@ type Deps struct {
 	// Ask evaluates over everything, AskShared over what everybody may see: what a
 	// rule records is seen by everybody. Art. 74(3)
 	Ask, AskShared Ask
-	// Write stores samples and returns how many of them were there already with
-	// another value, which stays.
-	Write func(context.Context, []Sample) (conflicts int, err error)
+	// Write stores samples and returns how many of them were not there yet, and how
+	// many were with another value, which stays.
+	Write func(context.Context, []Sample) (fresh, conflicts int, err error)
 	// Grade is that of the data that an alert with these labels tells of.
 	Grade func(labels.Labels) telemetry.Grade
 	// Taken reports whether a metric is the hub's own, which no rule may record.
@@ -166,7 +166,7 @@ func (e *Engine) replace(groups []Group) {
 		r := &running{group: newGroup(e, g)}
 		if old != nil {
 			old.stop()
-			e.kept[g.ID()] = old.saved()
+			e.kept[g.ID()] = old.state()
 			delete(was, g.ID())
 		}
 		r.group.resume(e.kept[g.ID()], e.deps.Clock())
@@ -251,13 +251,17 @@ func (e *Engine) LateAfter() time.Duration { return e.readers.Load().least }
 
 // CameLate takes note that a sample of a metric came late: the rules that ask for
 // the metric are evaluated again from its time, in ms, on. It does not block.
-func (e *Engine) CameLate(metric []byte, at int64) {
+func (e *Engine) CameLate(metric []byte, at int64) { e.cameLate(metric, at, nil) }
+
+// cameLate does so for all groups but one.
+func (e *Engine) cameLate(metric []byte, at int64, but *group) {
 	r := e.readers.Load()
-	for _, g := range r.of[string(metric)] {
-		g.cameLate(at)
-	}
-	for _, g := range r.any {
-		g.cameLate(at)
+	for _, all := range [...][]*group{r.of[string(metric)], r.any} {
+		for _, g := range all {
+			if g != but {
+				g.cameLate(at)
+			}
+		}
 	}
 }
 

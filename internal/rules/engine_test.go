@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -90,20 +91,24 @@ func (w *world) ask(_ context.Context, expr string, at time.Time) (out promql.Ve
 	return out, nil
 }
 
-func (w *world) write(_ context.Context, all []Sample) (conflicts int, err error) {
+func (w *world) write(_ context.Context, all []Sample) (fresh, conflicts int, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, s := range all {
 		key := s.Labels.String() + time.UnixMilli(s.Time).UTC().Format(" 15:04:05")
-		if was, there := w.wrote[key]; there && was != s.Value {
+		was, there := w.wrote[key]
+		if there && was != s.Value {
 			if !telemetry.IsStaleMarker(was) || !telemetry.IsStaleMarker(s.Value) {
 				conflicts++
 			}
 			continue
 		}
+		if !there {
+			fresh++
+		}
 		w.wrote[key] = s.Value
 	}
-	return conflicts, nil
+	return fresh, conflicts, nil
 }
 
 func (w *world) start(clock func() time.Time) *Engine {
@@ -288,6 +293,37 @@ func TestLateDataTakeBackAnAlertThatHadNoReason(t *testing.T) {
 	}
 }
 
+// TestAGroupThatAsksForWhatItRecordsIsEvaluatedAgainOnce, not for ever.
+func TestAGroupThatAsksForWhatItRecordsIsEvaluatedAgainOnce(t *testing.T) {
+	w := newWorld(t, strings.Replace(hotRule, "expr: hot > 30", "expr: hot:now > 30", 1)+`
+  - name: others
+    interval: 15s
+    rules: [{alert: Other, expr: "hot:now > 30"}]
+`)
+	synctest.Test(t, func(t *testing.T) {
+		w.play(func(e *Engine) {
+			until("00:20:05")
+			w.fill("t1", "00:15:00", "00:16:00", 40)
+			e.CameLate([]byte("hot"), clock("00:15:00").UnixMilli())
+			until("00:22:00")
+			again := func() (all []uint64) {
+				for _, g := range e.Groups() {
+					all = append(all, g.Again)
+				}
+				return all
+			}
+			first := again()
+			if slices.Contains(first, 0) {
+				t.Errorf("evaluated again %d times; whoever asks for what was recorded is to be, too", first)
+			}
+			until("00:30:00")
+			if got := again(); !slices.Equal(got, first) {
+				t.Errorf("evaluated again %d times, and minutes later %d", first, got)
+			}
+		})
+	})
+}
+
 func TestARestartForgetsNothingAndTellsNothingTwice(t *testing.T) {
 	w := newWorld(t, strings.Replace(hotRule, "for: 30s", "for: 5m\n        keep_firing_for: 10m", 1))
 	synctest.Test(t, func(t *testing.T) {
@@ -306,6 +342,120 @@ func TestARestartForgetsNothingAndTellsNothingTwice(t *testing.T) {
 			}
 			until("00:50:00")
 			w.expect(e, "firing t1 at 00:10:00", "resolved t1 at 00:40:45")
+		})
+	})
+}
+
+func TestWhatComesLateFromBeforeARestartIsLookedAtAgain(t *testing.T) {
+	w := newWorld(t, hotRule)
+	synctest.Test(t, func(t *testing.T) {
+		w.fill("t1", "00:05:00", "00:07:00", 40)
+		w.fill("t1", "00:07:00", "00:30:00", 20)
+		w.fill("t2", "00:10:00", "00:30:00", 40)
+		known := []string{"firing t1 at 00:05:30", "resolved t1 at 00:07:00", "firing t2 at 00:10:30"}
+		w.play(func(e *Engine) {
+			until("00:15:00")
+			w.expect(e, known...)
+		})
+		until("00:16:00")
+		w.play(func(e *Engine) {
+			until("00:17:05")
+			w.fill("t3", "00:03:00", "00:06:00", 40) // what a device kept since long before
+			e.CameLate([]byte("hot"), clock("00:03:00").UnixMilli())
+			until("00:18:00")
+			known = append(known, "firing t3 at 00:03:30 known 00:17:05", "resolved t3 at 00:06:45 known 00:17:05")
+			w.expect(e, known...)
+			w.put("t1", clock("00:05:15"), 20) // and what shows that it was well
+			w.put("t1", clock("00:05:45"), 20)
+			w.put("t1", clock("00:06:15"), 20)
+			w.put("t1", clock("00:06:45"), 20)
+			e.CameLate([]byte("hot"), clock("00:05:15").UnixMilli())
+			until("00:19:00")
+			known = append(known, "retracted t1 at 00:05:30 known 00:18:00")
+			w.expect(e, known...)
+			if g := e.Groups()[0]; g.Beyond != 0 {
+				t.Errorf("%d times it was too late", g.Beyond)
+			}
+			if got := firing(e); !slices.Equal(got, []string{"t2"}) {
+				t.Errorf("firing %v", got)
+			}
+		})
+		change := strings.Replace(hotRule, "for: 30s", "for: 45s", 1)
+		w.files.put(fstest.MapFS{"f.yaml": {Data: []byte(change), ModTime: time.Now()}})
+		w.play(func(e *Engine) {
+			until("00:20:05")
+			w.fill("t4", "00:03:00", "00:06:00", 40)
+			e.CameLate([]byte("hot"), clock("00:03:00").UnixMilli())
+			until("00:21:00")
+			w.expect(e, known...) // other rules begin with the present
+			if g := e.Groups()[0]; g.Beyond != 1 {
+				t.Errorf("%d times it was too late", g.Beyond)
+			}
+		})
+	})
+}
+
+func TestWhatWasNotLookedAtBeforeARestartIsAfterIt(t *testing.T) {
+	w := newWorld(t, strings.Replace(hotRule, "interval: 15s", "interval: 5m", 1))
+	synctest.Test(t, func(t *testing.T) {
+		w.play(func(e *Engine) {
+			until("00:40:05")
+			e.CameLate([]byte("hot"), clock("00:30:00").UnixMilli()) // the next is looked at in five minutes
+			until("00:40:10")
+			w.fill("t1", "00:05:00", "00:11:00", 40)
+			e.CameLate([]byte("hot"), clock("00:05:00").UnixMilli())
+			until("00:40:20")
+			w.expect(e)
+		})
+		w.play(func(e *Engine) {
+			until("00:40:40")
+			want := []string{"firing t1 at 00:10:00 known 00:40:20", "resolved t1 at 00:15:00 known 00:40:20"}
+			w.expect(e, want...)
+		})
+		w.play(func(e *Engine) {
+			before := e.Groups()[0].Again
+			until("00:41:00")
+			if got := e.Groups()[0].Again; got != before {
+				t.Errorf("evaluated again %d times for what was looked at", got-before)
+			}
+		})
+	})
+}
+
+// TestWhatIsKeptOfFlappingAlertsIsBounded and tells of the newest exactly.
+func TestWhatIsKeptOfFlappingAlertsIsBounded(t *testing.T) {
+	w := newWorld(t, strings.Replace(hotRule, "for: 30s", "for: 0s", 1))
+	synctest.Test(t, func(t *testing.T) {
+		for at := clock("00:00:00"); at.Before(clock("00:20:00")); at = at.Add(30 * time.Second) {
+			for i := range 60 {
+				device := "t" + strconv.Itoa(i)
+				w.put(device, at, 40)
+				w.put(device, at.Add(15*time.Second), 20)
+			}
+		}
+		var moments []moment
+		w.play(func(e *Engine) {
+			until("00:21:00")
+			moments = e.groups[0].moments
+			s := e.groups[0].state()
+			if n := len(s.Rules[1].Past); n > maxPast || n <= maxPast-60 {
+				t.Errorf("%d are kept", n)
+			}
+			if !s.Since.After(clock("00:02:00")) {
+				t.Errorf("since %s", s.Since)
+			}
+		})
+		w.play(func(e *Engine) {
+			got := e.groups[0].moments
+			for i, m := range got {
+				j := slices.IndexFunc(moments, func(was moment) bool { return was.at.Equal(m.at) })
+				if j < 0 || !sameAlerts(m.rules[1:], moments[j].rules[1:]) || i > 0 && m.same != moments[j].same {
+					t.Errorf("%s: %d alerts, and there were others", m.at, len(m.rules[1]))
+				}
+			}
+			if len(got) < 40 {
+				t.Errorf("%d moments", len(got))
+			}
 		})
 	})
 }

@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"cmp"
 	"context"
 	"math"
 	"slices"
@@ -21,6 +22,7 @@ const maxSteps = 300
 type moment struct {
 	at    time.Time
 	rules []Active // by rule; nil for those that record
+	same  bool     // the alerts are those of the moment before, in the same states
 }
 
 // episode is one time that an alert fired.
@@ -53,6 +55,11 @@ type group struct {
 	Group
 	engine *Engine
 	window time.Duration // how far back it is evaluated again
+	phase  time.Duration // of its times among the multiples of Interval; 0 but in a [Rehearsal]
+	// keep makes durable what an evaluation changed, series are those that tell of a
+	// rule's alerts.
+	keep   func(context.Context, *group, *outcome) error
+	series func(r Rule, before, after Active, at time.Time) []Sample
 
 	evaluated atomic.Int64 // the newest time that was, ms
 
@@ -69,6 +76,7 @@ type group struct {
 	beyond   uint64    // marks of late data older than the window
 
 	written time.Time // the time up to which it is kept that it was evaluated; the goroutine's own
+	noted   int64     // the late mark that is kept, ms; none: math.MaxInt64; the goroutine's own
 
 	recorded []map[string]labels.Labels // by rule, the series of the newest evaluation; the goroutine's own
 	rested   time.Time                  // before it nothing is evaluated again; the goroutine's own
@@ -79,7 +87,9 @@ const never = math.MaxInt64
 func newGroup(e *Engine, g Group) *group {
 	r := &group{Group: g, engine: e, wake: make(chan struct{}, 1), statuses: make([]status, len(g.Rules)), recorded: make([]map[string]labels.Labels, len(g.Rules))}
 	r.window = min(e.cfg.Reach, maxSteps*g.Interval)
+	r.keep, r.series = e.keep, r.alertSeries
 	r.late.Store(never)
+	r.noted = never
 	return r
 }
 
@@ -106,7 +116,12 @@ func (g *group) cameLate(at int64) {
 
 // due is the newest time whose data can be expected to be there.
 func (g *group) due(now time.Time) time.Time {
-	return now.Add(-g.Lateness).Truncate(g.Interval)
+	return g.floor(now.Add(-g.Lateness))
+}
+
+// floor is the newest time at or before t at which the group is evaluated.
+func (g *group) floor(t time.Time) time.Time {
+	return t.Add(-g.phase).Truncate(g.Interval).Add(g.phase)
 }
 
 func (g *group) done() time.Time { return g.moments[len(g.moments)-1].at }
@@ -116,21 +131,16 @@ func (g *group) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		now := g.engine.deps.Clock()
 		wait := g.done().Add(g.Interval + g.Lateness).Sub(now)
-		wake := g.wake
-		if pause := g.rested.Sub(now); pause > 0 { // what came late can wait for so long
-			wake = nil
-			if g.late.Load() != never {
-				wait = min(wait, pause)
-			}
-		} else if g.late.Load() != never {
-			wait = 0
+		if late := g.late.Load(); late != never {
+			g.note(ctx, late)
+			wait = min(wait, g.rested.Sub(now)) // what came late can wait for so long
 		}
 		if wait > 0 {
 			timer := time.NewTimer(wait)
 			select {
 			case <-ctx.Done():
 			case <-timer.C:
-			case <-wake:
+			case <-g.wake:
 			}
 			timer.Stop()
 			continue
@@ -145,13 +155,27 @@ func (g *group) run(ctx context.Context) {
 
 // turn evaluates what is due, and again what late data may have changed.
 func (g *group) turn(ctx context.Context) {
-	now := g.engine.deps.Clock()
-	g.skip(now)
-	from, upto := len(g.moments)-1, g.due(now)
-	late := int64(never)
+	now, late := g.engine.deps.Clock(), int64(never)
 	if !now.Before(g.rested) {
 		late = g.late.Swap(never)
 	}
+	begin := time.Now()
+	err := g.catchUp(ctx, now, late)
+	if late == never {
+		return
+	}
+	// Evaluating again takes a tenth of the time at most.
+	g.rested = now.Add(max(g.Interval, 10*time.Since(begin)))
+	if err != nil && ctx.Err() == nil {
+		g.cameLate(late)
+	}
+}
+
+// catchUp evaluates what is due, from the oldest time on that samples of the time
+// late, in ms, may have changed.
+func (g *group) catchUp(ctx context.Context, now time.Time, late int64) error {
+	g.skip(now)
+	from, upto := len(g.moments)-1, g.due(now)
 	if late != never {
 		from = g.before(late)
 	}
@@ -159,18 +183,9 @@ func (g *group) turn(ctx context.Context) {
 		upto = g.done()
 	}
 	if !g.moments[from].at.Before(upto) {
-		return
+		return nil
 	}
-	begin := time.Now()
-	ok := g.advance(ctx, from, upto)
-	took := time.Since(begin)
-	if late != never {
-		// Evaluating again takes a tenth of the time at most.
-		g.rested = now.Add(max(g.Interval, 10*took))
-		if !ok && ctx.Err() == nil {
-			g.cameLate(late)
-		}
-	}
+	return g.advance(ctx, from, upto)
 }
 
 // skip leaves out what is too long ago to be evaluated, after a pause.
@@ -181,7 +196,7 @@ func (g *group) skip(now time.Time) {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.moments = []moment{{first.Truncate(g.Interval), g.moments[len(g.moments)-1].rules}}
+	g.moments = []moment{{at: g.floor(first), rules: g.moments[len(g.moments)-1].rules}}
 }
 
 // before is the index of the newest moment that samples of a time cannot have
@@ -200,9 +215,9 @@ func (g *group) before(late int64) int {
 }
 
 // advance evaluates the group at all times after the moment at from, up to upto,
-// and makes known what that changes. It reports whether all of it could be
-// evaluated.
-func (g *group) advance(ctx context.Context, from int, upto time.Time) bool {
+// and makes known what that changes. An error is that of the first rule that could
+// not be evaluated.
+func (g *group) advance(ctx context.Context, from int, upto time.Time) (failed error) {
 	base, old := g.moments[from], g.done()
 	t := &timeline{at: base.at, rules: slices.Clone(base.rules), recorded: make([]map[string]labels.Labels, len(g.Rules))}
 	if base.at.Equal(old) {
@@ -214,42 +229,54 @@ func (g *group) advance(ctx context.Context, from int, upto time.Time) bool {
 		}
 	}
 	statuses := slices.Clone(g.statuses)
-	ok := true
 	for at := base.at.Add(g.Interval); !at.After(upto); at = at.Add(g.Interval) {
 		again := !at.After(old)
-		if !g.step(ctx, t, at, again, statuses) {
-			if ctx.Err() != nil {
-				return false
+		if err := g.step(ctx, t, at, again, statuses); err != nil {
+			if ctx.Err() != nil || again { // half of what was is no better than all of it
+				return err
 			}
-			if ok = false; again { // half of what was is no better than all of it
-				return false
-			}
+			failed = cmp.Or(failed, err)
 		}
 	}
-	changes := g.compare(base.at, t.episodes, old)
-	if err := g.engine.keep(ctx, g, t, changes); err != nil {
+	o := g.outcome(from, t, upto)
+	o.changes = g.compare(base.at, t.episodes, old)
+	if err := g.keep(ctx, g, o); err != nil {
 		if ctx.Err() == nil {
 			g.engine.deps.Log.Error("alerts_not_kept", "group", g.ID(), "error", err)
 		}
-		return false // and comes to the same the next time
+		return err // and comes to the same the next time
 	}
 	g.mu.Lock()
-	g.moments = append(g.moments[:from+1:from+1], t.moments...)
-	oldest := upto.Add(-g.window)
-	for len(g.moments) > 1 && g.moments[0].at.Before(oldest) {
-		g.moments = g.moments[1:]
-	}
-	g.episodes = slices.DeleteFunc(append(g.endedBefore(base.at), t.episodes...), func(e *episode) bool {
-		return !e.open() && e.ended.Before(g.moments[0].at)
-	})
+	g.moments, g.episodes = o.moments, o.episodes
 	g.recorded = t.recorded
 	g.statuses, g.lastAt = statuses, g.engine.deps.Clock()
 	g.evaluated.Store(upto.UnixMilli())
 	g.mu.Unlock()
-	if len(changes) > 0 {
+	if len(o.changes) > 0 {
 		g.engine.deps.Changed()
 	}
-	return ok
+	return failed
+}
+
+// outcome is what an evaluation makes of a group.
+type outcome struct {
+	moments  []moment
+	episodes []*episode
+	changes  []Change
+	moved    bool // alerts are others than they were, now or before
+}
+
+func (g *group) outcome(from int, t *timeline, upto time.Time) *outcome {
+	o := &outcome{moments: append(g.moments[:from+1:from+1], t.moments...)}
+	o.moved = from < len(g.moments)-1 || slices.ContainsFunc(t.moments, func(m moment) bool { return !m.same })
+	oldest := upto.Add(-g.window)
+	for len(o.moments) > 1 && o.moments[0].at.Before(oldest) {
+		o.moments = o.moments[1:]
+	}
+	o.episodes = slices.DeleteFunc(append(g.endedBefore(g.moments[from].at), t.episodes...), func(e *episode) bool {
+		return !e.open() && e.ended.Before(o.moments[0].at)
+	})
+	return o
 }
 
 // endedBefore are the episodes that were over at a time.
@@ -271,9 +298,18 @@ type timeline struct {
 	episodes []*episode
 }
 
-// step evaluates all rules at a time. A rule that fails keeps its alerts.
-func (g *group) step(ctx context.Context, t *timeline, at time.Time, again bool, statuses []status) bool {
-	ok := true
+// RuleError is why a rule could not be evaluated.
+type RuleError struct {
+	Rule string
+	Err  error
+}
+
+func (e *RuleError) Error() string { return "rule " + e.Rule + ": " + e.Err.Error() }
+func (e *RuleError) Unwrap() error { return e.Err }
+
+// step evaluates all rules at a time. A rule that fails keeps its alerts; the error
+// is that of the first.
+func (g *group) step(ctx context.Context, t *timeline, at time.Time, again bool, statuses []status) (failed error) {
 	begin := time.Now()
 	rules := slices.Clone(t.rules)
 	for i, r := range g.Rules {
@@ -285,7 +321,7 @@ func (g *group) step(ctx context.Context, t *timeline, at time.Time, again bool,
 			err = g.record(ctx, i, t, at, again, &statuses[i])
 		}
 		if ctx.Err() != nil {
-			return false
+			return ctx.Err()
 		}
 		took := time.Since(started)
 		g.engine.metrics.evaluated(took, err, again)
@@ -295,16 +331,18 @@ func (g *group) step(ctx context.Context, t *timeline, at time.Time, again bool,
 			}
 			statuses[i].Err, statuses[i].At, statuses[i].Took = err, at, took
 		}
-		ok = ok && err == nil
+		if err != nil && failed == nil {
+			failed = &RuleError{r.Name(), err}
+		}
 	}
+	t.moments = append(t.moments, moment{at, rules, sameAlerts(t.rules, rules)})
 	t.at, t.rules = at, rules
-	t.moments = append(t.moments, moment{at, rules})
 	g.mu.Lock()
 	if g.took = time.Since(begin); again {
 		g.again++
 	}
 	g.mu.Unlock()
-	return ok
+	return failed
 }
 
 func (g *group) alert(ctx context.Context, i int, t *timeline, rules []Active, at time.Time, again bool) error {
@@ -330,7 +368,7 @@ func (g *group) alert(ctx context.Context, i int, t *timeline, rules []Active, a
 			e.ended = at
 		}
 	}
-	return g.engine.write(ctx, g.alertSeries(r, before, after, at))
+	return g.engine.write(ctx, g.series(r, before, after, at))
 }
 
 // find returns the episode of an alert that goes on.
@@ -394,14 +432,14 @@ func (g *group) record(ctx context.Context, i int, t *timeline, at time.Time, ag
 		samples = append(samples, Sample{v.Metric, v.T, v.F})
 	}
 	samples = append(samples, t.gone(i, vector, at)...)
-	conflicts, err := g.engine.deps.Write(ctx, samples)
+	fresh, conflicts, err := g.engine.deps.Write(ctx, samples)
 	if conflicts > 0 {
 		s.Conflicts += uint64(conflicts)
 		s.LateAt = at
 		g.engine.metrics.conflicts.Add(float64(conflicts))
 	}
-	if again && err == nil && len(vector) > conflicts {
-		g.engine.CameLate([]byte(r.Record), at.UnixMilli()) // whoever asks for it
+	if again && err == nil && fresh > 0 {
+		g.engine.cameLate([]byte(r.Record), at.UnixMilli(), g) // whoever asks for it; the group itself goes on from here
 	}
 	return err
 }

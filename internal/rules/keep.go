@@ -41,121 +41,52 @@ type Change struct {
 	OfHub bool `json:"of_hub,omitempty"`
 }
 
-// savedGroup is what is kept of a group.
-type savedGroup struct {
-	Done  time.Time    `json:"done"`
-	Rules []savedRule  `json:"rules"`
-	Open  []savedFires `json:"open"`
-}
-
-type savedRule struct {
-	Alert  string        `json:"alert"`
-	OfHub  bool          `json:"of_hub,omitempty"`
-	Labels labels.Labels `json:"labels"`
-	Active []savedAlert  `json:"active"`
-}
-
-type savedAlert struct {
-	Labels      labels.Labels `json:"labels"`
-	Annotations labels.Labels `json:"annotations"`
-	Value       string        `json:"value"`
-	Active      time.Time     `json:"active"`
-	Fired       time.Time     `json:"fired,omitzero"`
-	Quiet       time.Time     `json:"quiet,omitzero"`
-}
-
-// savedFires is an episode that goes on: the alert Active of Rules has it.
-type savedFires struct {
-	Rule  int           `json:"rule"`
-	Alert labels.Labels `json:"alert"`
-	Fired time.Time     `json:"fired"`
-}
-
-func (t *timeline) saved(g *group) savedGroup { return saveGroup(g.Rules, t.at, t.rules, t.episodes) }
-
-func (g *group) saved() savedGroup {
-	last := g.moments[len(g.moments)-1]
-	return saveGroup(g.Rules, last.at, last.rules, g.episodes)
-}
-
-func saveGroup(rules []Rule, at time.Time, active []Active, episodes []*episode) savedGroup {
-	s := savedGroup{Done: at}
-	for i, r := range rules {
-		saved := savedRule{Alert: r.Alert, OfHub: OfHub(r.Expr), Labels: r.Labels}
-		for _, a := range active[i].Sorted() {
-			saved.Active = append(saved.Active, savedAlert{a.Labels, a.Annotations, number(a.Value), a.Active, a.Fired, a.Quiet})
-		}
-		s.Rules = append(s.Rules, saved)
-	}
-	for _, e := range episodes {
-		if e.open() {
-			s.Open = append(s.Open, savedFires{e.rule, e.alert.Labels, e.fired})
-		}
-	}
-	return s
-}
-
-// resume begins a group where a former one of its name, in this run of the hub or
-// the one before, was; without one, at the present.
-func (g *group) resume(s savedGroup, now time.Time) {
-	at := g.due(now).Add(-g.Interval)
-	if !s.Done.IsZero() && s.Done.Before(now) {
-		at = s.Done.Truncate(g.Interval)
-	}
-	rules := make([]Active, len(g.Rules))
-	for i, r := range g.Rules {
-		if r.Alert == "" {
-			continue
-		}
-		for j, was := range s.Rules {
-			if was.Alert != r.Alert || !labels.Equal(was.Labels, r.Labels) {
-				continue
-			}
-			rules[i] = Active{}
-			for _, a := range was.Active {
-				alert := &Alert{a.Labels, a.Annotations, parseNumber(a.Value), a.Active, a.Fired, a.Quiet}
-				key := Key(a.Labels)
-				rules[i][key] = alert
-				for _, o := range s.Open {
-					if o.Rule == j && labels.Equal(o.Alert, a.Labels) {
-						g.episodes = append(g.episodes, &episode{rule: i, key: key, alert: alert, fired: o.Fired})
-					}
-				}
-			}
-			break
-		}
-	}
-	g.moments = []moment{{at, rules}}
-	g.evaluated.Store(at.UnixMilli())
-}
-
 // stale is for how long the time up to which a group was evaluated is not written
 // down while nothing changes: a crash makes it be evaluated again for so long.
 const stale = 5 * time.Minute
 
-// keep makes durable what an evaluation changed.
-func (e *Engine) keep(ctx context.Context, g *group, t *timeline, changes []Change) error {
-	last := g.moments[len(g.moments)-1]
-	if len(changes) == 0 && sameAlerts(last.rules, t.rules) && t.at.Sub(g.written) < stale {
+// keep makes durable what an evaluation changed, and that what came late before it
+// began was looked at.
+func (e *Engine) keep(ctx context.Context, g *group, o *outcome) error {
+	at, late := o.moments[len(o.moments)-1].at, g.late.Load()
+	if len(o.changes) == 0 && !o.moved && late == g.noted && at.Sub(g.written) < stale {
 		return nil
 	}
-	text, err := json.Marshal(t.saved(g))
+	if err := e.save(ctx, g, g.saved(o.moments, o.episodes, late), o.changes); err != nil {
+		return err
+	}
+	g.written, g.noted = at, late
+	e.metrics.changed(o.changes)
+	return nil
+}
+
+// note makes durable that data of a time, in ms, came late and are still to be looked
+// at, so that a restart does not forget them.
+func (g *group) note(ctx context.Context, late int64) {
+	if late >= g.noted {
+		return
+	}
+	if err := g.engine.save(ctx, g, g.saved(g.moments, g.episodes, late), nil); err != nil {
+		if ctx.Err() == nil {
+			g.engine.deps.Log.Error("late_data_not_noted", "group", g.ID(), "error", err)
+		}
+		return
+	}
+	g.noted = late
+}
+
+func (e *Engine) save(ctx context.Context, g *group, s savedGroup, changes []Change) error {
+	text, err := json.Marshal(s)
 	if err != nil {
 		return fmt.Errorf("alerts of group %s: %w", g.ID(), err)
 	}
-	err = e.deps.Records.Together(ctx, func(tx *sql.Tx) error {
+	return e.deps.Records.Together(ctx, func(tx *sql.Tx) error {
 		if err := insert(ctx, tx, changes); err != nil {
 			return err
 		}
 		_, err := tx.ExecContext(ctx, `INSERT INTO rule_groups (id, state) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET state = excluded.state`, g.ID(), string(text))
 		return err
 	})
-	if err != nil {
-		return err
-	}
-	g.written = t.at
-	e.metrics.changed(changes)
-	return nil
 }
 
 func insert(ctx context.Context, tx *sql.Tx, changes []Change) error {
@@ -171,25 +102,10 @@ func insert(ctx context.Context, tx *sql.Tx, changes []Change) error {
 	return nil
 }
 
-// sameAlerts reports whether the same alerts are there in the same states.
-func sameAlerts(a, b []Active) bool {
-	for i := range a {
-		if len(a[i]) != len(b[i]) {
-			return false
-		}
-		for key, x := range a[i] {
-			if y := b[i][key]; y == nil || x.Firing() != y.Firing() || !x.Active.Equal(y.Active) || !x.Quiet.Equal(y.Quiet) {
-				return false
-			}
-		}
-	}
-	return true
-}
-
 // drop ends what is kept of a group that is there no more: its alerts fire no
 // more. e.mu is held.
 func (e *Engine) drop(r *running) {
-	e.resolve(r.ID(), r.saved())
+	e.resolve(r.ID(), r.state())
 }
 
 // dropKept does so of groups whose files were taken away while the hub was down.

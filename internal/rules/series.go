@@ -69,7 +69,7 @@ func (e *Engine) write(ctx context.Context, samples []Sample) error {
 	if len(samples) == 0 {
 		return nil
 	}
-	_, err := e.deps.Write(ctx, samples)
+	_, _, err := e.deps.Write(ctx, samples)
 	return err
 }
 

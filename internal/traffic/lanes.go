@@ -3,6 +3,7 @@ package traffic
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"time"
@@ -65,6 +66,7 @@ func (u *unit) chart(cfg *Config, nodes []road.Node, at time.Time) error {
 		}
 		if at.Sub(m.told) > nodeLife {
 			u.tell(kindMap, NodeName(m.ID), nil)
+			delete(u.maps, m.ID)
 			u.nodes = slices.Delete(u.nodes, i, i+1)
 			changed = true
 		}
@@ -103,6 +105,7 @@ func (u *unit) setNode(told []byte) (*charted, error) {
 // applyMap takes a node again.
 func applyMap(b *Board, u *unit, key string, told []byte) error {
 	if len(told) == 0 {
+		maps.DeleteFunc(u.maps, func(id road.NodeID, _ *mapped) bool { return NodeName(id) == key })
 		u.nodes = slices.DeleteFunc(u.nodes, func(m charted) bool { return NodeName(m.ID) == key })
 	} else if len(u.nodes) < b.cfg.MaxNodes { // the bound may be another one than when it was told
 		m, err := u.setNode(told)
@@ -110,6 +113,7 @@ func applyMap(b *Board, u *unit, key string, told []byte) error {
 			return err
 		}
 		m.print = printOf(&m.Node)
+		u.learn(b, []road.Node{m.Node}, time.Time{}) // long ago: it is settled
 	}
 	u.build(&b.cfg)
 	return nil

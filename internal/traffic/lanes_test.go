@@ -125,6 +125,14 @@ func TestTheMapComesBack(t *testing.T) {
 		if diff := cmp.Diff(nodesOf(b.board), nodesOf(other), cmpopts.EquateNaNs(), cmpopts.EquateEmpty()); diff != "" {
 			t.Errorf("%s: %s", name, diff)
 		}
+		was, _ := b.board.Unit("r1")
+		is, _ := other.Unit("r1")
+		if diff := cmp.Diff(was.Nodes, is.Nodes); diff != "" || len(is.Nodes) == 0 {
+			t.Errorf("%s: nodes that are told of the unit: %s", name, diff)
+		}
+		if m := other.all()[0].maps[road.NodeID{Region: 2201, ID: 1}]; m == nil || !m.has(1) {
+			t.Errorf("%s: signals cannot be held to the map: %+v", name, m)
+		}
 	}
 	replayed, copied := newBoard(), newBoard()
 	if err := replayed.Apply(b.log); err != nil {

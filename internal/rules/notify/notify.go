@@ -6,9 +6,11 @@ package notify
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -97,6 +99,9 @@ func (n *Notifier) Changed() {
 
 // Run tells until ctx ends.
 func (n *Notifier) Run(ctx context.Context) error {
+	if err := n.forgetOthers(ctx); err != nil && ctx.Err() == nil {
+		n.deps.Log.Error("removed_receivers_not_forgotten", "error", err)
+	}
 	if len(n.all) == 0 {
 		<-ctx.Done()
 		return nil
@@ -109,6 +114,36 @@ func (n *Notifier) Run(ctx context.Context) error {
 		})
 	}
 	return all.Wait()
+}
+
+// forgetOthers takes what receivers were told out of the records that the
+// configuration has no more: one that comes back under its name is told anew.
+func (n *Notifier) forgetOthers(ctx context.Context) error {
+	return n.deps.Records.Tx(ctx, func(tx *sql.Tx) error {
+		rows, err := tx.QueryContext(ctx, `SELECT DISTINCT receiver FROM rule_told`)
+		if err != nil {
+			return err
+		}
+		var gone []string
+		for rows.Next() {
+			var name string
+			if err := rows.Scan(&name); err != nil {
+				return errors.Join(err, rows.Close())
+			}
+			if !slices.ContainsFunc(n.all, func(r *receiver) bool { return r.name == name && r.cfg.Alertmanager == nil }) {
+				gone = append(gone, name)
+			}
+		}
+		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+			return err
+		}
+		for _, name := range gone {
+			if _, err := tx.ExecContext(ctx, `DELETE FROM rule_told WHERE receiver = ?`, name); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // alert is one that a receiver may be told of.

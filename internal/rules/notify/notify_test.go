@@ -10,6 +10,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"database/sql"
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
@@ -197,7 +198,7 @@ func TestAWebhookGetsWhatAlertmanagerSends(t *testing.T) {
 	h.fire("Hot", "t2")
 	h.fire("Cold", "t1")
 	stop := h.run(r)
-	soon(t, "two groups", func() bool { return len(b.messages()) == 2 })
+	soon(t, "two groups", func() bool { return len(b.messages()) == 2 && len(h.known()) == 2 })
 	i := slices.IndexFunc(b.messages(), func(m hookMessage) bool { return m.GroupLabels.Get("alertname") == "Hot" })
 	m := b.messages()[i]
 	if m.Version != "4" || m.Status != "firing" || len(m.Alerts) != 2 || m.Receiver != "hook" || m.Labels.String() != `{alertname="Hot", severity="warning"}` ||
@@ -224,11 +225,51 @@ func TestAWebhookGetsWhatAlertmanagerSends(t *testing.T) {
 	}
 }
 
+// known are the receivers of which it is kept what they were told, once for each group.
+func (h *hub) known() (all []string) {
+	h.t.Helper()
+	err := h.db.Each(h.t.Context(), func(rows *sql.Rows) error {
+		var name string
+		err := rows.Scan(&name)
+		all = append(all, name)
+		return err
+	}, `SELECT receiver FROM rule_told ORDER BY receiver`)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return all
+}
+
+func TestWhatRemovedReceiversWereToldIsForgotten(t *testing.T) {
+	h, b := newHub(t), newInbox(t)
+	h.fire("Hot", "t1")
+	stop := h.run(hook("duty", b.URL), hook("left", b.URL), hook("moved", b.URL))
+	soon(t, "all are told", func() bool { return slices.Equal(h.known(), []string{"duty", "left", "moved"}) })
+	stop()
+	am := Receiver{}
+	am.SetDefaults()
+	am.Name, am.Alertmanager = "moved", &Alertmanager{}
+	am.Alertmanager.SetDefaults()
+	am.Alertmanager.URLs = []string{"http://127.0.0.1:1"} // which is away
+	stop = h.run(hook("duty", b.URL), am)
+	soon(t, "two are forgotten", func() bool { return slices.Equal(h.known(), []string{"duty"}) })
+	stop()
+	told := len(b.messages())
+	stop = h.run(hook("duty", b.URL), hook("left", b.URL))
+	soon(t, "who comes back is told anew", func() bool { return slices.Equal(h.known(), []string{"duty", "left"}) })
+	stop()
+	if got := len(b.messages()) - told; got != 1 {
+		t.Errorf("%d messages; who stayed is not told again", got)
+	}
+	h.run()
+	soon(t, "without receivers all are", func() bool { return len(h.known()) == 0 })
+}
+
 func TestWhatEndedWhileTheHubWasDownIsTold(t *testing.T) {
 	h, b := newHub(t), newInbox(t)
 	h.fire("Hot", "t1")
 	stop := h.run(hook("hook", b.URL))
-	soon(t, "firing", func() bool { return len(b.messages()) == 1 })
+	soon(t, "firing", func() bool { return len(b.messages()) == 1 && len(h.known()) == 1 })
 	stop()
 	h.end("Hot", "t1")
 	h.run(hook("hook", b.URL))

@@ -12,17 +12,21 @@ import (
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/songhua-io/hub/internal/rules"
 )
 
 // compareAlerts holds the alerts that fire to those that are to.
 func (y *story) compareAlerts(c AlertCase) {
 	var got, want []string
-	for _, g := range y.groups {
-		for i, r := range g.Rules {
+	known := false
+	for _, g := range y.play.Groups() {
+		for _, r := range g.Rules {
 			if r.Alert != c.Alertname {
 				continue
 			}
-			for _, a := range y.active[fmt.Sprintf("%s;%d", g.ID(), i)].Sorted() {
+			known = true
+			for _, a := range r.Alerts {
 				if a.Firing() {
 					got = append(got, alertText(a.Labels, a.Annotations))
 				}
@@ -30,28 +34,56 @@ func (y *story) compareAlerts(c AlertCase) {
 		}
 	}
 	for _, e := range c.ExpAlerts {
-		b := labels.NewBuilder(labels.FromMap(e.ExpLabels))
-		b.Set(model.AlertNameLabel, c.Alertname)
-		want = append(want, alertText(b.Labels(), labels.FromMap(e.ExpAnnotations)))
+		want = append(want, alertText(named(c.Alertname, e.ExpLabels), labels.FromMap(e.ExpAnnotations)))
 	}
-	if !y.has(c.Alertname) {
-		y.fail(c.Alertname, time.Duration(c.EvalTime), "- no rule file of the test has an alert of this name")
+	y.hold(known, c.Alertname, time.Duration(c.EvalTime), want, got)
+}
+
+// compareHistory holds the history of an alert to what it is to be.
+func (y *story) compareHistory(c HistoryCase) {
+	var got, want []string
+	known := slices.ContainsFunc(y.play.Groups(), func(g rules.GroupView) bool {
+		return slices.ContainsFunc(g.Rules, func(r rules.RuleView) bool { return r.Alert == c.Alertname })
+	})
+	for _, h := range y.play.History() {
+		if h.Rule != c.Alertname {
+			continue
+		}
+		late := time.Duration(0)
+		if h.Late {
+			late = h.Known.Sub(y.start)
+		}
+		got = append(got, changeText(h.Kind, h.At.Sub(y.start), late, h.Labels))
+	}
+	for _, e := range c.ExpHistory {
+		want = append(want, changeText(e.State, time.Duration(e.At), time.Duration(e.Known), named(c.Alertname, e.ExpLabels)))
+	}
+	y.hold(known, c.Alertname, time.Duration(c.EvalTime), want, got)
+}
+
+func (y *story) hold(known bool, alert string, at time.Duration, want, got []string) {
+	if !known {
+		y.fail(alert, at, "- no rule file of the test has an alert of this name")
 		return
 	}
 	if diff := difference(want, got); diff != nil {
-		y.fail(c.Alertname, time.Duration(c.EvalTime), diff...)
+		y.fail(alert, at, diff...)
 	}
 }
 
-func (y *story) has(alert string) bool {
-	for _, g := range y.groups {
-		for _, r := range g.Rules {
-			if r.Alert == alert {
-				return true
-			}
-		}
+func named(alert string, ls map[string]string) labels.Labels {
+	b := labels.NewBuilder(labels.FromMap(ls))
+	b.Set(model.AlertNameLabel, alert)
+	return b.Labels()
+}
+
+// changeText is an entry of the history; known is 0 where nothing came late.
+func changeText(state string, at, known time.Duration, ls labels.Labels) string {
+	text := fmt.Sprintf("%s at %s", state, model.Duration(at))
+	if known > 0 {
+		text += fmt.Sprintf(" known at %s", model.Duration(known))
 	}
-	return false
+	return text + " " + ls.String()
 }
 
 // alertText is an alert, an annotation a line.

@@ -1,5 +1,7 @@
 // Package ruletest runs unit tests of rules, in the files of `promtool test rules`:
-// series that are made up, and what alerts and expressions shall give of them.
+// series that are made up, and what alerts and expressions shall give of them. Beyond
+// promtool a file may say that samples come late, and what stands in the history of
+// alerts then.
 package ruletest
 
 import (
@@ -18,7 +20,7 @@ import (
 // Bounds of test files.
 const (
 	MaxFileBytes   = 4 << 20
-	maxEvaluations = 100_000 // of all groups of one test
+	maxEvaluations = 100_000 // of all groups of one test, and as many again for what comes late
 )
 
 // File is a file of tests. Times begin at the Unix epoch, or where a test says.
@@ -31,7 +33,11 @@ type File struct {
 	GroupEvalOrder []string
 	// FuzzyCompare takes the two neighbours of a number for the number.
 	FuzzyCompare bool
-	Tests        []Test
+	// Lateness is that of groups without query_offset, as rules.lateness; 0 when absent.
+	Lateness model.Duration
+	// Reach is how far back rules are evaluated again, as rules.reach; 1h when absent.
+	Reach model.Duration
+	Tests []Test
 }
 
 // Test is one story: series, and what is to come of them.
@@ -43,15 +49,25 @@ type Test struct {
 	InputSeries    []Input
 	AlertRuleTest  []AlertCase
 	PromqlExprTest []ExprCase
-	ExternalURL    string
+	// AlertHistoryTest are cases of the hub's own: promtool knows none.
+	AlertHistoryTest []HistoryCase
+	ExternalURL      string
 	// ExternalLabels must be empty: the hub has none.
 	ExternalLabels map[string]string
 	// StartTimestamp is RFC 3339.
 	StartTimestamp time.Time
 }
 
-// Input is a series and its values, such as '0+10x5 _x3 stale'.
-type Input struct{ Series, Values string }
+// Input is a series and its values, such as '0+10x5 _x3 stale'. A series may be there
+// several times, with values that come in time and values that come late.
+type Input struct {
+	Series, Values string
+	// Delay is how long after its time each sample comes.
+	Delay model.Duration
+	// HeldUntil is when samples come whose time is before it, since the start: what a
+	// device kept while it had no way to the hub.
+	HeldUntil model.Duration
+}
 
 // AlertCase says which alerts of a name fire at a time.
 type AlertCase struct {
@@ -63,7 +79,26 @@ type AlertCase struct {
 // ExpAlert is an alert as it is to be. alertname is added to its labels.
 type ExpAlert struct{ ExpLabels, ExpAnnotations map[string]string }
 
-// ExprCase says what an expression gives at a time, with all rules evaluated.
+// HistoryCase says what stands in the history of alerts of a name at a time.
+type HistoryCase struct {
+	EvalTime   model.Duration
+	Alertname  string
+	ExpHistory []ExpChange
+}
+
+// ExpChange is an entry of the history. alertname is added to its labels.
+type ExpChange struct {
+	// State is firing, resolved or retracted.
+	State string
+	// At is when it happened by the time of the data. Known is when the hub knew of it
+	// where data that came late showed it, and absent where they did not.
+	At        model.Duration
+	Known     model.Duration
+	ExpLabels map[string]string
+}
+
+// ExprCase says what an expression gives at a time, with all rules evaluated and all
+// samples there that come before the test ends.
 type ExprCase struct {
 	Expr       string
 	EvalTime   model.Duration
@@ -86,7 +121,9 @@ func (f *File) Check(at string) (faults []strict.Error) {
 		}
 		seen[g] = true
 	}
-	return append(faults, positive(at, "evaluation_interval", f.EvaluationInterval)...)
+	faults = append(faults, positive(at, "evaluation_interval", f.EvaluationInterval)...)
+	faults = append(faults, strict.Between(at, "lateness", time.Duration(f.Lateness), 0, rules.MaxLateness)...)
+	return append(faults, strict.Between(at, "reach", time.Duration(f.Reach), 0, rules.MaxReach)...)
 }
 
 // Check refuses what could not be meant.
@@ -108,6 +145,27 @@ func (a *AlertCase) Check(at string) []strict.Error {
 }
 
 // Check refuses what could not be meant.
+func (h *HistoryCase) Check(at string) []strict.Error {
+	faults := positive(at, "eval_time", h.EvalTime)
+	if h.Alertname == "" {
+		faults = append(faults, strict.Fault(at, "alertname", "it is missing; name the alert of a rule file"))
+	}
+	return faults
+}
+
+// Check refuses what could not be meant.
+func (c *ExpChange) Check(at string) []strict.Error {
+	faults := positive(at, "known", c.Known)
+	if c.State != rules.Fired && c.State != rules.Resolved && c.State != rules.Retracted {
+		faults = append(faults, strict.Fault(at, "state", "%q; use %s, %s or %s", c.State, rules.Fired, rules.Resolved, rules.Retracted))
+	}
+	if c.State == rules.Retracted && c.Known == 0 {
+		faults = append(faults, strict.Fault(at, "known", "it is missing; say when the data came that took the alert back"))
+	}
+	return faults
+}
+
+// Check refuses what could not be meant.
 func (e *ExprCase) Check(at string) []strict.Error {
 	return positive(at, "eval_time", e.EvalTime)
 }
@@ -117,7 +175,7 @@ func (s *Input) Check(at string) []strict.Error {
 	if _, _, err := newParser().ParseSeriesDesc(s.Series + " " + s.Values); err != nil {
 		return []strict.Error{strict.Fault(at, "values", "%q %q is no series; write values such as '0+10x5 _x3 stale': %v", s.Series, s.Values, err)}
 	}
-	return nil
+	return append(positive(at, "delay", s.Delay), positive(at, "held_until", s.HeldUntil)...)
 }
 
 func positive(at, key string, d model.Duration) []strict.Error {
@@ -135,7 +193,7 @@ type Suite struct {
 // Load reads a file of tests and the files of rules that it names. Faults have the
 // file and key as Path.
 func Load(name string) (*Suite, []strict.Error) {
-	s := Suite{File: File{EvaluationInterval: model.Duration(time.Minute)}}
+	s := Suite{File: File{EvaluationInterval: model.Duration(time.Minute), Reach: model.Duration(rules.DefaultConfig().Reach)}}
 	text, err := os.ReadFile(name)
 	if err != nil {
 		return nil, []strict.Error{{Path: name, Msg: fmt.Sprintf("it cannot be read: %v", err)}}
@@ -176,7 +234,7 @@ func (s *Suite) add(file string) []strict.Error {
 	if err != nil {
 		return []strict.Error{{Path: file, Msg: fmt.Sprintf("it cannot be read: %v", err)}}
 	}
-	groups, faults := rules.Parse(file, text, rules.Defaults{Interval: time.Duration(s.File.EvaluationInterval)})
+	groups, faults := rules.Parse(file, text, rules.Defaults{Interval: time.Duration(s.File.EvaluationInterval), Lateness: time.Duration(s.File.Lateness)})
 	s.Groups = append(s.Groups, groups...)
 	return faults
 }

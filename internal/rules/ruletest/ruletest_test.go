@@ -24,6 +24,9 @@ groups:
     query_offset: 3m
     rules:
       - {alert: Late, expr: temperature > 30}
+  - name: direct
+    rules:
+      - {alert: Warm, expr: temperature > 30, for: 5m}
 `
 
 const ok = `
@@ -153,5 +156,133 @@ func TestRulesSeeAlertsOfOthers(t *testing.T) {
 	}
 	if failures, err := s.Run(t.Context()); err != nil || len(failures) > 0 {
 		t.Errorf("%v\n%s", err, told(failures))
+	}
+}
+
+// late is a device that is cut off from minute 5 to minute 30, and others whose way
+// takes two minutes.
+const late = `
+rule_files: [rules/*.yaml]
+lateness: 2m
+reach: 1h
+tests:
+  - name: what is late by no more than declared is in time
+    input_series:
+      - {series: 'temperature{site="a"}', values: '20x4 40x20', delay: 2m}
+    alert_rule_test:
+      - {eval_time: 11m59s, alertname: Hot}
+      - {eval_time: 12m, alertname: Hot, exp_alerts: [{exp_labels: {site: a, severity: warning}, exp_annotations: {summary: a has 40, runbook_url: /runbooks/Hot}}]}
+    alert_history_test:
+      - {eval_time: 15m, alertname: Hot, exp_history: [{state: firing, at: 10m, exp_labels: {site: a, severity: warning}}]}
+  - name: what was kept and sent later is history
+    input_series:
+      - {series: 'temperature{site="a"}', values: '20x4 stale _x23 20x20'}
+      - {series: 'temperature{site="a"}', values: '_x5 40x9 20x13', held_until: 30m}
+    alert_rule_test:
+      - {eval_time: 29m, alertname: Hot}
+      - {eval_time: 30m, alertname: Hot}
+    alert_history_test:
+      - {eval_time: 29m, alertname: Hot}
+      - eval_time: 30m
+        alertname: Hot
+        exp_history:
+          - {state: firing, at: 10m, known: 30m, exp_labels: {site: a, severity: warning}}
+          - {state: resolved, at: 15m, known: 30m, exp_labels: {site: a, severity: warning}}
+      - eval_time: 40m
+        alertname: Late
+        exp_history:
+          - {state: firing, at: 5m, known: 30m, exp_labels: {site: a}}
+          - {state: resolved, at: 15m, known: 30m, exp_labels: {site: a}}
+    promql_expr_test:
+      - {expr: 'site:temperature:avg', eval_time: 10m, exp_samples: [{labels: 'site:temperature:avg{site="a"}', value: 40}]}
+      - {expr: 'ALERTS{alertname="Hot",alertstate="firing"}', eval_time: 12m, exp_samples: [{labels: 'ALERTS{alertname="Hot", alertstate="firing", severity="warning", site="a"}', value: 1}]}
+      - {expr: 'ALERTS{alertname="Hot"}', eval_time: 15m}
+  - name: what goes on fires with the time since when
+    input_series:
+      - {series: 'temperature{site="a"}', values: '20x4'}
+      - {series: 'temperature{site="a"}', values: '_x5 40x40', held_until: 30m}
+    alert_rule_test:
+      - {eval_time: 32m, alertname: Late, exp_alerts: [{exp_labels: {site: a}}]}
+    alert_history_test:
+      - {eval_time: 32m, alertname: Late, exp_history: [{state: firing, at: 5m, known: 30m, exp_labels: {site: a}}]}
+  - name: what had no reason is taken back
+    input_series:
+      - {series: 'temperature{site="a"}', values: '40x3 _x3 40x40'}
+      - {series: 'temperature{site="a"}', values: '_x4 20x2', held_until: 12m}
+    alert_history_test:
+      - {eval_time: 11m, alertname: Warm, exp_history: [{state: firing, at: 5m, exp_labels: {site: a}}]}
+      - eval_time: 20m
+        alertname: Warm
+        exp_history:
+          - {state: firing, at: 5m, exp_labels: {site: a}}
+          - {state: retracted, at: 5m, known: 12m, exp_labels: {site: a}}
+          - {state: firing, at: 12m, exp_labels: {site: a}}
+  - name: beyond the reach nothing is evaluated again
+    input_series:
+      - {series: 'temperature{site="a"}', values: '20x4 stale _x123 20'}
+      - {series: 'temperature{site="a"}', values: '_x5 40x9 20', held_until: 2h}
+    alert_history_test:
+      - {eval_time: 130m, alertname: Hot}
+`
+
+func TestLateSamplesAreWaitedForAndLookedAtAgain(t *testing.T) {
+	s, faults := suite(t, late)
+	if faults != "" {
+		t.Fatal(faults)
+	}
+	failures, err := s.Run(t.Context())
+	if err != nil || len(failures) > 0 {
+		t.Fatalf("%v\n%s", err, told(failures))
+	}
+}
+
+// TestWhatComesLateDecidesATest: each story of lateness fails without what makes it.
+func TestWhatComesLateDecidesATest(t *testing.T) {
+	for from, c := range map[string]struct{ to, want string }{
+		"delay: 2m":           {"delay: 8m", "what is late by no more than declared is in time|Hot|12m0s\n- {alertname=\"Hot\""},
+		"lateness: 2m":        {"lateness: 1m", "what is late by no more than declared is in time|Hot|15m0s\n- firing at 10m {"},
+		"reach: 1h":           {"reach: 5m", "what was kept and sent later is history|Hot|30m0s\n- firing at 10m known at 30m {"},
+		"held_until: 30m":     {"held_until: 31m", "what was kept and sent later is history|Hot|30m0s\n- firing at 10m known at 30m {"},
+		"held_until: 12m":     {"held_until: 1s", "what had no reason is taken back|Warm|11m0s\n- firing at 5m {"},
+		"at: 15m, known: 30m": {"at: 16m, known: 30m", "+ resolved at 15m known at 30m {alertname=\"Hot\", severity=\"warning\", site=\"a\"}\n"},
+		"held_until: 2h":      {"held_until: 20m", "beyond the reach nothing is evaluated again|Hot|2h10m0s\n+ firing at 10m known at 20m {"},
+		"{eval_time: 29m, alertname: Hot}\n      - eval_time: 30m\n        alertname: Hot": {"{eval_time: 29m, alertname: Cold}\n      - eval_time: 30m\n        alertname: Hot", "|Cold|29m0s\n- no rule file of the test has an alert of this name\n"},
+	} {
+		text := strings.Replace(late, from, c.to, 1)
+		s, faults := suite(t, text)
+		if faults != "" || text == late {
+			t.Fatal(from, faults)
+		}
+		failures, err := s.Run(t.Context())
+		if got := told(failures); err != nil || !strings.Contains(got, c.want) {
+			t.Errorf("%s: %v\n%s\nwant\n%s", c.to, err, got, c.want)
+		}
+	}
+	for from, c := range map[string]struct{ to, want string }{
+		"delay: 2m":                      {"delay: -2m", "tests[0].input_series[0].delay"},
+		"held_until: 30m":                {"held_until: soon", "tests[1].input_series[1].held_until"},
+		"lateness: 2m":                   {"lateness: 2h", "rooms_test.yaml: lateness"},
+		"reach: 1h":                      {"reach: 2d", "rooms_test.yaml: reach"},
+		"state: firing, at: 10m, exp":    {"state: over, at: 10m, exp", `tests[0].alert_history_test[0].exp_history[0].state: "over"; use firing, resolved or retracted`},
+		"retracted, at: 5m, known: 12m,": {"retracted, at: 5m,", "exp_history[1].known: it is missing; say when the data came"},
+		"15m, alertname: Hot, exp_h":     {"15m, exp_h", "tests[0].alert_history_test[0].alertname: it is missing"},
+	} {
+		if _, got := suite(t, strings.Replace(late, from, c.to, 1)); !strings.Contains(got, c.want) {
+			t.Errorf("%s gives\n%s\nwant %s", c.to, got, c.want)
+		}
+	}
+}
+
+// TestAFloodOfLateSamplesIsBounded: each that comes makes an hour be evaluated again.
+func TestAFloodOfLateSamplesIsBounded(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a hundred thousand evaluations take seconds")
+	}
+	s, faults := suite(t, `{rule_files: [rules/*.yaml], reach: 1d, tests: [{input_series: [{series: temperature, values: 1x9000, delay: 6h}], alert_rule_test: [{eval_time: 6000m, alertname: Hot}]}]}`)
+	if faults != "" {
+		t.Fatal(faults)
+	}
+	if _, err := s.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "or a shorter reach") {
+		t.Error(err)
 	}
 }

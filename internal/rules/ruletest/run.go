@@ -31,8 +31,9 @@ type Failure struct {
 
 // Run runs all tests of a suite. An error is that of a test that could not be run.
 //
-// A group is evaluated at each multiple of the evaluation interval, of the moment
-// that lies its query_offset before: so much later is known what is known.
+// A group is evaluated for each multiple of the evaluation interval, once its lateness
+// is over: so much later is known what was. What comes later still is looked at with
+// the next evaluation, or case.
 func (s *Suite) Run(ctx context.Context) ([]Failure, error) {
 	var all []Failure
 	for i := range s.File.Tests {
@@ -52,45 +53,96 @@ type story struct {
 	name     string
 	start    time.Time
 	memory   *memory
+	late     []arrival // what is still to come, the first first
 	engine   *promql.Engine
-	groups   []rules.Group
-	active   map[string]rules.Active // by group and place of the rule
-	last     map[string]promql.Vector
+	play     *rules.Rehearsal
 	failures []Failure
 }
 
 func (s *Suite) test(ctx context.Context, t *Test, place int) ([]Failure, error) {
 	every := time.Duration(s.File.EvaluationInterval)
-	y := &story{suite: s, test: t, name: cmp.Or(t.Name, fmt.Sprintf("tests[%d]", place)), start: t.StartTimestamp, groups: s.concerned(t),
-		memory: &memory{all: map[string]*series{}}, active: map[string]rules.Active{}, last: map[string]promql.Vector{}}
+	y := &story{suite: s, test: t, name: cmp.Or(t.Name, fmt.Sprintf("tests[%d]", place)), start: t.StartTimestamp, memory: &memory{all: map[string]*series{}}}
 	if y.start.IsZero() {
 		y.start = time.Unix(0, 0).UTC()
 	}
 	y.engine = promql.NewEngine(promql.EngineOpts{MaxSamples: 5_000_000, Timeout: time.Minute, LookbackDelta: 5 * time.Minute, EnableAtModifier: true, EnableNegativeOffset: true,
 		NoStepSubqueryIntervalFn: func(int64) int64 { return every.Milliseconds() }, Parser: newParser()})
 	for i, in := range t.InputSeries {
-		if err := y.memory.load(in, y.start, cmp.Or(time.Duration(t.Interval), every)); err != nil {
+		late, err := y.memory.load(in, y.start, cmp.Or(time.Duration(t.Interval), every))
+		if err != nil {
 			return nil, fmt.Errorf("input_series[%d]: %w", i, err)
 		}
+		y.late = append(y.late, late...)
 	}
-	end := t.end()
-	if n := int64(end/every) * int64(max(1, len(y.groups))); n > maxEvaluations {
+	slices.SortStableFunc(y.late, func(a, b arrival) int { return cmp.Compare(a.at, b.at) })
+	groups := s.concerned(t)
+	if n := int64(t.end()/every) * int64(max(1, len(groups))); n > maxEvaluations {
 		return nil, fmt.Errorf("it takes %d evaluations, and %d are the most; set a longer evaluation_interval", n, maxEvaluations)
 	}
-	for at := time.Duration(0); at <= end; at += every {
-		if !y.evaluate(ctx, at) {
-			return y.failures, nil
+	y.play = rules.Rehearse(groups, y.start, rules.Stage{Ask: y.ask, Write: y.memory.write, Series: alertSeries, Base: t.ExternalURL, Reach: time.Duration(s.File.Reach)})
+	for _, at := range t.times(every) {
+		y.come(at)
+		if sound, err := y.turn(ctx, at); !sound || err != nil {
+			return y.failures, err
 		}
-		for _, c := range t.AlertRuleTest {
-			if d := time.Duration(c.EvalTime); at <= d && d < at+every {
-				y.compareAlerts(c)
-			}
-		}
+		y.compare(at)
 	}
 	for _, c := range t.PromqlExprTest {
 		y.compareExpr(ctx, c)
 	}
 	return y.failures, nil
+}
+
+// times are those since the start at which something is to be done, in order.
+func (t *Test) times(every time.Duration) (all []time.Duration) {
+	for at := time.Duration(0); at <= t.end(); at += every {
+		all = append(all, at)
+	}
+	all = append(all, t.cases()...)
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// come takes in what comes late, up to a time.
+func (y *story) come(at time.Duration) {
+	now := y.start.Add(at).UnixMilli()
+	for len(y.late) > 0 && y.late[0].at <= now {
+		a := y.late[0]
+		y.late = y.late[1:]
+		if y.memory.add(a.labels, a.sample) == nil {
+			y.play.CameLate(a.labels.Get(model.MetricNameLabel), time.UnixMilli(a.t))
+		}
+	}
+}
+
+// turn evaluates what is due at a time; false when a rule could not be.
+func (y *story) turn(ctx context.Context, at time.Duration) (bool, error) {
+	failed := y.play.Turn(ctx, y.start.Add(at))
+	for _, err := range failed {
+		name := ""
+		if rule, ok := errors.AsType[*rules.RuleError](err); ok {
+			name, err = rule.Rule, rule.Err
+		}
+		y.fail(name, at, "- "+err.Error())
+	}
+	if y.play.Again() > maxEvaluations {
+		return false, fmt.Errorf("what comes late takes more than %d evaluations again; set a longer evaluation_interval, or a shorter reach", maxEvaluations)
+	}
+	return len(failed) == 0, ctx.Err()
+}
+
+// compare holds what is known at a time to what the cases of that time say.
+func (y *story) compare(at time.Duration) {
+	for _, c := range y.test.AlertRuleTest {
+		if time.Duration(c.EvalTime) == at {
+			y.compareAlerts(c)
+		}
+	}
+	for _, c := range y.test.AlertHistoryTest {
+		if time.Duration(c.EvalTime) == at {
+			y.compareHistory(c)
+		}
+	}
 }
 
 // ordered are the groups with those of group_eval_order first.
@@ -104,11 +156,14 @@ func (s *Suite) ordered() []rules.Group {
 	return slices.SortedStableFunc(slices.Values(s.Groups), func(a, b rules.Group) int { return cmp.Compare(place(a), place(b)) })
 }
 
-// concerned are the groups in their order, without alerts that the test does not ask
+// concerned are the groups in their order and at the interval of the file, without alerts that the test does not ask
 // for and no expression can see.
 func (s *Suite) concerned(t *Test) (all []rules.Group) {
 	asked := map[string]bool{}
 	for _, c := range t.AlertRuleTest {
+		asked[c.Alertname] = true
+	}
+	for _, c := range t.AlertHistoryTest {
 		asked[c.Alertname] = true
 	}
 	seen := slices.ContainsFunc(t.PromqlExprTest, func(c ExprCase) bool {
@@ -119,6 +174,7 @@ func (s *Suite) concerned(t *Test) (all []rules.Group) {
 		seen = seen || slices.ContainsFunc(g.Rules, func(r rules.Rule) bool { return seesAlerts(r.Expr) })
 	}
 	for _, g := range s.ordered() {
+		g.Interval = time.Duration(s.File.EvaluationInterval)
 		if !seen {
 			g.Rules = slices.DeleteFunc(slices.Clone(g.Rules), func(r rules.Rule) bool { return r.Alert != "" && !asked[r.Alert] })
 		}
@@ -142,14 +198,26 @@ func seesAlerts(e parser.Expr) (sees bool) {
 	return sees
 }
 
+// end is the time since the start of the last case.
 func (t *Test) end() (last time.Duration) {
-	for _, c := range t.AlertRuleTest {
-		last = max(last, time.Duration(c.EvalTime))
-	}
-	for _, c := range t.PromqlExprTest {
-		last = max(last, time.Duration(c.EvalTime))
+	for _, at := range t.cases() {
+		last = max(last, at)
 	}
 	return last
+}
+
+// cases are the times of all cases.
+func (t *Test) cases() (all []time.Duration) {
+	for _, c := range t.AlertRuleTest {
+		all = append(all, time.Duration(c.EvalTime))
+	}
+	for _, c := range t.AlertHistoryTest {
+		all = append(all, time.Duration(c.EvalTime))
+	}
+	for _, c := range t.PromqlExprTest {
+		all = append(all, time.Duration(c.EvalTime))
+	}
+	return all
 }
 
 func (y *story) fail(about string, at time.Duration, diff ...string) {
@@ -176,65 +244,34 @@ func (y *story) ask(ctx context.Context, expr string, at time.Time) (promql.Vect
 	return nil, errors.New("it gives neither a vector nor a scalar")
 }
 
-// evaluate evaluates all groups once; false when a rule could not be.
-func (y *story) evaluate(ctx context.Context, since time.Duration) bool {
-	sound := true
-	for _, g := range y.groups {
-		at := y.start.Add(since - g.Lateness)
-		for i, r := range g.Rules {
-			if err := y.rule(ctx, fmt.Sprintf("%s;%d", g.ID(), i), g, r, at); err != nil {
-				y.fail(r.Name(), since, "- "+err.Error())
-				sound = false
-			}
-		}
-	}
-	return sound
-}
-
-func (y *story) rule(ctx context.Context, id string, g rules.Group, r rules.Rule, at time.Time) error {
-	if r.Record != "" {
-		out, err := r.Series(ctx, y.ask, at, g.Limit)
-		if err == nil {
-			y.record(id, out, at)
-		}
-		return err
-	}
-	after, err := r.Alerts(ctx, y.ask, y.active[id], at, g.Limit, y.test.ExternalURL)
-	if err != nil {
-		return err
-	}
-	y.active[id] = after
-	y.record(id, alertSeries(after, at), at)
-	return nil
-}
-
 // forStateMetric is since when alerts are what they are.
 const forStateMetric = rules.AlertsMetric + "_FOR_STATE"
 
-// alertSeries are the series ALERTS and ALERTS_FOR_STATE of alerts.
-func alertSeries(of rules.Active, at time.Time) (out promql.Vector) {
-	for _, a := range of.Sorted() {
-		b := labels.NewBuilder(a.Labels)
-		b.Set(model.MetricNameLabel, forStateMetric)
-		out = append(out, promql.Sample{T: at.UnixMilli(), F: float64(a.Active.Unix()), Metric: b.Labels()})
-		b.Set(model.MetricNameLabel, rules.AlertsMetric)
-		b.Set("alertstate", a.State())
-		out = append(out, promql.Sample{T: at.UnixMilli(), F: 1, Metric: b.Labels()})
-	}
-	return out
-}
-
-// record stores what a rule gives, and ends the series that it gives no more.
-func (y *story) record(id string, out promql.Vector, at time.Time) {
+// alertSeries are the series ALERTS and ALERTS_FOR_STATE of alerts, with the ends of
+// those that were there before.
+func alertSeries(before, after rules.Active, at time.Time) (all []rules.Sample) {
 	given := map[string]bool{}
-	for _, s := range out {
-		given[rules.Key(s.Metric)] = true
-		y.memory.add(s.Metric, sample{t: at.UnixMilli(), f: s.F})
+	for _, s := range seriesOf(after, at) {
+		given[rules.Key(s.Labels)] = true
+		all = append(all, s)
 	}
-	for _, s := range y.last[id] {
-		if !given[rules.Key(s.Metric)] {
-			y.memory.add(s.Metric, sample{t: at.UnixMilli(), f: math.Float64frombits(value.StaleNaN)})
+	for _, s := range seriesOf(before, at) {
+		if !given[rules.Key(s.Labels)] {
+			s.Value = math.Float64frombits(value.StaleNaN)
+			all = append(all, s)
 		}
 	}
-	y.last[id] = out
+	return all
+}
+
+func seriesOf(alerts rules.Active, at time.Time) (all []rules.Sample) {
+	for _, a := range alerts.Sorted() {
+		b := labels.NewBuilder(a.Labels)
+		b.Set(model.MetricNameLabel, forStateMetric)
+		all = append(all, rules.Sample{Labels: b.Labels(), Time: at.UnixMilli(), Value: float64(a.Active.Unix())})
+		b.Set(model.MetricNameLabel, rules.AlertsMetric)
+		b.Set("alertstate", a.State())
+		all = append(all, rules.Sample{Labels: b.Labels(), Time: at.UnixMilli(), Value: 1})
+	}
+	return all
 }

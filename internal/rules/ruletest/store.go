@@ -3,11 +3,13 @@ package ruletest
 import (
 	"cmp"
 	"context"
+	"math"
 	"slices"
 	"time"
 
 	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/value"
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/tsdb/chunkenc"
 	"github.com/prometheus/prometheus/tsdb/chunks"
@@ -46,22 +48,37 @@ type series struct {
 // memory is a store of the series of one test.
 type memory struct{ all map[string]*series }
 
-// load adds a series as a test writes it.
-func (m *memory) load(in Input, start time.Time, step time.Duration) error {
-	ls, values, err := newParser().ParseSeriesDesc(in.Series + " " + in.Values)
-	if err != nil {
-		return err
-	}
-	for i, v := range values {
-		if !v.Omitted {
-			m.add(ls, sample{start.Add(time.Duration(i) * step).UnixMilli(), v.Value, v.Histogram})
-		}
-	}
-	return nil
+// arrival is a sample that comes after its time.
+type arrival struct {
+	at     int64 // ms
+	labels labels.Labels
+	sample
 }
 
-// add puts a sample in its place. What is there at that time stays.
-func (m *memory) add(ls labels.Labels, s sample) {
+// load adds a series as a test writes it, and returns what of it comes late.
+func (m *memory) load(in Input, start time.Time, step time.Duration) (late []arrival, err error) {
+	ls, values, err := newParser().ParseSeriesDesc(in.Series + " " + in.Values)
+	if err != nil {
+		return nil, err
+	}
+	for i, v := range values {
+		at := time.Duration(i) * step
+		s := sample{start.Add(at).UnixMilli(), v.Value, v.Histogram}
+		comes := max(at+time.Duration(in.Delay), time.Duration(in.HeldUntil))
+		switch {
+		case v.Omitted:
+		case comes > at:
+			late = append(late, arrival{start.Add(comes).UnixMilli(), ls, s})
+		default:
+			m.add(ls, s)
+		}
+	}
+	return late, nil
+}
+
+// add puts a sample in its place, and returns what is there at that time already: it
+// stays, unless it is the end of a series and the sample is none.
+func (m *memory) add(ls labels.Labels, s sample) (there chunks.Sample) {
 	key := rules.Key(ls)
 	of := m.all[key]
 	if of == nil {
@@ -69,9 +86,30 @@ func (m *memory) add(ls labels.Labels, s sample) {
 		m.all[key] = of
 	}
 	i, found := slices.BinarySearchFunc(of.samples, s.t, func(x chunks.Sample, t int64) int { return cmp.Compare(x.T(), t) })
-	if !found {
-		of.samples = slices.Insert(of.samples, i, chunks.Sample(s))
+	switch {
+	case found && isEnd(of.samples[i]) && !isEnd(s):
+		of.samples[i] = s
+		return nil
+	case found:
+		return of.samples[i]
 	}
+	of.samples = slices.Insert(of.samples, i, chunks.Sample(s))
+	return nil
+}
+
+func isEnd(s chunks.Sample) bool { return s.FH() == nil && value.IsStaleNaN(s.F()) }
+
+// write stores what rules give.
+func (m *memory) write(_ context.Context, all []rules.Sample) (fresh, conflicts int, err error) {
+	for _, s := range all {
+		switch there := m.add(s.Labels, sample{t: s.Time, f: s.Value}); {
+		case there == nil:
+			fresh++
+		case math.Float64bits(there.F()) != math.Float64bits(s.Value):
+			conflicts++
+		}
+	}
+	return fresh, conflicts, nil
 }
 
 // Querier makes a memory a storage.Queryable. The bounds are the engine's affair.
