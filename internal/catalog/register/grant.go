@@ -212,6 +212,21 @@ func (a *Application) class(d *catalog.Dataset) (catalog.Class, catalog.Terms) {
 	return class, terms
 }
 
+// Given are the items of a dataset, as it stands, that an application or a grant
+// is for: those of its scope, or all, but for what its way does not give out.
+func (a *Application) Given(d *catalog.Dataset) (names []string) {
+	for _, it := range d.Items {
+		class := it.Open
+		if a.Way == Sharing {
+			class = it.Share
+		}
+		if class != catalog.None && (len(a.Scope.Items) == 0 || slices.Contains(a.Scope.Items, it.Name)) {
+			names = append(names, it.Name)
+		}
+	}
+	return names
+}
+
 // check is what is wrong with the form of an application.
 func (a *Application) check(d *catalog.Dataset, now time.Time, most time.Duration) *Invalid {
 	var f reading
