@@ -186,7 +186,7 @@ func (c *cuts) put(x *shelved) {
 // make makes a cut that is not there, with one reader.
 func (c *cuts) make(ctx context.Context, m *Manifest, of *Cut, id string) (_ *shelved, err error) {
 	x := &shelved{id: id, readers: 1}
-	x.shelf = shelf{dir: filepath.Join(c.store.deps.Cuts.Dir, id), index: &index{Key: &wrapped{}}, key: newCutKey(id), room: func(n int) error { return c.room(x, n) }}
+	x.shelf = shelf{dir: filepath.Join(c.store.deps.Cuts.Dir, id), index: &index{Key: &wrapped{}}, key: newCutKey(id), room: func(n int) error { return c.room(x, n) }, passing: true}
 	defer func() {
 		if err != nil {
 			c.mu.Lock()

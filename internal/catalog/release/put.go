@@ -252,9 +252,11 @@ type shelf struct {
 	// room is asked before so many bytes are written; nil: there is as much as the
 	// disk has.
 	room func(bytes int) error
+	// passing says that files need not outlive the process.
+	passing bool
 }
 
-// write writes a file durably, in chunks.
+// write writes a file in chunks, durably where it is to stay.
 func (to *shelf) write(name string, write func(io.Writer) error) (k kept, err error) {
 	seal, err := to.key.sealing(name)
 	if err != nil {
@@ -275,6 +277,9 @@ func (to *shelf) write(name string, write func(io.Writer) error) (k kept, err er
 	}
 	if err := c.finish(); err != nil {
 		return k, err
+	}
+	if to.passing {
+		return c.kept, nil
 	}
 	return c.kept, f.Sync()
 }
