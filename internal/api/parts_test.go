@@ -5,13 +5,16 @@ import (
 	"encoding/csv"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/songhua-io/hub/client"
 	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/catalog"
 	"github.com/songhua-io/hub/internal/catalog/release"
@@ -220,5 +223,72 @@ func TestAPartThatCannotBeMade(t *testing.T) {
 	}
 	if r := h.want(200, h.do("GET", "/api/v1/audit?action=releases.read", "")); len(r.body["items"].([]any)) != 0 {
 		t.Errorf("%s", r.text)
+	}
+}
+
+// breaking ends answers of files after some bytes, as connections do.
+type breaking struct{ after int64 }
+
+func (b breaking) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := http.DefaultTransport.RoundTrip(r)
+	if err == nil && strings.HasPrefix(r.URL.Path, "/catalog/") && resp.ContentLength > b.after {
+		resp.Body = &broken{resp.Body, io.LimitReader(resp.Body, b.after)}
+	}
+	return resp, err
+}
+
+type broken struct {
+	io.Closer
+	some io.Reader
+}
+
+func (b *broken) Read(p []byte) (int, error) {
+	n, err := b.some.Read(p)
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
+}
+
+// TestTheClientOfOthersGetsAPart lists what a grant gives, and downloads it through
+// connections that break.
+func TestTheClientOfOthersGetsAPart(t *testing.T) {
+	h := start(t)
+	h.farms()
+	met := h.roleToken("met", access.Public, "")
+	id := h.granted(h.as(met), `{"items": ["time", "moisture"], "area": "220102"}`)
+	c, err := client.New(h.server.URL, met)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.HTTP.Transport = breaking{100}
+	for _, known := range []bool{false, true} {
+		all, err := c.DatasetReleases(t.Context(), "soil", id)
+		if err != nil || len(all) != 1 || all[0].Grant != id || all[0].Cut.Area != "220102" || !slices.Equal(all[0].Columns, []string{"time", "moisture"}) || len(all[0].Files) != 4 || (all[0].Rows != nil) != known {
+			t.Fatalf("%+v %v", all, err)
+		}
+		for _, f := range all[0].Files {
+			var text strings.Builder
+			hash, err := c.Download(t.Context(), f, &text)
+			if err != nil || hash != sumOf(text.String()) || known && f.SHA256 != hash {
+				t.Errorf("%s: %s %v", f.Name, hash, err)
+			}
+			if f.Name == "data.csv" && (strings.Count(text.String(), "\r\n") != 25 || !strings.HasPrefix(text.String(), "time,moisture\r\n")) {
+				t.Errorf("%s", text.String())
+			}
+		}
+	}
+	all, err := c.DatasetReleases(t.Context(), "soil", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := all[0].Files[0]
+	other.SHA256 = strings.Repeat("0", 64)
+	if _, err := c.Download(t.Context(), other, io.Discard); !errors.Is(err, client.ErrChanged) {
+		t.Error(err)
+	}
+	h.want(200, h.do("POST", "/api/v1/grants/"+id+"/revoke", `{"reason": {"zh": "用于他途"}}`))
+	if _, err := c.Download(t.Context(), all[0].Files[0], io.Discard); client.StatusOf(err) != 403 {
+		t.Error(err)
 	}
 }

@@ -66,7 +66,7 @@ type Scope struct {
 	// Area is a prefix of division codes; empty: all of the dataset.
 	Area string    `json:"area,omitempty"`
 	From time.Time `json:"from,omitzero"` // zero: from its beginning
-	To   time.Time `json:"to,omitzero"`   // zero: without an end
+	To   time.Time `json:"to,omitzero"`   // not in it; zero: without an end
 	// Rate is in requests a minute; 0: not bounded.
 	Rate int `json:"rate,omitempty"`
 }
