@@ -87,6 +87,7 @@ type manifestOut struct {
 		Note  *text     `json:"note,omitempty" doc:"what to know of the part"`
 	}
 }
+
 func summary(s *shown) releaseOut {
 	m := s.Manifest
 	out := releaseOut{Dataset: m.Dataset, Version: m.Version, Period: m.Period, Made: m.Made, Grade: m.Grade, Rows: s.rows(), Files: s.files(), Replaces: m.Replaces, Removed: m.Removed}
@@ -317,7 +318,7 @@ func (a *API) download(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer d.done()
-	defer d.content.Close() //nolint:errcheck // it was read
+	defer d.content.Close()                 //nolint:errcheck // it was read
 	w.Header().Add("Vary", "Authorization") // whose grant it is says what of it is answered
 	if err := a.noteDownload(r, d); err != nil {
 		a.refuse(w, err)

@@ -472,4 +472,3 @@ func TestAnyCutIsAPartOfItsRelease(t *testing.T) {
 		}
 	})
 }
-

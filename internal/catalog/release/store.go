@@ -41,8 +41,8 @@ type Deps struct {
 	Changed func(dataset string)
 	// Cuts is how parts of releases are made for who may not have all of one.
 	Cuts  CutDeps
-	Log     *slog.Logger
-	Clock   func() time.Time
+	Log   *slog.Logger
+	Clock func() time.Time
 }
 
 // Event is what becomes of a release.
