@@ -1,6 +1,7 @@
 // Package client is for programs that have work run, or capacity reserved, by a
-// Songhua hub. It sends what docs/compute.md describes and imports nothing but
-// the standard library.
+// Songhua hub, and for those that read what it releases of datasets. It sends what
+// docs/compute.md and docs/formats/release.md describe and imports nothing but the
+// standard library.
 package client
 
 import (
@@ -81,13 +82,18 @@ func (c *Client) request(ctx context.Context, method, path, key string, in any) 
 	if err != nil {
 		return nil, err
 	}
-	req.Header.Set("Authorization", "Bearer "+c.token)
 	if in != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
 	if key != "" {
 		req.Header.Set("Idempotency-Key", key)
 	}
+	return c.send(req)
+}
+
+// send sends a request with the token, and makes a *Problem of a refusal.
+func (c *Client) send(req *http.Request) (*http.Response, error) {
+	req.Header.Set("Authorization", "Bearer "+c.token)
 	resp, err := c.HTTP.Do(req)
 	if err != nil {
 		return nil, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log"
+	"os"
 	"time"
 
 	"github.com/songhua-io/hub/client"
@@ -64,5 +65,32 @@ func ExampleClient_Watch() {
 			log.Fatal(err)
 		}
 		fmt.Println(e.Seq, e.Kind, e.Object, e.From, "→", e.To)
+	}
+}
+
+func ExampleClient_Download() {
+	hub, err := client.New("http://127.0.0.1:8080", "sh_…")
+	if err != nil {
+		log.Fatal(err)
+	}
+	ctx := context.Background()
+	releases, err := hub.DatasetReleases(ctx, "soil-moisture-220100", "g-7") // what this grant gives
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, r := range releases {
+		fmt.Println("version", r.Version, "has", r.Columns)
+		for _, f := range r.Files {
+			out, err := os.Create(f.Name)
+			if err != nil {
+				log.Fatal(err)
+			}
+			if _, err := hub.Download(ctx, f, out); err != nil {
+				log.Fatal(err)
+			}
+			if err := out.Close(); err != nil {
+				log.Fatal(err)
+			}
+		}
 	}
 }

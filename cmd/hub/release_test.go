@@ -95,3 +95,55 @@ func TestADownloadGoesOnAndIsVerified(t *testing.T) {
 		t.Fatal(code, text)
 	}
 }
+
+// TestAPartIsAskedForByItsGrant: list, show and get name the grant each time.
+func TestAPartIsAskedForByItsGrant(t *testing.T) {
+	store, err := releases.Open(releases.Deps{Dir: filepath.Join(t.TempDir(), "releases"), Log: slog.New(slog.DiscardHandler), Clock: time.Now, Noted: func(context.Context, releases.Event, *releases.Manifest) error { return nil },
+		Cuts: releases.CutDeps{Dir: filepath.Join(t.TempDir(), "cuts"), Max: 1 << 20}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	table := &releases.Table{Rows: 1, Columns: []releases.Column{
+		{Item: catalog.Item{Name: "time", Type: catalog.Instant}, Integers: []int64{0}}, {Item: catalog.Item{Name: "value", Type: catalog.Number}, Numbers: []float64{7}}}}
+	if _, err := store.Put(t.Context(), releases.Draft{Dataset: &catalog.Dataset{ID: "soil"}, Table: table, Key: []string{"time"},
+		Period: catalog.Period{From: time.Unix(0, 0), To: time.Unix(20, 0)}, Recipe: releases.Recipe{Transform: releases.Transform{ID: "test/1"}}}); err != nil {
+		t.Fatal(err)
+	}
+	hub := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Query().Get("grant") != "g-7" {
+			t.Errorf("%s names no grant", r.URL)
+		}
+		switch r.URL.Path {
+		case "/api/v1/releases":
+			io.WriteString(w, `{"items": [{"dataset": "soil", "version": 1, "grant": "g-7", "columns": ["value"]}]}`)
+		case "/api/v1/releases/soil/1":
+			io.WriteString(w, `{"dataset": "soil", "grant": "g-7"}`)
+		default:
+			m, c, err := store.OpenCut(r.Context(), "soil", 1, &releases.Cut{Items: []string{"value"}}, filepath.Base(r.URL.Path))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer c.Close()
+			releases.Serve(w, r, r.Context(), m, c)
+		}
+	}))
+	defer hub.Close()
+	dir := filepath.Join(t.TempDir(), "soil-1")
+	for _, c := range []struct {
+		args []string
+		want string
+	}{{[]string{"list", "soil"}, "value"}, {[]string{"show", "soil", "1"}, "g-7"}, {[]string{"get", "soil", "1", "--to", dir}, "data.csv"}} {
+		var out, errs bytes.Buffer
+		if code := run(append(append([]string{"release"}, c.args...), "--grant", "g-7", "--hub", hub.URL, "--token", "secret"), &out, &errs); code != 0 || !strings.Contains(out.String(), c.want) {
+			t.Errorf("%v: %d %s%s", c.args, code, &out, &errs)
+		}
+	}
+	if text, err := os.ReadFile(filepath.Join(dir, releases.CSVFile)); err != nil || string(text) != "value\r\n7\r\n" {
+		t.Errorf("%q %v", text, err)
+	}
+	var out, errs bytes.Buffer
+	if code := run([]string{"release", "verify", "--dir", dir}, &out, &errs); code != 0 {
+		t.Errorf("%d %s%s", code, &out, &errs)
+	}
+}

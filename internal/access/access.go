@@ -88,8 +88,10 @@ const (
 	SignOut Action = "sessions.sign_out"
 )
 
-// What the record of changes calls what becomes of releases by itself.
+// What the record of changes calls what becomes of releases by itself, and that
+// somebody read one by a grant.
 const (
+	ReadReleases   Action = "releases.read"
 	SealReleases   Action = "releases.seal"
 	RemoveReleases Action = "releases.remove"
 )

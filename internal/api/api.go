@@ -125,6 +125,8 @@ type API struct {
 	flying flight
 	// downloads are how many files are read at this moment.
 	downloads atomic.Int64
+	// taken are the downloads by grants that are on record.
+	taken notedDownloads
 }
 
 // Route is one path of the surface and what it takes to be let in.

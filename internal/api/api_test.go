@@ -108,6 +108,7 @@ type hub struct {
 	enrolment *enrolment.Registrar
 	audit     *audit.Log
 	releases  *release.Store
+	where     []release.Stretch // of the rows of releases
 	roads     *roadViews
 }
 
@@ -192,10 +193,11 @@ func startWith(t testing.TB, compute loop.Config, clock func() time.Time, beside
 		Selection: func(*catalog.Dataset) (register.Selection, error) { return nil, nil },
 		Store:     storage.QueryableFunc(func(int64, int64) (storage.Querier, error) { return storage.NoopQuerier(), nil })})
 	check(err)
-	h.releases, err = release.Open(release.Deps{Dir: filepath.Join(dir, "releases"), Log: log, Clock: clock, Noted: func(ctx context.Context, _ release.Event, m *release.Manifest) error {
-		text, err := m.Note()
-		return errors.Join(err, h.audit.Add(ctx, h.api.entry(ctx, access.MakeReleases, fmt.Sprintf("release %s/%d", m.Dataset, m.Version), "220100", nil, json.RawMessage(text))))
-	}})
+	h.releases, err = release.Open(release.Deps{Dir: filepath.Join(dir, "releases"), Log: log, Clock: clock,
+		Cuts: release.CutDeps{Dir: filepath.Join(dir, "cuts"), Max: 1 << 30, Where: func(context.Context, string, int64) ([]release.Stretch, error) { return h.where, nil }}, Noted: func(ctx context.Context, _ release.Event, m *release.Manifest) error {
+			text, err := m.Note()
+			return errors.Join(err, h.audit.Add(ctx, h.api.entry(ctx, access.MakeReleases, fmt.Sprintf("release %s/%d", m.Dataset, m.Version), "220100", nil, json.RawMessage(text))))
+		}})
 	check(err)
 	outlets, err := outbox.Open(t.Context(), []outbox.Outlet{{Name: "portal", Kind: "ckan", Destination: deaf{}}}, outbox.Deps{
 		Records: db, Item: func(id string) outbox.Item { return outbox.Item{Dataset: id} }, Each: func(func(string, int64)) {},

@@ -49,19 +49,56 @@ type releaseOut struct {
 	Period   release.Period   `json:"period"`
 	Made     time.Time        `json:"made"`
 	Grade    string           `json:"grade"`
-	Rows     int64            `json:"rows"`
-	Files    []release.File   `json:"files"`
+	Rows     *int64           `json:"rows,omitempty" doc:"absent of a part that was not made yet"`
+	Files    []fileOut        `json:"files"`
 	Replaces int64            `json:"replaces,omitempty" doc:"the version that it corrects"`
 	Reason   *release.Text    `json:"reason,omitempty"`
 	Removed  *release.Removal `json:"removed,omitempty" doc:"its files are gone, and why"`
+
+	part
 }
 
-type manifestOut struct{ Body release.Manifest }
+// part says which part of a release a grant gives.
+type part struct {
+	Grant   string       `json:"grant,omitempty" doc:"by which the caller has the part that is shown; absent: it is all of the release"`
+	Cut     *release.Cut `json:"cut,omitempty" doc:"the part: its items, area and time, as far as they are narrowed"`
+	Columns []string     `json:"columns,omitempty" doc:"of the part"`
+	Note    *text        `json:"note,omitempty" doc:"what to know of the part"`
+}
 
-func summary(m *release.Manifest) releaseOut {
-	out := releaseOut{Dataset: m.Dataset, Version: m.Version, Period: m.Period, Made: m.Made, Grade: m.Grade, Rows: m.Rows, Files: m.Files, Replaces: m.Replaces, Removed: m.Removed}
+// fileOut is a file of a release, or of a part of it.
+type fileOut struct {
+	Name      string `json:"name"`
+	MediaType string `json:"media_type"`
+	Size      *int64 `json:"size,omitempty" doc:"absent of a part that was not made yet: known after the first download of one of its files"`
+	SHA256    string `json:"sha256,omitempty" doc:"as the size"`
+	Rows      int64  `json:"rows,omitempty"`
+	URL       string `json:"url" doc:"path of the download"`
+}
+
+// manifestOut is a manifest as the caller may see it.
+type manifestOut struct {
+	Body struct {
+		release.Manifest
+
+		Rows  *int64    `json:"rows,omitempty" doc:"absent of a part that was not made yet"`
+		Files []fileOut `json:"files"`
+		Grant string    `json:"grant,omitempty" doc:"by which the caller has the part that is shown; absent: it is all of the release"`
+		Note  *text     `json:"note,omitempty" doc:"what to know of the part"`
+	}
+}
+
+func summary(s *shown) releaseOut {
+	m := s.Manifest
+	out := releaseOut{Dataset: m.Dataset, Version: m.Version, Period: m.Period, Made: m.Made, Grade: m.Grade, Rows: s.rows(), Files: s.files(), Replaces: m.Replaces, Removed: m.Removed}
 	if m.Replaces != 0 {
 		out.Reason = &m.Reason
+	}
+	if m.Cut != nil {
+		out.part = part{Grant: s.grant, Cut: m.Cut, Note: s.note()}
+		for _, c := range m.Columns {
+			out.Columns = append(out.Columns, c.Name)
+		}
 	}
 	return out
 }
@@ -69,6 +106,7 @@ func summary(m *release.Manifest) releaseOut {
 type releaseQuery struct {
 	Paging
 	Dataset string `query:"dataset" maxLength:"63" doc:"only of this dataset"`
+	Grant   string `query:"grant" maxLength:"32" doc:"what this grant gives of them; absent: what the caller's own grants give, or all"`
 }
 
 func (a *API) listReleases(ctx context.Context, in *releaseQuery) (*pageOut[releaseOut], error) {
@@ -82,11 +120,15 @@ func (a *API) listReleases(ctx context.Context, in *releaseQuery) (*pageOut[rele
 	} else if _, err := a.dataset(ctx, in.Dataset); err != nil {
 		return nil, err
 	}
+	who, err := a.viewer(ctx, in.Grant)
+	if err != nil {
+		return nil, err
+	}
 	key := func(m *release.Manifest) string { return fmt.Sprintf("%s %019d", m.Dataset, m.Version) }
 	from, _, _ := strings.Cut(after, " ")
 	var all []*release.Manifest
 	for _, id := range ids {
-		if _, err := a.dataset(ctx, id); err != nil || id < from {
+		if _, err := a.dataset(ctx, id); err != nil || id < from || !who.looksAt(id) {
 			continue
 		}
 		for _, m := range a.Releases.Store.History(id) {
@@ -101,7 +143,13 @@ func (a *API) listReleases(ctx context.Context, in *releaseQuery) (*pageOut[rele
 	part, next := cut(all, key, after, in.Limit)
 	out := newPage[releaseOut](len(part))
 	for _, m := range part {
-		out.Body.Items = append(out.Body.Items, summary(m))
+		s, err := who.sees(ctx, m)
+		if err != nil {
+			return nil, err
+		}
+		if s != nil {
+			out.Body.Items = append(out.Body.Items, summary(s))
+		}
 	}
 	out.Body.Next = next
 	return out, nil
@@ -109,13 +157,19 @@ func (a *API) listReleases(ctx context.Context, in *releaseQuery) (*pageOut[rele
 
 // showManifest is a manifest as the caller may see it: rows that are not for
 // everybody are shown to stewards alone.
-func showManifest(ctx context.Context, rec *register.Record, m *release.Manifest) *manifestOut {
-	out := *m
-	if d := rec.Dataset(); m.Diff != nil && (d.Open.Class != catalog.Unconditional || rec.State != catalog.Published) && !stewards(ctx) {
-		counts := *m.Diff
-		counts.Examples, out.Diff = nil, &counts
+func showManifest(ctx context.Context, rec *register.Record, s *shown) *manifestOut {
+	out := &manifestOut{}
+	b := &out.Body
+	b.Manifest = *s.Manifest
+	if d := rec.Dataset(); b.Diff != nil && (d.Open.Class != catalog.Unconditional || rec.State != catalog.Published) && !stewards(ctx) {
+		counts := *b.Diff
+		counts.Examples, b.Diff = nil, &counts
 	}
-	return &manifestOut{out}
+	b.Files, b.Rows = s.files(), s.rows()
+	if s.Cut != nil {
+		b.Grant, b.Note = s.grant, s.note()
+	}
+	return out
 }
 
 // release returns what the caller may know of a release.
@@ -141,12 +195,28 @@ func gradeNow(rec *register.Record, m *release.Manifest) telemetry.Grade {
 	return max(rec.Dataset().Grade, made)
 }
 
-func (a *API) getRelease(ctx context.Context, in *ReleaseID) (*manifestOut, error) {
-	rec, m, err := a.release(ctx, in)
+type getReleaseIn struct {
+	ReleaseID
+	Grant string `query:"grant" maxLength:"32" doc:"what this grant gives of it; absent: what the caller's own grants give, or all"`
+}
+
+func (a *API) getRelease(ctx context.Context, in *getReleaseIn) (*manifestOut, error) {
+	rec, m, err := a.release(ctx, &in.ReleaseID)
 	if err != nil {
 		return nil, err
 	}
-	return showManifest(ctx, rec, m), nil
+	who, err := a.viewer(ctx, in.Grant)
+	if err != nil {
+		return nil, err
+	}
+	s, err := who.sees(ctx, m)
+	if err != nil {
+		return nil, err
+	}
+	if s == nil {
+		return nil, fmt.Errorf("release %d of dataset %s by grant %s %w; `hub release list %s --grant %s` shows what there is", m.Version, m.Dataset, in.Grant, release.ErrUnknown, m.Dataset, in.Grant)
+	}
+	return showManifest(ctx, rec, s), nil
 }
 
 type makeIn struct {
@@ -189,7 +259,7 @@ func (a *API) makeRelease(ctx context.Context, in *makeIn) (*manifestOut, error)
 	if err != nil {
 		return nil, err
 	}
-	return showManifest(ctx, rec, m), nil
+	return showManifest(ctx, rec, &shown{Manifest: m, known: true}), nil
 }
 
 // mayAnswer looks at the ticket of an order before anything is made: a release that
@@ -242,21 +312,38 @@ func (a *API) download(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer a.downloads.Add(-1)
-	m, c, held, done, err := a.opened(r)
+	d, err := a.opened(r)
 	if err != nil {
 		a.refuse(w, err)
 		return
 	}
-	defer done()
-	defer c.Close() //nolint:errcheck // it was read
-	release.Serve(w, r, held, m, c)
+	defer d.done()
+	defer d.content.Close()                 //nolint:errcheck // it was read
+	w.Header().Add("Vary", "Authorization") // whose grant it is says what of it is answered
+	if err := a.noteDownload(r, d); err != nil {
+		a.refuse(w, err)
+		return
+	}
+	release.Serve(w, r, d.held, d.manifest, d.content)
 }
 
-func (a *API) opened(r *http.Request) (*release.Manifest, *release.Content, context.Context, func(), error) {
+// download is a file that somebody reads: of a release, or of the part that a grant
+// gives.
+type download struct {
+	record   *register.Record
+	manifest *release.Manifest
+	content  *release.Content
+	grant    *register.Grant // nil: by none
+	cut      *release.Cut    // nil: all of it
+	held     context.Context // ends with the right to read
+	done     func()
+}
+
+func (a *API) opened(r *http.Request) (*download, error) {
 	id, name := r.PathValue("id"), r.PathValue("name")
 	version, err := strconv.ParseInt(r.PathValue("version"), 10, 64)
 	if err != nil {
-		return nil, nil, nil, nil, newProblem(http.StatusNotFound, "version "+strconv.Quote(r.PathValue("version"))+" is no number; /api/v1/releases lists versions")
+		return nil, newProblem(http.StatusNotFound, "version "+strconv.Quote(r.PathValue("version"))+" is no number; /api/v1/releases lists versions")
 	}
 	rec, err := a.Catalog.Get(id)
 	if err == nil && !rec.Public() {
@@ -266,64 +353,91 @@ func (a *API) opened(r *http.Request) (*release.Manifest, *release.Content, cont
 		err = shut(rec, a.Catalog.Open(id, "")) // which is no matter of rights
 	}
 	if err != nil {
-		return nil, nil, nil, nil, err
+		return nil, err
 	}
-	m, held, done, err := a.admitted(r.Context(), rec, version)
+	d, err := a.admitted(r.Context(), rec, version, r.URL.Query().Get(grantOption))
 	if err != nil {
-		return nil, nil, nil, nil, err
+		return nil, err
 	}
-	c, err := a.Releases.Store.Open(id, version, name)
+	if d.cut == nil {
+		d.content, err = a.Releases.Store.Open(id, version, name)
+	} else {
+		d.manifest, d.content, err = a.Releases.Store.OpenCut(d.held, id, version, d.cut, name)
+	}
 	if err != nil {
-		done()
-		return nil, nil, nil, nil, err
+		switch ended := context.Cause(d.held); {
+		case r.Context().Err() != nil:
+			err = newProblem(http.StatusServiceUnavailable, "the request was given up")
+		case ended != nil:
+			err = shut(rec, ended)
+		}
+		d.done()
+		return nil, err
 	}
-	return m, c, held, done, nil
+	return d, nil
 }
 
-// admitted decides who may read a release: everybody what is opened to everybody,
-// by a grant what is not, and stewards of its region for their work. What the
-// register shuts later ends held.
-func (a *API) admitted(ctx context.Context, rec *register.Record, version int64) (*release.Manifest, context.Context, func(), error) {
+// grantOption names the grant by which a release is read, where there are several.
+const grantOption = "grant"
+
+// admitted decides who may read a release, and how much of it: everybody all of
+// what is opened to everybody, by a grant what it is for, and stewards of its region
+// for their work. What the register shuts later ends held.
+func (a *API) admitted(ctx context.Context, rec *register.Record, version int64, grant string) (*download, error) {
 	m, err := a.releaseKept(rec.ID, version)
 	if err != nil {
-		return nil, nil, nil, err
-	}
-	var items []string
-	for _, c := range m.Columns {
-		items = append(items, c.Name)
+		return nil, err
 	}
 	c := access.CallerOf(ctx)
 	if g := gradeNow(rec, m); g > telemetry.General {
 		if d := access.AllowGrade(c, g); !d.Allowed || !c.Known() {
-			return nil, nil, nil, denied(c, d)
+			return nil, denied(c, d)
 		}
 	}
-	if rec.Dataset().Open.Class == catalog.Unconditional || access.Allow(c, access.WriteDatasets, rec.Region()).Allowed {
-		held, done, err := a.Catalog.Hold(ctx, rec.ID, items, 0)
-		return m, held, done, shut(rec, err)
+	if grant == "" && readsAll(c, rec) {
+		d := &download{record: rec, manifest: m}
+		d.held, d.done, err = a.Catalog.Hold(ctx, rec.ID, columnNames(m), 0)
+		return d, shut(rec, err)
 	}
-	grants, err := a.Catalog.Grants(ctx, register.GrantQuery{Applicant: c.Name, Dataset: rec.ID, State: register.Granted, Limit: 100})
-	if err != nil || !c.Known() {
-		grants = nil
+	of, err := a.grantsOf(ctx, rec)
+	if err != nil {
+		return nil, err
 	}
-	err = errors.Join(err, needsGrant(c, rec))
-	for _, g := range grants {
-		if !covers(g, rec, m) {
+	err = needsGrant(c, rec)
+	for _, p := range partsOf(of, rec, m) {
+		if grant != "" && p.grant.ID() != grant {
 			continue
 		}
-		held, done, refused := a.Catalog.Hold(ctx, rec.ID, items, g.Number)
+		if p.outside != nil {
+			err = denied(c, access.Decision{ZH: p.outside.ZH, EN: p.outside.EN})
+			continue
+		}
+		d := &download{record: rec, manifest: m, grant: p.grant, cut: p.cut}
+		items := columnNames(m)
+		if p.cut != nil && p.cut.Items != nil {
+			items = p.cut.Items
+		}
+		held, done, refused := a.Catalog.Hold(ctx, rec.ID, items, p.grant.Number)
 		if refused != nil {
 			err = shut(rec, refused)
 			continue
 		}
-		if over := a.Catalog.Charge(g.Number, g.Scope.Rate); over != nil {
+		if over := a.Catalog.Charge(p.grant.Number, p.grant.Scope.Rate); over != nil {
 			done()
 			err = over
 			continue
 		}
-		return m, held, done, nil
+		d.held, d.done = held, done
+		return d, nil
 	}
-	return nil, nil, nil, err
+	return nil, err
+}
+
+func columnNames(m *release.Manifest) (all []string) {
+	for i := range m.Columns {
+		all = append(all, m.Columns[i].Name)
+	}
+	return all
 }
 
 // releaseKept is what the store has of a release that still has its files.
@@ -342,16 +456,10 @@ func (a *API) releaseKept(dataset string, version int64) (*release.Manifest, err
 	return nil, fmt.Errorf("release %d of dataset %s %w", version, dataset, release.ErrUnknown)
 }
 
-// covers reports whether a grant is for all of a release.
-func covers(g *register.Grant, rec *register.Record, m *release.Manifest) bool {
-	s := &g.Scope
-	return strings.HasPrefix(rec.Region(), s.Area) && !m.Period.From.Before(s.From) && (s.To.IsZero() || !m.Period.To.After(s.To))
-}
-
 func needsGrant(c access.Caller, rec *register.Record) error {
 	d := access.Decision{
-		ZH: fmt.Sprintf("数据集 %s 不是无条件开放的数据：须以获得授权的令牌读取，且授权须涵盖该版本的全部字段、区域与时段。申请：`hub grant apply FILE` 或目录页面。", rec.ID),
-		EN: fmt.Sprintf("Dataset %s is not open to everybody: it takes a token with a grant, which must cover all items, the area and the period of this release. Apply with `hub grant apply FILE`, or on the page of the dataset.", rec.ID),
+		ZH: fmt.Sprintf("数据集 %s 不是无条件开放的数据：须以获得授权的令牌读取，所得为授权范围之内的部分。申请：`hub grant apply FILE` 或目录页面。", rec.ID),
+		EN: fmt.Sprintf("Dataset %s is not open to everybody: it takes a token with a grant, and gives what the grant is for. Apply with `hub grant apply FILE`, or on the page of the dataset.", rec.ID),
 	}
 	return denied(c, d)
 }
@@ -370,6 +478,9 @@ func shut(rec *register.Record, err error) error {
 
 // refuse answers outside of huma with what an error is.
 func (a *API) refuse(w http.ResponseWriter, err error) {
+	if errors.Is(err, release.ErrCutsFull) {
+		w.Header().Set("Retry-After", "30")
+	}
 	var over *quota.Exceeded
 	if errors.As(err, &over) {
 		Refuse(w, over)

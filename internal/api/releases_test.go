@@ -26,6 +26,7 @@ func (h *hub) makeRelease(ctx context.Context, o ReleaseOrder) (*release.Manifes
 	h.answered = o.Ticket
 	d := rec.Dataset()
 	const rows = 150_000
+	h.where = []release.Stretch{{Rows: rows, Regions: []string{"220100"}, Bin: time.Millisecond}}
 	t := &release.Table{Rows: rows, Columns: []release.Column{{Item: d.Items[0], Integers: make([]int64, rows)}, {Item: d.Items[1], Numbers: make([]float64, rows)}}}
 	for i := range rows {
 		t.Columns[0].Integers[i] = o.Period.From.UnixMilli() + int64(i)
@@ -119,14 +120,13 @@ func TestWhoMayDownload(t *testing.T) {
 	h.want(200, h.do("GET", soilFile, "")) // a steward's work
 	grant := func(to *hub, scope string) {
 		t.Helper()
-		r := h.want(201, to.do("POST", "/api/v1/grants", strings.Replace(application, `{"items": ["moisture"]}`, scope, 1)))
-		at := "/api/v1/grants/" + r.body["id"].(string)
-		h.want(200, h.do("POST", at+"/check", `{"right": true}`))
-		h.want(200, h.do("POST", at+"/decide", `{"grant": true, "reason": {"zh": "可"}}`))
+		h.granted(to, scope)
 	}
-	for _, less := range []string{`{"items": ["moisture"]}`, `{"from": "2026-11-02T00:00:00Z"}`, `{"to": "2026-11-01T00:00:00Z"}`} {
-		grant(met, less)
-		h.want(403, met.do("GET", soilFile, ""))
+	for _, elsewhere := range []string{`{"from": "2026-11-02T00:00:00Z"}`, `{"to": "2026-10-31T16:00:00Z"}`} {
+		grant(met, elsewhere)
+		if r := h.want(403, met.do("GET", soilFile, "")); !strings.Contains(r.text, "outside of the time") || !strings.Contains(r.text, "授权时段") {
+			t.Errorf("%s", r.text)
+		}
 	}
 	grant(met, `{"area": "220100", "from": "2026-10-01T00:00:00Z"}`)
 	h.want(200, met.do("GET", soilFile, ""))
@@ -154,6 +154,16 @@ func TestWhoMayDownload(t *testing.T) {
 	h.want(410, met.do("GET", soilFile, ""))
 }
 
+// granted gives somebody a grant to the soil dataset, and returns its id.
+func (h *hub) granted(to *hub, scope string) string {
+	h.Helper()
+	r := h.want(201, to.do("POST", "/api/v1/grants", strings.Replace(application, `{"items": ["moisture"]}`, scope, 1)))
+	id := r.body["id"].(string)
+	h.want(200, h.do("POST", "/api/v1/grants/"+id+"/check", `{"right": true}`))
+	h.want(200, h.do("POST", "/api/v1/grants/"+id+"/decide", `{"grant": true, "reason": {"zh": "可"}}`))
+	return id
+}
+
 // TestADownloadEndsWithTheRightToIt reads slowly while the right to read ends, and
 // sees an error, not a short body that looks whole.
 func TestADownloadEndsWithTheRightToIt(t *testing.T) {
@@ -165,36 +175,59 @@ func TestADownloadEndsWithTheRightToIt(t *testing.T) {
 		"grant revoked": func(h *hub) {
 			h.want(200, h.do("POST", "/api/v1/grants/g-1/revoke", `{"reason": {"zh": "用于他途"}}`))
 		},
+		"grant expired": func(h *hub) {
+			ctx, stop := context.WithCancel(context.Background())
+			h.Cleanup(stop)
+			go h.api.Catalog.Run(ctx) //nolint:errcheck // it ends with ctx
+		},
 		"token revoked": func(h *hub) { h.want(204, h.do("DELETE", "/api/v1/tokens/met", "")) },
 	} {
-		t.Run(name, func(t *testing.T) {
-			h := start(t)
-			h.published()
-			h.want(201, h.do("POST", "/api/v1/releases", releaseOfSoil))
-			met := h.roleToken("met", access.Reader, "")
-			h.want(201, h.as(met).do("POST", "/api/v1/grants", strings.Replace(application, `{"items": ["moisture"]}`, "{}", 1)))
-			h.want(200, h.do("POST", "/api/v1/grants/g-1/check", `{"right": true}`))
-			h.want(200, h.do("POST", "/api/v1/grants/g-1/decide", `{"grant": true, "reason": {"zh": "可"}}`))
-			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, h.server.URL+soilFile, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			req.Header.Set("Authorization", "Bearer "+met)
-			resp, err := http.DefaultClient.Do(req)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer resp.Body.Close()
-			if _, err := io.CopyN(io.Discard, resp.Body, 1000); err != nil || resp.StatusCode != 200 {
-				t.Fatal(resp.Status, err)
-			}
-			end(h)
-			began := time.Now()
-			n, err := io.Copy(io.Discard, resp.Body)
-			if err == nil || n+1000 >= resp.ContentLength {
-				t.Errorf("%d of %d bytes, %v", n+1000, resp.ContentLength, err)
-			}
-			t.Log("ended after", time.Since(began), fmt.Sprint(err))
-		})
+		for part, scope := range map[string]string{"whole": "{}", "part": `{"from": "2026-10-31T16:00:01Z"}`} {
+			t.Run(name+" "+part, func(t *testing.T) {
+				if name == "grant expired" {
+					scope += `, "until": "` + time.Now().Add(5*time.Second).Format(time.RFC3339Nano) + `"`
+				}
+				h := start(t)
+				h.published()
+				h.want(201, h.do("POST", "/api/v1/releases", releaseOfSoil))
+				met := h.roleToken("met", access.Reader, "")
+				h.granted(h.as(met), scope)
+				req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, h.server.URL+soilFile, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				req.Header.Set("Authorization", "Bearer "+met)
+				resp, err := http.DefaultClient.Do(req)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer resp.Body.Close()
+				if _, err := io.CopyN(io.Discard, resp.Body, 1000); err != nil || resp.StatusCode != 200 {
+					t.Fatal(resp.Status, err)
+				}
+				end(h)
+				began := time.Now()
+				if name == "grant expired" { // what is read meanwhile is what may be
+					h.until(func() bool { return at(h.do("GET", "/api/v1/grants/g-1", "").body, "state") == "expired" })
+				}
+				n, err := io.Copy(io.Discard, resp.Body)
+				if err == nil || n+1000 >= resp.ContentLength {
+					t.Errorf("%d of %d bytes, %v", n+1000, resp.ContentLength, err)
+				}
+				t.Log("ended after", time.Since(began), fmt.Sprint(err))
+			})
+		}
+	}
+}
+
+// until waits for something that comes by itself.
+func (h *hub) until(is func() bool) {
+	h.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(time.Minute); !is(); <-tick.C {
+		if time.Now().After(deadline) {
+			h.Fatal("it did not come within a minute")
+		}
 	}
 }

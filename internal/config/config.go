@@ -265,7 +265,7 @@ func Default() Config {
 		Schedule:  loop.DefaultConfig(),
 		Catalog:   register.DefaultConfig(),
 		Feed:      feed.DefaultConfig(),
-		Releases:  Releases{Publish: publish.DefaultConfig()},
+		Releases:  Releases{Config: release.DefaultConfig(), Publish: publish.DefaultConfig()},
 		Store:     Store{Config: local.DefaultConfig(), Remote: Remote{Local: 72 * time.Hour, Queue: queue.DefaultConfig()}},
 		Query:     query.DefaultConfig(),
 

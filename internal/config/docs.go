@@ -102,6 +102,7 @@ func docs() map[string]string {
 		"github.com/songhua-io/hub/internal/catalog/register.Config.SubjectDays":         "subject_days is within how many working days the request of a person about personal data is answered.",
 		"github.com/songhua-io/hub/internal/catalog/register.Document.Grade":             "grade is that of the highest item when empty.",
 		"github.com/songhua-io/hub/internal/catalog/register.Document.Path":              "path is 类, 项, 目, 细目.",
+		"github.com/songhua-io/hub/internal/catalog/release.Config.CutsMax":              "cuts_max is how much of the disk the parts of releases take that were made for narrowed grants. Those that were not read for the longest time make room, and are made again when they are asked for. The files of one must fit in.",
 		"github.com/songhua-io/hub/internal/catalog/release.Config.KeyFile":              "key_file holds the keys under which releases of grade important and above are encrypted, 64 hexadecimal digits a line, the newest first; it must lie outside of the data directory. Without one such releases are refused.",
 		"github.com/songhua-io/hub/internal/catalog/sensorthings.Config.MaxEntities":     "max_entities is how many entities one answer may hold, those of $expand among them (400).",
 		"github.com/songhua-io/hub/internal/catalog/sensorthings.Config.MaxSamples":      "max_samples is how many samples one request may read, those that a filter leaves out among them (400).",

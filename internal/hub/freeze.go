@@ -33,7 +33,7 @@ const (
 // open minutes holds keys that are destroyed within the hour, so that nobody can
 // be followed any longer: a copy would keep them. The rest is of the running
 // process, or made anew.
-var leftOut = []string{trafficDir, frozenDir, backupDir, addressFile, "admin.token", "agent"}
+var leftOut = []string{trafficDir, frozenDir, backupDir, cutsDir, addressFile, "admin.token", "agent"}
 
 // LeftOut reports whether a path in a data directory, with slashes, is not part of
 // a backup.

@@ -14,6 +14,7 @@ import (
 	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/api"
 	"github.com/songhua-io/hub/internal/catalog"
+	"github.com/songhua-io/hub/internal/catalog/register"
 	"github.com/songhua-io/hub/internal/catalog/release"
 	"github.com/songhua-io/hub/internal/telemetry"
 	"github.com/songhua-io/hub/internal/traffic"
@@ -28,8 +29,36 @@ func (h *hub) catalogue(base catalog.Base) web.Catalogue {
 		Rows: func(_ context.Context, dataset string, version int64) (*release.Table, error) {
 			return h.releases.Table(dataset, version)
 		},
-		Privacy: h.privacyReport, Quality: h.shownQuality, Difference: h.difference,
+		Privacy: h.privacyReport, Quality: h.shownQuality, Difference: h.difference, Granted: h.grantedReleases,
 	}
+}
+
+// shownReleases is how many releases a page shows of what a grant gives.
+const shownReleases = 10
+
+// grantedReleases are what a grant gives of the newest releases of its dataset.
+func (h *hub) grantedReleases(g *register.Grant) (all []web.GrantedRelease) {
+	rec, err := h.catalog.Get(g.Dataset)
+	if err != nil {
+		return nil
+	}
+	items := g.Given(rec.Dataset())
+	for _, m := range slices.Backward(h.releases.List(g.Dataset)) {
+		c, err := m.Narrow(items, g.Scope.Area, g.Scope.From, g.Scope.To)
+		switch {
+		case err != nil:
+			continue
+		case c == nil:
+			all = append(all, web.GrantedRelease{Manifest: m, Known: true})
+		default:
+			part, known := h.releases.Describe(m, c)
+			all = append(all, web.GrantedRelease{Manifest: part, Known: known})
+		}
+		if len(all) == shownReleases {
+			break
+		}
+	}
+	return all
 }
 
 // privacyReport is what the privacy gate said of a release; nil where it did not

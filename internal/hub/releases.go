@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/audit"
 	"github.com/songhua-io/hub/internal/catalog/release"
@@ -14,6 +16,10 @@ import (
 
 // releasesDir is where releases lie in the data directory.
 const releasesDir = "catalog/releases"
+
+// cutsDir is where parts of releases lie that were made for narrowed grants. It is
+// no part of a backup: they are made again.
+const cutsDir = "cuts"
 
 // openReleases opens the files of datasets. It comes after the register, which
 // says of what grade they are.
@@ -27,11 +33,29 @@ func (h *hub) openReleases() error {
 	}
 	h.releases, err = release.Open(release.Deps{
 		Dir: filepath.Join(h.at.Data, filepath.FromSlash(releasesDir)), Keys: keys, Noted: h.notedRelease, Changed: h.feedChanged, Log: h.log, Clock: h.clock,
+		Cuts: release.CutDeps{Dir: filepath.Join(h.at.Data, cutsDir), Max: int64(h.cfg.Releases.CutsMax), Where: func(ctx context.Context, dataset string, version int64) ([]release.Stretch, error) {
+			return h.publisher.Stretches(ctx, dataset, version)
+		}},
 	})
 	if err == nil {
+		h.measureCuts()
 		h.stack.start("sealing of releases", h.sealReleases)
 	}
 	return err
+}
+
+// measureCuts shows how much room the parts of releases take.
+func (h *hub) measureCuts() {
+	use := func(of func(release.CutUse) float64) func() float64 {
+		return func() float64 { return of(h.releases.CutUse()) }
+	}
+	h.metrics.MustRegister(
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "hub_release_cuts", Help: "Parts of releases that are kept for narrowed grants."}, use(func(u release.CutUse) float64 { return float64(u.Kept) })),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "hub_release_cuts_bytes", Help: "Bytes of these on disk; at most releases.cuts_max."}, use(func(u release.CutUse) float64 { return float64(u.Bytes) })),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "hub_release_cuts_made_total", Help: "Parts of releases that were made."}, use(func(u release.CutUse) float64 { return float64(u.Made) })),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "hub_release_cuts_found_total", Help: "Requests for parts of releases that were there."}, use(func(u release.CutUse) float64 { return float64(u.Found) })),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "hub_release_cuts_dropped_total", Help: "Parts of releases that made room for others."}, use(func(u release.CutUse) float64 { return float64(u.Dropped) })),
+	)
 }
 
 // eventActions is what the record of changes calls what becomes of releases.

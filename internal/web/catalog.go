@@ -18,7 +18,7 @@ import (
 )
 
 // Catalogue is what the pages of the public catalogue show. Rows, Privacy,
-// Quality and Difference may be nil where nobody knows of it; each may return nil
+// Quality, Difference and Granted may be nil where nobody knows of it; each may return nil
 // for nothing.
 type Catalogue struct {
 	Register *register.Register
@@ -36,6 +36,15 @@ type Catalogue struct {
 	Quality func(ctx context.Context, dataset string) (*Quality, error)
 	// Difference returns what a release changed of the one that it replaces.
 	Difference func(ctx context.Context, dataset string, version int64) (*Difference, error)
+	// Granted returns what a grant gives of the newest releases, the newest first.
+	Granted func(g *register.Grant) []GrantedRelease
+}
+
+// GrantedRelease is what a grant gives of a release: all of it, or a part.
+type GrantedRelease struct {
+	*release.Manifest
+	// Known says that sizes and hashes are; a part has none before it is made.
+	Known bool
 }
 
 // Quality is how good a dataset was, day by day.

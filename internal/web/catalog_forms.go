@@ -230,6 +230,30 @@ type grantView struct {
 	Form    *form
 	Decides bool
 	Items   []catalog.Item // of the dataset
+	Gives   []givenView    // of its releases, where the page shows them
+}
+
+// givenView is what a grant gives of a release.
+type givenView struct {
+	GrantedRelease
+	Period catalog.Period
+	Files  []fileView
+}
+
+// givenBy is what a grant in force gives, and what one would that is decided about.
+func (p *pages) givenBy(g *register.Grant) (all []givenView) {
+	if p.Catalogue.Granted == nil || g.State != register.Granted && g.State != register.Reviewing {
+		return nil
+	}
+	for _, r := range p.Catalogue.Granted(g) {
+		v := givenView{GrantedRelease: r, Period: catalog.Period(r.Manifest.Period)}
+		for _, f := range r.Manifest.Files {
+			href := fmt.Sprintf("/catalog/dataset/%s/release/%d/%s?grant=%s", r.Dataset, r.Version, url.PathEscape(f.Name), g.ID())
+			v.Files = append(v.Files, fileView{catalog.Distribution{Name: f.Name, MediaType: f.MediaType, Size: f.Size, Rows: f.Rows}, href, formatName(f.MediaType), f.SHA256})
+		}
+		all = append(all, v)
+	}
+	return all
 }
 
 // stepView is one of the way of an application.
@@ -301,7 +325,7 @@ func (p *pages) showApplication(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	v := p.grantOf(g, nil)
-	v.Decides = decides
+	v.Decides, v.Gives = decides, p.givenBy(g)
 	p.publish(w, r, "application", http.StatusOK, view{Title: g.ID(), Page: v})
 }
 

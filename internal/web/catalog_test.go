@@ -418,6 +418,24 @@ func TestApplyingAndDeciding(t *testing.T) {
 	if err != nil || g.State != register.Granted || !slices.Equal(g.Scope.Items, []string{"time"}) {
 		t.Errorf("%v, %+v", err, g)
 	}
+	for lang, said := range map[string][]string{
+		"en": {"version 9", "known after the first download", "not all that tell rows apart", "/release/9/data.csv?grant=g-1", "<code>phase</code>", strings.Repeat("cd", 32), "All of the release"},
+		"zh": {"第 9 版", "首次下载", "各行按所含的值排列", "该版本的全部"},
+	} {
+		for _, page := range []string{"/catalog/applications/g-1", "/steward/applications/g-1"} {
+			as := reader
+			if strings.HasPrefix(page, "/steward") {
+				as = steward
+			}
+			_, body := as(httptest.NewRequest(http.MethodGet, page+"?lang="+lang, nil))
+			for _, s := range said {
+				if !strings.Contains(body, s) {
+					t.Errorf("%s in %s does not say %q", page, lang, s)
+				}
+			}
+			sound(t, page, body, map[string]string{"en": "en", "zh": "zh-CN"}[lang])
+		}
+	}
 	step(http.StatusSeeOther, "do", "revoke", "ended.zh", "超出用途", "version", "4")
 	if _, body = reader(httptest.NewRequest(http.MethodGet, "/catalog/applications/g-1", nil)); !strings.Contains(body, "超出用途") {
 		t.Error("why it ended is not told")

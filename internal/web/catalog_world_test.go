@@ -299,6 +299,14 @@ func (l *library) catalogue() Catalogue {
 			}
 			return q, nil
 		},
+		Granted: func(g *register.Grant) []GrantedRelease {
+			day := release.Period{From: l.now.AddDate(0, 0, -1), To: l.now}
+			return []GrantedRelease{
+				{&release.Manifest{Dataset: g.Dataset, Version: 9, Period: day, Cut: &release.Cut{Items: g.Scope.Items, Area: "220102"}, Columns: []release.ColumnInfo{{Name: "time"}}, Files: []release.File{{Name: "data.csv", MediaType: "text/csv"}}}, false},
+				{&release.Manifest{Dataset: g.Dataset, Version: 8, Period: day, Key: []string{"time"}, Cut: &release.Cut{Area: "220102"}, Columns: []release.ColumnInfo{{Name: "time"}, {Name: "phase"}}, Files: []release.File{{Name: "data.parquet", MediaType: "application/vnd.apache.parquet", Size: 2048, Rows: 7, SHA256: strings.Repeat("cd", 32)}}}, true},
+				{&release.Manifest{Dataset: g.Dataset, Version: 7, Period: day, Files: []release.File{{Name: "data.csv", MediaType: "text/csv", Size: 4096, Rows: 70, SHA256: strings.Repeat("ab", 32)}}}, true},
+			}
+		},
 		Difference: func(_ context.Context, dataset string, _ int64) (*Difference, error) {
 			if l.broken {
 				return nil, errBroken

@@ -92,7 +92,9 @@ func (p *pages) showGrant(w http.ResponseWriter, r *http.Request, caller access.
 }
 
 func (p *pages) grantPage(w http.ResponseWriter, r *http.Request, code int, g *register.Grant, f *form) {
-	p.showDesk(w, r, "steward_application", code, g.ID(), "applications", p.grantOf(g, f))
+	v := p.grantOf(g, f)
+	v.Gives = p.givenBy(g)
+	p.showDesk(w, r, "steward_application", code, g.ID(), "applications", v)
 }
 
 // stepGrant takes a step of an application.

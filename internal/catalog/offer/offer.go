@@ -210,7 +210,7 @@ func (a *Access) grants(r *reach, byID map[string]*shared) {
 			o.from = g.Scope.From.UnixMilli()
 		}
 		if !g.Scope.To.IsZero() {
-			o.to = g.Scope.To.UnixMilli()
+			o.to = g.Scope.To.Add(-1).UnixMilli() // the end of a scope is not in it, as in releases
 		}
 		of[g.Applicant] = append(of[g.Applicant], o)
 	}

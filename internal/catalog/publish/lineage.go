@@ -9,10 +9,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sort"
 	"time"
 
 	"github.com/songhua-io/hub/internal/catalog"
+	"github.com/songhua-io/hub/internal/catalog/release"
 	"github.com/songhua-io/hub/internal/catalog/source"
 )
 
@@ -125,6 +127,36 @@ func (p *Publisher) Lineage(ctx context.Context, dataset string, version int64, 
 	}
 	sort.Slice(l.Devices, func(i, j int) bool { return l.Devices[i].ID < l.Devices[j].ID })
 	return l, nil
+}
+
+// Stretches say of all rows of a version, in their order, where what they are made
+// of was measured: in the regions that series have, or that their devices were of
+// when it was made. What had none has an empty one.
+func (p *Publisher) Stretches(ctx context.Context, dataset string, version int64) ([]release.Stretch, error) {
+	t, err := p.tree(ctx, ref{dataset, version})
+	if err != nil {
+		return nil, err
+	}
+	pub, err := p.one(ctx, dataset, version)
+	if err != nil {
+		return nil, err
+	}
+	all := make([]release.Stretch, len(t.Groups))
+	for i := range t.Groups {
+		g := &t.Groups[i]
+		all[i] = release.Stretch{Rows: g.Rows(), Bin: cmp.Or(g.Bin, t.Bin)}
+		if pub.Dataset.Source.Kind != catalog.SourceRoads { // whose groups are of a code, which is a link or a district
+			all[i].Key = g.By
+		}
+		for _, in := range g.Inputs {
+			labels := t.Inputs[in].Labels
+			region := cmp.Or(labels["region"], t.Devices[labels["device"]].Region)
+			if !slices.Contains(all[i].Regions, region) {
+				all[i].Regions = append(all[i].Regions, region)
+			}
+		}
+	}
+	return all, nil
 }
 
 // version is that of a number, or the newest that is out.

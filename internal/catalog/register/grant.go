@@ -66,7 +66,7 @@ type Scope struct {
 	// Area is a prefix of division codes; empty: all of the dataset.
 	Area string    `json:"area,omitempty"`
 	From time.Time `json:"from,omitzero"` // zero: from its beginning
-	To   time.Time `json:"to,omitzero"`   // zero: without an end
+	To   time.Time `json:"to,omitzero"`   // not in it; zero: without an end
 	// Rate is in requests a minute; 0: not bounded.
 	Rate int `json:"rate,omitempty"`
 }
@@ -210,6 +210,21 @@ func (a *Application) class(d *catalog.Dataset) (catalog.Class, catalog.Terms) {
 		}
 	}
 	return class, terms
+}
+
+// Given are the items of a dataset, as it stands, that an application or a grant
+// is for: those of its scope, or all, but for what its way does not give out.
+func (a *Application) Given(d *catalog.Dataset) (names []string) {
+	for _, it := range d.Items {
+		class := it.Open
+		if a.Way == Sharing {
+			class = it.Share
+		}
+		if class != catalog.None && (len(a.Scope.Items) == 0 || slices.Contains(a.Scope.Items, it.Name)) {
+			names = append(names, it.Name)
+		}
+	}
+	return names
 }
 
 // check is what is wrong with the form of an application.

@@ -40,6 +40,7 @@ type chunks struct {
 	buffer []byte
 	packed []byte
 	last   bool
+	room   func(bytes int) error // asked before a chunk is stored; nil: there is
 	kept
 }
 
@@ -83,6 +84,11 @@ func (c *chunks) flush() error {
 	}
 	if c.seal != nil {
 		out = c.seal.seal(out, len(c.Chunks), c.last, sign > 0)
+	}
+	if c.room != nil {
+		if err := c.room(len(out)); err != nil {
+			return err
+		}
 	}
 	sum := sha256.Sum256(out)
 	c.Chunks, c.Sums = append(c.Chunks, sign*len(out)), append(c.Sums, sum[:]...)

@@ -16,8 +16,12 @@ func tableOf(m *Manifest) any {
 		"url":           CSVFile,
 		"dialect":       map[string]any{"encoding": "utf-8", "header": true, "delimiter": ",", "quoteChar": `"`, "doubleQuote": true, "lineTerminators": []any{"\r\n"}},
 		"dc:identifier": m.Dataset, "dc:title": tagged(m.Title),
-		"tableSchema": map[string]any{"columns": columns, "primaryKey": m.Key},
 	}
+	table := map[string]any{"columns": columns}
+	if len(m.Key) > 0 {
+		table["primaryKey"] = m.Key
+	}
+	description["tableSchema"] = table
 	if m.Licence != "" {
 		description["dc:license"] = map[string]any{"@id": m.Licence}
 	}

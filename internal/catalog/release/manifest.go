@@ -57,6 +57,8 @@ type Manifest struct {
 	Replaces int64    `json:"replaces,omitempty"`
 	Reason   Text     `json:"reason,omitzero"`
 	Diff     *Changes `json:"diff,omitempty"`
+	// Cut says that the files have a part of the release, and which; nil: all of it.
+	Cut *Cut `json:"cut,omitempty"`
 	// Removed says that the files are gone, and why.
 	Removed *Removal `json:"removed,omitempty"`
 
@@ -144,6 +146,18 @@ func (m *Manifest) File(name string) *File {
 }
 
 func (m *Manifest) isKey(name string) bool { return slices.Contains(m.Key, name) }
+
+// Region is the prefix of division codes that the rows of the release are of, as
+// its recipe says; empty: of everywhere.
+func (m *Manifest) Region() string {
+	var source struct {
+		Region string `json:"region"`
+	}
+	if json.Unmarshal(m.Recipe.Source, &source) != nil {
+		return ""
+	}
+	return source.Region
+}
 
 // Encode writes the manifest as JSON in canonical form (RFC 8785) and a line feed.
 func (m *Manifest) Encode() ([]byte, error) { return canonical(m) }

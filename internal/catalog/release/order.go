@@ -120,9 +120,9 @@ func (c *Column) json(row int) []byte {
 	return inJSON(c)(nil, row)
 }
 
-// in is the table with its rows in another order.
+// in is the table with some of its rows, or all, in another order.
 func (t *Table) in(order []int) *Table {
-	sorted := &Table{Rows: t.Rows, Columns: slices.Clone(t.Columns)}
+	sorted := &Table{Rows: len(order), Columns: slices.Clone(t.Columns)}
 	for i := range sorted.Columns {
 		c := &sorted.Columns[i]
 		c.Numbers, c.Integers, c.Booleans = picked(c.Numbers, order), picked(c.Integers, order), picked(c.Booleans, order)

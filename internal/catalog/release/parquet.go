@@ -155,35 +155,67 @@ func valueOf(c *Column) func(row int) parquet.Value {
 }
 
 // readParquet reads the rows of a file as columns that are as the items say.
-func readParquet(r io.ReaderAt, size int64, items []catalog.Item) (t *Table, err error) {
-	defer func() {
-		if p := recover(); p != nil { // the library panics on files that are none of its own
-			t, err = nil, fmt.Errorf("the file is no Parquet of a release: %v", p)
+func readParquet(r io.ReaderAt, size int64, items []catalog.Item) (*Table, error) {
+	f, err := openParquet(r, size, items)
+	if err != nil {
+		return nil, err
+	}
+	t := &Table{Rows: f.rows}
+	for i := range items {
+		c, err := f.column(i, nil)
+		if err != nil {
+			return nil, err
 		}
-	}()
+		t.Columns = append(t.Columns, *c)
+	}
+	return t, t.Check()
+}
+
+// columnar is an open file of Parquet, read column by column.
+type columnar struct {
+	file  *parquet.File
+	items []catalog.Item
+	rows  int
+}
+
+// openParquet opens a file whose columns are as the items say.
+func openParquet(r io.ReaderAt, size int64, items []catalog.Item) (_ *columnar, err error) {
+	defer foreign(&err)
 	f, err := parquet.OpenFile(r, size, parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
 	if err != nil {
 		return nil, err
 	}
-	n := int(f.NumRows())
 	if found := len(f.Root().Columns()); found != len(items) {
 		return nil, fmt.Errorf("the file has %d columns, and %d were written", found, len(items))
 	}
-	t = &Table{Rows: n}
 	for i, item := range items {
-		c := Column{Item: item}
-		c.room(n)
 		if is := f.Root().Columns()[i].Name(); is != item.Name {
 			return nil, fmt.Errorf("column %d of the file is %q, and %q was written", i, is, item.Name)
 		}
-		for _, group := range f.RowGroups() {
-			if err := readChunk(group.ColumnChunks()[i], &c); err != nil {
-				return nil, fmt.Errorf("column %s: %w", item.Name, err)
-			}
-		}
-		t.Columns = append(t.Columns, c)
 	}
-	return t, t.Check()
+	return &columnar{f, items, int(f.NumRows())}, nil
+}
+
+// foreign makes an error of a panic: the library panics on files that are none of
+// its own.
+func foreign(err *error) {
+	if p := recover(); p != nil {
+		*err = fmt.Errorf("the file is no Parquet of a release: %v", p)
+	}
+}
+
+// column reads a column, of the rows that are taken; nil: of all.
+func (f *columnar) column(i int, take *selection) (c *Column, err error) {
+	defer foreign(&err)
+	c = &Column{Item: f.items[i]}
+	c.room(take.of(f.rows))
+	row := 0
+	for _, group := range f.file.RowGroups() {
+		if row, err = readChunk(group.ColumnChunks()[i], c, take, row); err != nil {
+			return nil, fmt.Errorf("column %s: %w", c.Name, err)
+		}
+	}
+	return c, nil
 }
 
 // room makes room for so many values.
@@ -200,7 +232,9 @@ func (c *Column) room(n int) {
 	}
 }
 
-func readChunk(chunk parquet.ColumnChunk, c *Column) (err error) {
+// readChunk adds the values of a chunk that are taken; it begins with row, and
+// returns the one after it.
+func readChunk(chunk parquet.ColumnChunk, c *Column, take *selection, row int) (_ int, err error) {
 	pages := chunk.Pages()
 	defer func() { err = errors.Join(err, pages.Close()) }()
 	kept := map[string]string{}
@@ -208,22 +242,25 @@ func readChunk(chunk parquet.ColumnChunk, c *Column) (err error) {
 	for {
 		page, err := pages.ReadPage()
 		if errors.Is(err, io.EOF) {
-			return nil
+			return row, nil
 		}
 		if err != nil {
-			return err
+			return row, err
 		}
 		in := page.Values()
 		for {
 			n, err := in.ReadValues(values)
 			for _, v := range values[:n] {
-				c.add(v, kept)
+				if take.has(row) {
+					c.add(v, kept)
+				}
+				row++
 			}
 			if errors.Is(err, io.EOF) {
 				break
 			}
 			if err != nil {
-				return err
+				return row, err
 			}
 		}
 		parquet.Release(page)

@@ -183,15 +183,27 @@ func (s *Store) write(ctx context.Context, dir string, m *Manifest, t *Table, pr
 			return err
 		}})
 	}
-	x := &index{Files: make([]kept, len(all), len(all)+1)}
+	x := &index{}
 	if key != nil {
 		x.Key = &key.wrap
 	}
+	if err := s.writeFiles(ctx, shelf{dir: dir, index: x, key: key}, m, t, all); err != nil {
+		return err
+	}
+	s.step("manifest")
+	return s.writeIndex(dir, x)
+}
+
+// writeFiles writes all forms of a table at once, and then the manifest that says
+// what they are.
+func (s *Store) writeFiles(ctx context.Context, to shelf, m *Manifest, t *Table, all []form) error {
+	x := to.index
+	x.Files = make([]kept, len(all), len(all)+1)
 	m.Files = make([]File, len(all))
 	g, ctx := errgroup.WithContext(ctx)
 	for i, f := range all {
 		g.Go(func() (err error) {
-			x.Files[i], err = writeChunks(dir, x, f.name, key, func(w io.Writer) error { return f.write(ctx, t, m, w) })
+			x.Files[i], err = to.write(f.name, func(w io.Writer) error { return f.write(ctx, t, m, w) })
 			m.Files[i] = File{Name: f.name, MediaType: f.media, Size: x.Files[i].Size, SHA256: x.Files[i].SHA256}
 			if f.rows {
 				m.Files[i].Rows = m.Rows
@@ -207,16 +219,12 @@ func (s *Store) write(ctx context.Context, dir string, m *Manifest, t *Table, pr
 	if err != nil {
 		return err
 	}
-	k, err := writeChunks(dir, x, ManifestFile, key, func(w io.Writer) error {
+	k, err := to.write(ManifestFile, func(w io.Writer) error {
 		_, err := w.Write(text)
 		return err
 	})
-	if err != nil {
-		return err
-	}
 	x.Files = append(x.Files, k)
-	s.step("manifest")
-	return s.writeIndex(dir, x)
+	return err
 }
 
 func (s *Store) writeIndex(dir string, x *index) error {
@@ -236,13 +244,25 @@ func (s *Store) writeIndex(dir string, x *index) error {
 	return nil
 }
 
-// writeChunks writes a file durably.
-func writeChunks(dir string, x *index, name string, key *dataKey, write func(io.Writer) error) (k kept, err error) {
-	seal, err := key.sealing(name)
+// shelf is where files are written, and by which key they are sealed; nil: by none.
+type shelf struct {
+	dir   string
+	index *index
+	key   *dataKey
+	// room is asked before so many bytes are written; nil: there is as much as the
+	// disk has.
+	room func(bytes int) error
+	// passing says that files need not outlive the process.
+	passing bool
+}
+
+// write writes a file in chunks, durably where it is to stay.
+func (to *shelf) write(name string, write func(io.Writer) error) (k kept, err error) {
+	seal, err := to.key.sealing(name)
 	if err != nil {
 		return k, err
 	}
-	f, err := os.OpenFile(filepath.Join(dir, x.stored(name)), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	f, err := os.OpenFile(filepath.Join(to.dir, to.index.stored(name)), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return k, err
 	}
@@ -251,11 +271,15 @@ func writeChunks(dir string, x *index, name string, key *dataKey, write func(io.
 	if err != nil {
 		return k, err
 	}
+	c.room = to.room
 	if err := write(c); err != nil {
 		return k, err
 	}
 	if err := c.finish(); err != nil {
 		return k, err
+	}
+	if to.passing {
+		return c.kept, nil
 	}
 	return c.kept, f.Sync()
 }

@@ -41,6 +41,7 @@ func (s *Store) Remove(ctx context.Context, dataset string, version int64, reaso
 	}
 	s.step("tombstone")
 	s.replace(&gone)
+	s.cuts.forget(dataset, version)
 	s.deps.Changed(dataset)
 	return &gone, s.erase(dataset, version)
 }
@@ -114,12 +115,13 @@ func (s *Store) seal(ctx context.Context, m *Manifest, was *index) error {
 		return err
 	}
 	dir, is := s.path(m.Dataset, m.Version), &index{Key: &key.wrap}
+	to := shelf{dir: dir, index: is, key: key}
 	for _, k := range was.Files {
 		r, err := s.file(m.Dataset, m.Version, was, k.Name)
 		if err != nil {
 			return err
 		}
-		sealed, err := writeChunks(dir, is, k.Name, key, func(w io.Writer) error {
+		sealed, err := to.write(k.Name, func(w io.Writer) error {
 			_, err := io.Copy(w, r)
 			return err
 		})

@@ -27,10 +27,14 @@ func Serve(w http.ResponseWriter, r *http.Request, held context.Context, m *Mani
 		h.Set("Content-Type", c.MediaType+"; charset=utf-8; header=present")
 	}
 	h.Set("ETag", `"`+c.SHA256+`"`)
-	h.Set("Content-Disposition", `attachment; filename="`+m.Dataset+"-v"+strconv.FormatInt(m.Version, 10)+"-"+c.Name+`"`)
+	h.Set("Content-Disposition", `attachment; filename="`+m.fileName(c.Name)+`"`)
 	h.Set("X-Content-Type-Options", "nosniff")
 	if c.Name == CSVFile {
-		h.Set("Link", "<"+SchemaFile+`>; rel="describedby"; type="application/csvm+json"`) // CSV on the Web, 5.2
+		schema := SchemaFile
+		if q := r.URL.Query(); m.Cut != nil && len(q) > 0 {
+			schema += "?" + q.Encode() // the sidecar of the same part
+		}
+		h.Set("Link", "<"+schema+`>; rel="describedby"; type="application/csvm+json"`) // CSV on the Web, 5.2
 	}
 	// Who may have it is asked each time: a copy is good as long as it is not known
 	// that it is not.
@@ -41,6 +45,18 @@ func Serve(w http.ResponseWriter, r *http.Request, held context.Context, m *Mani
 	if b.ended() {
 		panic(http.ErrAbortHandler) // with fewer bytes than announced, and no end of a stream
 	}
+}
+
+// fileName is what a file is called where it is downloaded to. Parts have names of
+// their own, so that none is taken for the release or for another part.
+func (m *Manifest) fileName(name string) string {
+	of := m.Dataset + "-v" + strconv.FormatInt(m.Version, 10)
+	if m.Cut != nil {
+		if id, err := m.Cut.id(m); err == nil {
+			of += "-part-" + id[:8]
+		}
+	}
+	return of + "-" + name
 }
 
 // body reads a file for somebody who may be told to stop.

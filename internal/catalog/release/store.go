@@ -39,8 +39,10 @@ type Deps struct {
 	// Changed is told of a dataset whose releases changed, after they did. It
 	// does not block.
 	Changed func(dataset string)
-	Log     *slog.Logger
-	Clock   func() time.Time
+	// Cuts is how parts of releases are made for who may not have all of one.
+	Cuts  CutDeps
+	Log   *slog.Logger
+	Clock func() time.Time
 }
 
 // Event is what becomes of a release.
@@ -69,6 +71,8 @@ type Store struct {
 	next  map[string]int64
 	sound map[string]bool // paths of files whose bytes were compared since the hub began
 
+	cuts *cuts // nil: none are made
+
 	step func(string) // called between the steps of a change; tests kill there
 }
 
@@ -86,6 +90,10 @@ func Open(d Deps) (*Store, error) {
 		d.Changed = func(string) {}
 	}
 	s := &Store{deps: d, all: map[string][]*Manifest{}, next: map[string]int64{}, sound: map[string]bool{}, step: func(string) {}}
+	var err error
+	if s.cuts, err = newCuts(s); err != nil {
+		return nil, fmt.Errorf("cuts of releases: %w", err)
+	}
 	if err := os.MkdirAll(d.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("releases: %w", err)
 	}

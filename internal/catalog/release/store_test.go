@@ -157,8 +157,8 @@ func TestWhatWasWrittenIsReadFromAnywhere(t *testing.T) {
 			plain := make([]byte, size)
 			r := rand.NewChaCha8([32]byte{1})
 			r.Read(plain[:size/2]) // the other half is compressed
-			dir, x := t.TempDir(), &index{}
-			k, err := writeChunks(dir, x, "f", key, func(w io.Writer) error {
+			dir := t.TempDir()
+			k, err := (&shelf{dir: dir, index: &index{}, key: key}).write("f", func(w io.Writer) error {
 				_, err := io.Copy(w, iotest.OneByteReader(bytes.NewReader(plain[:min(size, 100)])))
 				if err == nil && size > 100 {
 					_, err = w.Write(plain[100:])
@@ -299,7 +299,7 @@ func TestSealedChunksCannotBeExchanged(t *testing.T) {
 	plain := make([]byte, 3*chunkSize)
 	rand.NewChaCha8([32]byte{2}).Read(plain)
 	dir := t.TempDir()
-	must(writeChunks(dir, &index{}, "f", key, func(w io.Writer) error { _, err := w.Write(plain); return err }))
+	must((&shelf{dir: dir, index: &index{}, key: key}).write("f", func(w io.Writer) error { _, err := w.Write(plain); return err }))
 	text := must(os.ReadFile(filepath.Join(dir, "f")))
 	n := len(text) / 3
 	a, b, c := text[:n], text[n:2*n], text[2*n:]

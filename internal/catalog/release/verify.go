@@ -162,7 +162,7 @@ func storedFile(f File, open func(string) (io.ReadCloser, error)) Finding {
 
 // rebuild makes each file again and compares its hash.
 func (r *Report) rebuild(ctx context.Context, m *Manifest, t *Table, privacy []byte) error {
-	t, err := t.Ordered(m.Key)
+	t, err := m.inOrder(t)
 	if err != nil {
 		return err
 	}
