@@ -159,6 +159,7 @@ type Dataset struct {
 	Harm []Harm
 	// Personal says that rows are about persons.
 	Personal bool
+	Privacy  Privacy
 	// Cycle is how often it changes, as declared.
 	Cycle Cycle
 	// Retention is how long releases are kept; 0: for good.
@@ -171,6 +172,28 @@ type Dataset struct {
 	Created, Published, Modified, Data time.Time
 	Version                            int64
 }
+
+// Privacy is what a dataset asks of the privacy gate, beyond what its policy asks of
+// every one.
+type Privacy struct {
+	// Noise is added to what is published; nil: none.
+	Noise *Noise `json:",omitempty"`
+}
+
+// Noise is two-sided geometric noise, and its budget, in millionths of ε.
+type Noise struct {
+	// MicroEpsilon is what a version spends of each day that it has, and MicroBudget
+	// what all versions of a day may spend together.
+	MicroEpsilon, MicroBudget int64
+	// Bound is how many passages of one vehicle in a day the noise hides together.
+	Bound int64
+}
+
+// MaxMicroBudget is the highest budget: ε 1 a dataset and day.
+const MaxMicroBudget = 1_000_000
+
+// maxNoiseBound is more often than any vehicle passes detectors in a day.
+const maxNoiseBound = 10_000
 
 // Source is what a dataset is made of.
 type Source struct {
@@ -275,6 +298,7 @@ func (d *Dataset) Check(complete bool) []Problem {
 	ps.terms("share", d.Share)
 	ps.terms("open", d.Open)
 	ps.source(&d.Source)
+	ps.privacy(d)
 	if d.Provider.Code != "" {
 		if err := d.Provider.Code.Check(); err != nil {
 			ps.add("provider.code", "统一社会信用代码 %.20q 有误：%v", "%.20q is no unified social credit code: %v", d.Provider.Code, err)
@@ -375,6 +399,25 @@ func (ps *problems) source(s *Source) {
 	}
 	if s.Bin < 0 || s.Bin > 0 && (s.Bin < time.Second || 24*time.Hour%s.Bin != 0) {
 		ps.add("source.bin", "时间粒度 %s 须整除一天且不短于 1s", "%s does not divide a day into equal bins of a second or more", s.Bin)
+	}
+}
+
+func (ps *problems) privacy(d *Dataset) {
+	n := d.Privacy.Noise
+	if n == nil {
+		return
+	}
+	if d.Source.Kind != SourceRoads {
+		ps.add("privacy.noise", "噪声在隐私门控中加入，来源为 %s 的数据集不经门控：去掉 privacy.noise", "is added by the privacy gate, which a dataset of %s does not pass: leave privacy.noise out", d.Source.Kind)
+	}
+	if n.MicroEpsilon < 1 || n.MicroEpsilon > MaxMicroBudget {
+		ps.add("privacy.noise.epsilon", "每一版的 ε 须大于 0 且不超过 1", "must be above 0 and at most 1: it is what each version of a day spends")
+	}
+	if n.MicroBudget < n.MicroEpsilon || n.MicroBudget > MaxMicroBudget {
+		ps.add("privacy.noise.budget", "每日预算须不小于 privacy.noise.epsilon 且不超过 1", "must be at least privacy.noise.epsilon, and at most 1: it is what all versions of a day may spend together")
+	}
+	if n.Bound < 1 || n.Bound > maxNoiseBound {
+		ps.add("privacy.noise.bound", "须为 1 到 %d：一辆车一日内由噪声共同掩盖的过车次数", "must be 1 to %d: how many passages of one vehicle in a day the noise hides together, such as 8", maxNoiseBound)
 	}
 }
 

@@ -10,8 +10,8 @@ type Past struct {
 	Policy Policy
 	// State is by grouping and cell.
 	State [][]Reason
-	// Noisy are the values as published, by grouping and cell times measure;
-	// nil without noise.
+	// Noisy are the values with noise, by grouping and cell times measure, those that
+	// are not shown too; they may be below 0. Nil without noise.
 	Noisy [][]int64
 }
 

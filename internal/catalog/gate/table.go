@@ -20,6 +20,9 @@ type Table struct {
 	// Bound is how often one contributor is counted in all of a day's base cells
 	// at most, as the Tally saw to it; 0 says that nobody saw to it.
 	Bound int64
+	// Zone is how many seconds the days of the data, by which bounds and budgets go,
+	// are ahead of those of UTC.
+	Zone int64 `json:",omitzero"`
 	// Cells are the base, the last dimension counting fastest.
 	Cells []Cell
 	// Totals are, by grouping, the cells of that grouping where more is known of

@@ -300,7 +300,10 @@ func TestContributorsAreDistinct(t *testing.T) {
 		links = append(links, source.Link{Code: l, District: "220102"})
 	}
 	slices.SortFunc(links, func(a, b source.Link) int { return strings.Compare(a.Code, b.Code) })
-	table := source.RoadTable("flow", 1, yesterday, links, func(link string, m int64) source.Passages { return heard[link][m] }, 1)
+	table, err := source.RoadTable(flows("flow"), yesterday, links, func(link string, m int64) source.Passages { return heard[link][m] }, source.RoadTerms{Returning: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
 	some := false
 	for i, cell := range table.Cells {
 		link, quarter := links[i/96].Code, table.Dimensions[1].Leaves[i%96]

@@ -32,7 +32,8 @@ func transformOf(d *catalog.Dataset) (Transform, error) {
 		Edition, Region string
 		Source          catalog.Source
 		Items           []catalog.Item
-	}{t.ID, d.Region, d.Source, d.Items})
+		Privacy         catalog.Privacy `json:",omitzero"`
+	}{t.ID, d.Region, d.Source, d.Items, d.Privacy})
 	sum := sha256.Sum256(text)
 	t.Hash = hex.EncodeToString(sum[:])
 	return t, err
