@@ -19,7 +19,7 @@ type Config struct {
 	LookBack int `yaml:"look_back"`
 	// Reviewer is who looks at what the privacy gate decides; the report of each release names them.
 	Reviewer string `yaml:"reviewer"`
-	// Returning is within how many minutes no vehicle comes round to the same detector again, 1 to 15: as many vehicles as pass within them are different ones. Ids of vehicles change, and cannot tell.
+	// Returning is within how many minutes no vehicle comes round to the same detector again, 1 to 1440: as many vehicles as pass within them are different ones. Ids of vehicles change, and cannot tell. What is longer than a bin counts for the longer bins alone, in which quiet roads are shown.
 	Returning int `yaml:"returning"`
 	// DayBudget is how much ε of a day of data all datasets with noise may spend together; 0 sets no bound beside those of the datasets.
 	DayBudget float64 `yaml:"day_budget"`
@@ -39,7 +39,7 @@ func (c Config) Check(path string) []strict.Error {
 	faults := slices.Concat(
 		strict.Between(path, "delay", c.Delay, 0, 7*24*time.Hour),
 		strict.Between(path, "look_back", c.LookBack, 1, maxLookBack),
-		strict.Between(path, "returning", c.Returning, 1, 15),
+		strict.Between(path, "returning", c.Returning, 1, 1440),
 		strict.Between(path, "day_budget", c.DayBudget, 0, 1000),
 		c.policy(nil).Check(path),
 	)

@@ -41,6 +41,9 @@ type Link struct {
 type RoadTerms struct {
 	// Returning is in how many minutes nobody passes a detector twice.
 	Returning int
+	// Reach is how many metres a vehicle gets in a second, at most; 0: as far as any
+	// does.
+	Reach float64
 	// Noise says that noise is to be added.
 	Noise bool
 }
@@ -102,36 +105,21 @@ func RoadTable(d *catalog.Dataset, period catalog.Period, links []Link, at func(
 			}
 		}
 	}
-	for _, l := range links {
-		for _, q := range times.Leaves {
-			c := cellOf(l.Code, q.Start/60, at, terms.Returning)
-			c.Values = c.Values[:len(t.Measures)]
-			t.Cells = append(t.Cells, c)
+	begins := period.From.Unix() / 60
+	c := newCounts(links, len(times.Leaves)*minutes, func(link, minute int) int64 { return at(links[link].Code, begins+int64(minute)).Vehicles }, terms.Reach)
+	returning := max(1, terms.Returning)
+	for l := range links {
+		alone := c.crowd([]int{l}, returning)
+		for q := range times.Leaves {
+			cell := gate.Cell{Values: []int64{c.of(l, q*minutes, minutes), 0}[:len(t.Measures)], Contributors: c.distinct(alone, q*minutes, minutes, min(returning, minutes))}
+			for m := range minutes * (len(t.Measures) - 1) { // of speeds
+				cell.Values[1] += at(links[l].Code, begins+int64(q*minutes+m)).SpeedSum
+			}
+			t.Cells = append(t.Cells, cell)
 		}
 	}
+	c.total(t, returning)
 	return t, nil
-}
-
-// cellOf is a link in a quarter of an hour. The vehicles of any minutes that
-// follow each other, in which nobody comes round, are different ones.
-func cellOf(link string, from int64, at func(string, int64) Passages, returning int) gate.Cell {
-	var each [minutes]int64
-	c := gate.Cell{Values: make([]int64, 2)}
-	for m := range each {
-		p := at(link, from+int64(m))
-		each[m] = p.Vehicles
-		c.Values[0] += p.Vehicles
-		c.Values[1] += p.SpeedSum
-	}
-	returning = max(1, min(returning, minutes))
-	for m := range each[:minutes-returning+1] {
-		var some int64
-		for _, n := range each[m : m+returning] {
-			some += n
-		}
-		c.Contributors = max(c.Contributors, some)
-	}
-	return c
 }
 
 // items of roads, besides the time and the place.
