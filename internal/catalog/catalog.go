@@ -178,6 +178,12 @@ type Dataset struct {
 type Privacy struct {
 	// Noise is added to what is published; nil: none.
 	Noise *Noise `json:",omitempty"`
+	// Contributor is the label that tells contributors apart in series about persons,
+	// such as that of a household; empty: the device.
+	Contributor string `json:",omitempty"`
+	// Cap is the most that a contributor adds to a sum in a bin, in the unit of the
+	// item; what is more is cut off. 0: nothing is.
+	Cap float64 `json:",omitempty"`
 }
 
 // Noise is two-sided geometric noise, and its budget, in millionths of ε.
@@ -185,7 +191,8 @@ type Noise struct {
 	// MicroEpsilon is what a version spends of each day that it has, and MicroBudget
 	// what all versions of a day may spend together.
 	MicroEpsilon, MicroBudget int64
-	// Bound is how many passages of one vehicle in a day the noise hides together.
+	// Bound is how many passages of one vehicle in a day the noise hides together. Of
+	// series it is 0: the gate sees to it that nobody counts twice in a bin.
 	Bound int64
 }
 
@@ -403,12 +410,22 @@ func (ps *problems) source(s *Source) {
 }
 
 func (ps *problems) privacy(d *Dataset) {
+	people := d.Personal && d.Source.Kind == SourceSeries
+	if d.Personal && d.Source.Live {
+		ps.add("source.live", "涉及个人的数据须经隐私门控按时段发布，不得实时提供", "what is about persons goes through the privacy gate, bin by bin, and is never live")
+	}
+	if !people && d.Privacy.Contributor != "" {
+		ps.add("privacy.contributor", "只用于涉及个人的时序（personal: true）", "is for series about persons (personal: true)")
+	}
+	if !(d.Privacy.Cap >= 0 && d.Privacy.Cap <= 1e9) || !people && d.Privacy.Cap != 0 {
+		ps.add("privacy.cap", "只用于涉及个人的时序（personal: true），为 0 到 1e9", "is for series about persons (personal: true), and from 0 to 1e9")
+	}
 	n := d.Privacy.Noise
 	if n == nil {
 		return
 	}
-	if d.Source.Kind != SourceRoads {
-		ps.add("privacy.noise", "噪声在隐私门控中加入，来源为 %s 的数据集不经门控：去掉 privacy.noise", "is added by the privacy gate, which a dataset of %s does not pass: leave privacy.noise out", d.Source.Kind)
+	if d.Source.Kind != SourceRoads && !people {
+		ps.add("privacy.noise", "噪声在隐私门控中加入，来源为 %s 且不涉及个人的数据集不经门控：去掉 privacy.noise", "is added by the privacy gate, which a dataset of %s that is about nobody does not pass: leave privacy.noise out", d.Source.Kind)
 	}
 	if n.MicroEpsilon < 1 || n.MicroEpsilon > MaxMicroBudget {
 		ps.add("privacy.noise.epsilon", "每一版的 ε 须大于 0 且不超过 1", "must be above 0 and at most 1: it is what each version of a day spends")
@@ -416,7 +433,14 @@ func (ps *problems) privacy(d *Dataset) {
 	if n.MicroBudget < n.MicroEpsilon || n.MicroBudget > MaxMicroBudget {
 		ps.add("privacy.noise.budget", "每日预算须不小于 privacy.noise.epsilon 且不超过 1", "must be at least privacy.noise.epsilon, and at most 1: it is what all versions of a day may spend together")
 	}
-	if n.Bound < 1 || n.Bound > maxNoiseBound {
+	if people {
+		if n.Bound != 0 {
+			ps.add("privacy.noise.bound", "门控保证同一贡献者每时段只计一次，不必填写", "must be left out: the gate sees to it that a contributor counts once in a bin")
+		}
+		if d.Privacy.Cap == 0 && d.Source.Function != Tally {
+			ps.add("privacy.cap", "加噪声时必须填写：单个贡献者每时段计入合计的上限", "must be there with noise: the most that a contributor adds to a sum in a bin, such as 5 kW.h")
+		}
+	} else if n.Bound < 1 || n.Bound > maxNoiseBound {
 		ps.add("privacy.noise.bound", "须为 1 到 %d：一辆车一日内由噪声共同掩盖的过车次数", "must be 1 to %d: how many passages of one vehicle in a day the noise hides together, such as 8", maxNoiseBound)
 	}
 }

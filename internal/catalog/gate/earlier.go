@@ -109,7 +109,7 @@ func small(t *Table, p *Policy, c *Cell) bool {
 		return true
 	}
 	for m := range t.Measures {
-		if t.Measures[m].Kind != Sum || p.MaxSharePercent == 0 {
+		if !t.Measures[m].Kind.sums() || p.MaxSharePercent == 0 {
 			continue
 		}
 		if c.Largest == nil || dominated(c.Largest[m], c.Values[m], p.MaxSharePercent) {

@@ -3,6 +3,7 @@ package gate
 import (
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -68,7 +69,7 @@ func (g *gate) setScale(m int, covered int64) (err error) {
 		}
 		sensitivity *= x.Cap
 	}
-	if sensitivity > maxScale/parts/1_000_000 {
+	if sensitivity > math.MaxInt64/parts/1_000_000 {
 		return fmt.Errorf("table %s: measure %q takes too much noise; use a larger unit, or a smaller bound", t.Dataset, x.Name)
 	}
 	if g.noise.scale[m], err = newScale(sensitivity*parts*1_000_000, g.policy.MicroEpsilon); err != nil {

@@ -126,6 +126,10 @@ const maxCells = 1 << 24 // of the base
 // larger one.
 func (k Kind) additive() bool { return k == Count || k == Sum || k == Mean }
 
+// sums reports whether one contributor may have given most of a value: a mean tells
+// its sum, beside the count.
+func (k Kind) sums() bool { return k == Sum || k == Mean }
+
 // Check tells all that is wrong with a table.
 func (t *Table) check() error {
 	if t.Dataset == "" {

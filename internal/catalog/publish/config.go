@@ -55,6 +55,16 @@ func (c Config) at() (time.Duration, error) {
 	return time.Duration(t.Hour())*time.Hour + time.Duration(t.Minute())*time.Minute, err
 }
 
+// personPolicy is what series about persons have to meet: none of k may stand out.
+func personPolicy(n *catalog.Noise) gate.Policy {
+	p := gate.Personal()
+	p.MaxSharePercent = gate.Energy().MaxSharePercent
+	if n != nil {
+		p.MicroEpsilon = n.MicroEpsilon
+	}
+	return p
+}
+
 // policy is what roads have to meet, with the noise of a dataset; nil: none.
 func (c Config) policy(n *catalog.Noise) gate.Policy {
 	p := gate.VehicleFlow()

@@ -31,6 +31,9 @@ type rows struct {
 	budget int64 // of noise, in millionths of ε
 	links  []source.Link
 	state  *gated // once it has passed
+	// behind are the series of a table about persons. Grades are followed by them, and
+	// nobody is told of them.
+	behind []source.Input
 }
 
 // roadRows are the cells of a day of roads, before the gate.
@@ -59,12 +62,15 @@ func (p *Publisher) roadRows(ctx context.Context, d *catalog.Dataset, period cat
 	if err != nil {
 		return nil, err
 	}
+	hash, err := hashGated(t)
+	return &rows{hash: hash, table: t, policy: p.cfg.policy(noise), budget: budgetOf(d, noise), links: links}, err
+}
+
+// hashGated is the SHA-256 of a table before the gate.
+func hashGated(t *gate.Table) (string, error) {
 	text, err := json.Marshal(t)
-	if err != nil {
-		return nil, err
-	}
 	sum := sha256.Sum256(text)
-	return &rows{hash: hex.EncodeToString(sum[:]), table: t, policy: p.cfg.policy(noise), budget: budgetOf(d, noise), links: links}, nil
+	return hex.EncodeToString(sum[:]), err
 }
 
 // noise is that of a period of a dataset: what its first version had, if there was
@@ -78,14 +84,12 @@ func (p *Publisher) noise(ctx context.Context, d *catalog.Dataset, period catalo
 	return first[0].Dataset.Privacy.Noise, nil
 }
 
-// china is how far days of the data are ahead of UTC, in seconds.
-const china = 8 * 3600
-
 // pass takes a table through the gate, with all that is out of the same roads and
 // day, attacks what comes out, and returns what is to be kept of it.
 func (p *Publisher) pass(ctx context.Context, pub *publication, made *rows) (sealed []byte, spent []gate.Spent, err error) {
-	made.table.Version, made.table.Zone = pub.Version, china
+	made.table.Version, made.table.Zone = pub.Version, int64(source.ChinaAhead/time.Second)
 	g := &gated{Table: made.table, Policy: made.policy, Budget: made.budget, Now: pub.At, Reviewer: p.reviewer(pub.Dataset), Links: made.links}
+	pub.rows = made
 	if g.Earlier, err = p.overlapping(ctx, pub); err != nil {
 		return nil, nil, err
 	}
@@ -108,7 +112,7 @@ func (p *Publisher) pass(ctx context.Context, pub *publication, made *rows) (sea
 		}
 	}
 	made.state = g
-	if made.Made, err = source.RoadRows(pub.Dataset, g.Published, g.Links); err != nil {
+	if made.Made, err = g.rows(pub.Dataset); err != nil {
 		return nil, nil, err
 	}
 	sealed, err = p.sealGated(g, ref{pub.Dataset.ID, pub.Version})
@@ -157,9 +161,12 @@ func (p *Publisher) reviewer(d *catalog.Dataset) string {
 	return d.Signed
 }
 
-// overlapping are the versions that are out, or may be, of any dataset of roads,
-// of a period; the oldest first.
+// overlapping are the versions that are out, or may be, of a period: of any dataset
+// of roads, or of those about the same persons; the oldest first.
 func (p *Publisher) overlapping(ctx context.Context, pub *publication) (all []ref, err error) {
+	if ofPersons(pub.Dataset) {
+		return p.samePersons(ctx, pub)
+	}
 	err = p.deps.Records.Each(ctx, func(rows *sql.Rows) error {
 		var r ref
 		err := rows.Scan(&r.Dataset, &r.Version)

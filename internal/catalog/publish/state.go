@@ -257,6 +257,14 @@ type ref struct {
 	Version int64
 }
 
+// rows are those of what passed.
+func (g *gated) rows(d *catalog.Dataset) (*source.Made, error) {
+	if ofPersons(d) {
+		return source.PersonRows(d, g.Published)
+	}
+	return source.RoadRows(d, g.Published, g.Links)
+}
+
 func (p *Publisher) sealGated(g *gated, of ref) ([]byte, error) {
 	var b bytes.Buffer
 	z := gzip.NewWriter(&b)

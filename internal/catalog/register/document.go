@@ -95,6 +95,10 @@ type Source struct {
 // PrivacyTerms are what a dataset asks of the privacy gate.
 type PrivacyTerms struct {
 	Noise *Noise `yaml:"noise" json:"noise,omitempty"`
+	// Contributor is the label that tells contributors apart in series about persons;
+	// empty: device. Cap is the most that one adds to a sum in a bin.
+	Contributor string  `yaml:"contributor" json:"contributor,omitempty"`
+	Cap         float64 `yaml:"cap" json:"cap,omitempty"`
 }
 
 // Noise is what is added to counts: Epsilon is spent by each version of a day, of a
@@ -268,6 +272,7 @@ func (r *reading) path(path []string, out *catalog.Dataset) {
 
 func (r *reading) privacy(d *Document, out *catalog.Dataset) {
 	n := d.Privacy.Noise
+	out.Privacy.Contributor, out.Privacy.Cap = d.Privacy.Contributor, d.Privacy.Cap
 	if n == nil {
 		return
 	}
