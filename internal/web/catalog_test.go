@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/catalog"
 	"github.com/songhua-io/hub/internal/catalog/register"
