@@ -33,7 +33,7 @@ func datasetCommand() *cobra.Command {
 		datasetMove(r, "publish", "Publish what was submitted, or open again what was suspended"),
 		datasetBecause(r, "suspend", "Take it out of everybody's reach, at once", "values of 3 September are wrong"),
 		datasetBecause(r, "withdraw", "Take it away for good; its id and code are never given again", "the sensors are gone"),
-		datasetHistory(r), datasetLineage(r), datasetQuality(r)))
+		datasetHistory(r), datasetLineage(r), datasetQuality(r), datasetBudget(r)))
 }
 
 func datasetApply(r *remote) *cobra.Command {

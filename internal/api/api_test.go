@@ -218,7 +218,9 @@ func startWith(t testing.TB, compute loop.Config, clock func() time.Time, beside
 		Lineage: func(_ context.Context, dataset string, _ int64, _ int) (*publish.Lineage, error) {
 			return nil, fmt.Errorf("dataset %s %w", dataset, register.ErrUnknown)
 		},
-		Releases: Releases{Store: h.releases, Make: h.makeRelease}, Quality: measured, Freezes: freezes{}, Roads: h.roads, Catalog: datasets, Scheduler: scheduler, Expression: func(string) error { return nil }, Quotas: quota.New(quota.DefaultConfig(), time.Now(), prometheus.NewRegistry()), Authority: h.authority, Enrolment: h.enrolment, Doors: func(host string) map[string]string { return map[string]string{"https": "https://" + host} }, Registry: h.registry, Presence: h.presence, Commands: commands, Twins: twins, Tokens: h.tokens, Sessions: h.sessions, Audit: h.audit, Models: models, Desk: h.desk,
+		Releases: Releases{Store: h.releases, Make: h.makeRelease, Budget: func(_ context.Context, d *catalog.Dataset) (*publish.Budget, error) {
+			return &publish.Budget{Noise: d.Privacy.Noise, Together: 900_000, Days: []publish.DayBudget{{Day: 20_777, Spent: 250_000, All: 750_000, Versions: 1}, {Day: 20_776, Spent: 500_000, All: 500_000, Versions: 2}}}, nil
+		}}, Quality: measured, Freezes: freezes{}, Roads: h.roads, Catalog: datasets, Scheduler: scheduler, Expression: func(string) error { return nil }, Quotas: quota.New(quota.DefaultConfig(), time.Now(), prometheus.NewRegistry()), Authority: h.authority, Enrolment: h.enrolment, Doors: func(host string) map[string]string { return map[string]string{"https": "https://" + host} }, Registry: h.registry, Presence: h.presence, Commands: commands, Twins: twins, Tokens: h.tokens, Sessions: h.sessions, Audit: h.audit, Models: models, Desk: h.desk,
 		Answers: records.Answers{DB: db, Now: time.Now}, Sealer: sealer, Rates: func() Rates { return Rates{SamplesPerSecond: 1.5} },
 		Ready: func() error { return h.ready }, Version: "test", Log: log, Now: time.Now, Metrics: h.metrics, Beside: beside})
 	check(err)

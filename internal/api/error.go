@@ -13,6 +13,7 @@ import (
 	"github.com/songhua-io/hub/internal/audit"
 	"github.com/songhua-io/hub/internal/authority"
 	"github.com/songhua-io/hub/internal/backfill"
+	"github.com/songhua-io/hub/internal/catalog/gate"
 	"github.com/songhua-io/hub/internal/catalog/outbox"
 	"github.com/songhua-io/hub/internal/catalog/publish"
 	"github.com/songhua-io/hub/internal/catalog/quality"
@@ -162,6 +163,8 @@ func (a *API) problemOf(err error) error {
 	var entry *register.Invalid
 	var shared *register.Shared
 	var again *quality.Again
+	var overdraw *gate.Overdraw
+	var refusal *gate.Refusal
 	switch {
 	case err == nil:
 		return nil
@@ -181,6 +184,10 @@ func (a *API) problemOf(err error) error {
 		return sharedProblem(shared)
 	case errors.As(err, &again):
 		return againProblem(again)
+	case errors.As(err, &overdraw):
+		return overdrawn(overdraw)
+	case errors.As(err, &refusal):
+		return newProblem(http.StatusConflict, err.Error())
 	case errors.As(err, &batch):
 		return batchProblem(batch)
 	case errors.As(err, &invalid):

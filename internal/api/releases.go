@@ -11,6 +11,7 @@ import (
 
 	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/catalog"
+	"github.com/songhua-io/hub/internal/catalog/publish"
 	"github.com/songhua-io/hub/internal/catalog/register"
 	"github.com/songhua-io/hub/internal/catalog/release"
 	"github.com/songhua-io/hub/internal/quota"
@@ -22,6 +23,8 @@ type Releases struct {
 	Store *release.Store
 	// Make makes a release of a dataset now; nil: this hub makes none.
 	Make func(ctx context.Context, o ReleaseOrder) (*release.Manifest, error)
+	// Budget is how the privacy budget of a dataset stands.
+	Budget func(ctx context.Context, d *catalog.Dataset) (*publish.Budget, error)
 	// Rebuild makes the rows of a release again of what they were made of; nil: of the
 	// rows that are kept.
 	Rebuild release.Rebuild

@@ -149,6 +149,7 @@ func (a *API) list() {
 	on(a, post, "/api/v1/datasets/{id}/sign", access.WriteDatasets, "由具名人员签署定级；定级提高立即生效并暂停提供", "Write down who answers for the grade; one that is raised counts at once and suspends the dataset", a.signDataset)
 	on(a, get, "/api/v1/datasets/{id}/versions", access.WriteDatasets, "数据集的历次版本：何人何时由何改为何", "The versions of a dataset: who, when, from what to what", a.listVersions)
 	on(a, get, "/api/v1/datasets/{id}/quality", access.ReadDatasets, "数据集的质量：发现的问题，与逐日的测量，新的在前", "Say how good a dataset is: what is found of it, and what was measured day by day, the newest first", a.datasetQuality)
+	on(a, get, "/api/v1/datasets/{id}/budget", access.ReadDatasets, "数据集的隐私预算：噪声逐日支出的 ε 与余额，新的在前", "Say how the privacy budget of a dataset stands: what noise has spent of each day, and what is left, the newest first", a.datasetBudget)
 	on(a, get, "/api/v1/datasets/{id}/lineage", access.ReadTelemetry, "数据集来自哪些设备的哪些序列", "Say of which series of which devices a dataset is made", a.datasetLineage)
 
 	on(a, get, "/api/v1/releases", access.ReadDatasets, "列出数据集的发布版本", "List the releases of datasets", a.listReleases)

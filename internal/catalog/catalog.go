@@ -159,6 +159,7 @@ type Dataset struct {
 	Harm []Harm
 	// Personal says that rows are about persons.
 	Personal bool
+	Privacy  Privacy
 	// Cycle is how often it changes, as declared.
 	Cycle Cycle
 	// Retention is how long releases are kept; 0: for good.
@@ -171,6 +172,35 @@ type Dataset struct {
 	Created, Published, Modified, Data time.Time
 	Version                            int64
 }
+
+// Privacy is what a dataset asks of the privacy gate, beyond what its policy asks of
+// every one.
+type Privacy struct {
+	// Noise is added to what is published; nil: none.
+	Noise *Noise `json:",omitempty"`
+	// Contributor is the label that tells contributors apart in series about persons,
+	// such as that of a household; empty: the device.
+	Contributor string `json:",omitempty"`
+	// Cap is the most that a contributor adds to a sum in a bin, in the unit of the
+	// item; what is more is cut off. 0: nothing is.
+	Cap float64 `json:",omitempty"`
+}
+
+// Noise is two-sided geometric noise, and its budget, in millionths of ε.
+type Noise struct {
+	// MicroEpsilon is what a version spends of each day that it has, and MicroBudget
+	// what all versions of a day may spend together.
+	MicroEpsilon, MicroBudget int64
+	// Bound is how many passages of one vehicle in a day the noise hides together. Of
+	// series it is 0: the gate sees to it that nobody counts twice in a bin.
+	Bound int64
+}
+
+// MaxMicroBudget is the highest budget: ε 1 a dataset and day.
+const MaxMicroBudget = 1_000_000
+
+// maxNoiseBound is more often than any vehicle passes detectors in a day.
+const maxNoiseBound = 10_000
 
 // Source is what a dataset is made of.
 type Source struct {
@@ -275,6 +305,7 @@ func (d *Dataset) Check(complete bool) []Problem {
 	ps.terms("share", d.Share)
 	ps.terms("open", d.Open)
 	ps.source(&d.Source)
+	ps.privacy(d)
 	if d.Provider.Code != "" {
 		if err := d.Provider.Code.Check(); err != nil {
 			ps.add("provider.code", "统一社会信用代码 %.20q 有误：%v", "%.20q is no unified social credit code: %v", d.Provider.Code, err)
@@ -375,6 +406,42 @@ func (ps *problems) source(s *Source) {
 	}
 	if s.Bin < 0 || s.Bin > 0 && (s.Bin < time.Second || 24*time.Hour%s.Bin != 0) {
 		ps.add("source.bin", "时间粒度 %s 须整除一天且不短于 1s", "%s does not divide a day into equal bins of a second or more", s.Bin)
+	}
+}
+
+func (ps *problems) privacy(d *Dataset) {
+	people := d.Personal && d.Source.Kind == SourceSeries
+	if d.Personal && d.Source.Live {
+		ps.add("source.live", "涉及个人的数据须经隐私门控按时段发布，不得实时提供", "what is about persons goes through the privacy gate, bin by bin, and is never live")
+	}
+	if !people && d.Privacy.Contributor != "" {
+		ps.add("privacy.contributor", "只用于涉及个人的时序（personal: true）", "is for series about persons (personal: true)")
+	}
+	if !(d.Privacy.Cap >= 0 && d.Privacy.Cap <= 1e9) || !people && d.Privacy.Cap != 0 {
+		ps.add("privacy.cap", "只用于涉及个人的时序（personal: true），为 0 到 1e9", "is for series about persons (personal: true), and from 0 to 1e9")
+	}
+	n := d.Privacy.Noise
+	if n == nil {
+		return
+	}
+	if d.Source.Kind != SourceRoads && !people {
+		ps.add("privacy.noise", "噪声在隐私门控中加入，来源为 %s 且不涉及个人的数据集不经门控：去掉 privacy.noise", "is added by the privacy gate, which a dataset of %s that is about nobody does not pass: leave privacy.noise out", d.Source.Kind)
+	}
+	if n.MicroEpsilon < 1 || n.MicroEpsilon > MaxMicroBudget {
+		ps.add("privacy.noise.epsilon", "每一版的 ε 须大于 0 且不超过 1", "must be above 0 and at most 1: it is what each version of a day spends")
+	}
+	if n.MicroBudget < n.MicroEpsilon || n.MicroBudget > MaxMicroBudget {
+		ps.add("privacy.noise.budget", "每日预算须不小于 privacy.noise.epsilon 且不超过 1", "must be at least privacy.noise.epsilon, and at most 1: it is what all versions of a day may spend together")
+	}
+	if people {
+		if n.Bound != 0 {
+			ps.add("privacy.noise.bound", "门控保证同一贡献者每时段只计一次，不必填写", "must be left out: the gate sees to it that a contributor counts once in a bin")
+		}
+		if d.Privacy.Cap == 0 && d.Source.Function != Tally {
+			ps.add("privacy.cap", "加噪声时必须填写：单个贡献者每时段计入合计的上限", "must be there with noise: the most that a contributor adds to a sum in a bin, such as 5 kW.h")
+		}
+	} else if n.Bound < 1 || n.Bound > maxNoiseBound {
+		ps.add("privacy.noise.bound", "须为 1 到 %d：一辆车一日内由噪声共同掩盖的过车次数", "must be 1 to %d: how many passages of one vehicle in a day the noise hides together, such as 8", maxNoiseBound)
 	}
 }
 

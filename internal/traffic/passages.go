@@ -20,6 +20,10 @@ type Passages struct {
 	Special int64
 }
 
+// FastestPassage bounds what one passage adds to a sum of speeds, in mm/s: noise
+// that is added to it hides no more.
+const FastestPassage = 70_000
+
 // releasable counts a passage for what is released of roads, or takes it back.
 func (u *unit) releasable(at time.Time, l *link, special bool, speed int32, one float64) {
 	if special {
@@ -27,7 +31,7 @@ func (u *unit) releasable(at time.Time, l *link, special bool, speed int32, one 
 		return
 	}
 	u.add(at, l.cell(OrdinaryVehicles, 0), one)
-	u.add(at, l.cell(OrdinarySpeed, 0), one*float64(max(0, speed)))
+	u.add(at, l.cell(OrdinarySpeed, 0), one*float64(min(max(0, speed), FastestPassage)))
 }
 
 // passagesOf are those of a minute, by link.

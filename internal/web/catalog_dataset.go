@@ -215,6 +215,12 @@ type privacyView struct {
 // Epsilon is what was spent for each day.
 func (v *privacyView) Epsilon() string { return figure(float64(v.Noise.MicroEpsilon) / 1e6) }
 
+// Spent is what this and the versions before have spent of the Budget of a day.
+func (v *privacyView) Spent() string { return figure(float64(v.Noise.Spent) / 1e6) }
+
+// Budget is what all versions of a day may spend.
+func (v *privacyView) Budget() string { return figure(float64(v.Noise.Budget) / 1e6) }
+
 func (p *pages) privacyOf(r *http.Request, dataset string, version int64) *privacyView {
 	if p.Catalogue.Privacy == nil {
 		return nil

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/catalog"
 	"github.com/songhua-io/hub/internal/catalog/register"
@@ -651,5 +653,21 @@ func TestColoursCanBeRead(t *testing.T) {
 				t.Errorf("%s: %s %s on %s %s has a contrast of %.2f", scheme, pair[0], c[pair[0]], pair[1], c[pair[1]], ratio)
 			}
 		}
+	}
+}
+
+// TestTheFormKeepsWhatIsAskedOfTheGate, and says of what is no number that it is none.
+func TestTheFormKeepsWhatIsAskedOfTheGate(t *testing.T) {
+	asked := register.PrivacyTerms{Noise: &register.Noise{Epsilon: 0.25, Budget: 0.5, Bound: 8}, Contributor: "household", Cap: 2.5}
+	f := documentForm(&register.Document{ID: "homes", Privacy: asked}, 0)
+	if diff := cmp.Diff(asked, f.document().Privacy); diff != "" {
+		t.Error(diff)
+	}
+	if got := documentForm(&register.Document{ID: "homes"}, 0).document().Privacy; got != (register.PrivacyTerms{}) {
+		t.Errorf("%+v was asked for by nobody", got)
+	}
+	f.Set("privacy.noise.epsilon", "a lot")
+	if _, problems := f.document().Dataset(); !slices.ContainsFunc(problems, func(p catalog.Problem) bool { return p.Path == "privacy.noise.epsilon" }) {
+		t.Errorf("%v", problems)
 	}
 }

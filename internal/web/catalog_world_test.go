@@ -320,7 +320,7 @@ func (l *library) report(dataset string, version int64) ([]byte, error) {
 	r := gate.Report{Format: gate.ReportFormat, Dataset: dataset, Version: version, At: "2026-09-17T16:20:00Z", Reviewer: "李敏", Bound: 8,
 		Method: gate.Text{ZH: "按贡献者数门限和最大占比隐藏单元格；再补充隐藏，使被隐藏的单元格无法由合计、历次版本和相关数据集推出。", EN: "Cells below the threshold of contributors, or dominated by one, are withheld, and others with them, so that none follows from totals, earlier versions or overlapping datasets."},
 		Policy: gate.ReportPolicy{Name: "vehicle-flow", K: 10, MaxSharePercent: 50, MinBin: 900, Delay: 900, Zones: 3}, Cells: gate.ReportCells{Total: 960, Shown: 911, Withheld: 49, WithheldPermille: 52, SmallestK: 11},
-		Noise: &gate.ReportNoise{Distribution: "two_sided_geometric", MicroEpsilon: 500_000, Days: 1}, Table: strings.Repeat("ab", 32),
+		Noise: &gate.ReportNoise{Distribution: "two_sided_geometric", MicroEpsilon: 500_000, Days: 1, Covers: 8, Spent: 750_000, Budget: 1_000_000}, Table: strings.Repeat("ab", 32),
 		Attacks: []gate.Finding{{Attack: "below_k", Tried: 911, Detail: gate.Text{ZH: "检查所有发布的单元", EN: "looks at every shown cell"}}, {Attack: "differencing", Tried: 13_665, Detail: gate.Text{ZH: "与先前的发布相减", EN: "subtracts earlier tables"}}, {Attack: "unicity", Tried: 5_000}}}
 	r.Checks.Earlier, r.Checks.Proven = 15, 98
 	var err error

@@ -2,6 +2,7 @@ package web
 
 import (
 	"fmt"
+	"math"
 	"net/url"
 	"slices"
 	"strconv"
@@ -85,12 +86,49 @@ func documentForm(d *register.Document, version int64) *form {
 	if d.Personal {
 		put("personal", "on")
 	}
+	put("privacy.contributor", d.Privacy.Contributor)
+	put("privacy.cap", decimal(d.Privacy.Cap))
+	if n := d.Privacy.Noise; n != nil {
+		put("privacy.noise.epsilon", decimal(n.Epsilon))
+		put("privacy.noise.budget", decimal(n.Budget))
+		put("privacy.noise.bound", decimal(float64(n.Bound)))
+	}
 	put("cycle.kind", d.Cycle.Kind)
 	put("cycle.period", d.Cycle.Period)
 	put("retention", d.Retention)
 	put("licence", d.Licence)
 	put("related", strings.Join(d.Related, "\n"))
 	return f
+}
+
+// decimal writes a number as people type it; none for 0.
+func decimal(v float64) string {
+	if v == 0 {
+		return ""
+	}
+	return strconv.FormatFloat(v, 'f', -1, 64)
+}
+
+// decimal reads a number; NaN where it is none, of which the register says so.
+func (f *form) decimal(name string) float64 {
+	s := f.trimmed(name)
+	if s == "" {
+		return 0
+	}
+	v, err := strconv.ParseFloat(s, 64)
+	if err != nil {
+		return math.NaN()
+	}
+	return v
+}
+
+// noise is what the form asks for; nil: none.
+func (f *form) noise() *register.Noise {
+	n := register.Noise{Epsilon: f.decimal("privacy.noise.epsilon"), Budget: f.decimal("privacy.noise.budget"), Bound: int64(f.number("privacy.noise.bound"))}
+	if n == (register.Noise{}) {
+		return nil
+	}
+	return &n
 }
 
 // linesOf writes texts as "zh | en", one to a line.
@@ -135,6 +173,7 @@ func (f *form) document() *register.Document {
 		Share: f.terms("share"), Open: f.terms("open"), Grade: f.trimmed("grade"), Personal: f.Get("personal") != "",
 		Cycle: register.Cycle{Kind: f.trimmed("cycle.kind"), Period: f.trimmed("cycle.period")}, Retention: f.trimmed("retention"), Licence: f.trimmed("licence"), Related: f.lines("related"),
 	}
+	d.Privacy = register.PrivacyTerms{Noise: f.noise(), Contributor: f.trimmed("privacy.contributor"), Cap: f.decimal("privacy.cap")}
 	for _, line := range f.lines("keywords") {
 		zh, en, _ := strings.Cut(line, "|")
 		d.Keywords = append(d.Keywords, register.Text{ZH: strings.TrimSpace(zh), EN: strings.TrimSpace(en)})
@@ -171,7 +210,7 @@ func (f *form) terms(name string) register.Terms {
 func documentFields(path string) bool {
 	simple := []string{"id", "title", "title.zh", "title.en", "abstract", "abstract.zh", "abstract.en", "keywords", "region", "provider.name", "provider.name.zh", "provider.name.en", "provider.code",
 		"contact.name", "contact.name.zh", "contact.name.en", "contact.phone", "contact.email", "path", "items", "source.kind", "source.selector", "source.bin", "source.function", "source.by", "source.live",
-		"grade", "harm", "personal", "cycle.kind", "cycle.period", "retention", "licence", "related"}
+		"grade", "harm", "personal", "privacy.contributor", "privacy.cap", "privacy.noise", "privacy.noise.epsilon", "privacy.noise.budget", "privacy.noise.bound", "cycle.kind", "cycle.period", "retention", "licence", "related"}
 	for _, way := range []string{"share", "open"} {
 		for _, part := range []string{"class", "condition.zh", "scope.zh", "purpose.zh", "basis"} {
 			simple = append(simple, way+"."+part)

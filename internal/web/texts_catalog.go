@@ -174,6 +174,8 @@ func catalogTexts() []entry {
 		{"privacy_withheld", "of the numbers are withheld", "的单元格被隐藏"},
 		{"privacy_recovered", "found out by our own attacks", "被模拟攻击还原"},
 		{"privacy_epsilon", "spent of the privacy budget for each day", "每日隐私预算消耗"},
+		{"privacy_budget", "%s of %s with the versions before", "含此前各版共 %s，预算 %s"},
+		{"privacy_says_noise", "Every number has integer noise that hides up to %d contributions of one contributor to a day; totals are sums of numbers with noise.", "每个数值均加入整数噪声，共同掩盖同一贡献者一日内至多 %d 次贡献；合计为含噪数值之和。"},
 		{"privacy_says_k", "Every number that is shown is made of at least %d different contributors, such as vehicles.", "发布的每个数值至少来自 %d 个不同的贡献者（如车辆）。"},
 		{"privacy_says_share", "None of them gives more than %d %% of it.", "任一贡献者所占比例不超过 %d%%。"},
 		{"privacy_says_bin", "Time is told in steps of %s at least, and nothing sooner than %s afterwards.", "时间粒度不小于%s，且延迟%s后才发布。"},

@@ -10,8 +10,8 @@ type Past struct {
 	Policy Policy
 	// State is by grouping and cell.
 	State [][]Reason
-	// Noisy are the values as published, by grouping and cell times measure;
-	// nil without noise.
+	// Noisy are the values with noise, by grouping and cell times measure, those that
+	// are not shown too; they may be below 0. Nil without noise.
 	Noisy [][]int64
 }
 
@@ -109,7 +109,7 @@ func small(t *Table, p *Policy, c *Cell) bool {
 		return true
 	}
 	for m := range t.Measures {
-		if t.Measures[m].Kind != Sum || p.MaxSharePercent == 0 {
+		if !t.Measures[m].Kind.sums() || p.MaxSharePercent == 0 {
 			continue
 		}
 		if c.Largest == nil || dominated(c.Largest[m], c.Values[m], p.MaxSharePercent) {

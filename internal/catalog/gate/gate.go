@@ -12,10 +12,7 @@ package gate
 
 import (
 	"fmt"
-	"maps"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/songhua-io/hub/internal/config/strict"
@@ -47,6 +44,7 @@ type Result struct {
 	u      *universe
 	proofs []Proof
 	spent  []Spent
+	paid   Paid
 }
 
 // Figures are what a report says of a table.
@@ -71,8 +69,7 @@ type gate struct {
 	u      *universe
 	single map[*layer][][]Reason
 	heldIn map[*layer][]bool
-	scale  []Scale // of the noise, by measure; zero for none
-	noisy  map[*layer][]int64
+	noise  noise
 	absent []Absent
 }
 
@@ -82,7 +79,7 @@ func Run(in Input) (*Result, error) {
 	if err := in.check(); err != nil {
 		return nil, err
 	}
-	g := &gate{policy: &in.Policy, key: in.Key, past: in.Past, scale: make([]Scale, len(in.Table.Measures))}
+	g := &gate{policy: &in.Policy, key: in.Key, past: in.Past, noise: noise{scale: make([]Scale, len(in.Table.Measures))}}
 	var err error
 	if g.table, g.absent, err = cut(in.Table, &in.Policy, in.Now); err != nil {
 		return nil, err
@@ -99,17 +96,16 @@ func Run(in Input) (*Result, error) {
 	}
 	g.single = g.u.markNotAdditive(g.table, g.policy)
 	out := &Result{policy: in.Policy, u: g.u, proofs: proofs}
-	if out.spent, err = g.prepareNoise(); err != nil {
+	if out.spent, err = g.addNoise(in.covered()); err != nil {
 		return nil, err
 	}
 	g.absentCodes()
-	if out.Published, err = g.publish(); err != nil {
-		return nil, err
-	}
+	out.Published = g.publish()
 	if len(out.spent) > 0 {
 		if err := in.Ledger.Spend(out.spent); err != nil {
 			return nil, err
 		}
+		out.paid = in.Ledger.paid(out.spent)
 	}
 	out.Past = g.keep()
 	out.Figures = g.figures(out)
@@ -147,7 +143,7 @@ func (in *Input) checkNoise() error {
 	if in.Policy.MicroEpsilon == 0 {
 		return nil
 	}
-	if len(in.Key) != KeySize || in.Ledger == nil || t.Bound == 0 {
+	if len(in.Key) != KeySize || in.Ledger == nil || in.covered() == 0 {
 		return fmt.Errorf("table %s: noise takes a key of %d bytes, a ledger, and a bound of how often a contributor is counted", t.Dataset, KeySize)
 	}
 	for _, m := range t.Measures {
@@ -159,6 +155,15 @@ func (in *Input) checkNoise() error {
 		}
 	}
 	return nil
+}
+
+// covered is how many contributions of one contributor to a day the noise hides
+// together: all that there may be, where somebody sees to that.
+func (in *Input) covered() int64 {
+	if in.Table.Bound > 0 {
+		return in.Table.Bound
+	}
+	return in.Policy.NoiseBound
 }
 
 // checkBins holds all published levels of time to the shortest bin.
@@ -272,114 +277,6 @@ func (g *gate) absentCodes() {
 	}
 }
 
-// prepareNoise says how much noise each measure gets, and what it costs.
-func (g *gate) prepareNoise() (spent []Spent, err error) {
-	t := g.table
-	if g.policy.MicroEpsilon == 0 {
-		return nil, nil
-	}
-	// A contributor is in up to Bound cells of each grouping, each day, with each
-	// measure: the budget is shared out evenly.
-	parts := int64(len(t.Groupings) * len(t.Measures))
-	for m := range t.Measures {
-		sensitivity := t.Bound
-		if t.Measures[m].Kind != Count {
-			if t.Measures[m].Cap > maxScale/t.Bound {
-				return nil, fmt.Errorf("table %s: measure %q with a cap of %d takes too much noise; use a larger unit", t.Dataset, t.Measures[m].Name, t.Measures[m].Cap)
-			}
-			sensitivity *= t.Measures[m].Cap
-		}
-		if sensitivity > maxScale/parts/1_000_000 {
-			return nil, fmt.Errorf("table %s: measure %q takes too much noise; use a larger unit, or a smaller bound", t.Dataset, t.Measures[m].Name)
-		}
-		if g.scale[m], err = newScale(sensitivity*parts*1_000_000, g.policy.MicroEpsilon); err != nil {
-			return nil, fmt.Errorf("table %s: measure %q: %w", t.Dataset, t.Measures[m].Name, err)
-		}
-	}
-	g.noisy = map[*layer][]int64{}
-	days := map[int64]bool{}
-	for _, d := range t.Dimensions {
-		for _, l := range d.Leaves {
-			for at := day(l.Start); d.Time && at <= day(l.End-1); at++ {
-				days[at] = true
-			}
-		}
-	}
-	input := t.digest(g.key)
-	for _, at := range slices.Sorted(maps.Keys(days)) {
-		spent = append(spent, Spent{Dataset: t.Dataset, Day: at, Version: t.Version, MicroEpsilon: g.policy.MicroEpsilon, Input: input})
-	}
-	return spent, nil
-}
-
-// numbers are the values of a shown cell, with noise where there is to be some.
-// Those of a cell that is what it was in an earlier version are what they were
-// then: asking for versions until the noise averages out is of no use.
-func (g *gate) numbers(l *layer, i int, out []int64) error {
-	t := g.table
-	told := l.cellValues(i)
-	for m := range t.Measures {
-		if l.values[m] != nil {
-			out[m] = l.values[m][i]
-		} else if told != nil {
-			out[m] = told[m]
-		}
-	}
-	if g.noisy == nil {
-		return nil
-	}
-	if g.noisy[l] == nil {
-		g.noisy[l] = make([]int64, l.size*len(t.Measures))
-	}
-	kept := g.noisy[l][i*len(t.Measures):][:len(t.Measures)]
-	if !g.asBefore(l, i, kept) {
-		codes := strings.Join(l.codes(i), "\x00")
-		for m := range t.Measures {
-			from := newStream(g.key, "songhua-gate-noise/1", t.Dataset, strconv.FormatInt(t.Version, 10), strings.Join(t.Groupings[l.group], "\x00"), codes, t.Measures[m].Name)
-			x, err := Geometric(from, g.scale[m])
-			if err != nil {
-				return fmt.Errorf("table %s: %w", t.Dataset, err)
-			}
-			kept[m] = max(0, out[m]+x)
-		}
-	}
-	copy(out, kept)
-	return nil
-}
-
-// asBefore takes the noisy values of an earlier version when all of the cell is
-// what it was.
-func (g *gate) asBefore(l *layer, i int, into []int64) bool {
-	at := make([]int32, len(g.u.dims))
-	for d := range at {
-		at[d] = l.members[d][l.code(i, d)][0]
-	}
-	for e := len(g.past) - 1; e >= 0; e-- {
-		b := g.past[e]
-		if b.Noisy == nil || len(b.Table.Measures) != len(into) {
-			continue
-		}
-		for _, x := range g.u.layers {
-			if x.own || x.table != b.Table || !sameGrouping(l, x) {
-				continue
-			}
-			j := x.cell(at)
-			if j < 0 || x.state[j] != Shown {
-				continue
-			}
-			same := l.sameLeaves(i, x, j)
-			for m := range into {
-				same = same && x.values[m] != nil && x.values[m][j] == l.values[m][i]
-			}
-			if same {
-				copy(into, b.Noisy[x.group][j*len(into):])
-				return true
-			}
-		}
-	}
-	return false
-}
-
 // forget drops what was known of totals that hold a held cell: it was known of
 // what was measured, not of what is published.
 func (g *gate) forget(held []int) {
@@ -417,12 +314,8 @@ func (g *gate) keep() *Past {
 	for _, l := range g.u.layers {
 		if l.own {
 			p.State = append(p.State, l.state)
-			if g.noisy != nil {
-				noisy := g.noisy[l]
-				if noisy == nil {
-					noisy = make([]int64, l.size*len(g.table.Measures))
-				}
-				p.Noisy = append(p.Noisy, noisy)
+			if g.noise.base != nil {
+				p.Noisy = append(p.Noisy, g.noise.values[l])
 			}
 		}
 	}

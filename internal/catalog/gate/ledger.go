@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 )
 
 // Ledger keeps what noise has been spent of the privacy budget, over all
@@ -33,17 +35,55 @@ type Spent struct {
 
 // Overdraw tells that a budget does not suffice.
 type Overdraw struct {
-	Spent  Spent
-	Left   int64
-	Shared bool // it is the budget of all datasets together
+	Asked Spent
+	// Budget is that of the dataset and day, and Left what remains of it.
+	Budget, Left int64
+	Shared       bool // it is the budget of all datasets together
 }
 
 func (o *Overdraw) Error() string {
-	whose := "dataset " + o.Spent.Dataset
 	if o.Shared {
-		whose = "all datasets together"
+		return fmt.Sprintf("the privacy budget of all datasets together for %s does not suffice for version %d of dataset %s: ε %s is spent, %s is asked for, and the budget is %s; release it without privacy.noise in another dataset, with a lower privacy.noise.epsilon, or raise releases.day_budget",
+			DayName(o.Asked.Day), o.Asked.Version, o.Asked.Dataset, Epsilon(o.Budget-o.Left), Epsilon(o.Asked.MicroEpsilon), Epsilon(o.Budget))
 	}
-	return fmt.Sprintf("privacy budget of %s for day %d: %d millionths of ε are wanted and %d left; publish without noise, or not again", whose, o.Spent.Day, o.Spent.MicroEpsilon, o.Left)
+	return fmt.Sprintf("the privacy budget of dataset %s for %s does not suffice for version %d: ε %s is spent, %s is asked for, and the budget is %s; what is out stands. Leave the day as it is, or apply and sign a lower privacy.noise.epsilon or a higher privacy.noise.budget (1 at most)",
+		o.Asked.Dataset, DayName(o.Asked.Day), o.Asked.Version, Epsilon(o.Budget-o.Left), Epsilon(o.Asked.MicroEpsilon), Epsilon(o.Budget))
+}
+
+// ZH is Error for people who read Chinese.
+func (o *Overdraw) ZH() string {
+	whose, way := "数据集 "+o.Asked.Dataset, "已发布的保持不变；可保留该日现状，或修改并签署更小的 privacy.noise.epsilon 或更大的 privacy.noise.budget（至多 1）"
+	if o.Shared {
+		whose, way = "全部数据集合计", "可降低 privacy.noise.epsilon，或提高 releases.day_budget"
+	}
+	return fmt.Sprintf("%s在 %s 的隐私预算不足以发布数据集 %s 第 %d 版：已支出 ε %s，本次申请 %s，预算为 %s；%s", whose, DayName(o.Asked.Day), o.Asked.Dataset, o.Asked.Version,
+		Epsilon(o.Budget-o.Left), Epsilon(o.Asked.MicroEpsilon), Epsilon(o.Budget), way)
+}
+
+// DayName writes a day of the data as in 2026-11-20.
+func DayName(day int64) string { return time.Unix(day*86400, 0).UTC().Format(time.DateOnly) }
+
+// Epsilon writes millionths of ε as a decimal number.
+func Epsilon(micro int64) string { return strconv.FormatFloat(float64(micro)/1e6, 'f', -1, 64) }
+
+// Paid is how a ledger stood when a version had been paid for: of the day of which
+// most is spent.
+type Paid struct{ MicroEpsilon, Budget int64 }
+
+// paid is what is spent of the days of a version up to it. Later versions change
+// nothing of that, so it is the same whenever it is asked for.
+func (l *Ledger) paid(all []Spent) Paid {
+	p := Paid{Budget: l.Budget}
+	for _, s := range all {
+		var sum int64
+		for _, e := range l.Entries {
+			if e.Dataset == s.Dataset && e.Day == s.Day && e.Version <= s.Version {
+				sum += e.MicroEpsilon
+			}
+		}
+		p.MicroEpsilon = max(p.MicroEpsilon, sum)
+	}
+	return p
 }
 
 // Left is what remains for a dataset and day.
@@ -99,10 +139,10 @@ func (l *Ledger) Spend(all []Spent) error {
 			}
 		}
 		if s.MicroEpsilon > own {
-			return &Overdraw{Spent: s, Left: own}
+			return &Overdraw{Asked: s, Budget: l.Budget, Left: own}
 		}
 		if s.MicroEpsilon > shared {
-			return &Overdraw{Spent: s, Left: shared, Shared: true}
+			return &Overdraw{Asked: s, Budget: l.Shared, Left: shared, Shared: true}
 		}
 	}
 	l.Entries = append(l.Entries, fresh...)

@@ -28,6 +28,8 @@ type Policy struct {
 	ExtremeStep int64 `yaml:"extreme_step" json:"extreme_step"`
 	// MicroEpsilon is how much noise hides of a day's data, in millionths of ε; 0 adds no noise.
 	MicroEpsilon int64 `yaml:"micro_epsilon" json:"micro_epsilon"`
+	// NoiseBound is how many contributions of one contributor to a day the noise hides together where nobody bounds them: of one who gives n of them it hides ε·n/NoiseBound.
+	NoiseBound int64 `yaml:"noise_bound" json:"noise_bound"`
 	// Zones are polygons; what touches one is not published.
 	Zones []Zone `yaml:"zones" json:"zones,omitempty"`
 }
@@ -73,6 +75,7 @@ func (p Policy) Check(path string) []strict.Error {
 	all = append(all, strict.Between(path, "beside", p.Beside, 1, maxK)...)
 	all = append(all, strict.AtLeast(path, "extreme_step", p.ExtremeStep, 0)...)
 	all = append(all, strict.Between(path, "micro_epsilon", p.MicroEpsilon, 0, maxEpsilon)...)
+	all = append(all, strict.Between(path, "noise_bound", p.NoiseBound, 0, maxK)...)
 	for _, z := range p.Zones {
 		if len(z.Corners) < 6 || len(z.Corners)%2 != 0 {
 			all = append(all, strict.Fault(path, "zones", "zone %q has %d numbers; a polygon takes a longitude and a latitude for each of three corners or more", z.Name, len(z.Corners)))

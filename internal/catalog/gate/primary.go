@@ -34,7 +34,7 @@ func (l *layer) rule(t *Table, p *Policy, i int) Reason {
 		return BelowK
 	case p.MaxSharePercent > 0:
 		for m := range t.Measures {
-			if t.Measures[m].Kind == Sum && dominated(l.largest[m][i], l.values[m][i], p.MaxSharePercent) {
+			if t.Measures[m].Kind.sums() && dominated(l.largest[m][i], l.values[m][i], p.MaxSharePercent) {
 				return Dominated
 			}
 		}

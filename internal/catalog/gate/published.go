@@ -15,6 +15,9 @@ type Published struct {
 	Dimensions []PublishedDimension `json:"dimensions"`
 	Measures   []PublishedMeasure   `json:"measures"`
 	Groupings  []PublishedGrouping  `json:"groupings"`
+	// Noise is the grouping whose cells have noise, each one's own; those of the
+	// others are sums of them. Absent without noise.
+	Noise Grouping `json:"noise,omitempty"`
 	// Absent are leaves and codes of which nothing is published.
 	Absent []Absent `json:"absent,omitempty"`
 	// Reasons are those that occur, for people.
@@ -146,7 +149,7 @@ func unescape(text []byte, from, to string) []byte {
 }
 
 // publish makes what everybody may read.
-func (g *gate) publish() (*Published, error) {
+func (g *gate) publish() *Published {
 	t := g.table
 	out := &Published{Dataset: t.Dataset, Version: t.Version, Absent: g.absent, Reasons: map[string]Text{}}
 	for i := range t.Dimensions {
@@ -162,17 +165,16 @@ func (g *gate) publish() (*Published, error) {
 	}
 	for m := range t.Measures {
 		x := &t.Measures[m]
-		out.Measures = append(out.Measures, PublishedMeasure{Name: x.Name, Unit: x.Unit, Kind: x.Kind, Of: x.Of, Mille: x.Mille, Round: g.step(x), NoiseT: g.scale[m].T, NoiseS: g.scale[m].S})
+		out.Measures = append(out.Measures, PublishedMeasure{Name: x.Name, Unit: x.Unit, Kind: x.Kind, Of: x.Of, Mille: x.Mille, Round: g.step(x), NoiseT: g.noise.scale[m].T, NoiseS: g.noise.scale[m].S})
+	}
+	if g.noise.base != nil {
+		out.Noise = t.Groupings[g.noise.base.group]
 	}
 	for _, l := range g.u.layers {
 		if !l.own {
 			continue
 		}
-		p, err := g.publishLayer(l, out)
-		if err != nil {
-			return nil, err
-		}
-		out.Groupings = append(out.Groupings, p)
+		out.Groupings = append(out.Groupings, g.publishLayer(l, out))
 	}
 	for _, a := range g.absent {
 		for r := Shown; r < reasons; r++ {
@@ -181,10 +183,10 @@ func (g *gate) publish() (*Published, error) {
 			}
 		}
 	}
-	return out, nil
+	return out
 }
 
-func (g *gate) publishLayer(l *layer, out *Published) (PublishedGrouping, error) {
+func (g *gate) publishLayer(l *layer, out *Published) PublishedGrouping {
 	t := g.table
 	n := len(t.Measures)
 	p := PublishedGrouping{Levels: t.Groupings[l.group], Values: make([]Number, l.size*n)}
@@ -200,9 +202,7 @@ func (g *gate) publishLayer(l *layer, out *Published) (PublishedGrouping, error)
 			p.Held = append(p.Held, i)
 			out.Reasons[Held.Code()] = Held.Text()
 		}
-		if err := g.numbers(l, i, raw); err != nil {
-			return p, err
-		}
+		g.numbers(l, i, raw)
 		for m := range t.Measures {
 			x := &t.Measures[m]
 			shown := x.Kind.additive() || g.single[l][m][i] == Shown
@@ -222,7 +222,7 @@ func (g *gate) publishLayer(l *layer, out *Published) (PublishedGrouping, error)
 			p.Values[i*n+m] = Number{Value: round(value, g.step(x), x.Kind == Max), Shown: true}
 		}
 	}
-	return p, nil
+	return p
 }
 
 // step is what a measure is rounded to.
@@ -247,8 +247,9 @@ func round(v, step int64, up bool) int64 {
 }
 
 // day is the day of the data, since 1970, in which a time lies.
-func day(unix int64) int64 {
+func (t *Table) day(unix int64) int64 {
 	const seconds = int64(24 * time.Hour / time.Second)
+	unix += t.Zone
 	if unix < 0 {
 		unix -= seconds - 1
 	}

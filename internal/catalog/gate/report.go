@@ -2,6 +2,7 @@ package gate
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -70,6 +71,13 @@ type ReportNoise struct {
 	// MicroEpsilon was spent for each of Days, in millionths of ε.
 	MicroEpsilon int64 `json:"micro_epsilon"`
 	Days         int64 `json:"days"`
+	// Covers is how many contributions of one contributor to a day that hides; who
+	// gives more is hidden by so much less, unless the report's bound forbids it.
+	Covers int64 `json:"covers"`
+	// Spent is what this and the versions before have spent of Budget, for the day of
+	// which most is spent.
+	Spent  int64 `json:"spent_micro_epsilon"`
+	Budget int64 `json:"budget_micro_epsilon"`
 }
 
 // Finding is what came of an attack.
@@ -110,7 +118,7 @@ func (r *Result) Report(at time.Time, reviewer string, attacks []Finding) (*Repo
 	}
 	out.Checks.Earlier, out.Checks.Proven = f.EarlierChecked, f.Proven
 	if f.MicroEpsilon > 0 {
-		out.Noise = &ReportNoise{Distribution: "two_sided_geometric", MicroEpsilon: f.MicroEpsilon, Days: f.Days}
+		out.Noise = &ReportNoise{Distribution: "two_sided_geometric", MicroEpsilon: f.MicroEpsilon, Days: f.Days, Covers: cmp.Or(r.Past.Table.Bound, p.NoiseBound), Spent: r.paid.MicroEpsilon, Budget: r.paid.Budget}
 	}
 	var err error
 	if out.Table, err = Hash(r.Published); err != nil {

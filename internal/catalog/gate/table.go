@@ -20,6 +20,9 @@ type Table struct {
 	// Bound is how often one contributor is counted in all of a day's base cells
 	// at most, as the Tally saw to it; 0 says that nobody saw to it.
 	Bound int64
+	// Zone is how many seconds the days of the data, by which bounds and budgets go,
+	// are ahead of those of UTC.
+	Zone int64 `json:",omitzero"`
 	// Cells are the base, the last dimension counting fastest.
 	Cells []Cell
 	// Totals are, by grouping, the cells of that grouping where more is known of
@@ -122,6 +125,10 @@ const maxCells = 1 << 24 // of the base
 // additive reports whether the values of smaller cells add up to those of a
 // larger one.
 func (k Kind) additive() bool { return k == Count || k == Sum || k == Mean }
+
+// sums reports whether one contributor may have given most of a value: a mean tells
+// its sum, beside the count.
+func (k Kind) sums() bool { return k == Sum || k == Mean }
 
 // Check tells all that is wrong with a table.
 func (t *Table) check() error {

@@ -70,7 +70,7 @@ func (y *Tally) Add(c Contribution) error {
 		}
 		cell = cell*len(t.Dimensions[d].Leaves) + l
 		if t.Dimensions[d].Time {
-			at = day(t.Dimensions[d].Leaves[l].Start)
+			at = t.day(t.Dimensions[d].Leaves[l].Start)
 		}
 	}
 	values := make([]int64, len(c.Values))

@@ -59,10 +59,10 @@ func New(d Deps) *Access {
 
 // Offered reports whether a dataset may be given out as it comes at all: its
 // source says so, and is one of series whose rows keep the device. Flow of roads
-// never is.
+// never is, nor what is about persons: they pass the privacy gate, bin by bin.
 func Offered(d *catalog.Dataset) bool {
 	kind := d.Source.Kind == catalog.SourceSeries || d.Source.Kind == catalog.SourceSignals
-	return d.Source.Live && kind && slices.Contains(d.Source.By, deviceLabel)
+	return d.Source.Live && kind && !d.Personal && slices.Contains(d.Source.By, deviceLabel)
 }
 
 const (

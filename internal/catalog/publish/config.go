@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/songhua-io/hub/internal/catalog"
 	"github.com/songhua-io/hub/internal/catalog/gate"
 	"github.com/songhua-io/hub/internal/config/strict"
 )
@@ -18,8 +19,10 @@ type Config struct {
 	LookBack int `yaml:"look_back"`
 	// Reviewer is who looks at what the privacy gate decides; the report of each release names them.
 	Reviewer string `yaml:"reviewer"`
-	// Returning is within how many minutes no vehicle comes round to the same detector again, 1 to 15: as many vehicles as pass within them are different ones. Ids of vehicles change, and cannot tell.
+	// Returning is within how many minutes no vehicle comes round to the same detector again, 1 to 1440: as many vehicles as pass within them are different ones. Ids of vehicles change, and cannot tell. What is longer than a bin counts for the longer bins alone, in which quiet roads are shown.
 	Returning int `yaml:"returning"`
+	// DayBudget is how much ε of a day of data all datasets with noise may spend together; 0 sets no bound beside those of the datasets.
+	DayBudget float64 `yaml:"day_budget"`
 	// Zones are areas whose roads are not released.
 	Zones []gate.Zone `yaml:"zones"`
 }
@@ -36,8 +39,9 @@ func (c Config) Check(path string) []strict.Error {
 	faults := slices.Concat(
 		strict.Between(path, "delay", c.Delay, 0, 7*24*time.Hour),
 		strict.Between(path, "look_back", c.LookBack, 1, maxLookBack),
-		strict.Between(path, "returning", c.Returning, 1, 15),
-		c.policy().Check(path),
+		strict.Between(path, "returning", c.Returning, 1, 1440),
+		strict.Between(path, "day_budget", c.DayBudget, 0, 1000),
+		c.policy(nil).Check(path),
 	)
 	if _, err := c.at(); err != nil {
 		faults = append(faults, strict.Fault(path, "at", "%q is no time of day; write it as in 02:30", c.At))
@@ -51,9 +55,22 @@ func (c Config) at() (time.Duration, error) {
 	return time.Duration(t.Hour())*time.Hour + time.Duration(t.Minute())*time.Minute, err
 }
 
-// policy is what roads have to meet.
-func (c Config) policy() gate.Policy {
+// personPolicy is what series about persons have to meet: none of k may stand out.
+func personPolicy(n *catalog.Noise) gate.Policy {
+	p := gate.Personal()
+	p.MaxSharePercent = gate.Energy().MaxSharePercent
+	if n != nil {
+		p.MicroEpsilon = n.MicroEpsilon
+	}
+	return p
+}
+
+// policy is what roads have to meet, with the noise of a dataset; nil: none.
+func (c Config) policy(n *catalog.Noise) gate.Policy {
 	p := gate.VehicleFlow()
 	p.Zones = c.Zones
+	if n != nil {
+		p.MicroEpsilon, p.NoiseBound = n.MicroEpsilon, n.Bound
+	}
 	return p
 }

@@ -3,6 +3,7 @@ package publish
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/songhua-io/hub/internal/catalog"
@@ -31,6 +32,9 @@ func (p *Publisher) sound(ctx context.Context, d *catalog.Dataset, made *rows) e
 		for i := range made.Inputs {
 			consider(made.Inputs[i].Labels["device"], made.Inputs[i].Labels["__name__"])
 		}
+	}
+	for i := range made.behind {
+		consider(made.behind[i].Labels["device"], made.behind[i].Labels["__name__"])
 	}
 	for _, l := range made.links {
 		for _, unit := range l.Units {
@@ -82,8 +86,8 @@ func (p *Publisher) inputs(ctx context.Context, d *catalog.Dataset) error {
 	}
 	var highest telemetry.Grade
 	var device string
-	for i := range t.Inputs {
-		labels := t.Inputs[i].Labels
+	for _, in := range slices.Concat(t.Inputs, t.Behind) {
+		labels := in.Labels
 		if g := p.deps.Grade(labels["device"], labels["__name__"]); g > highest {
 			highest, device = g, labels["device"]
 		}

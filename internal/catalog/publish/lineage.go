@@ -26,11 +26,14 @@ type tree struct {
 	Groups    []source.Group `json:"groups"`
 	// Devices are as they were when it was made, by id.
 	Devices map[string]Device `json:"devices"`
+	// Behind are the series of persons that inputs are sums of: grades are followed by
+	// them, and no lineage has them.
+	Behind []source.Input `json:"behind,omitempty"`
 }
 
 // lineageOf writes down where rows come from.
 func (p *Publisher) lineageOf(ctx context.Context, pub *publication, made *rows) ([]byte, error) {
-	t := tree{Bin: made.Bin, Inputs: made.Inputs, Groups: made.Groups, Devices: map[string]Device{}}
+	t := tree{Bin: made.Bin, Inputs: made.Inputs, Groups: made.Groups, Devices: map[string]Device{}, Behind: made.behind}
 	var err error
 	if t.Transform, err = transformOf(pub.Dataset); err != nil {
 		return nil, err

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"hash/maphash"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -99,9 +100,13 @@ func TestNothingBelowKIsPublished(t *testing.T) {
 	for i := range 24 {
 		c.links = append(c.links, fmt.Sprintf("%d>%d", i, i+1))
 	}
+	// The roads of a town lie a kilometre apart, from west to east.
 	w.Publisher.deps.Road = func(code, _ string) source.Link {
-		return source.Link{District: district(slices.Index(c.links, code))}
+		at := slices.Index(c.links, code)
+		from := gate.Point{Lon: int32(125_000_000 + 12_500*at), Lat: 43_900_000}
+		return source.Link{District: district(at), Path: []gate.Point{from, {Lon: from.Lon + 5_000, Lat: from.Lat}}}
 	}
+	by := map[string]*[2]int64{}
 	for i := range 3 {
 		d := flows(fmt.Sprint("roads-", i))
 		d.Region = []string{"", "220102", "2201"}[i]
@@ -126,12 +131,15 @@ func TestNothingBelowKIsPublished(t *testing.T) {
 		}
 		all, states := w.out(period)
 		for i, p := range all {
-			n, s, b := c.judge(p, states[i])
+			n, s, b := c.judge(p, states[i], by)
 			cells, shown, below = cells+n, shown+s, below+b
 		}
 		w.attacked(all, states)
 	}
 	t.Logf("%d days: %d cells, %d shown, %d below k, %d versions refused", *days, cells, shown, below, refused)
+	for _, levels := range slices.Sorted(maps.Keys(by)) {
+		t.Logf("%s: %d of %d shown, %.1f %%", levels, by[levels][1], by[levels][0], 100*float64(by[levels][1])/float64(by[levels][0]))
+	}
 	if below > 0 || shown == 0 {
 		t.Errorf("%d cells are published below k of %d that are shown", below, shown)
 	}
@@ -176,8 +184,12 @@ func (w *world) out(period catalog.Period) (all []*gate.Published, states []*gat
 
 // judge counts the cells of a table, those shown, and those shown in which truly
 // fewer than k vehicles were.
-func (c *city) judge(p *gate.Published, g *gated) (cells, shown, below int64) {
+func (c *city) judge(p *gate.Published, g *gated, by map[string]*[2]int64) (cells, shown, below int64) {
 	for _, group := range p.Groupings {
+		name := strings.Join(group.Levels, " × ")
+		if by[name] == nil {
+			by[name] = &[2]int64{}
+		}
 		space, times := &p.Dimensions[0], &p.Dimensions[1]
 		codes, starts := codes(space, group.Levels[0]), spans(times, group.Levels[1])
 		for s, code := range codes {
@@ -192,10 +204,12 @@ func (c *city) judge(p *gate.Published, g *gated) (cells, shown, below int64) {
 			}
 			for b, at := range starts {
 				cells++
+				by[name][0]++
 				if !group.Values[(s*len(starts)+b)*2].Shown {
 					continue
 				}
 				shown++
+				by[name][1]++
 				if c.distinct(links, at[0]/60, at[1]/60) < g.Policy.K {
 					below++
 				}
@@ -300,7 +314,10 @@ func TestContributorsAreDistinct(t *testing.T) {
 		links = append(links, source.Link{Code: l, District: "220102"})
 	}
 	slices.SortFunc(links, func(a, b source.Link) int { return strings.Compare(a.Code, b.Code) })
-	table := source.RoadTable("flow", 1, yesterday, links, func(link string, m int64) source.Passages { return heard[link][m] }, 1)
+	table, err := source.RoadTable(flows("flow"), yesterday, links, func(link string, m int64) source.Passages { return heard[link][m] }, source.RoadTerms{Returning: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
 	some := false
 	for i, cell := range table.Cells {
 		link, quarter := links[i/96].Code, table.Dimensions[1].Leaves[i%96]

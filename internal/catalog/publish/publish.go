@@ -1,7 +1,7 @@
 // Package publish decides when a dataset is released and of what, and keeps what
 // follows from it: what the privacy gate has let out, what was spent of its
 // budget, and from which series each row is. Nothing is released of a dataset that
-// is not published, nor of roads but through the gate; what was decided is on disk
+// is not published, nor of roads or persons but through the gate; what was decided is on disk
 // before anybody sees it, so that a crash makes no second decision. Art. 39
 package publish
 
@@ -235,16 +235,21 @@ func (p *Publisher) open(id string) (*catalog.Dataset, error) {
 		return nil, fmt.Errorf("dataset %s %w: it is %s; nothing is released of it", id, ErrShut, d.State)
 	case d.Source.Kind == catalog.SourceRoads && d.Source.Live:
 		return nil, fmt.Errorf("dataset %s %w live: what is told of roads goes through the privacy gate, bin by bin; set source.live to false", id, ErrShut)
-	case d.Personal && d.Source.Kind != catalog.SourceRoads:
-		return nil, fmt.Errorf("dataset %s %w: it is about persons, and of such data only roads pass the privacy gate; make a dataset of an aggregate that is about nobody", id, ErrShut)
+	case ofPersons(d):
+		if err := source.CheckPersons(d); err != nil {
+			return nil, fmt.Errorf("dataset %s %w: %w", id, ErrShut, err)
+		}
 	}
 	return d, nil
 }
 
 // rows are made of what there is of a period now.
 func (p *Publisher) rows(ctx context.Context, d *catalog.Dataset, period catalog.Period) (*rows, error) {
-	if d.Source.Kind == catalog.SourceRoads {
+	switch {
+	case d.Source.Kind == catalog.SourceRoads:
 		return p.roadRows(ctx, d, period)
+	case ofPersons(d):
+		return p.personRows(ctx, d, period)
 	}
 	made, err := source.Series(ctx, p.deps.Sources, d, period)
 	if err != nil {

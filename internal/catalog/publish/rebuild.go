@@ -25,22 +25,29 @@ var editions = map[catalog.SourceKind]string{
 	catalog.SourceRoads:   "songhua-roads/1",
 }
 
+// editionOfPersons is that of series about persons.
+const editionOfPersons = "songhua-persons/1"
+
 // transformOf says what makes the rows of a dataset.
 func transformOf(d *catalog.Dataset) (Transform, error) {
 	t := Transform{ID: editions[d.Source.Kind]}
+	if ofPersons(d) {
+		t.ID = editionOfPersons
+	}
 	text, err := json.Marshal(struct {
 		Edition, Region string
 		Source          catalog.Source
 		Items           []catalog.Item
-	}{t.ID, d.Region, d.Source, d.Items})
+		Privacy         catalog.Privacy `json:",omitzero"`
+	}{t.ID, d.Region, d.Source, d.Items, d.Privacy})
 	sum := sha256.Sum256(text)
 	t.Hash = hex.EncodeToString(sum[:])
 	return t, err
 }
 
 // Rebuild makes the rows of a version again, by what was written down of it: of
-// series from the store, of roads from what the gate was told, which has to come to
-// the same decision. The report is nil where no gate was passed.
+// series from the store, of roads and persons from what the gate was told, which has
+// to come to the same decision. The report is nil where no gate was passed.
 func (p *Publisher) Rebuild(ctx context.Context, dataset string, version int64) (*release.Table, []byte, error) {
 	pub, err := p.one(ctx, dataset, version)
 	if err != nil {
@@ -58,7 +65,7 @@ func (p *Publisher) Rebuild(ctx context.Context, dataset string, version int64) 
 
 // again makes the rows of what was decided once more.
 func (p *Publisher) again(ctx context.Context, pub *publication) (*rows, error) {
-	if pub.Dataset.Source.Kind != catalog.SourceRoads {
+	if pub.Dataset.Source.Kind != catalog.SourceRoads && !ofPersons(pub.Dataset) {
 		return p.seriesAgain(ctx, pub)
 	}
 	g, err := p.gatedOf(ctx, ref{pub.Dataset.ID, pub.Version})
@@ -72,7 +79,7 @@ func (p *Publisher) again(ctx context.Context, pub *publication) (*rows, error) 
 	if err := p.run(ctx, g, ledger); err != nil {
 		return nil, err
 	}
-	made, err := source.RoadRows(pub.Dataset, g.Published, g.Links)
+	made, err := g.rows(pub.Dataset)
 	return &rows{Made: made, hash: pub.Inputs, table: g.Table, links: g.Links, state: g}, err
 }
 

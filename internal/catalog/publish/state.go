@@ -214,7 +214,7 @@ func (p *Publisher) key(ctx context.Context) (key []byte, err error) {
 
 // ledger is what was spent of the budget.
 func (p *Publisher) ledger(ctx context.Context) (*gate.Ledger, error) {
-	l := &gate.Ledger{Budget: budget}
+	l := &gate.Ledger{Shared: int64(math.Round(p.cfg.DayBudget * 1e6))}
 	err := p.deps.Records.Each(ctx, func(rows *sql.Rows) error {
 		var s gate.Spent
 		err := rows.Scan(&s.Dataset, &s.Day, &s.Version, &s.MicroEpsilon, &s.Input)
@@ -224,14 +224,23 @@ func (p *Publisher) ledger(ctx context.Context) (*gate.Ledger, error) {
 	return l, err
 }
 
-// budget is how much may be spent of a dataset and day, in millionths of ε.
-const budget = 1_000_000
+// budgetOf is how much may be spent of a day of a dataset, in millionths of ε: what
+// it says now, or else what it said when the first version of the day was made.
+func budgetOf(d *catalog.Dataset, noise *catalog.Noise) int64 {
+	for _, n := range []*catalog.Noise{d.Privacy.Noise, noise} {
+		if n != nil {
+			return n.MicroBudget
+		}
+	}
+	return 0
+}
 
 // gated is what is kept, sealed, of a version that passed the gate: all that it
 // was decided by, and what came of it.
 type gated struct {
 	Table    *gate.Table
 	Policy   gate.Policy
+	Budget   int64 // of noise, in millionths of ε
 	Now      time.Time
 	Earlier  []ref // in the order in which they were handed to the gate
 	Reviewer string
@@ -246,6 +255,14 @@ type gated struct {
 type ref struct {
 	Dataset string
 	Version int64
+}
+
+// rows are those of what passed.
+func (g *gated) rows(d *catalog.Dataset) (*source.Made, error) {
+	if ofPersons(d) {
+		return source.PersonRows(d, g.Published)
+	}
+	return source.RoadRows(d, g.Published, g.Links)
 }
 
 func (p *Publisher) sealGated(g *gated, of ref) ([]byte, error) {

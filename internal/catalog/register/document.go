@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -38,13 +39,14 @@ type Document struct {
 	Share  Terms    `yaml:"share" json:"share"`
 	Open   Terms    `yaml:"open" json:"open"`
 	// Grade is that of the highest item when empty.
-	Grade     string   `yaml:"grade" json:"grade,omitempty"`
-	Harm      []Harm   `yaml:"harm" json:"harm,omitempty"`
-	Personal  bool     `yaml:"personal" json:"personal,omitempty"`
-	Cycle     Cycle    `yaml:"cycle" json:"cycle,omitzero"`
-	Retention string   `yaml:"retention" json:"retention,omitempty"`
-	Licence   string   `yaml:"licence" json:"licence,omitempty"`
-	Related   []string `yaml:"related" json:"related,omitempty"`
+	Grade     string       `yaml:"grade" json:"grade,omitempty"`
+	Harm      []Harm       `yaml:"harm" json:"harm,omitempty"`
+	Personal  bool         `yaml:"personal" json:"personal,omitempty"`
+	Privacy   PrivacyTerms `yaml:"privacy" json:"privacy,omitzero"`
+	Cycle     Cycle        `yaml:"cycle" json:"cycle,omitzero"`
+	Retention string       `yaml:"retention" json:"retention,omitempty"`
+	Licence   string       `yaml:"licence" json:"licence,omitempty"`
+	Related   []string     `yaml:"related" json:"related,omitempty"`
 }
 
 // Text is a text in both languages.
@@ -88,6 +90,24 @@ type Source struct {
 	Function string   `yaml:"function" json:"function,omitempty"`
 	By       []string `yaml:"by" json:"by,omitempty"`
 	Live     bool     `yaml:"live" json:"live,omitempty"`
+}
+
+// PrivacyTerms are what a dataset asks of the privacy gate.
+type PrivacyTerms struct {
+	Noise *Noise `yaml:"noise" json:"noise,omitempty"`
+	// Contributor is the label that tells contributors apart in series about persons;
+	// empty: device. Cap is the most that one adds to a sum in a bin.
+	Contributor string  `yaml:"contributor" json:"contributor,omitempty"`
+	Cap         float64 `yaml:"cap" json:"cap,omitempty"`
+}
+
+// Noise is what is added to counts: Epsilon is spent by each version of a day, of a
+// Budget for all of them (1 when it is 0); Bound is how many passages of one vehicle
+// in a day it hides together.
+type Noise struct {
+	Epsilon float64 `yaml:"epsilon" json:"epsilon"`
+	Budget  float64 `yaml:"budget" json:"budget,omitempty"`
+	Bound   int64   `yaml:"bound" json:"bound,omitempty"`
 }
 
 // Terms are how far a dataset goes, and why no further.
@@ -228,6 +248,7 @@ func (d *Document) read() (*catalog.Dataset, []catalog.Problem) {
 		out.Harm = append(out.Harm, catalog.Harm{Interest: catalog.Interest(h.Interest), Degree: catalog.Degree(h.Degree)})
 	}
 	r.path(d.Path, out)
+	r.privacy(d, out)
 	r.items(d, out)
 	if !slices.Contains([]catalog.CycleKind{"", catalog.Continuous, catalog.Periodic, catalog.Irregular, catalog.Never}, out.Cycle.Kind) {
 		r.add("cycle.kind", "%.30q 不是更新周期：continuous、periodic、irregular 或 never", "%.30q is no cycle; there are continuous, periodic, irregular and never", d.Cycle.Kind)
@@ -247,6 +268,29 @@ func (r *reading) path(path []string, out *catalog.Dataset) {
 		}
 		out.Path[i] = step
 	}
+}
+
+func (r *reading) privacy(d *Document, out *catalog.Dataset) {
+	n := d.Privacy.Noise
+	out.Privacy.Contributor, out.Privacy.Cap = d.Privacy.Contributor, d.Privacy.Cap
+	if n == nil {
+		return
+	}
+	out.Privacy.Noise = &catalog.Noise{MicroEpsilon: r.micro("privacy.noise.epsilon", n.Epsilon), MicroBudget: catalog.MaxMicroBudget, Bound: n.Bound}
+	if n.Budget != 0 {
+		out.Privacy.Noise.MicroBudget = r.micro("privacy.noise.budget", n.Budget)
+	}
+}
+
+// micro are the millionths of an ε. It takes no finer ones: what is spent is
+// counted in whole numbers.
+func (r *reading) micro(path string, v float64) int64 {
+	micro := math.Round(v * 1e6)
+	if !(math.Abs(v*1e6-micro) < 1e-4) || math.Abs(micro) > 1e12 {
+		r.add(path, "%v 不是 ε：至多六位小数", "%v is no ε: it has six decimals at most, such as 0.25", v)
+		return 1
+	}
+	return int64(micro)
 }
 
 func (r *reading) items(d *Document, out *catalog.Dataset) {
@@ -314,7 +358,7 @@ func (d *Document) graded(other *Document) bool {
 		for _, it := range d.Items {
 			grades[it.Name] = orElse(it.Grade, d.Grade)
 		}
-		return asJSON([]any{d.Grade, grades, d.Harm, d.Source, d.Personal})
+		return asJSON([]any{d.Grade, grades, d.Harm, d.Source, d.Personal, d.Privacy})
 	}
 	return bytes.Equal(of(a), of(b))
 }

@@ -37,6 +37,20 @@ type Link struct {
 	Path []gate.Point `json:"path,omitempty"`
 }
 
+// RoadTerms are what a table of roads goes by, besides what passed.
+type RoadTerms struct {
+	// Returning is in how many minutes nobody passes a detector twice.
+	Returning int
+	// Reach is how many metres a vehicle gets in a second, at most; 0: as far as any
+	// does.
+	Reach float64
+	// Noise says that noise is to be added.
+	Noise bool
+}
+
+// FastestPassage bounds the speed of a single passage, in mm/s.
+const FastestPassage = 70_000
+
 // Levels of the tables of roads.
 const (
 	levelHour     = "hour"
@@ -46,10 +60,14 @@ const (
 
 // RoadTable is the table of a day of roads for the privacy gate: links by quarters
 // of an hour. It has all groupings that any dataset of roads shows, so that totals
-// that are released later follow from none that are out. Every minute is at, for a
-// link, a minute since 1970; in returning minutes nobody passes a detector twice:
-// as many vehicles are different ones, at least.
-func RoadTable(dataset string, version int64, period catalog.Period, links []Link, at func(link string, minute int64) Passages, returning int) *gate.Table {
+// that are released later follow from none that are out; with noise it has those
+// that the dataset shows, since noise is added to the finest of them, and others
+// would be sums of it anyway. Every minute is at, for a link, a minute since 1970.
+func RoadTable(d *catalog.Dataset, period catalog.Period, links []Link, at func(link string, minute int64) Passages, terms RoadTerms) (*gate.Table, error) {
+	plan, err := roadPlan(d)
+	if err != nil {
+		return nil, err
+	}
 	space, times := gate.Dimension{Name: "link"}, gate.Dimension{Name: "time", Time: true}
 	district, hour := gate.Level{Name: levelDistrict}, gate.Level{Name: levelHour, Length: time.Hour}
 	for _, l := range links {
@@ -71,42 +89,37 @@ func RoadTable(dataset string, version int64, period catalog.Period, links []Lin
 	}
 	space.Levels, times.Levels = []gate.Level{district}, []gate.Level{hour}
 	t := &gate.Table{
-		Dataset: dataset, Version: version, Dimensions: []gate.Dimension{space, times},
-		Measures: []gate.Measure{{Name: "vehicles", Unit: "1", Kind: gate.Count, Round: 1}, {Name: "speed", Unit: "mm/s", Kind: gate.Mean, Of: "vehicles", Round: 100}},
+		Dataset: d.ID, Dimensions: []gate.Dimension{space, times},
+		Measures: []gate.Measure{{Name: itemVehicles, Unit: "1", Kind: gate.Count, Round: 1}, {Name: itemSpeed, Unit: "mm/s", Kind: gate.Mean, Of: itemVehicles, Round: 100}},
+	}
+	if terms.Noise {
+		t.Measures[1].Cap = FastestPassage
+		if !plan.has(itemSpeed) {
+			t.Measures = t.Measures[:1] // which then has all of ε
+		}
 	}
 	for _, s := range []string{gate.Each, levelDistrict} {
 		for _, b := range []string{gate.Each, levelHour, gate.All} {
-			t.Groupings = append(t.Groupings, gate.Grouping{s, b})
+			if g := (gate.Grouping{s, b}); !terms.Noise || plan.shows(g) {
+				t.Groupings = append(t.Groupings, g)
+			}
 		}
 	}
-	for _, l := range links {
-		for _, q := range times.Leaves {
-			t.Cells = append(t.Cells, cellOf(l.Code, q.Start/60, at, returning))
+	begins := period.From.Unix() / 60
+	c := newCounts(links, len(times.Leaves)*minutes, func(link, minute int) int64 { return at(links[link].Code, begins+int64(minute)).Vehicles }, terms.Reach)
+	returning := max(1, terms.Returning)
+	for l := range links {
+		alone := c.crowd([]int{l}, returning)
+		for q := range times.Leaves {
+			cell := gate.Cell{Values: []int64{c.of(l, q*minutes, minutes), 0}[:len(t.Measures)], Contributors: c.distinct(alone, q*minutes, minutes, min(returning, minutes))}
+			for m := range minutes * (len(t.Measures) - 1) { // of speeds
+				cell.Values[1] += at(links[l].Code, begins+int64(q*minutes+m)).SpeedSum
+			}
+			t.Cells = append(t.Cells, cell)
 		}
 	}
-	return t
-}
-
-// cellOf is a link in a quarter of an hour. The vehicles of any minutes that
-// follow each other, in which nobody comes round, are different ones.
-func cellOf(link string, from int64, at func(string, int64) Passages, returning int) gate.Cell {
-	var each [minutes]int64
-	c := gate.Cell{Values: make([]int64, 2)}
-	for m := range each {
-		p := at(link, from+int64(m))
-		each[m] = p.Vehicles
-		c.Values[0] += p.Vehicles
-		c.Values[1] += p.SpeedSum
-	}
-	returning = max(1, min(returning, minutes))
-	for m := range each[:minutes-returning+1] {
-		var some int64
-		for _, n := range each[m : m+returning] {
-			some += n
-		}
-		c.Contributors = max(c.Contributors, some)
-	}
-	return c
+	c.total(t, returning)
+	return t, nil
 }
 
 // items of roads, besides the time and the place.
@@ -276,8 +289,13 @@ func (m *Made) rows(p *roadsPlan, out *gate.Published, g *roadGroup, units map[s
 	m.Groups = append(m.Groups, Group{By: []string{g.code, bins[g.length]}, Row: m.Table.Rows, Runs: [][2]int{{0, len(g.starts)}}, Inputs: units[g.code], Bin: g.length})
 	for b, start := range g.starts {
 		cell := g.first + b
-		at := func(measure int) gate.Number { return g.grouping.Values[cell*len(out.Measures)+measure] }
-		m.row(p, g, start, at(0), at(1), slices.Contains(g.grouping.Held, cell))
+		at := func(measure string) (n gate.Number) {
+			if i := slices.IndexFunc(out.Measures, func(x gate.PublishedMeasure) bool { return x.Name == measure }); i >= 0 {
+				n = g.grouping.Values[cell*len(out.Measures)+i]
+			}
+			return n
+		}
+		m.row(p, g, start, at(itemVehicles), at(itemSpeed), slices.Contains(g.grouping.Held, cell))
 	}
 }
 

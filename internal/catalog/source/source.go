@@ -18,8 +18,11 @@ import (
 	"github.com/songhua-io/hub/internal/catalog/release"
 )
 
-// China is the time by whose days releases go: UTC+8, without summer time.
-var China = time.FixedZone("UTC+8", 8*3600)
+// ChinaAhead is how far China's time is ahead of UTC, without summer time.
+const ChinaAhead = 8 * time.Hour
+
+// China is the time by whose days releases go.
+var China = time.FixedZone("UTC+8", int(ChinaAhead/time.Second))
 
 // Day is the day of a time in China.
 func Day(t time.Time) catalog.Period {

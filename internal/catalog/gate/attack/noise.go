@@ -9,20 +9,29 @@ import (
 	"github.com/songhua-io/hub/internal/catalog/gate"
 )
 
-// ChiSquare draws noise and compares it with the distribution that is declared.
-// It counts as found out when the chance of such a difference is below a
-// millionth: noise of another shape hides less than it says. The odds of a draw
-// are worked out here in floating point, which the noise itself never sees.
+// ChiSquare draws noise and looks at its shape.
 func ChiSquare(scale gate.Scale, draws int, from io.Reader) (gate.Finding, error) {
-	f := gate.Finding{Attack: "noise_shape", Tried: int64(draws), Detail: gate.Text{ZH: "噪声分布的卡方检验", EN: "chi-square of the noise against its declared distribution"}}
+	drawn := make([]int64, draws)
+	for i := range drawn {
+		x, err := gate.Geometric(from, scale)
+		if err != nil {
+			return gate.Finding{}, err
+		}
+		drawn[i] = x
+	}
+	return Shape(scale, drawn), nil
+}
+
+// Shape compares noise with the distribution that is declared. It counts as found
+// out when the chance of such a difference is below a millionth: noise of another
+// shape hides less than it says. The odds of a draw are worked out here in floating
+// point, which the noise itself never sees.
+func Shape(scale gate.Scale, noise []int64) gate.Finding {
+	f := gate.Finding{Attack: "noise_shape", Tried: int64(len(noise)), Detail: gate.Text{ZH: "噪声分布的卡方检验", EN: "chi-square of the noise against its declared distribution"}}
 	width := max(1, scale.T/scale.S/4) // of a bin
 	const bins = 24                    // on each side
 	counts := make([]float64, 2*bins+1)
-	for range draws {
-		x, err := gate.Geometric(from, scale)
-		if err != nil {
-			return f, err
-		}
+	for _, x := range noise {
 		counts[bin(x, width, bins)]++
 	}
 	a := float64(scale.S) / float64(scale.T)
@@ -41,7 +50,7 @@ func ChiSquare(scale gate.Scale, draws int, from io.Reader) (gate.Finding, error
 		default:
 			p = tail((n-1)*width+1) - tail(n*width+1)
 		}
-		expected := p * float64(draws)
+		expected := p * float64(len(noise))
 		if expected < 10 {
 			rest, restExpected = rest+counts[b], restExpected+expected
 			continue
@@ -59,7 +68,7 @@ func ChiSquare(scale gate.Scale, draws int, from io.Reader) (gate.Finding, error
 	if statistic > limit || rest > 100+10*restExpected {
 		f.Recovered = f.Tried
 	}
-	return f, nil
+	return f
 }
 
 // bin is 0 alone in the middle, and width values each on both sides of it.
@@ -98,8 +107,9 @@ func Repeat(first *gate.Published, again func() (*gate.Published, error), times 
 }
 
 // Overdraw tries to spend more of a copy of a ledger than is left: at once, bit
-// by bit, as a version that has been paid for, and with amounts that overflow.
-func Overdraw(of *gate.Ledger, dataset string, day int64) gate.Finding {
+// by bit, as versions that have been paid for, up to paid, and with amounts that
+// overflow.
+func Overdraw(of *gate.Ledger, dataset string, day, paid int64) gate.Finding {
 	f := gate.Finding{Attack: "budget_overdraw", Detail: gate.Text{ZH: "尝试超支隐私预算", EN: "spending more of the privacy budget than is left"}}
 	l := &gate.Ledger{Budget: of.Budget, Shared: of.Shared, Entries: append([]gate.Spent(nil), of.Entries...)}
 	spent := func() (all int64) {
@@ -127,6 +137,9 @@ func Overdraw(of *gate.Ledger, dataset string, day int64) gate.Finding {
 		try(max(1, left/15))
 	}
 	for _, e := range append([]gate.Spent(nil), l.Entries...) { // more, for what has been paid
+		if e.Dataset != dataset || e.Day != day || e.Version > paid {
+			continue // a report says the same when it is made again beside later ones
+		}
 		f.Tried++
 		e.MicroEpsilon++
 		_ = l.Spend([]gate.Spent{e})

@@ -86,7 +86,7 @@ func (s *Suite) noise(all []gate.Finding) ([]gate.Finding, error) {
 	}
 	for _, e := range s.Ledger.Entries {
 		if e.Dataset == s.Result.Published.Dataset && e.Version == s.Result.Published.Version {
-			all = append(all, Overdraw(s.Ledger, e.Dataset, e.Day))
+			all = append(all, Overdraw(s.Ledger, e.Dataset, e.Day, e.Version))
 			break
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -197,6 +198,61 @@ func TestNoiseIsDrawnOnceAndPaidFor(t *testing.T) {
 	}
 }
 
+// TestNoisyTotalsAddUp: each is the sum of the parts as they are out, and a version
+// that changes one cell draws anew for that one alone.
+func TestNoisyTotalsAddUp(t *testing.T) {
+	in, p := noisy()
+	ledger := &gate.Ledger{Budget: 1_000_000}
+	first, err := gate.Run(gate.Input{Table: in, Policy: p, Now: later, Key: key(1), Ledger: ledger})
+	if err != nil {
+		t.Fatal(err)
+	}
+	next, _ := noisy()
+	next.Version = 2
+	next.Cells[0].Values[0], next.Cells[0].Contributors = 90, 90
+	second, err := gate.Run(gate.Input{Table: next, Policy: p, Now: later, Past: []*gate.Past{first.Past}, Key: key(1), Ledger: ledger})
+	if err != nil {
+		t.Fatal(err)
+	}
+	base := slices.IndexFunc(in.Groupings, func(g gate.Grouping) bool { return slices.Equal(g, first.Published.Noise) })
+	if base < 0 || !slices.Equal(first.Published.Noise, gate.Grouping{gate.Each, gate.Each}) {
+		t.Fatalf("noise is added to %v", first.Published.Noise)
+	}
+	for _, r := range []*gate.Result{first, second} {
+		parts := r.Past.Noisy[base]
+		for g, levels := range r.Published.Groupings {
+			for i, n := range levels.Values {
+				want := int64(0)
+				for b, v := range parts {
+					if (levels.Levels[0] == gate.All || i/width(levels) == b/3) && (levels.Levels[1] == gate.All || i%width(levels) == b%3) {
+						want += v
+					}
+				}
+				if n.Shown && n.Value != max(0, want) {
+					t.Errorf("grouping %d, number %d is %d, and its parts are %d", g, i, n.Value, want)
+				}
+			}
+		}
+	}
+	changed := 0
+	for i, v := range second.Past.Noisy[base] {
+		if v != first.Past.Noisy[base][i] {
+			changed++
+		}
+	}
+	if changed != 1 {
+		t.Errorf("one cell changed, and %d numbers did", changed)
+	}
+}
+
+// width is how many cells a row of a grouping of three by three has.
+func width(g gate.PublishedGrouping) int {
+	if g.Levels[1] == gate.All {
+		return 1
+	}
+	return 3
+}
+
 // TestNoiseHasItsShape at scales of both kinds, and another shape is seen.
 func TestNoiseHasItsShape(t *testing.T) {
 	source := rand.NewChaCha8([32]byte{1})
@@ -231,11 +287,11 @@ func (l *lowBits) Read(p []byte) (int, error) {
 // TestTheBudgetIsNotOverdrawn, and a ledger that could be is seen.
 func TestTheBudgetIsNotOverdrawn(t *testing.T) {
 	l := &gate.Ledger{Budget: 1_000_000, Entries: []gate.Spent{{Dataset: "flow", Day: 1, Version: 1, MicroEpsilon: 400_000}}}
-	if f := Overdraw(l, "flow", 1); f.Recovered > 0 || f.Tried < 20 {
+	if f := Overdraw(l, "flow", 1, 1); f.Recovered > 0 || f.Tried < 20 {
 		t.Errorf("%+v", f)
 	}
 	l.Entries[0].MicroEpsilon = 1_000_001 // as a ledger without a check would have it
-	if f := Overdraw(l, "flow", 1); f.Recovered == 0 {
+	if f := Overdraw(l, "flow", 1, 1); f.Recovered == 0 {
 		t.Error("a ledger that is overdrawn is not noticed")
 	}
 }
