@@ -75,7 +75,7 @@ func docs() map[string]string {
 		"github.com/songhua-io/hub/internal/catalog/province/deliver.Config.URL":         "url takes a dataset a request; a withdrawn one too, with Catalogue-Action: withdraw.",
 		"github.com/songhua-io/hub/internal/catalog/publish.Config.At":                   "at is the time of day, of China (UTC+8), at which the days before are released, as in 02:30.",
 		"github.com/songhua-io/hub/internal/catalog/publish.Config.Delay":                "delay is how long after its end a day is released at the earliest.",
-		"github.com/songhua-io/hub/internal/catalog/publish.Config.LookBack":             "look_back is how many days back late data make a new version of a release; days before are left as they are.",
+		"github.com/songhua-io/hub/internal/catalog/publish.Config.LookBack":             "look_back is how many days back all released days are looked at again for late data, daily; of days before, those that are known to have changed.",
 		"github.com/songhua-io/hub/internal/catalog/publish.Config.Returning":            "returning is within how many minutes no vehicle comes round to the same detector again, 1 to 15: as many vehicles as pass within them are different ones. Ids of vehicles change, and cannot tell.",
 		"github.com/songhua-io/hub/internal/catalog/publish.Config.Reviewer":             "reviewer is who looks at what the privacy gate decides; the report of each release names them.",
 		"github.com/songhua-io/hub/internal/catalog/publish.Config.Zones":                "zones are areas whose roads are not released.",
