@@ -35,7 +35,7 @@ func correctCommand() *cobra.Command {
 		Use:   "correct DEVICE METRIC",
 		Short: "Correct stored samples; the raw values stay",
 		Long: "Correct stored samples. The raw values stay and are never changed: queries, pages and\nreleases show the corrected ones from now on, and `hub query --as-of` what was known before.\n" +
-			"A later correction works on what earlier ones made of a sample; --restore brings the raw value back.\n更正已存的样本：原值保留不变，查询、页面与发布自此显示更正后的值；以 `hub query --as-of` 查看此前所知。",
+			"A later correction works on what earlier ones made of a sample; --restore brings the raw value back.\nDays that were released are released again by the next daily pass, with the reason; at once by `hub release make`.\n更正已存的样本：原值保留不变，查询、页面与发布自此显示更正后的值；以 `hub query --as-of` 查看此前所知。已发布的日期由下一次每日任务附原因重新发布，或以 `hub release make` 立即发布。",
 		Example: "  hub correct probe-1 level --time 2026-11-01T08:00:00Z --value 3.2 --because 'misread by hand'\n" +
 			"  hub correct probe-1 level --from 2026-11-01T00:00:00Z --to 2026-11-02T00:00:00Z --scale 1.02 --offset -0.3 --because 'calibration 2026-17'\n" +
 			"  hub correct probe-1 level --from 72h --to 48h --remove --because 'sensor was out of the water'",

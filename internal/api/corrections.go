@@ -8,6 +8,7 @@ import (
 
 	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/correction"
+	"github.com/songhua-io/hub/internal/registry"
 	"github.com/songhua-io/hub/internal/telemetry"
 )
 
@@ -105,7 +106,18 @@ func (in *CorrectionIn) correction() (c correction.Correction, err error) {
 // measures there, removed ones of its id included: their series stay. A device
 // that is not registered lies nowhere.
 func (a *API) subject(device, metric string) (*telemetry.Device, string, telemetry.Grade) {
-	d, g := a.Registry.Device(device), a.Registry.Departed(device)
+	return subject(a.Registry, device, metric)
+}
+
+// SeesCorrection reports whether a caller may see a correction: of a device of its
+// region, and of data of its grade.
+func SeesCorrection(r *registry.Registry, caller access.Caller, c *correction.Correction) bool {
+	_, region, grade := subject(r, c.Device, c.Metric)
+	return strings.HasPrefix(region, caller.Region) && grade <= caller.Grade
+}
+
+func subject(r *registry.Registry, device, metric string) (*telemetry.Device, string, telemetry.Grade) {
+	d, g := r.Device(device), r.Departed(device)
 	if d == nil {
 		return nil, "", g
 	}
@@ -154,10 +166,7 @@ func (a *API) listCorrections(ctx context.Context, in *correctionsQuery) (*pageO
 		return nil, err
 	}
 	caller := access.CallerOf(ctx)
-	part, next := a.Corrections.List(correction.Filter{Device: in.Device, Metric: in.Metric, Before: before, Sees: func(c *correction.Correction) bool {
-		_, region, grade := a.subject(c.Device, c.Metric)
-		return strings.HasPrefix(region, caller.Region) && grade <= caller.Grade
-	}}, in.Limit)
+	part, next := a.Corrections.List(correction.Filter{Device: in.Device, Metric: in.Metric, Before: before, Sees: func(c *correction.Correction) bool { return SeesCorrection(a.Registry, caller, c) }}, in.Limit)
 	out := newPage[correctionOut](len(part))
 	for _, c := range part {
 		out.Body.Items = append(out.Body.Items, showCorrection(c))

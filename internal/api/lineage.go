@@ -17,13 +17,14 @@ type lineageIn struct {
 
 type lineageOut struct {
 	Body struct {
-		Dataset string          `json:"dataset"`
-		Source  register.Source `json:"source"`
-		Release *lineageRelease `json:"release,omitempty" doc:"that the answer is about"`
-		Row     *lineageRow     `json:"row,omitempty"`
-		Devices []lineageDevice `json:"devices" doc:"that the caller may see, with what they measure of it; of a release as they were when it was made"`
-		Series  []lineageSeries `json:"series,omitempty" doc:"of a release: what its rows are made of"`
-		Cut     bool            `json:"cut,omitempty" doc:"there are more series than could be looked at"`
+		Dataset     string              `json:"dataset"`
+		Source      register.Source     `json:"source"`
+		Release     *lineageRelease     `json:"release,omitempty" doc:"that the answer is about"`
+		Row         *lineageRow         `json:"row,omitempty"`
+		Devices     []lineageDevice     `json:"devices" doc:"that the caller may see, with what they measure of it; of a release as they were when it was made"`
+		Series      []lineageSeries     `json:"series,omitempty" doc:"of a release: what its rows are made of"`
+		Corrections []lineageCorrection `json:"corrections,omitempty" doc:"of a release: those that its samples were read with, of series that the caller may see"`
+		Cut         bool                `json:"cut,omitempty" doc:"there are more series than could be looked at"`
 	}
 }
 
@@ -47,6 +48,13 @@ type lineageSeries struct {
 	Series  string `json:"series" doc:"as PromQL selects it"`
 	Device  string `json:"device,omitempty"`
 	Samples int64  `json:"samples" doc:"of the period of the release"`
+}
+
+type lineageCorrection struct {
+	ID     int64     `json:"id" doc:"as /api/v1/corrections has it"`
+	By     string    `json:"by"`
+	At     time.Time `json:"at"`
+	Reason string    `json:"reason"`
 }
 
 type lineageDevice struct {
@@ -115,6 +123,9 @@ func (a *API) releaseLineage(ctx context.Context, r *register.Record, in *lineag
 	for i := range l.Series {
 		s := &l.Series[i]
 		b.Series = append(b.Series, lineageSeries{s.Name(), s.Labels["device"], s.Samples})
+	}
+	for _, c := range l.Corrections {
+		b.Corrections = append(b.Corrections, lineageCorrection{c.ID, c.By, c.At, c.Reason})
 	}
 	return out, nil
 }

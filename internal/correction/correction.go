@@ -116,6 +116,19 @@ func (c *Correction) check() error {
 	return fmt.Errorf("%w: %s", ErrInvalid, strings.Join(faults, "; "))
 }
 
+// About reports whether it is about a series with these labels.
+func (c *Correction) About(labels map[string]string) bool {
+	if labels[metricLabel] != c.Metric || labels[deviceLabel] != c.Device {
+		return false
+	}
+	for name, value := range c.Labels {
+		if labels[name] != value {
+			return false
+		}
+	}
+	return true
+}
+
 // about reports whether it is about a series of its device and metric.
 func (c *Correction) about(ls labels.Labels) bool {
 	for name, value := range c.Labels {

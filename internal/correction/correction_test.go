@@ -389,3 +389,38 @@ func TestTheListIsTheNewestFirst(t *testing.T) {
 		t.Errorf("%v", part)
 	}
 }
+
+// A read as of a time that parts sees the same whatever is corrected later, also in
+// the same millisecond; what was made between two such times is told.
+func TestATimeParts(t *testing.T) {
+	w := newWorld(t)
+	correct := func(value float64) *Correction {
+		t.Helper()
+		c, err := w.log.Add(t.Context(), Correction{Device: "b", Metric: "level", From: w.start, To: w.start, Operation: Set, Value: value, By: "x", Reason: "x"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	first := correct(1)
+	before := w.log.Part()
+	second := correct(2)
+	after := w.log.Part()
+	correct(3)
+	if second.At <= before.UnixMilli() {
+		t.Errorf("a correction is made at %d, not after %d", second.At, before.UnixMilli())
+	}
+	if some := w.log.Made(before, after, w.start, w.start); len(some) != 1 || some[0] != second {
+		t.Errorf("between are %v", some)
+	}
+	if some := w.log.Made(time.Time{}, after, w.start+1, w.start+2); len(some) != 0 {
+		t.Errorf("of other times are %v", some)
+	}
+	all, more, err := w.log.Samples(t.Context(), second, 1)
+	if err != nil || len(all) != 1 || more || all[0].Before != (Value{1, true}) || all[0].After != (Value{2, true}) || all[0].Now != (Value{3, true}) {
+		t.Errorf("%+v, %v, %v", all, more, err)
+	}
+	if w.log.Get(first.ID) != first || w.log.Get(99) != nil {
+		t.Error("a correction is not found by its number")
+	}
+}

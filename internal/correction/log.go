@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"sort"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,11 +27,14 @@ const (
 	maxOfOne = 1000
 )
 
-// Deps are what a log works with. All are required.
+// Deps are what a log works with. All but Touched are required.
 type Deps struct {
 	Records *records.DB
 	// Store holds the samples as they came.
-	Store   storage.Queryable
+	Store storage.Queryable
+	// Touched notes, durably, that samples of a device from one time to another, in
+	// ms and both included, are about to be others than they were; nil: nobody asks.
+	Touched func(device string, from, to int64) error
 	Clock   func() time.Time
 	Metrics prometheus.Registerer
 }
@@ -42,6 +46,7 @@ type Log struct {
 	n    atomic.Int64
 
 	adding sync.Mutex // held while one is added, its disk write included
+	parted int64      // no later one is made at or before it, ms; guarded by adding
 
 	mu sync.RWMutex // guards what follows; slices grow behind what readers hold
 	// by finds the corrections of a metric of a device; metrics and devices count
@@ -156,10 +161,15 @@ func (l *Log) Add(ctx context.Context, c Correction) (*Correction, error) {
 	if err := l.measure(ctx, &c); err != nil {
 		return nil, err
 	}
-	c.ID, c.At = 1, l.deps.Clock().UnixMilli()
+	c.ID, c.At = 1, max(l.deps.Clock().UnixMilli(), l.parted+1)
 	if n := len(l.all); n > 0 { // only adders write it
 		last := l.all[n-1]
 		c.ID, c.At = last.ID+1, max(c.At, last.At)
+	}
+	if l.deps.Touched != nil {
+		if err := l.deps.Touched(c.Device, c.From, c.To); err != nil {
+			return nil, err
+		}
 	}
 	text, err := json.Marshal(&c)
 	if err != nil {
@@ -174,6 +184,47 @@ func (l *Log) Add(ctx context.Context, c Correction) (*Correction, error) {
 	}
 	l.put(&c)
 	return &c, nil
+}
+
+// Part returns a time that parts what is known from what will be: a read as of it
+// sees every correction that there is and, whenever it is done again, no other.
+func (l *Log) Part() time.Time {
+	l.adding.Lock()
+	defer l.adding.Unlock()
+	at := l.deps.Clock().UnixMilli()
+	if n := len(l.all); n > 0 {
+		at = max(at, l.all[n-1].At)
+	}
+	l.parted = max(l.parted, at)
+	return time.UnixMilli(at)
+}
+
+// Made are the corrections that were made after one time and until another, and are
+// about samples of a stretch from..to, in ms and both included; the oldest first.
+func (l *Log) Made(after, until time.Time, from, to int64) (some []*Correction) {
+	l.mu.RLock()
+	all := l.all
+	l.mu.RUnlock()
+	for _, c := range all[sort.Search(len(all), func(i int) bool { return all[i].At > after.UnixMilli() }):] {
+		if c.At > until.UnixMilli() {
+			break
+		}
+		if c.overlaps(from, to) {
+			some = append(some, c)
+		}
+	}
+	return some
+}
+
+// Get returns the correction with an id; nil: there is none.
+func (l *Log) Get(id int64) *Correction {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	i := sort.Search(len(l.all), func(i int) bool { return l.all[i].ID >= id })
+	if i < len(l.all) && l.all[i].ID == id {
+		return l.all[i]
+	}
+	return nil
 }
 
 // measure counts the samples that a correction is about, as they are corrected

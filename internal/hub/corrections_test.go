@@ -11,6 +11,7 @@ import (
 	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/config"
 	"github.com/songhua-io/hub/internal/registry"
+	"github.com/songhua-io/hub/internal/web"
 )
 
 // valueOf is what a query gives.
@@ -66,5 +67,26 @@ func TestACorrectionIsSeenByWhoeverAsks(t *testing.T) {
 	}
 	if _, text := h.ask(t, h.admin(t), http.MethodGet, "/api/v1/audit?action="+string(access.CorrectSeries), nil); !strings.Contains(text, "read again") {
 		t.Errorf("not on record: %s", text)
+	}
+
+	if code, text := h.ask(t, home, http.MethodPost, "/api/v1/corrections", fmt.Appendf(nil, `{"device": "well", "metric": "level", "time": %q, "offset": 1, "reason": "zero"}`, at.Format(time.RFC3339Nano))); code != http.StatusCreated {
+		t.Fatalf("%d %s", code, text)
+	}
+	own, away := access.Caller{Name: "home", Role: access.Operator, Region: "22"}, access.Caller{Name: "away", Role: access.Reader, Region: "11"}
+	if all, err := h.listCorrections(t.Context(), own, web.CorrectionQuery{Device: "well", Limit: 10}); err != nil || len(all) != 2 || all[1].Reason != "read again" || *all[0].Old != 9 {
+		t.Errorf("the page of corrections shows %+v, %v", all, err)
+	}
+	one, known, err := h.oneCorrection(t.Context(), own, 1)
+	if err != nil || !known || len(one.Samples) != 1 || one.More {
+		t.Fatalf("%+v, %v, %v", one, known, err)
+	}
+	if s := one.Samples[0]; *s.Raw != 5 || *s.Before != 5 || *s.After != 9 || *s.Now != 10 || s.Labels[1] != [2]string{"region", "220100"} {
+		t.Errorf("the page of one shows %+v", s)
+	}
+	if all, _ := h.listCorrections(t.Context(), away, web.CorrectionQuery{Limit: 10}); len(all) != 0 {
+		t.Errorf("another region sees %+v on the page", all)
+	}
+	if _, known, _ := h.oneCorrection(t.Context(), away, 1); known {
+		t.Error("another region sees one on its page")
 	}
 }

@@ -178,6 +178,7 @@ type hub struct {
 	feed        *feed.Feed
 	outlets     *outbox.Outbox
 	passages    *publish.Passages
+	touched     *publish.Touched
 	publisher   *publish.Publisher
 	releases    *release.Store
 	rules       *rules.Engine
@@ -275,7 +276,10 @@ func (h *hub) openStore(ctx context.Context) error {
 	if err := h.openRemote(); err != nil {
 		return err
 	}
-	h.corrections, err = correction.Open(ctx, correction.Deps{Records: h.records, Store: h.rawSeries(), Clock: h.clock, Metrics: h.metrics})
+	if h.touched, err = publish.NewTouched(ctx, h.records, h.cfg.Releases.Publish, h.metrics); err != nil {
+		return err
+	}
+	h.corrections, err = correction.Open(ctx, correction.Deps{Records: h.records, Store: h.rawSeries(), Touched: h.correctsPast, Clock: h.clock, Metrics: h.metrics})
 	return err
 }
 
@@ -291,7 +295,7 @@ func (h *hub) runIngest(ctx context.Context) error {
 		return err
 	}
 	h.pipeline = ingest.New(h.cfg.Ingest, ingest.Deps{
-		Store: ingestStore{h.plain}, Sealed: h.sealed(), Full: h.full, Unsealed: h.ungraded, Directory: h.registry, Notes: notes{h.registry}, Desk: h.desk, Roads: h.traffic, Late: &h.late, Quotas: h.quotas,
+		Store: ingestStore{h.plain}, Sealed: h.sealed(), Full: h.full, Unsealed: h.ungraded, Directory: h.registry, Notes: notes{h.registry}, Desk: h.desk, Roads: h.traffic, Late: &h.late, Past: h.touched, Quotas: h.quotas,
 		// No device is heard before the doors open, and presence is there by then.
 		Period: func(device string) time.Duration { return h.presence.Of(device).Period },
 		Log:    h.log, Clock: h.clock, Metrics: h.metrics,

@@ -3,13 +3,16 @@ package hub
 import (
 	"cmp"
 	"context"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/catalog"
 	"github.com/songhua-io/hub/internal/catalog/publish"
+	"github.com/songhua-io/hub/internal/catalog/quality"
 	"github.com/songhua-io/hub/internal/catalog/source"
+	"github.com/songhua-io/hub/internal/correction"
 	"github.com/songhua-io/hub/internal/query"
 	"github.com/songhua-io/hub/internal/telemetry"
 	"github.com/songhua-io/hub/internal/traffic"
@@ -71,6 +74,7 @@ func (h *hub) openPublisher(ctx context.Context, q *query.API, into publish.Stor
 	h.publisher, err = publish.Open(ctx, h.cfg.Releases.Publish, publish.Deps{
 		Records: h.records, Passages: h.passages, Store: into,
 		Sources: source.Deps{Bins: binsOf(q), Place: h.placeOf},
+		Touched: h.touched, Devices: devicesOf(q), Part: h.corrections.Part, AsOf: correction.AsOf, Corrections: h.correctionsOf,
 		Dataset: func(id string) (*catalog.Dataset, error) {
 			rec, err := h.catalog.Get(id)
 			if err != nil {
@@ -87,6 +91,11 @@ func (h *hub) openPublisher(ctx context.Context, q *query.API, into publish.Stor
 			_, err := h.catalog.Answer(ctx, ticket, 0, text)
 			return err
 		},
+		Revised: func(ctx context.Context, dataset string, p catalog.Period) {
+			if err := h.quality.Revise(ctx, dataset, quality.DayOf(p.From)); err != nil && ctx.Err() == nil {
+				h.log.Error("quality_not_measured_again", "dataset", dataset, "error", err)
+			}
+		},
 		Grade:    h.inputGrade,
 		Gradings: h.registry.Gradings,
 		Device:   h.deviceOf,
@@ -99,6 +108,36 @@ func (h *hub) openPublisher(ctx context.Context, q *query.API, into publish.Stor
 	h.stack.start("releases", h.publisher.Run)
 	return nil
 }
+
+// correctsPast notes samples of the past that are about to be corrected.
+func (h *hub) correctsPast(device string, from, to int64) error {
+	return h.touched.Corrected(device, from, to, h.clock())
+}
+
+// correctionsOf are corrections of samples in a period.
+func (h *hub) correctionsOf(after, until time.Time, p catalog.Period) (all []publish.Correction) {
+	for _, c := range h.corrections.Made(after, until, p.From.UnixMilli(), p.To.UnixMilli()-1) {
+		all = append(all, publish.Correction{ID: c.ID, At: time.UnixMilli(c.At).UTC(), By: c.By, Reason: c.Reason, From: time.UnixMilli(c.From).UTC(), To: time.UnixMilli(c.To).UTC(), About: c.About})
+	}
+	return all
+}
+
+// devicesOf finds the devices of the series that a dataset selects between two
+// times. Samples are not read.
+func devicesOf(q *query.API) func(context.Context, *catalog.Dataset, time.Time, time.Time) (map[string]bool, error) {
+	return func(ctx context.Context, d *catalog.Dataset, from, to time.Time) (map[string]bool, error) {
+		found, err := q.Selected(ctx, query.Scope{Region: d.Region}, source.Selector(d), from, to.Add(-time.Millisecond), maxSelected)
+		devices := map[string]bool{}
+		for _, labels := range found {
+			devices[labels["device"]] = true
+		}
+		return devices, err
+	}
+}
+
+// maxSelected bounds the series that are looked at for their devices; a dataset of
+// more has too many for a release.
+const maxSelected = 1 << 20
 
 // binsOf reads series for releases: all of a region, of whatever grade. That the
 // dataset has the grade of what is in it is for the publisher to see to.
@@ -208,6 +247,9 @@ func (h *hub) lineage(ctx context.Context, dataset string, version int64, row in
 			series = append(series, s)
 		}
 	}
+	l.Corrections = slices.DeleteFunc(l.Corrections, func(c publish.Correction) bool {
+		return !slices.ContainsFunc(series, func(s source.Input) bool { return c.About(s.Labels) })
+	})
 	l.Series, l.Devices = series, devices
 	return l, nil
 }

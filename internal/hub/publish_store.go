@@ -32,8 +32,14 @@ func (s releaseStore) Put(ctx context.Context, d publish.Draft) error {
 	for _, name := range d.Inputs {
 		draft.Recipe.Inputs = append(draft.Recipe.Inputs, release.Input{ID: name})
 	}
-	if d.Thread != "" {
-		draft.Recipe.Parameters = json.RawMessage(fmt.Sprintf(`{"ticket":%q}`, d.Thread))
+	if d.Thread != "" || len(d.Corrections) > 0 {
+		draft.Recipe.Parameters, err = json.Marshal(struct {
+			Corrections []int64 `json:"corrections,omitempty"`
+			Ticket      string  `json:"ticket,omitempty"`
+		}{d.Corrections, d.Thread})
+		if err != nil {
+			return err
+		}
 	}
 	m, err := s.Store.Put(ctx, draft)
 	if err == nil && m.Version != d.Version {

@@ -70,7 +70,7 @@ func (h *hub) surface(ctx context.Context) (http.Handler, error) {
 		return nil, err
 	}
 	shown := h.catalogue(base)
-	pages, err := web.New(web.Deps{AlertBook: h.alertBook(), Catalogue: shown, Runbooks: runbooks.Files, Desk: h.login, Sessions: h.sessions, Changes: h.changes, Compute: h.compute, Workload: h.workload, Roads: h.roads, UnitPlace: h.unitPlace, Now: h.clock, Version: h.options.Version, Log: h.log})
+	pages, err := web.New(web.Deps{AlertBook: h.alertBook(), Corrections: h.correctionPages(), Catalogue: shown, Runbooks: runbooks.Files, Desk: h.login, Sessions: h.sessions, Changes: h.changes, Compute: h.compute, Workload: h.workload, Roads: h.roads, UnitPlace: h.unitPlace, Now: h.clock, Version: h.options.Version, Log: h.log})
 	if err != nil {
 		return nil, err
 	}
@@ -88,6 +88,8 @@ func (h *hub) surface(ctx context.Context) (http.Handler, error) {
 		{Pattern: "GET /alerts", ZH: "告警页面：当前告警、静默与历史", EN: "The page of alerts: what fires, silences, and what happened", Handler: pages},
 		{Pattern: "POST /alerts/silences", ZH: "在页面上静默告警", EN: "Silence an alert on its page", Handler: pages},
 		{Pattern: "POST /alerts/silences/{id}/end", ZH: "在页面上结束静默", EN: "End a silence on the page", Handler: pages},
+		{Pattern: "GET /corrections", ZH: "更正页面：对已存样本的更正", EN: "The page of corrections: what was found wrong in stored samples", Handler: pages},
+		{Pattern: "GET /corrections/{id}", ZH: "一项更正的页面：原始值、更正前后与现在", EN: "The page of a correction: its samples as they came, before, after and now", Handler: pages},
 		{Pattern: "GET /compute", ZH: "算力页面", EN: "The page of compute", Handler: pages},
 		{Pattern: "GET /compute/workloads/{id}", ZH: "任务页面：为何在此运行，或为何等待", EN: "The page of a workload: why it runs where it does, or why it waits", Handler: pages},
 		{Pattern: "GET /roads", ZH: "道路页面：地图、路侧单元、事件", EN: "The page of roads: map, roadside units, events", Handler: pages},

@@ -22,6 +22,42 @@ func (p *Pipeline) tellLate(d *Delivery) {
 	}
 }
 
+// past is the hour of a sample of a message in Deps.Past's time.
+type past struct {
+	message int32
+	at      int64 // ms
+}
+
+// pastBefore is the time before which samples of a delivery are of the past, in ms.
+func (p *Pipeline) pastBefore(d *Delivery) int64 {
+	if p.deps.Past == nil {
+		return math.MinInt64
+	}
+	return p.deps.Past.Before(d.now)
+}
+
+// isPast takes note of a sample of the past, unless the one before was of the same
+// message and hour.
+func (d *Delivery) isPast(message int32, at int64) {
+	if n := len(d.past) - 1; n >= 0 && d.past[n].message == message && d.past[n].at/hour == at/hour {
+		return
+	}
+	d.past = append(d.past, past{message, at})
+}
+
+const hour = 3_600_000 // ms
+
+// tellPast tells of the samples of the past that are durable.
+func (p *Pipeline) tellPast(d *Delivery) error {
+	if len(d.past) == 0 {
+		return nil
+	}
+	for _, s := range d.past {
+		p.deps.Past.Came(d.Messages[s.message].Device, s.at)
+	}
+	return p.deps.Past.Keep()
+}
+
 // repeated counts what a store had already, or refused for another value. A
 // delivery of history is history as a whole.
 func (d *Delivery) repeated() {

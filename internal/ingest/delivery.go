@@ -28,6 +28,7 @@ type Delivery struct {
 	units   map[string]string
 	deaths  []int32 // indexes in Messages
 	late    []int32 // indexes in batch.Samples of what Deps.Late is told of
+	past    []past  // what Deps.Past is told of
 	road    bool    // some of open are V2X
 	seen    RoadMessage
 
@@ -76,7 +77,7 @@ func (d *Delivery) begin(now time.Time) {
 	}
 	clear(d.changes)
 	clear(d.flags)
-	d.open, d.flags, d.changes, d.deaths, d.late = d.open[:0], d.flags[:0], d.changes[:0], d.deaths[:0], d.late[:0]
+	d.open, d.flags, d.changes, d.deaths, d.late, d.past = d.open[:0], d.flags[:0], d.changes[:0], d.deaths[:0], d.late[:0], d.past[:0]
 	clear(d.units)
 	d.road = false
 	if d.done == nil {

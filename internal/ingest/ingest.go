@@ -187,6 +187,9 @@ func (p *Pipeline) take(d *Delivery) error {
 	}
 	p.metrics.commitWait.Observe(p.deps.Clock().Sub(at).Seconds())
 	p.tellLate(d)
+	if err := p.tellPast(d); err != nil {
+		return err
+	}
 	p.answer(d)
 	p.bury(d)
 	return nil

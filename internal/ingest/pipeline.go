@@ -62,8 +62,18 @@ type Late interface {
 	CameLate(metric []byte, at int64) // ms
 }
 
-// Deps are what a pipeline works with. All but Full, Period, Roads, Late and one of
-// Sealed and Unsealed are required.
+// Past is told of samples of days that others may have made something of, history
+// included. Before says until when; Came is called once the samples are durable, at
+// least once for every hour in which a message has any, and does not block. Keep
+// follows, before the answer: what was told outlasts a crash when it returns.
+type Past interface {
+	Before(now time.Time) int64 // ms
+	Came(device string, at int64)
+	Keep() error
+}
+
+// Deps are what a pipeline works with. All but Full, Period, Roads, Late, Past and one
+// of Sealed and Unsealed are required.
 type Deps struct {
 	Store Store
 	// Sealed takes the series of grade important and core; nil when the hub has no
@@ -81,6 +91,8 @@ type Deps struct {
 	Full func() error
 	// Late is told of samples that came late; nil: nobody is.
 	Late Late
+	// Past is told of samples of days that are over; nil: nobody is.
+	Past Past
 	// Quotas bound what a device may send, and how many series it may have.
 	Quotas *quota.Quotas
 	// Period returns the reporting period of a device that was learned before

@@ -15,7 +15,7 @@ import (
 // validate makes a point of every sample with a finite value, a time within
 // the device's window, and a series that the device may have.
 func (p *Pipeline) validate(d *Delivery) {
-	late := p.lateBefore(d)
+	late, past := p.lateBefore(d), p.pastBefore(d)
 	for _, i := range d.open {
 		m := &d.Messages[i]
 		if m.source == nil {
@@ -60,6 +60,9 @@ func (p *Pipeline) validate(d *Delivery) {
 				if s.Time < late {
 					d.late = append(d.late, int32(k))
 				}
+			}
+			if s.Time < past {
+				d.isPast(i, s.Time)
 			}
 			d.write[store].Points = append(d.write[store].Points, telemetry.Point{Series: to.id, Time: s.Time, Value: s.Value})
 			d.samples[store] = append(d.samples[store], int32(k))

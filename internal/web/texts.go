@@ -6,7 +6,9 @@ import "slices"
 type entry struct{ key, en, zh string }
 
 // texts is all that the pages and their script say.
-func texts() []entry { return slices.Concat(alertTexts(), scriptTexts(), catalogTexts(), askTexts()) }
+func texts() []entry {
+	return slices.Concat(alertTexts(), correctionTexts(), scriptTexts(), catalogTexts(), askTexts())
+}
 
 // scriptTexts is what the console and its script say.
 func scriptTexts() []entry {

@@ -12,6 +12,7 @@ import (
 	"maps"
 	"math"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/songhua-io/hub/internal/access"
@@ -40,6 +41,8 @@ type Deps struct {
 	// Runbooks are what to do about alerts: zh/ALERT.md and en/ALERT.md.
 	Runbooks  fs.FS
 	AlertBook AlertBook
+	// Corrections are what was found wrong in stored samples.
+	Corrections Corrections
 	// Now is the time; that of roads is told with it.
 	Now func() time.Time
 	// Desk lets people in and out.
@@ -54,6 +57,7 @@ type pages struct {
 	Deps
 	console, signin, changes, compute, workload, alerts *template.Template
 	roads, unit, intersection, runbook                  *template.Template
+	corrections, correction                             *template.Template
 
 	// catalog are the pages of the catalogue, by name.
 	catalog map[string]*template.Template
@@ -62,7 +66,7 @@ type pages struct {
 	assets *assets
 }
 
-// New returns the handler of the pages: /, all of /alerts, /audit, /runbooks, all of /compute, of /roads, of /catalog, of /steward,
+// New returns the handler of the pages: /, all of /alerts, /audit, all of /corrections, /runbooks, all of /compute, of /roads, of /catalog, of /steward,
 // of /signin, /signout and /static/. It expects the caller of a request in its context
 // (Sessions.Identify); the data
 // come from the API, which the browser asks with the same cookie.
@@ -80,6 +84,11 @@ func New(d Deps) (http.Handler, error) {
 			return nil, err
 		}
 	}
+	for name, t := range map[string]**template.Template{"corrections": &p.corrections, "correction": &p.correction} {
+		if *t, err = p.page("correction_parts.html", name+".html"); err != nil {
+			return nil, err
+		}
+	}
 	p.catalog = map[string]*template.Template{}
 	for _, name := range []string{"search", "dataset", "release", "gone", "list", "law", "about", "apply", "applications", "application", "object", "ticket",
 		"steward", "steward_new", "steward_dataset", "steward_applications", "steward_application", "steward_objections", "steward_objection", "denied"} {
@@ -94,6 +103,8 @@ func New(d Deps) (http.Handler, error) {
 	mux.HandleFunc("GET /alerts", p.showAlerts)
 	mux.HandleFunc("POST /alerts/silences", p.silence)
 	mux.HandleFunc("POST /alerts/silences/{id}/end", p.endSilence)
+	mux.HandleFunc("GET /corrections", p.showCorrections)
+	mux.HandleFunc("GET /corrections/{id}", p.showCorrection)
 	mux.HandleFunc("GET /compute", p.showCompute)
 	mux.HandleFunc("GET /compute/workloads/{id}", p.showWorkload)
 	mux.HandleFunc("GET /roads", p.showRoads)
@@ -143,6 +154,20 @@ func (p *pages) consoleFunctions() template.FuncMap {
 		"kmh":       kmh, "maybe": maybe, "share": share, "node": traffic.NodeName,
 		"seconds": func(d time.Duration) string { return figure(d.Seconds()) + " s" },
 		"add":     func(a, b int) int { return a + b },
+		"exact":   func(v float64) string { return strconv.FormatFloat(v, 'g', -1, 64) },
+		"minus":   func(v float64) float64 { return -v },
+		"ofCorrection": func(t map[string]string, c Correction) any {
+			return struct {
+				T          map[string]string
+				Correction Correction
+			}{t, c}
+		},
+		"ofValue": func(t map[string]string, v *float64) any {
+			return struct {
+				T     map[string]string
+				Value *float64
+			}{t, v}
+		},
 		"percent": func(share float64) string { return figure(math.Round(100*share)) + "%" },
 		"changes": func(t map[string]string, r schedule.Refusal) any {
 			return struct {
@@ -193,7 +218,7 @@ type view struct {
 	Title string
 	// MayAudit says that the caller may read the record of changes, MayCompute
 	// what there is of compute, MayRoads of roads; MaySteward keeps the catalogue.
-	MayAudit, MayCompute, MayRoads, MaySteward, MayAlerts bool
+	MayAudit, MayCompute, MayRoads, MaySteward, MayAlerts, MayCorrections bool
 	// Here is the address of this page.
 	Here string
 
@@ -215,7 +240,7 @@ func (p *pages) fill(w http.ResponseWriter, r *http.Request, v *view) {
 	v.Lang, v.T, v.Version = l.tag(), l.table(), p.Version
 	role := access.CallerOf(r.Context()).Role
 	v.Path, v.MayAudit, v.MayCompute = r.URL.Path, access.May(role, access.ReadAudit), access.May(role, access.ReadCompute)
-	v.MayAlerts = access.May(role, access.ReadAlerts)
+	v.MayAlerts, v.MayCorrections = access.May(role, access.ReadAlerts), access.May(role, access.ReadCorrections)
 	v.MayRoads, v.MaySteward = access.May(role, access.ReadRoads), access.May(role, access.WriteDatasets)
 	v.OtherLang, v.Here = otherLanguage(r, l), r.URL.RequestURI()
 	v.Place = l.place(v.Who.Region)

@@ -57,7 +57,7 @@ func newPages(t *testing.T, change ...func(*access.PagesConfig, *login.Config)) 
 	desk, err := login.New(oidc, login.Deps{Sessions: h.sessions, Audit: newRecord(t, db), Log: log, Clock: time.Now, Metrics: prometheus.NewRegistry()})
 	check(err)
 	h.library = newLibrary(t, db)
-	h.deps = Deps{AlertBook: alertBook(nil), Changes: record, Compute: compute, Workload: workload, Roads: roadsFor, Catalogue: h.library.catalogue(), Runbooks: twoRunbooks(), UnitPlace: unitPlace, Now: func() time.Time { return noon }, Desk: desk, Sessions: h.sessions, Version: "test", Log: log}
+	h.deps = Deps{AlertBook: alertBook(nil), Corrections: corrected(), Changes: record, Compute: compute, Workload: workload, Roads: roadsFor, Catalogue: h.library.catalogue(), Runbooks: twoRunbooks(), UnitPlace: unitPlace, Now: func() time.Time { return noon }, Desk: desk, Sessions: h.sessions, Version: "test", Log: log}
 	h.Handler, err = New(h.deps)
 	check(err)
 	h.inner = h.Handler

@@ -15,7 +15,7 @@ type Config struct {
 	At string `yaml:"at"`
 	// Delay is how long after its end a day is released at the earliest.
 	Delay time.Duration `yaml:"delay"`
-	// LookBack is how many days back late data make a new version of a release; days before are left as they are.
+	// LookBack is how many days back all released days are looked at again for late data, daily; of days before, those that are known to have changed.
 	LookBack int `yaml:"look_back"`
 	// Reviewer is who looks at what the privacy gate decides; the report of each release names them.
 	Reviewer string `yaml:"reviewer"`

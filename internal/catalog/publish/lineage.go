@@ -91,6 +91,8 @@ type Lineage struct {
 	// they were when the release was made.
 	Series  []source.Input
 	Devices []Device
+	// Corrections are those that its samples were read with, the oldest first.
+	Corrections []Correction
 }
 
 // Lineage answers from which series of which devices a row of a version is, or all
@@ -105,7 +107,7 @@ func (p *Publisher) Lineage(ctx context.Context, dataset string, version int64, 
 		return nil, err
 	}
 	l := &Lineage{Dataset: dataset, Version: pub.Version, Period: pub.Period, Made: pub.At, Replaces: pub.Replaces, Reason: pub.Reason, Transform: t.Transform, Row: row}
-	inputs := make([]int, 0, len(t.Inputs))
+	inputs, of := make([]int, 0, len(t.Inputs)), pub.Period
 	if row < 0 {
 		l.Row = -1
 		for i := range t.Inputs {
@@ -117,7 +119,9 @@ func (p *Publisher) Lineage(ctx context.Context, dataset string, version int64, 
 			return nil, fmt.Errorf("row %d of version %d of dataset %s %w: its rows are numbered from 0 to %d", row, pub.Version, dataset, ErrUnknown, t.rows()-1)
 		}
 		inputs, l.By = g.Inputs, g.By
-		l.At = pub.Period.From.Add(time.Duration(g.At(row-g.Row)) * cmp.Or(g.Bin, t.Bin))
+		bin := cmp.Or(g.Bin, t.Bin)
+		l.At = pub.Period.From.Add(time.Duration(g.At(row-g.Row)) * bin)
+		of = catalog.Period{From: l.At, To: l.At.Add(bin)}
 	}
 	seen := map[string]bool{}
 	for _, i := range inputs {
@@ -129,6 +133,9 @@ func (p *Publisher) Lineage(ctx context.Context, dataset string, version int64, 
 		}
 	}
 	sort.Slice(l.Devices, func(i, j int) bool { return l.Devices[i].ID < l.Devices[j].ID })
+	if pub.Dataset.Source.Kind != catalog.SourceRoads { // made of what passed, which is no series
+		l.Corrections = about(p.deps.Corrections(time.Time{}, pub.At, of), l.Series)
+	}
 	return l, nil
 }
 

@@ -49,10 +49,12 @@ type Draft struct {
 	Replaces int64 // 0: nothing
 	Reason   catalog.Text
 	// Thread is the ticket that the correction answers; empty: none.
-	Thread    string
-	Transform Transform
-	Inputs    []string // series, or units
-	Privacy   []byte   // report of the gate; nil: it did not pass one
+	Thread string
+	// Corrections of samples are what it was the first to be made with.
+	Corrections []int64
+	Transform   Transform
+	Inputs      []string // series, or units
+	Privacy     []byte   // report of the gate; nil: it did not pass one
 }
 
 // Transform is what made the rows of a release.
@@ -92,12 +94,25 @@ type Device struct {
 }
 
 // Deps are what a publisher works with. All are required but Store, whose absence
-// says that nothing is released.
+// says that nothing is released, and Revised.
 type Deps struct {
 	Records  *records.DB
 	Passages *Passages
 	Store    Store
 	Sources  source.Deps
+	// Touched knows of days behind the look-back that are to be looked at again, and
+	// Devices which devices' series a dataset selects between two times.
+	Touched *Touched
+	Devices func(ctx context.Context, d *catalog.Dataset, from, to time.Time) (map[string]bool, error)
+	// Part returns a time that parts the corrections of samples that are known from
+	// those to come, and AsOf a context whose reads see those until a time.
+	Part func() time.Time
+	AsOf func(ctx context.Context, t time.Time) context.Context
+	// Corrections are those that were made after one time and until another, of
+	// samples in a period; the oldest first.
+	Corrections func(after, until time.Time, p catalog.Period) []Correction
+	// Revised is told of a day that was released again; nil: nobody is.
+	Revised func(ctx context.Context, dataset string, p catalog.Period)
 	// Dataset is what stands of a dataset; Published are those that the public may
 	// have.
 	Dataset   func(id string) (*catalog.Dataset, error)
@@ -147,7 +162,8 @@ type Order struct {
 	Dataset string
 	// Day is any time in the day of China that is meant.
 	Day time.Time
-	// Reason says why what was released is to be made again; empty: late data.
+	// Reason says why what was released is to be made again; empty: what has changed
+	// since, corrections, the dataset or late data, is found out and said.
 	Reason catalog.Text
 	// Ticket is the objection that the correction answers; it is told of it.
 	Ticket string
@@ -188,7 +204,8 @@ func (p *Publisher) make(ctx context.Context, o Order) (*Result, error) {
 	if err := p.finish(ctx, d.ID); err != nil {
 		return nil, err
 	}
-	made, err := p.rows(ctx, d, period)
+	at := records.Time(records.Millis(p.deps.Part()))
+	made, err := p.rows(p.deps.AsOf(ctx, at), d, period)
 	if err != nil {
 		return nil, err
 	}
@@ -205,11 +222,16 @@ func (p *Publisher) make(ctx context.Context, o Order) (*Result, error) {
 	if last != nil && last.Inputs == made.hash {
 		return &Result{Dataset: d.ID, Version: last.Version, Period: period}, fmt.Errorf("version %d of dataset %s %w: the rows of %s have not changed since", last.Version, d.ID, ErrSame, dayName(period))
 	}
-	pub, err := p.decide(ctx, d, period, made, last, o)
-	if err != nil {
+	pub := &publication{Dataset: d, Period: period, Reason: o.reason(), Ticket: o.Ticket, At: at, Inputs: made.hash, rows: made}
+	if err := p.decide(ctx, pub, last); err != nil {
 		return nil, err
 	}
 	return p.put(ctx, pub)
+}
+
+// reason is that of the order, in both languages.
+func (o *Order) reason() catalog.Text {
+	return catalog.Text{ZH: cmp.Or(o.Reason.ZH, o.Reason.EN), EN: cmp.Or(o.Reason.EN, o.Reason.ZH)}
 }
 
 // against holds an order to the version that it says it replaces.
@@ -288,6 +310,9 @@ func (p *Publisher) put(ctx context.Context, pub *publication) (*Result, error) 
 			return nil, fmt.Errorf("version %d of dataset %s is released; tell ticket %s: %w", pub.Version, pub.Dataset.ID, pub.Ticket, err)
 		}
 	}
+	if pub.Replaces != 0 && p.deps.Revised != nil {
+		p.deps.Revised(ctx, pub.Dataset.ID, pub.Period)
+	}
 	return &Result{Dataset: pub.Dataset.ID, Version: pub.Version, Period: pub.Period, Replaces: pub.Replaces, Rows: draft.Table.Rows}, nil
 }
 
@@ -310,14 +335,4 @@ func (p *Publisher) finish(ctx context.Context, dataset string) error {
 		}
 	}
 	return nil
-}
-
-// lateData is why a day is released again.
-var lateData = catalog.Text{ZH: "补录迟到数据", EN: "late data came in"}
-
-func reasonOf(o Order, last *publication) catalog.Text {
-	if last == nil {
-		return o.Reason
-	}
-	return catalog.Text{ZH: cmp.Or(o.Reason.ZH, o.Reason.EN, lateData.ZH), EN: cmp.Or(o.Reason.EN, o.Reason.ZH, lateData.EN)}
 }

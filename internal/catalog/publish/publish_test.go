@@ -32,19 +32,21 @@ var (
 // world is a publisher with everything around it in memory, but for the records.
 type world struct {
 	*Publisher
-	t        testing.TB
-	dir      string
-	db       *records.DB
-	passages *Passages
-	now      time.Time
-	datasets map[string]*catalog.Dataset
-	samples  map[string]float64 // of the first bin, by device
-	grades   map[string]telemetry.Grade
-	gradings uint64
-	drafts   map[string][]Draft
-	fails    error // of Put
-	answers  []string
-	noted    []string
+	t         testing.TB
+	dir       string
+	db        *records.DB
+	passages  *Passages
+	touched   *Touched
+	corrected []corrected
+	now       time.Time
+	datasets  map[string]*catalog.Dataset
+	samples   map[string]float64 // of the first bin, by device
+	grades    map[string]telemetry.Grade
+	gradings  uint64
+	drafts    map[string][]Draft
+	fails     error // of Put
+	answers   []string
+	noted     []string
 }
 
 func newWorld(t testing.TB) *world {
@@ -72,8 +74,19 @@ func (w *world) open() {
 	w.passages = NewPassages(w.db, seal, unseal)
 	cfg := DefaultConfig()
 	cfg.Reviewer = "李四"
+	if w.touched, err = NewTouched(w.t.Context(), w.db, cfg, prometheus.NewRegistry()); err != nil {
+		w.t.Fatal(err)
+	}
 	w.Publisher, err = Open(w.t.Context(), cfg, Deps{
 		Records: w.db, Passages: w.passages, Store: w,
+		Touched: w.touched, Devices: func(context.Context, *catalog.Dataset, time.Time, time.Time) (map[string]bool, error) {
+			all := map[string]bool{}
+			for device := range w.samples {
+				all[device] = true
+			}
+			return all, nil
+		},
+		Part: func() time.Time { return w.now }, AsOf: asOf, Corrections: w.corrections,
 		Sources: source.Deps{Bins: w.bins, Place: func(map[string]string) (float64, float64, bool) { return 0, 0, false }},
 		Dataset: func(id string) (*catalog.Dataset, error) {
 			if d := w.datasets[id]; d != nil {
@@ -112,8 +125,9 @@ func (w *world) open() {
 }
 
 // bins give each device a sample in the first bin.
-func (w *world) bins(_ context.Context, _, _ string, from, to time.Time, bin time.Duration, each func(map[string]string, []source.Bin) error) error {
+func (w *world) bins(ctx context.Context, _, _ string, from, to time.Time, bin time.Duration, each func(map[string]string, []source.Bin) error) error {
 	for device, v := range w.samples {
+		v = w.as(ctx, device, v)
 		bins := make([]source.Bin, to.Sub(from)/bin)
 		bins[0] = source.Bin{Count: 1, Sum: v, Min: v, Max: v, Last: v, LastAt: from.UnixMilli()}
 		if err := each(map[string]string{"__name__": "temperature", "device": device, "region": "220102"}, bins); err != nil {

@@ -83,7 +83,8 @@ func (p *Publisher) again(ctx context.Context, pub *publication) (*rows, error) 
 	return &rows{Made: made, hash: pub.Inputs, table: g.Table, links: g.Links, state: g}, err
 }
 
-// seriesAgain reads the store as it was read then: places are those of then.
+// seriesAgain reads the store as it was read then: as of then, with the places of
+// then.
 func (p *Publisher) seriesAgain(ctx context.Context, pub *publication) (*rows, error) {
 	tree, err := p.tree(ctx, ref{pub.Dataset.ID, pub.Version})
 	if err != nil {
@@ -102,7 +103,7 @@ func (p *Publisher) seriesAgain(ctx context.Context, pub *publication) (*rows, e
 		}
 		return at.Lat, at.Lon, true
 	}
-	made, err := source.Series(ctx, deps, pub.Dataset, pub.Period)
+	made, err := source.Series(p.deps.AsOf(ctx, pub.At), deps, pub.Dataset, pub.Period)
 	if err != nil {
 		return nil, err
 	}
@@ -126,7 +127,7 @@ func (p *Publisher) draft(ctx context.Context, pub *publication) (*Draft, error)
 	if err != nil {
 		return nil, err
 	}
-	d := &Draft{Dataset: pub.Dataset, Table: made.Table, Key: made.Key, Period: pub.Period, Version: pub.Version, Replaces: pub.Replaces, Reason: pub.Reason, Thread: pub.Ticket, Transform: t}
+	d := &Draft{Dataset: pub.Dataset, Table: made.Table, Key: made.Key, Period: pub.Period, Version: pub.Version, Replaces: pub.Replaces, Reason: pub.Reason, Thread: pub.Ticket, Corrections: pub.Corrections, Transform: t}
 	for i := range made.Inputs {
 		d.Inputs = append(d.Inputs, made.Inputs[i].Name())
 	}

@@ -79,30 +79,48 @@ func (p *Publisher) finishAll(ctx context.Context) error {
 
 // Daily releases the days of the look-back that are over, of all datasets that are
 // published: those that are not out yet, and again those whose rows have changed.
-// Then it removes what is kept no longer. What goes wrong with one dataset keeps no
-// other back.
+// Before, it makes again what changed behind the look-back; after, it removes what
+// is kept no longer. What goes wrong with one dataset keeps no other back.
 func (p *Publisher) Daily(ctx context.Context) {
 	today := source.Day(p.deps.Clock())
+	back, err := p.lookBack(ctx, today)
+	if err == nil {
+		err = p.reopen(ctx)
+	}
+	if err == nil {
+		err = p.remake(ctx)
+	}
+	if err != nil && ctx.Err() == nil {
+		p.deps.Log.Error("releases_not_made_again", "error", err)
+	}
 	for _, d := range p.deps.Published() {
 		if d.Cycle.Kind == catalog.Never || ctx.Err() != nil {
 			continue
 		}
-		for back := p.cfg.LookBack; back >= 1; back-- {
-			_, err := p.Make(ctx, Order{Dataset: d.ID, Day: today.From.AddDate(0, 0, -back)})
-			switch {
-			case err == nil || errors.Is(err, ErrSame) || errors.Is(err, ErrEmpty) || errors.Is(err, ErrEarly) || ctx.Err() != nil:
-				continue
-			case errors.Is(err, ErrShut) || errors.Is(err, ErrGrade):
-				p.deps.Log.Warn("release_refused", "dataset", d.ID, "error", err)
-			default:
-				p.deps.Log.Error("release_not_made", "dataset", d.ID, "error", err)
-			}
-			break
-		}
+		p.days(ctx, d, today, max(back, p.cfg.LookBack))
 		p.retain(ctx, d)
 	}
-	if err := p.deps.Passages.Forget(ctx, today.From.Add(-KeepPassages)); err != nil && ctx.Err() == nil {
-		p.deps.Log.Error("passages_not_forgotten", "error", err)
+	if ctx.Err() == nil {
+		err = errors.Join(p.passed(ctx, today), p.deps.Passages.Forget(ctx, today.From.Add(-KeepPassages)))
+	}
+	if err != nil && ctx.Err() == nil {
+		p.deps.Log.Error("daily_releases_not_closed", "error", err)
+	}
+}
+
+// days releases the days of a dataset from so many back on until yesterday.
+func (p *Publisher) days(ctx context.Context, d *catalog.Dataset, today catalog.Period, back int) {
+	for ; back >= 1; back-- {
+		_, err := p.Make(ctx, Order{Dataset: d.ID, Day: today.From.AddDate(0, 0, -back)})
+		switch {
+		case err == nil || errors.Is(err, ErrSame) || errors.Is(err, ErrEmpty) || errors.Is(err, ErrEarly) || ctx.Err() != nil:
+			continue
+		case errors.Is(err, ErrShut) || errors.Is(err, ErrGrade):
+			p.deps.Log.Warn("release_refused", "dataset", d.ID, "error", err)
+		default:
+			p.deps.Log.Error("release_not_made", "dataset", d.ID, "error", err)
+		}
+		return
 	}
 }
 

@@ -33,6 +33,9 @@ type publication struct {
 	Replaces int64
 	Reason   catalog.Text
 	Ticket   string
+	// Corrections are what it was the first to be made with.
+	Corrections []int64
+	// At is as of when its rows are.
 	At       time.Time
 	Released time.Time // zero: not yet
 	// Inputs is the hash of what it is made of.
@@ -43,11 +46,12 @@ type publication struct {
 
 // kept is the part of a publication that is a document.
 type kept struct {
-	Dataset  *catalog.Dataset `json:"dataset"`
-	Replaces int64            `json:"replaces,omitempty"`
-	Reason   catalog.Text     `json:"reason"`
-	Ticket   string           `json:"ticket,omitempty"`
-	At       time.Time        `json:"at"`
+	Dataset     *catalog.Dataset `json:"dataset"`
+	Replaces    int64            `json:"replaces,omitempty"`
+	Reason      catalog.Text     `json:"reason"`
+	Ticket      string           `json:"ticket,omitempty"`
+	Corrections []int64          `json:"corrections,omitempty"`
+	At          time.Time        `json:"at"`
 }
 
 const pubColumns = "version, starts, ends, released, inputs, record"
@@ -63,7 +67,7 @@ func scanPublication(rows interface{ Scan(...any) error }) (*publication, error)
 	if err := json.Unmarshal([]byte(text), &k); err != nil {
 		return nil, err
 	}
-	pub.Dataset, pub.Replaces, pub.Reason, pub.Ticket, pub.At = k.Dataset, k.Replaces, k.Reason, k.Ticket, k.At
+	pub.Dataset, pub.Replaces, pub.Reason, pub.Ticket, pub.Corrections, pub.At = k.Dataset, k.Replaces, k.Reason, k.Ticket, k.Corrections, k.At
 	pub.Period, pub.Released = catalog.Period{From: records.Time(starts), To: records.Time(ends)}, records.Time(released)
 	return &pub, nil
 }
@@ -117,34 +121,37 @@ func (p *Publisher) next(ctx context.Context, dataset string) (n int64, err erro
 	return n + 1, err
 }
 
-// decide puts a version down, with what the gate keeps and what it has spent,
-// before anything of it is made. The change is on record.
-func (p *Publisher) decide(ctx context.Context, d *catalog.Dataset, period catalog.Period, made *rows, last *publication, o Order) (*publication, error) {
-	version, err := p.next(ctx, d.ID)
-	if err != nil {
-		return nil, err
+// decide numbers a version and puts it down, with why it is made, what the gate
+// keeps and what it has spent, before anything of it is made. The change is on
+// record.
+func (p *Publisher) decide(ctx context.Context, pub *publication, last *publication) (err error) {
+	d, made := pub.Dataset, pub.rows
+	if pub.Version, err = p.next(ctx, d.ID); err != nil {
+		return err
 	}
-	pub := &publication{Dataset: d, Version: version, Period: period, Reason: reasonOf(o, last), Ticket: o.Ticket, At: records.Time(records.Millis(p.deps.Clock())), Inputs: made.hash}
 	if last != nil {
 		pub.Replaces = last.Version
+		if err := p.explain(ctx, pub, last); err != nil {
+			return err
+		}
 	}
 	var sealed []byte
 	var spent []gate.Spent
 	if made.table != nil {
 		if sealed, spent, err = p.pass(ctx, pub, made); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	text, err := json.Marshal(kept{d, pub.Replaces, pub.Reason, pub.Ticket, pub.At})
+	text, err := json.Marshal(kept{d, pub.Replaces, pub.Reason, pub.Ticket, pub.Corrections, pub.At})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	tree, err := p.lineageOf(ctx, pub, made)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	ctx = p.deps.Noted(ctx, access.WriteDatasets, fmt.Sprintf("release %s %d", d.ID, version), d.Region, nil,
-		map[string]any{"dataset": d.ID, "version": version, "day": dayName(period), "replaces": pub.Replaces, "reason": pub.Reason.EN, "ticket": pub.Ticket, "inputs": pub.Inputs})
+	ctx = p.deps.Noted(ctx, access.WriteDatasets, fmt.Sprintf("release %s %d", d.ID, pub.Version), d.Region, nil,
+		map[string]any{"dataset": d.ID, "version": pub.Version, "day": dayName(pub.Period), "replaces": pub.Replaces, "reason": pub.Reason.EN, "ticket": pub.Ticket, "corrections": pub.Corrections, "inputs": pub.Inputs})
 	err = p.deps.Records.Tx(ctx, func(tx *sql.Tx) error {
 		for _, s := range spent {
 			if _, err := tx.ExecContext(ctx, "INSERT INTO privacy_budget (dataset, day, version, micro_epsilon, input) VALUES (?, ?, ?, ?, ?)", s.Dataset, s.Day, s.Version, s.MicroEpsilon, s.Input); err != nil {
@@ -152,14 +159,13 @@ func (p *Publisher) decide(ctx context.Context, d *catalog.Dataset, period catal
 			}
 		}
 		_, err := tx.ExecContext(ctx, "INSERT INTO publications (dataset, version, starts, ends, decided, released, inputs, source, record, lineage, sealed) VALUES (?, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?)",
-			d.ID, version, records.Millis(period.From), records.Millis(period.To), records.Millis(pub.At), pub.Inputs, string(d.Source.Kind), string(text), tree, sealed)
+			d.ID, pub.Version, records.Millis(pub.Period.From), records.Millis(pub.Period.To), records.Millis(pub.At), pub.Inputs, string(d.Source.Kind), string(text), tree, sealed)
 		return err
 	})
-	pub.rows = made
 	if err != nil {
-		return nil, fmt.Errorf("keep what was decided of version %d of dataset %s: %w", version, d.ID, err)
+		return fmt.Errorf("keep what was decided of version %d of dataset %s: %w", pub.Version, d.ID, err)
 	}
-	return pub, nil
+	return nil
 }
 
 func (p *Publisher) released(ctx context.Context, pub *publication) error {

@@ -68,6 +68,25 @@ type Measured struct {
 	CycleSeconds float64 `json:"cycle_seconds,omitempty"`
 
 	Probes []Probe `json:"probes,omitempty"`
+
+	// Former are the counts that stood before samples were corrected or came late,
+	// the oldest first: what was told of the day once is not lost.
+	Former []Counts `json:"former,omitempty"`
+}
+
+// Counts are what was counted of the samples of a day, and when.
+type Counts struct {
+	At       time.Time `json:"at"`
+	Series   int       `json:"series"`
+	Expected int64     `json:"expected"`
+	Received int64     `json:"received"`
+	Silent   int       `json:"silent"`
+	Samples  int64     `json:"samples"`
+	Invalid  int64     `json:"invalid"`
+}
+
+func (m *Measured) counts() Counts {
+	return Counts{At: m.At, Series: m.Series, Expected: m.Expected, Received: m.Received, Silent: m.Silent, Samples: m.Samples, Invalid: m.Invalid}
 }
 
 // Arrived is how the samples of its devices came that day, as far as the hub saw

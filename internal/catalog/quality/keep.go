@@ -142,6 +142,15 @@ func (k *Keeper) settle(ctx context.Context, dataset string, day Day, found []Fi
 	return nil
 }
 
+// of is what was measured of a dataset on a day; nil: nothing.
+func (k *Keeper) of(ctx context.Context, id string, day Day) (m *Measured, err error) {
+	err = k.deps.Records.Each(ctx, func(rows *sql.Rows) error {
+		m = &Measured{}
+		return scanJSON(rows, m)
+	}, "SELECT record FROM dataset_quality WHERE dataset = ? AND day = ?", id, string(day))
+	return m, err
+}
+
 // History are the days of a dataset below one, the newest first; an empty day
 // begins with the newest.
 func (k *Keeper) History(ctx context.Context, id string, below Day, limit int) (all []*Measured, err error) {

@@ -199,6 +199,43 @@ func (k *Keeper) dataset(ctx context.Context, d *catalog.Dataset, day Day, came 
 	return m, findings, nil
 }
 
+// maxFormer bounds the former counts of a day; the first stay.
+const maxFormer = 20
+
+// Revise measures the samples of a day once more that was measured before they were
+// corrected or came late. What stood before is kept beside. How samples came, their
+// age and what was tried that day stay as they were.
+func (k *Keeper) Revise(ctx context.Context, id string, day Day) error {
+	k.measure.Lock()
+	defer k.measure.Unlock()
+	before, err := k.of(ctx, id, day)
+	if err != nil || before == nil {
+		return err
+	}
+	rec, err := k.deps.Register.Get(id)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, k.cfg.Timeout)
+	defer cancel()
+	d := rec.Dataset()
+	m := &Measured{Dataset: id, Day: day, At: k.deps.Clock().UTC().Truncate(time.Millisecond), From: before.From, AgeSeconds: before.AgeSeconds, CycleSeconds: before.CycleSeconds,
+		Arrived: before.Arrived, Probes: before.Probes, Former: before.Former}
+	r := reading{keeper: k, dataset: d, m: m, devices: map[string]bool{}, units: map[string]string{}}
+	if err := r.run(ctx); err != nil {
+		return fmt.Errorf("measure dataset %s on %s again: %w", id, day, err)
+	}
+	was, is := before.counts(), m.counts()
+	if was.At = is.At; was == is {
+		return nil
+	}
+	m.AgeSeconds = before.AgeSeconds
+	if len(m.Former) < maxFormer {
+		m.Former = append(m.Former, before.counts())
+	}
+	return k.keep(ctx, m, append(k.cfg.findings(d, m), units(d, day, r.units)...), Copied)
+}
+
 // aged goes by releases where they are newer than what is known of series.
 func (m *Measured) aged(all []catalog.Release) {
 	for _, r := range all {

@@ -66,6 +66,10 @@ func (d *DB) recentOptions() *tsdb.Options {
 // come in, the part takes them.
 func (d *DB) lateOptions() *tsdb.Options {
 	o := options(day, d.cfg.Retention+2*slack)
+	o.NewCompactorFunc = spreadOver(o.MaxBlockDuration, func(end int64) bool {
+		late := d.late.Load() // whose head keeps a day and a half, and ends with a whole day
+		return late == nil || late.fresh() || end > late.db.Head().MaxTime()-3*day.Milliseconds()
+	})
 	o.BlocksToDelete = func(own []*tsdb.Block) map[ulid.ULID]struct{} {
 		return d.expiredOf(own, d.recent)
 	}

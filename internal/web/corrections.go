@@ -1,0 +1,146 @@
+package web
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/songhua-io/hub/internal/access"
+)
+
+// CorrectionQuery chooses corrections; zero fields choose all.
+type CorrectionQuery struct {
+	Device, Metric string
+	Before         int64 // only those with smaller numbers; 0 for the newest
+	Limit          int
+}
+
+// Correction is what somebody found wrong in stored samples.
+type Correction struct {
+	ID             int64
+	At, From, To   time.Time // To is included
+	Device, Metric string
+	Labels         [][2]string // that a series must have besides, sorted
+	Operation      string      // set, scale, remove or restore
+	Value          float64     // of set
+	Factor, Offset float64     // of scale
+	Old            *float64    // what the one sample was; nil for a range
+	Samples        int64       // how many it was about when it was made
+	By, Reason     string
+}
+
+// One reports whether it is about a single time.
+func (c Correction) One() bool { return c.From.Equal(c.To) }
+
+// CorrectedSample is a sample that a correction is about; nil where there is none:
+// it was removed.
+type CorrectedSample struct {
+	At                      time.Time
+	Labels                  [][2]string // besides device and metric
+	Raw, Before, After, Now *float64
+}
+
+// Shown is a correction with what it is about, as far as the page shows it.
+type Shown struct {
+	Correction
+
+	Samples []CorrectedSample
+	More    bool // there are others
+}
+
+// Corrections is where the pages of corrections come from. One returns false when
+// there is none of a number, or none that the caller may see.
+type Corrections struct {
+	List func(context.Context, access.Caller, CorrectionQuery) ([]Correction, error)
+	One  func(context.Context, access.Caller, int64) (Shown, bool, error)
+}
+
+// correctionsView is what the pages are rendered from besides view.
+type correctionsView struct {
+	Items         []Correction
+	Form          url.Values // the filters, as they were sent
+	Failed        bool
+	Older, Newest string // addresses; empty for none
+	Zone          string // of all times
+}
+
+type correctionView struct {
+	Shown
+
+	ID              int64
+	Missing, Failed bool
+	Of              string // the address of all of its device and metric
+	Zone            string
+	// Former is the end of a command that shows what was known before it.
+	Former string
+}
+
+func (p *pages) mayCorrections(w http.ResponseWriter, r *http.Request) (access.Caller, bool) {
+	caller := access.CallerOf(r.Context())
+	if !access.May(caller.Role, access.ReadCorrections) {
+		p.askToSignIn(w, r, caller)
+		return caller, false
+	}
+	return caller, true
+}
+
+const zoneForm = "MST (UTC-07:00)"
+
+func (p *pages) showCorrections(w http.ResponseWriter, r *http.Request) {
+	caller, may := p.mayCorrections(w, r)
+	if !may {
+		return
+	}
+	v, code, from := correctionsView{Form: url.Values{}, Zone: time.Now().Format(zoneForm)}, http.StatusOK, r.URL.Query()
+	for _, name := range []string{"device", "metric"} {
+		if s := from.Get(name); s != "" {
+			v.Form.Set(name, s)
+		}
+	}
+	q := CorrectionQuery{Device: from.Get("device"), Metric: from.Get("metric"), Limit: changesPerPage + 1}
+	q.Before, _ = strconv.ParseInt(from.Get("before"), 10, 64) // what is no number is the first page
+	found, err := p.Corrections.List(r.Context(), caller, q)
+	if err != nil {
+		p.Log.Error("corrections_not_read", "error", err)
+		v.Failed, code = true, http.StatusInternalServerError
+	}
+	if q.Before > 0 {
+		v.Newest = address("/corrections", v.Form)
+	}
+	if len(found) > changesPerPage {
+		found = found[:changesPerPage]
+		older := url.Values{"before": {strconv.FormatInt(found[changesPerPage-1].ID, 10)}}
+		for name := range v.Form {
+			older.Set(name, v.Form.Get(name))
+		}
+		v.Older = address("/corrections", older)
+	}
+	v.Items = found
+	p.render(w, r, p.corrections, code, view{Who: p.greet(caller), Page: v})
+}
+
+func (p *pages) showCorrection(w http.ResponseWriter, r *http.Request) {
+	caller, may := p.mayCorrections(w, r)
+	if !may {
+		return
+	}
+	v, code := correctionView{Zone: time.Now().Format(zoneForm)}, http.StatusOK
+	id, err := strconv.ParseInt(r.PathValue("id"), 10, 64)
+	known := err == nil
+	if known {
+		v.Shown, known, err = p.Corrections.One(r.Context(), caller, id)
+	}
+	switch v.ID = id; {
+	case !known:
+		v.Missing, code = true, http.StatusNotFound
+	case err != nil:
+		p.Log.Error("correction_not_read", "id", id, "error", err)
+		v.Failed, code = true, http.StatusInternalServerError
+	default:
+		v.Of = address("/corrections", url.Values{"device": {v.Device}, "metric": {v.Metric}})
+		v.Former = v.At.Add(-time.Millisecond).UTC().Format(time.RFC3339Nano)
+	}
+	p.render(w, r, p.correction, code, view{Who: p.greet(caller), Page: v})
+}

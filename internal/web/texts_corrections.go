@@ -1,0 +1,42 @@
+package web
+
+// correctionTexts is what the pages of corrections say.
+func correctionTexts() []entry {
+	return []entry{
+		{"corrections", "Corrections", "更正"},
+		{"correction", "Correction", "更正"},
+		{"skip_corrections", "Skip to the corrections", "跳到更正列表"},
+		{"corrections_lead", "What was found wrong in stored samples. The raw values stay; queries, pages and releases show the corrected ones.", "对已存样本的更正。原值保留不变；查询、页面与发布显示更正后的值。"},
+		{"corrections_failed", "Corrections cannot be read; the hub's log says why.", "无法读取更正，原因见枢纽日志。"},
+		{"corrections_none", "Nothing was corrected.", "没有更正。"},
+		{"corrections_none_hint", "A correction is made by", "进行更正："},
+		{"correction_missing", "There is no correction of this number, or none that you may see.", "没有此编号的更正，或您无权查看。"},
+		{"corrections_go", "Show", "筛选"},
+		{"corrections_filter", "Filter corrections", "筛选更正"},
+		{"correction_device", "Device", "设备"},
+		{"correction_metric", "Metric", "指标"},
+		{"correction_of", "Series", "序列"},
+		{"correction_range", "Times", "时间"},
+		{"correction_does", "Former → new", "原值 → 新值"},
+		{"correction_samples", "Samples", "样本数"},
+		{"correction_why", "Why", "原因"},
+		{"correction_by", "By", "更正人"},
+		{"correction_when", "Made", "更正时间"},
+		{"correction_set", "set to", "改为"},
+		{"correction_scale", "value ×", "数值 ×"},
+		{"correction_remove", "removed", "移除"},
+		{"correction_restore", "the raw value again", "恢复原值"},
+		{"correction_raw", "As it came", "原始值"},
+		{"correction_before", "Before", "更正前"},
+		{"correction_after", "After", "更正后"},
+		{"correction_now", "Now", "现在"},
+		{"correction_no_value", "no sample", "无样本"},
+		{"correction_values", "The samples that it is about", "涉及的样本"},
+		{"correction_more", "There are others; queries show all of them.", "还有其他样本，可用查询查看全部。"},
+		{"correction_gone", "Its samples are kept no longer.", "其样本已不再保存。"},
+		{"correction_all", "All corrections of this series", "该序列的全部更正"},
+		{"correction_asof", "As of", "截至时点"},
+		{"correction_asof_text", "A query as of a time leaves out the corrections that were made later. It does not hide samples that came late: the store does not know when a sample came. What was known just before this correction:", "带 as_of 的查询不计该时刻之后的更正，但不会隐去迟到的样本：存储不记录样本何时到达。此更正之前所知："},
+		{"correction_releases_text", "Days that were released are released again by the next daily pass, as a version that says which corrections led to it; versions before stay as they were.", "已发布的日期由下一次每日任务发布为新版本，并注明所依据的更正；先前的版本保持原样。"},
+	}
+}
