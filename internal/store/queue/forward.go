@@ -16,12 +16,16 @@ import (
 // Run forwards until ctx ends or it fails: when poison or the disk does. What is
 // then under way is sent again by the next Run.
 func (q *Queue) Run(ctx context.Context) error {
-	f := q.newForwarder()
 	all, within := errgroup.WithContext(ctx)
-	for i := range f.shards {
-		all.Go(func() error { return f.shards[i].run(within) })
-	}
-	all.Go(func() error { return f.run(within) })
+	all.Go(func() error {
+		for within.Err() == nil {
+			if err := q.forward(within); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	all.Go(func() error { return q.look(within) })
 	all.Go(func() error {
 		tick := time.NewTicker(time.Second)
 		defer tick.Stop()
@@ -36,8 +40,22 @@ func (q *Queue) Run(ctx context.Context) error {
 			}
 		}
 	})
-	err := all.Wait()
-	return errors.Join(err, f.reader.close(), q.save())
+	return errors.Join(all.Wait(), q.save())
+}
+
+// forward forwards until ctx ends, or the shards are to go back. Then requests
+// that are under way are answered first: a connection that is cut says nothing of
+// the server.
+func (q *Queue) forward(ctx context.Context) error {
+	all, sending := errgroup.WithContext(ctx)
+	turn, cancel := context.WithCancel(sending)
+	defer cancel()
+	f := q.newForwarder(cancel)
+	for i := range f.shards {
+		all.Go(func() error { return f.shards[i].run(sending, turn) })
+	}
+	all.Go(func() error { return f.run(turn) })
+	return errors.Join(all.Wait(), f.reader.close())
 }
 
 // forwarder divides what is read among shards.
@@ -48,20 +66,24 @@ type forwarder struct {
 	batches uint64 // made so far
 }
 
-// newForwarder begins where the shards are.
-func (q *Queue) newForwarder() *forwarder {
+// newForwarder begins where the shards are, or goes back to what the server may
+// have lost. turn ends the forwarder.
+func (q *Queue) newForwarder(turn context.CancelFunc) *forwarder {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	q.watch.turn = turn
+	q.goBack()
 	f := &forwarder{q: q}
 	from := q.done()
 	for i := range q.lanes {
 		// What is read again below is skipped: it is forwarded.
-		q.lanes[i] = lane{done: q.doneOf(i)}
+		q.lanes[i] = lane{done: q.doneOf(i), durable: q.lanes[i].durable}
 		f.shards = append(f.shards, &shard{q: q, index: i, resume: q.lanes[i].done, in: make(chan *batch, 1), spare: make(chan *batch, 3)})
 	}
 	q.read = from
 	q.pending.Store(int64(q.next - from))
 	f.reader = reader{q: q, from: from, next: from}
+	q.progress()
 	return f
 }
 
@@ -150,10 +172,10 @@ func (f *forwarder) divide(ctx context.Context, h head, body []byte) error {
 	}
 	f.q.pending.Add(-int64(skipped))
 	if err != nil {
-		f.q.lose(h.end()-number, r.file.Name(), r.at, "a frame cannot be read")
+		f.q.lose(number, h.end()-number, r.file.Name(), r.at, "a frame cannot be read")
 	}
 	if unknown > 0 {
-		f.q.lose(unknown, r.file.Name(), r.at, "the labels of series stood in a damaged frame")
+		f.q.lose(h.first, unknown, r.file.Name(), r.at, "the labels of series stood in a damaged frame")
 	}
 	return nil
 }
@@ -190,8 +212,10 @@ func (f *forwarder) flushAll(ctx context.Context) error {
 func (q *Queue) advance(to uint64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.read = max(q.read, to)
-	q.progress()
+	if to > q.read { // or those who wait would wake the reader for nothing, again and again
+		q.read = to
+		q.progress()
+	}
 }
 
 // progress tells those who wait, and removes what is no longer needed. q.mu is
@@ -297,24 +321,26 @@ func (sh *shard) offer() {
 	sh.building = nil
 }
 
-func (sh *shard) run(ctx context.Context) error {
+// run sends until turn ends; a request that is under way then goes on, until ctx
+// ends.
+func (sh *shard) run(ctx, turn context.Context) error {
 	for {
 		select {
-		case <-ctx.Done():
+		case <-turn.Done():
 			return nil
 		case b := <-sh.in:
-			if err := sh.send(ctx, b); err != nil {
+			if err := sh.send(ctx, turn, b); err != nil {
 				return err
 			}
-			if ctx.Err() != nil {
+			if turn.Err() != nil {
 				return nil
 			}
 		}
 	}
 }
 
-// send returns when the batch is there, or what is not is poison's, or ctx ended.
-func (sh *shard) send(ctx context.Context, b *batch) error {
+// send returns when the batch is there, or what is not is poison's, or turn ended.
+func (sh *shard) send(ctx, turn context.Context, b *batch) error {
 	q := sh.q
 	var pause backoff.Backoff
 	for {
@@ -339,7 +365,7 @@ func (sh *shard) send(ctx context.Context, b *batch) error {
 			wait = later.After + rand.N(later.After/8+1)
 		}
 		q.stumble(err, wait)
-		if !q.sleep(ctx, wait) {
+		if !q.sleep(turn, wait) {
 			return nil
 		}
 	}

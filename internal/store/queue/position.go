@@ -6,32 +6,45 @@ import (
 	"hash/crc32"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/songhua-io/hub/internal/store/disk"
 )
 
 const (
-	positionMagic = "SHQPOS1\n"
+	positionMagic = "SHQPOS2\n"
+	// positionMagic1 is of files that say of shards only what is forwarded.
+	positionMagic1 = "SHQPOS1\n"
 	// positionHalf is the room of one of the two copies in the file.
 	positionHalf   = 4096
 	positionHeader = 8 + 8 + 4 + 4
 )
 
-// positions is the file that says how far each shard is. It has two halves,
-// written in turn and in place, so that a torn write leaves the other one and a
-// full disk does not stop it.
+// positions say how far each shard is.
 type positions struct {
-	file       *os.File
-	generation uint64
-	done       []uint64 // by shard: samples below are forwarded
+	done    []uint64 // by shard: samples below are forwarded
+	durable []uint64 // by shard: samples below are durable at the server
+	seen    []uint64 // processes of the server
 }
 
-func openPositions(dir string) (*positions, error) {
+func (p positions) equal(o positions) bool {
+	return slices.Equal(p.done, o.done) && slices.Equal(p.durable, o.durable) && slices.Equal(p.seen, o.seen)
+}
+
+// positionFile holds positions. It has two halves, written in turn and in place,
+// so that a torn write leaves the other one and a full disk does not stop it.
+type positionFile struct {
+	file       *os.File
+	generation uint64
+	positions
+}
+
+func openPositions(dir string) (*positionFile, error) {
 	f, err := os.OpenFile(filepath.Join(dir, "positions"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	p := &positions{file: f}
+	p := &positionFile{file: f}
 	info, err := f.Stat()
 	if err == nil && info.Size() < 2*positionHalf {
 		_, err = f.WriteAt(make([]byte, 2*positionHalf-info.Size()), info.Size())
@@ -48,39 +61,60 @@ func openPositions(dir string) (*positions, error) {
 
 // read takes the younger of the sound halves. Without one all that is there is
 // sent again.
-func (p *positions) read() error {
+func (p *positionFile) read() error {
 	le := binary.LittleEndian
 	b := make([]byte, positionHalf)
 	for half := range int64(2) {
 		if _, err := p.file.ReadAt(b, half*positionHalf); err != nil {
 			return err
 		}
-		generation, n := le.Uint64(b[8:]), le.Uint32(b[16:])
-		if string(b[:8]) != positionMagic || n == 0 || n > maxShards || generation <= p.generation {
+		generation, n, checksum := le.Uint64(b[8:]), int(le.Uint32(b[16:])), le.Uint32(b[20:])
+		if n == 0 || n > maxShards || generation <= p.generation {
 			continue
 		}
-		body := b[positionHeader : positionHeader+8*n]
-		if crc32.Checksum(body, castagnoli) != le.Uint32(b[20:]) {
+		body := b[positionHeader:]
+		switch string(b[:8]) {
+		case positionMagic1:
+			body = body[:8*n]
+		case positionMagic:
+			seen := int(le.Uint32(body))
+			if seen > maxSeen {
+				continue
+			}
+			body = body[:4+8*(2*n+seen)]
+		default:
 			continue
 		}
-		p.generation, p.done = generation, p.done[:0]
+		if crc32.Checksum(body, castagnoli) != checksum {
+			continue
+		}
+		if string(b[:8]) == positionMagic {
+			body = body[4:]
+		}
+		var all []uint64
 		for ; len(body) > 0; body = body[8:] {
-			p.done = append(p.done, le.Uint64(body))
+			all = append(all, le.Uint64(body))
+		}
+		p.generation = generation
+		p.positions = positions{done: all[:n], durable: all[:n]}
+		if len(all) > n {
+			p.durable, p.seen = all[n:2*n], all[2*n:]
 		}
 	}
 	return nil
 }
 
 // write makes the positions durable in the half that was not written last.
-func (p *positions) write(done []uint64, sync func(*os.File) error) error {
+func (p *positionFile) write(now positions, sync func(*os.File) error) error {
 	le := binary.LittleEndian
-	b := make([]byte, positionHeader, positionHeader+8*len(done))
-	for _, d := range done {
-		b = le.AppendUint64(b, d)
+	b := make([]byte, positionHeader, positionHalf)
+	b = le.AppendUint32(b, uint32(len(now.seen)))
+	for _, n := range slices.Concat(now.done, now.durable, now.seen) {
+		b = le.AppendUint64(b, n)
 	}
 	copy(b, positionMagic)
 	le.PutUint64(b[8:], p.generation+1)
-	le.PutUint32(b[16:], uint32(len(done)))
+	le.PutUint32(b[16:], uint32(len(now.done)))
 	le.PutUint32(b[20:], crc32.Checksum(b[positionHeader:], castagnoli))
 	if _, err := p.file.WriteAt(b, int64((p.generation+1)%2)*positionHalf); err != nil {
 		return err
@@ -89,6 +123,6 @@ func (p *positions) write(done []uint64, sync func(*os.File) error) error {
 		return err
 	}
 	p.generation++
-	p.done = append(p.done[:0], done...)
+	p.positions = now
 	return nil
 }

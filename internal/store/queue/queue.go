@@ -9,7 +9,8 @@
 //	                    positions ◄───────────────┘ how far each is
 //
 // A process that is killed sends again what its shards had under way and what
-// they had sent in the last second. docs/formats/queue.md describes the files.
+// they had sent in the last second. What a [Forgetful] server took stays on disk
+// until it is durable there. docs/formats/queue.md describes the files.
 package queue
 
 import (
@@ -41,7 +42,7 @@ import (
 const reserve = 256 << 20
 
 // Poison takes a point that the destination will never take. It may be called
-// again with the same point after a crash. An error ends Run.
+// again with the same point after a crash, here or of the server. An error ends Run.
 type Poison func(labels []telemetry.Label, p telemetry.Point, reason telemetry.Reason, detail string) error
 
 // Queue is an open queue. It implements every method of [store.Engine] but
@@ -74,11 +75,13 @@ type Queue struct {
 	bytes    int64
 	tight    bool // the disk has less than room left
 	read     uint64
+	farthest uint64 // what was read before the shards went back
 	lanes    []lane
 	moved    chan struct{} // closed and replaced when something was forwarded
 	trouble  trouble
+	watch    watch
 
-	saved *positions // Run's, then Close's
+	saved *positionFile // Run's, then Close's
 }
 
 // lane is how far a shard is.
@@ -89,6 +92,9 @@ type lane struct {
 	// done is the number below which all is forwarded, while under is empty and
 	// read is not beyond it.
 	done uint64
+	// durable is the number below which all is on the disk of a server that
+	// forgets; never above what is forwarded.
+	durable uint64
 }
 
 type mark struct {
@@ -125,7 +131,7 @@ type ground struct {
 func open(cfg Config, log *slog.Logger, reg prometheus.Registerer, to Destination, poison Poison, on ground) (*Queue, error) {
 	q := &Queue{
 		cfg: cfg, log: log, to: to, poison: poison, table: series.NewTable(known{}), ground: on, now: time.Now, sleep: backoff.Sleep,
-		wake: make(chan struct{}, 1), moved: make(chan struct{}),
+		wake: make(chan struct{}, 1), moved: make(chan struct{}), watch: watchOf(to),
 	}
 	if err := q.load(reg); err != nil {
 		return nil, explain(cfg.Dir, errors.Join(err, q.closeFiles()))
@@ -175,24 +181,31 @@ func (q *Queue) load(reg prometheus.Registerer) (err error) {
 
 // resume sets the shards to where the process before was.
 func (q *Queue) resume() {
-	q.next = max(q.next, slices.Max(append(q.saved.done, 0)))
+	saved := q.saved.positions
+	q.next = max(q.next, slices.Max(append(slices.Clone(saved.done), 0)))
 	oldest := q.next
 	if len(q.segments) > 0 {
 		oldest = q.segments[0].first
 	}
-	from := slices.Min(append(slices.Clone(q.saved.done), q.next))
-	if len(q.saved.done) == 0 {
-		from = oldest
-	}
 	q.lanes = make([]lane, q.cfg.Shards)
-	for i := range q.lanes {
-		q.lanes[i].done = max(from, oldest)
-		if len(q.saved.done) == len(q.lanes) { // another number of shards divides the series in another way
-			q.lanes[i].done = max(q.saved.done[i], oldest)
-		}
+	if len(saved.done) != len(q.lanes) { // another number of shards divides the series in another way
+		saved.done = slices.Repeat([]uint64{lowest(saved.done)}, len(q.lanes))
+		saved.durable = slices.Repeat([]uint64{lowest(saved.durable)}, len(q.lanes))
 	}
-	q.read = max(from, oldest)
+	for i := range q.lanes {
+		q.lanes[i] = lane{done: max(saved.done[i], oldest), durable: max(saved.durable[i], oldest)}
+	}
+	q.read = max(lowest(saved.done), oldest)
+	q.watch.seen = slices.Clone(saved.seen)
 	q.pending.Store(int64(q.next - q.read))
+}
+
+// lowest returns 0 for none.
+func lowest(numbers []uint64) uint64 {
+	if len(numbers) == 0 {
+		return 0
+	}
+	return slices.Min(numbers)
 }
 
 // Series implements [store.Engine].
@@ -250,8 +263,8 @@ func (q *Queue) measure() {
 	}
 }
 
-// Settle returns when all that was committed before the call is forwarded. It
-// needs Run.
+// Settle returns when all that was committed before the call is forwarded, to a
+// server that has not lost it meanwhile. It needs Run.
 func (q *Queue) Settle(ctx context.Context) error {
 	q.hurry.Add(1)
 	defer q.hurry.Add(-1)
@@ -259,20 +272,43 @@ func (q *Queue) Settle(ctx context.Context) error {
 	target := q.next
 	q.mu.Unlock()
 	for {
+		if err := q.reach(ctx, target); err != nil || q.watch.server == nil {
+			return err
+		}
+		err := q.ask(ctx)
+		if err != nil && !q.sleep(ctx, 100*time.Millisecond) {
+			return fmt.Errorf("see whether the engine was restarted: %w", err)
+		}
 		q.mu.Lock()
-		done, moved := q.done(), q.moved
+		there := err == nil && q.reached(target)
 		q.mu.Unlock()
-		if done >= target {
+		if there {
+			return nil
+		}
+	}
+}
+
+// reach waits until all below target is forwarded.
+func (q *Queue) reach(ctx context.Context, target uint64) error {
+	for {
+		q.mu.Lock()
+		there, done, moved := q.reached(target), q.done(), q.moved
+		q.mu.Unlock()
+		if there {
 			return nil
 		}
 		q.signal()
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%d samples wait for the engine: %w", target-done, ctx.Err())
+			return fmt.Errorf("%d samples wait for the engine: %w", target-min(done, target), ctx.Err())
 		case <-moved:
 		}
 	}
 }
+
+// reached reports whether all below target is forwarded, and the shards are not
+// about to go back. q.mu is held.
+func (q *Queue) reached(target uint64) bool { return q.done() >= target && len(q.watch.strangers) == 0 }
 
 // done returns the number below which all is forwarded. q.mu is held.
 func (q *Queue) done() uint64 {
@@ -331,26 +367,38 @@ func (q *Queue) save() error {
 	return q.savePositions()
 }
 
-// savePositions waits for the disk without q.mu, so that commits do not.
-func (q *Queue) savePositions() error {
-	q.mu.Lock()
+// allDone returns how far each shard is. q.mu is held.
+func (q *Queue) allDone() []uint64 {
 	done := make([]uint64, len(q.lanes))
 	for i := range done {
 		done[i] = q.doneOf(i)
 	}
+	return done
+}
+
+// savePositions waits for the disk without q.mu, so that commits do not.
+func (q *Queue) savePositions() error {
+	q.mu.Lock()
+	now := positions{done: q.allDone(), seen: slices.Clone(q.watch.seen)}
+	for i := range q.lanes {
+		now.durable = append(now.durable, q.durableOf(i))
+	}
 	q.mu.Unlock()
-	if slices.Equal(done, q.saved.done) {
+	if now.equal(q.saved.positions) {
 		return nil
 	}
-	if err := q.saved.write(done, q.sync); err != nil {
+	if err := q.saved.write(now, q.sync); err != nil {
 		return explain(q.cfg.Dir, fmt.Errorf("write positions: %w", err))
 	}
 	return nil
 }
 
-// dropDone removes the segments of which all is forwarded. q.mu is held.
+// dropDone removes the segments of which all is forwarded for good. q.mu is held.
 func (q *Queue) dropDone() {
-	done := q.done()
+	done := q.next
+	for i := range q.lanes {
+		done = min(done, q.durableOf(i))
+	}
 	for len(q.segments) > 1 && q.segments[0].end <= done {
 		s := q.segments[0]
 		if err := os.Remove(s.path); err != nil && !errors.Is(err, fs.ErrNotExist) {

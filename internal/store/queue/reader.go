@@ -147,13 +147,21 @@ func (r *reader) close() error {
 // lost goes on with the sample to, and counts those before it.
 func (r *reader) lost(to uint64, why string) {
 	if after := max(r.next, r.from); to > after {
-		r.q.lose(to-after, r.file.Name(), r.at, why)
+		r.q.lose(after, to-after, r.file.Name(), r.at, why)
 	}
 	r.next = max(r.next, to)
 }
 
-func (q *Queue) lose(samples uint64, file string, offset int64, why string) {
+// lose counts samples from a number on. Those that were counted before the shards
+// went back do not count again.
+func (q *Queue) lose(from, samples uint64, file string, offset int64, why string) {
 	q.pending.Add(-int64(samples))
+	q.mu.Lock()
+	counted := from < q.farthest
+	q.mu.Unlock()
+	if counted {
+		return
+	}
 	q.metrics.lost.Add(float64(samples))
 	q.log.Error("queue_damaged", "segment", filepath.Base(file), "offset", offset, "lost_samples", samples, "error", why)
 }

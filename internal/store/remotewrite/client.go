@@ -32,7 +32,9 @@ type Client struct {
 	reader   atomic.Pointer[Reader]
 	window   atomic.Int64 // milliseconds that one query may span; 0 is no bound
 	encoders sync.Pool
-	hold     hold
+
+	absences absences
+	tells    atomic.Bool // the server has told when it started
 }
 
 // New returns a client; nothing is asked of the server yet.
@@ -42,18 +44,14 @@ func New(cfg Config, log *slog.Logger) (*Client, error) {
 		return nil, err
 	}
 	c := &Client{cfg: cfg, log: log, encoders: sync.Pool{New: func() any { return &encoder{} }}}
-	c.hold.most = maxHeld
 	dialer := &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 15 * time.Second}
-	transport := func(dial func(ctx context.Context, network, address string) (net.Conn, error)) *http.Transport {
-		return &http.Transport{Proxy: http.ProxyFromEnvironment, DialContext: dial, TLSClientConfig: trusted.Clone(), TLSHandshakeTimeout: 10 * time.Second,
+	transport := func() *http.Transport {
+		return &http.Transport{Proxy: http.ProxyFromEnvironment, DialContext: dialer.DialContext, TLSClientConfig: trusted.Clone(), TLSHandshakeTimeout: 10 * time.Second,
 			MaxIdleConnsPerHost: 64, IdleConnTimeout: 90 * time.Second, ResponseHeaderTimeout: cfg.Timeout, ForceAttemptHTTP2: true}
 	}
 	stay := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	c.write = &http.Client{CheckRedirect: stay, Timeout: cfg.Timeout, Transport: transport(func(ctx context.Context, network, address string) (net.Conn, error) {
-		c.hold.doubt.Store(true) // a new connection may lead to a new process
-		return dialer.DialContext(ctx, network, address)
-	})}
-	c.read = &http.Client{CheckRedirect: stay, Transport: transport(dialer.DialContext)}
+	c.write = &http.Client{CheckRedirect: stay, Timeout: cfg.Timeout, Transport: transport()}
+	c.read = &http.Client{CheckRedirect: stay, Transport: transport()}
 	return c, nil
 }
 

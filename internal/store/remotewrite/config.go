@@ -41,7 +41,7 @@ type Config struct {
 	TLS trust.TLS `yaml:"tls"`
 	// Timeout bounds a request that writes, and the wait for the beginning of an answer to one that reads.
 	Timeout time.Duration `yaml:"timeout"`
-	// Unflushed is how long the server may lose what it has acknowledged when it is killed: VictoriaMetrics keeps samples in memory for up to -inmemoryDataFlushInterval and two seconds. So long requests are kept here, and sent again when the server has been restarted. 0s when it is durable as soon as it answers.
+	// Unflushed is how long the server may lose what it has acknowledged when it is killed: VictoriaMetrics keeps samples in memory for up to -inmemoryDataFlushInterval and two seconds. So long they stay in the queue on disk, and are sent again when the server has been restarted, also when the hub was killed meanwhile. 0s when it is durable as soon as it answers.
 	Unflushed time.Duration `yaml:"unflushed"`
 	// MaxSamples bounds what one selection of a query may read from the server.
 	MaxSamples int `yaml:"max_samples"`

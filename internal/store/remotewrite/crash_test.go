@@ -2,10 +2,7 @@ package remotewrite
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"net/http"
-	"net/url"
 	"testing"
 	"time"
 
@@ -152,21 +149,7 @@ func (l *load) allThere() {
 
 func (l *load) counted() (n int) {
 	l.t.Helper()
-	resp, err := http.Get(l.s.URL + "/api/v1/query?" + url.Values{"query": {`sum(count_over_time({__name__="load"}[3h]))`}, "nocache": {"1"}}.Encode())
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	var answer struct {
-		Data struct {
-			Result []struct{ Value [2]any }
-		}
-	}
-	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil || len(answer.Data.Result) != 1 {
-		l.t.Fatalf("%v: %v", answer, err)
-	}
-	_, err = fmt.Sscan(answer.Data.Result[0].Value[1].(string), &n)
-	if err != nil {
+	if _, err := fmt.Sscan(ask(l.t, l.s.URL, `sum(count_over_time({__name__="load"}[3h]))`, time.Now()), &n); err != nil {
 		l.t.Fatal(err)
 	}
 	return n

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/songhua-io/hub/internal/edge/backoff"
 	"github.com/songhua-io/hub/internal/store/queue"
@@ -33,20 +32,9 @@ func Open(cfg Config, waiting queue.Config, log *slog.Logger, reg prometheus.Reg
 	return &Engine{q, c}, nil
 }
 
-// Run forwards what is committed until ctx ends.
-func (e *Engine) Run(ctx context.Context) error {
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return e.Queue.Run(ctx) })
-	g.Go(func() error { return e.Client.Run(ctx) })
-	return g.Wait()
-}
-
 // Settle returns when all that was committed before the call can be read.
 func (e *Engine) Settle(ctx context.Context) error {
 	if err := e.Queue.Settle(ctx); err != nil {
-		return err
-	}
-	if err := e.verify(ctx); err != nil { // the server may have lost it by now
 		return err
 	}
 	return e.visible(ctx)

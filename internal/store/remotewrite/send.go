@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
-	"time"
 
 	"github.com/klauspost/compress/snappy"
 
@@ -91,17 +90,14 @@ func (c *Client) deliver(ctx context.Context, e *encoder, batch []queue.Series, 
 // post stores rows in one request, in the newest version of the protocol that
 // the server speaks.
 func (c *Client) post(ctx context.Context, e *encoder, batch []queue.Series, rows []row) error {
-	if err := c.settled(ctx); err != nil {
-		return err
-	}
-	began, known := time.Now(), version(c.version.Load())
+	known := version(c.version.Load())
 	var err error
 	if known != v1 {
 		err = c.attempt(ctx, e, v2, batch, rows)
 		switch {
 		case err == nil:
 			c.version.Store(int32(v2))
-			return c.afterwards(ctx, began)
+			return nil
 		case errors.Is(err, errNotSpoken), statusOf(err) == http.StatusUnsupportedMediaType:
 			c.version.Store(int32(v1))
 		case known == unknown && statusOf(err) == http.StatusBadRequest && !counts(err):
@@ -118,7 +114,7 @@ func (c *Client) post(ctx context.Context, e *encoder, batch []queue.Series, row
 		return err
 	}
 	c.version.Store(int32(v1))
-	return c.afterwards(ctx, began)
+	return nil
 }
 
 // errNotSpoken is what a server means that takes a request of version 2 without
@@ -130,8 +126,6 @@ var errNotSpoken = errors.New("the server does not speak remote write 2")
 func (c *Client) attempt(ctx context.Context, e *encoder, v version, batch []queue.Series, rows []row) error {
 	e.packed = snappy.Encode(e.packed[:cap(e.packed)], e.encode(v, batch, rows))
 	r := request{v, bytes.Clone(e.packed)} // the transport may read it after the answer
-	c.hold.gate.RLock()
-	defer c.hold.gate.RUnlock()
 	written, err := c.submit(ctx, r)
 	switch {
 	case err != nil:
@@ -140,9 +134,6 @@ func (c *Client) attempt(ctx context.Context, e *encoder, v version, batch []que
 		return errNotSpoken
 	case v == v2 && written != strconv.Itoa(len(rows)):
 		return &answered{url: c.cfg.WriteURL, status: http.StatusBadRequest, written: written, text: fmt.Sprintf("it says that it has stored %s of %d samples", written, len(rows))}
-	}
-	if c.cfg.Unflushed > 0 {
-		c.hold.keep(r)
 	}
 	return nil
 }
@@ -168,6 +159,7 @@ func (c *Client) submit(ctx context.Context, r request) (written string, err err
 		req.Header.Set("Content-Type", "application/x-protobuf")
 		req.Header.Set("X-Prometheus-Remote-Write-Version", "0.1.0")
 	}
+	defer func() { c.absences.after(err) }()
 	resp, err := c.write.Do(req)
 	if err != nil {
 		return "", err
