@@ -143,6 +143,8 @@ func (p *pages) consoleFunctions() template.FuncMap {
 		"kmh":       kmh, "maybe": maybe, "share": share, "node": traffic.NodeName,
 		"seconds": func(d time.Duration) string { return figure(d.Seconds()) + " s" },
 		"add":     func(a, b int) int { return a + b },
+		"coded":   func(text string) template.HTML { return template.HTML(inline(text)) }, // #nosec G203 -- it escapes the text
+		"taken":   taken,
 		"percent": func(share float64) string { return figure(math.Round(100*share)) + "%" },
 		"changes": func(t map[string]string, r schedule.Refusal) any {
 			return struct {
