@@ -8,9 +8,13 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/http"
+	"os"
 	"path"
+	"path/filepath"
+	"slices"
 	"time"
 
+	"github.com/songhua-io/hub/internal/catalog"
 	"github.com/songhua-io/hub/internal/catalog/register"
 	"github.com/songhua-io/hub/internal/client"
 	"github.com/songhua-io/hub/internal/hub"
@@ -54,7 +58,7 @@ const demoPast = 2
 
 // publishCatalog applies, signs and publishes the datasets of the demo, and
 // releases the days that its fleet remembers as soon as they are there.
-func publishCatalog(ctx context.Context, at hub.Addresses, admin string, log *slog.Logger) error {
+func publishCatalog(ctx context.Context, at hub.Addresses, admin string, f fleet, told <-chan struct{}, log *slog.Logger) error {
 	c, err := client.New(at.HTTP, admin)
 	if err != nil {
 		return err
@@ -77,7 +81,7 @@ func publishCatalog(ctx context.Context, at hub.Addresses, admin string, log *sl
 			}
 		}
 	}
-	return releasePast(ctx, c, all, log)
+	return releasePast(ctx, c, all, f, told, log)
 }
 
 func publishDataset(ctx context.Context, c *client.Client, d *register.Document) error {
@@ -95,69 +99,116 @@ func publishDataset(ctx context.Context, c *client.Client, d *register.Document)
 	return nil
 }
 
-// fleetTakes is within what time the fleet is registered; where roadside units are
-// is not known before.
-const fleetTakes = 20 * time.Second
-
-// releasePast releases the days before today: those of roads as soon as their
-// units are there, the others when the history of the fleet has filled in, and
-// those of which there is nothing not at all.
-func releasePast(ctx context.Context, c *client.Client, all []*register.Document, log *slog.Logger) error {
-	china := time.FixedZone("UTC+8", 8*3600)
-	y, m, day := time.Now().In(china).Date()
-	today := time.Date(y, m, day, 0, 0, 0, 0, china)
-	pause := time.NewTimer(0)
-	defer pause.Stop()
-	for _, of := range []struct {
-		series bool
-		after  time.Duration
-	}{{false, fleetTakes}, {false, fleetTakes}, {true, simulate.HistoryTakes}} {
-		pause.Reset(of.after)
-		select {
-		case <-pause.C:
-		case <-ctx.Done():
-			return nil
-		}
+// releasePast releases the days before today: those of facilities at once, those of
+// roads as soon as it is known where their units are, the others when the history of
+// the fleet is there. Nothing is released of a day that the history begins in.
+func releasePast(ctx context.Context, c *client.Client, all []*register.Document, f fleet, told <-chan struct{}, log *slog.Logger) error {
+	release := func(after time.Time, kinds ...catalog.SourceKind) error {
 		for _, d := range all {
-			if (d.Source.Kind == "series") != of.series {
+			if !slices.Contains(kinds, catalog.SourceKind(d.Source.Kind)) {
 				continue
 			}
-			for back := demoPast; back >= 1; back-- {
-				from := today.AddDate(0, 0, -back)
-				err := c.Call(ctx, http.MethodPost, "/api/v1/releases", nil, map[string]any{"dataset": d.ID, "from": from, "to": from.AddDate(0, 0, 1)}, nil)
-				var no *client.Problem
-				if ctx.Err() != nil {
-					return nil
-				}
-				if err != nil && !errors.As(err, &no) {
-					return err
-				}
-				if err != nil {
-					log.Info("demo_release_not_made", "dataset", d.ID, "day", from.Format(time.DateOnly), "error", err)
-				}
+			if err := releaseDays(ctx, c, d.ID, after, log); err != nil {
+				return err
 			}
+		}
+		return nil
+	}
+	if f.compute {
+		if err := release(time.Time{}, catalog.SourceCompute); err != nil {
+			return err
+		}
+	}
+	if f.RSUs > 0 {
+		if err := mapsAreThere(ctx, c, f.Links()); err != nil {
+			return err
+		}
+		if err := release(time.Time{}, catalog.SourceRoads, catalog.SourceSignals); err != nil {
+			return err
+		}
+	}
+	select {
+	case <-told:
+	case <-ctx.Done():
+		return nil
+	}
+	return release(f.Start.Add(-simulate.History), catalog.SourceSeries)
+}
+
+// mapsTake is within what time the maps of roadside units come.
+const mapsTake = time.Minute
+
+// mapsAreThere waits until it is known where so many links are, for as long as that
+// may take: a release says where what it counts has passed.
+func mapsAreThere(ctx context.Context, c *client.Client, links int) error {
+	look := time.NewTicker(time.Second)
+	defer look.Stop()
+	for until := time.Now().Add(mapsTake); time.Now().Before(until); {
+		known, err := client.Pages[struct{}](ctx, c, "/api/v1/roads/links", nil, 1000)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			return fmt.Errorf("ask where roads are: %w", err)
+		case len(known) >= links:
+			return nil
+		}
+		select {
+		case <-look.C:
+		case <-ctx.Done():
 		}
 	}
 	return nil
 }
 
-// pastRoads makes up the passages of the days before.
-func pastRoads(c simulate.Config) func(keep func([]hub.Passage) error) error {
-	return func(keep func([]hub.Passage) error) error {
-		to := time.Now().Truncate(time.Hour)
+// releaseDays releases the days before today of a dataset that begin after a time.
+func releaseDays(ctx context.Context, c *client.Client, dataset string, after time.Time, log *slog.Logger) error {
+	china := time.FixedZone("UTC+8", 8*3600)
+	y, m, day := time.Now().In(china).Date()
+	for back := demoPast; back >= 1; back-- {
+		from := time.Date(y, m, day-back, 0, 0, 0, 0, china)
+		if from.Before(after) {
+			continue
+		}
+		err := c.Call(ctx, http.MethodPost, "/api/v1/releases", nil, map[string]any{"dataset": dataset, "from": from, "to": from.AddDate(0, 0, 1)}, nil)
+		var no *client.Problem
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.As(err, &no): // it was released when the demo ran before, or there is nothing of it
+			log.Info("demo_release_not_made", "dataset", dataset, "day", from.Format(time.DateOnly), "error", err)
+		case err != nil:
+			return err
+		}
+	}
+	return nil
+}
+
+// pastUnless makes up what no device tells afterwards: passages on roads, and what a
+// hub made of roads and facilities. Nil where a demo ran before, which has its past.
+func (f fleet) pastUnless(data string) func(hub.Past) error {
+	if _, err := os.Stat(filepath.Join(data, "hub.json")); err == nil {
+		return nil
+	}
+	return func(keep hub.Past) error {
+		to := time.Now().Truncate(time.Minute)
+		from := to.Truncate(time.Hour).Add(-(demoPast + 1) * 24 * time.Hour)
 		var some []hub.Passage
-		err := simulate.PastRoads(c, to.Add(-(demoPast+1)*24*time.Hour), to, func(p simulate.Passing) error {
+		err := simulate.PastRoads(f.Config, from, to.Truncate(time.Hour), func(p simulate.Passing) error {
 			some = append(some, hub.Passage(p))
 			if len(some) < 20_000 {
 				return nil
 			}
-			err := keep(some)
+			err := keep.Passages(some)
 			some = some[:0]
 			return err
 		})
-		if err != nil || len(some) == 0 {
+		if err == nil && len(some) > 0 {
+			err = keep.Passages(some)
+		}
+		if err != nil {
 			return err
 		}
-		return keep(some)
+		return simulate.PastSeries(f.Config, f.compute, from, to, func(t simulate.Track) error { return keep.Track(hub.Track(t)) })
 	}
 }

@@ -89,9 +89,25 @@ type Options struct {
 	// Ready is called once every door is open, in a goroutine of its own; its
 	// context ends when the hub begins to stop, and the hub waits for it.
 	Ready func(context.Context, Addresses)
-	// Before makes up passages of the time before a demonstration; nil: there are
-	// none but those that units tell of.
-	Before func(keep func([]Passage) error) error
+	// Before makes up the time before a demonstration, which no device tells of; nil:
+	// there is none.
+	Before func(Past) error
+}
+
+// Past keeps what was before a demonstration. What is handed in belongs to the
+// caller again when a call returns.
+type Past struct {
+	Passages func([]Passage) error
+	Track    func(Track) error
+}
+
+// Track is a series: a value each Step from Start on, NaN where there is none.
+// Labels hold __name__.
+type Track struct {
+	Labels map[string]string
+	Start  time.Time
+	Step   time.Duration
+	Values []float64
 }
 
 // Passage is how many motor vehicles passed the detector of a link in a minute,

@@ -43,6 +43,9 @@ const (
 	maxPoolSeries = 2000
 )
 
+// facilityMetrics are what datasets of compute are made of.
+var facilityMetrics = []string{facilityLoadMetric, facilityPowerMetric, facilityCarbonMetric}
+
 // poolMetrics are what is written, with their help.
 var poolMetrics = map[string]string{
 	poolCapacityMetric: "Capacity of a pool by resource: what there is (total), what is leased, what new work may have (free).",

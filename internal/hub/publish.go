@@ -18,34 +18,6 @@ import (
 	"github.com/songhua-io/hub/internal/traffic"
 )
 
-// openPassages keeps what releases of roads are made of. It is before the traffic,
-// which tells it.
-func (h *hub) openPassages(ctx context.Context) error {
-	h.passages = publish.NewPassages(h.records, h.sealer.Seal, h.sealer.Open)
-	if h.options.Before == nil {
-		return nil
-	}
-	return h.options.Before(func(some []Passage) error {
-		type minute struct {
-			unit string
-			at   time.Time
-		}
-		by := map[minute]map[string]source.Passages{}
-		for _, p := range some {
-			m := minute{p.Unit, p.Minute}
-			if by[m] == nil {
-				by[m] = map[string]source.Passages{}
-			}
-			by[m][linkCode(p.From, p.To)] = source.Passages{Vehicles: p.Vehicles, SpeedSum: p.SpeedSum}
-		}
-		all := make([]publish.Minute, 0, len(by))
-		for m, passages := range by {
-			all = append(all, publish.Minute{Unit: m.unit, Start: m.at, Passages: passages})
-		}
-		return h.passages.Keep(ctx, all)
-	})
-}
-
 // keepPassages keeps the passages of minutes that are over.
 func (h *hub) keepPassages(over []traffic.Minute) error {
 	all := make([]publish.Minute, 0, len(over))

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -40,7 +41,7 @@ func made(q *query.API) func(*catalog.Dataset) (register.Selection, error) {
 		case catalog.SourceRoads:
 			return read(fmt.Sprintf("{__name__=~%q,region=~%q}", "road_.+", d.Region+".*"))
 		case catalog.SourceCompute:
-			return read(fmt.Sprintf("{__name__=~%q,region=~%q}", poolCapacityMetric+"|power_watts", d.Region+".*"))
+			return read(fmt.Sprintf("{__name__=~%q,region=~%q}", strings.Join(facilityMetrics, "|"), d.Region+".*"))
 		}
 		return read(d.Source.Selector)
 	}
@@ -50,7 +51,7 @@ func made(q *query.API) func(*catalog.Dataset) (register.Selection, error) {
 // model's metric, else of the device, as declared or learned.
 func (h *hub) expectedOf(device, metric, unit string) quality.Expected {
 	is := quality.Expected{Low: math.Inf(-1), High: math.Inf(1), Unit: unit}
-	if metric == poolCapacityMetric {
+	if slices.Contains(facilityMetrics, metric) {
 		is.Period = poolInterval
 		return is
 	}

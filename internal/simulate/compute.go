@@ -65,6 +65,17 @@ type run struct {
 
 type object = map[string]any
 
+// The grids of the province, and what a kWh of each stands for, in grams of carbon
+// dioxide.
+const (
+	gridJilin    = "CN-JL"
+	gridBaicheng = "CN-JL-BC"
+)
+
+func carbonJilin(hour int, wind float64) float64 { return 560 + 70*bumpAt(hour, 19) - 40*wind }
+
+func carbonBaicheng(_ int, wind float64) float64 { return max(40, 480-420*wind) }
+
 // facilities are what is declared first.
 func facilities() []struct {
 	id   string
@@ -76,13 +87,13 @@ func facilities() []struct {
 		what object
 	}{
 		{"changchun-1", object{"names": named("长春智算中心", "Changchun AI centre"), "region": "220100", "lat": 43.88, "lon": 125.32, "security_grade": 3,
-			"max_data_grade": "important", "grid_zone": "CN-JL", "pue": object{"constant": 1.25, "load": [][2]float64{{0, 1.45}, {0.5, 1.25}, {1, 1.2}}}, "power_cap_w": 400_000}},
+			"max_data_grade": "important", "grid_zone": gridJilin, "pue": object{"constant": 1.25, "load": [][2]float64{{0, 1.45}, {0.5, 1.25}, {1, 1.2}}}, "power_cap_w": 400_000}},
 		{"baicheng-wind", object{"names": named("白城风电算力基地", "Baicheng wind-powered centre"), "region": "220800", "lat": 45.62, "lon": 122.84, "security_grade": 3,
-			"max_data_grade": "general", "grid_zone": "CN-JL-BC", "pue": 1.12, "green_share": 0.3}},
+			"max_data_grade": "general", "grid_zone": gridBaicheng, "pue": 1.12, "green_share": 0.3}},
 		{"yanbian-edge", object{"names": named("延边边缘机房", "Yanbian edge room"), "region": "222400", "lat": 42.91, "lon": 129.51, "security_grade": 2,
-			"max_data_grade": "general", "grid_zone": "CN-JL", "pue": 1.4}},
+			"max_data_grade": "general", "grid_zone": gridJilin, "pue": 1.4}},
 		{"jilin-cloud", object{"names": named("吉林云区域", "Jilin cloud region"), "region": "220200", "lat": 43.84, "lon": 126.55, "security_grade": 3,
-			"max_data_grade": "general", "grid_zone": "CN-JL", "pue": 1.3}},
+			"max_data_grade": "general", "grid_zone": gridJilin, "pue": 1.3}},
 	}
 }
 
@@ -159,10 +170,10 @@ func (c *computing) forecast(ctx context.Context, now time.Time) error {
 		kind, zone, unit string
 		value            func(hour int, wind float64) float64
 	}{
-		{"carbon", "CN-JL", "g/kWh", func(h int, wind float64) float64 { return 560 + 70*bumpAt(h, 19) - 40*wind }},
-		{"carbon", "CN-JL-BC", "g/kWh", func(_ int, wind float64) float64 { return max(40, 480-420*wind) }},
-		{"price", "CN-JL", "CNY/kWh", func(h int, _ float64) float64 { return 0.38 + 0.42*bumpAt(h, 19) + 0.25*bumpAt(h, 10) }},
-		{"price", "CN-JL-BC", "CNY/kWh", func(h int, wind float64) float64 { return max(0.05, 0.42+0.2*bumpAt(h, 19)-0.34*wind) }},
+		{"carbon", gridJilin, "g/kWh", carbonJilin},
+		{"carbon", gridBaicheng, "g/kWh", carbonBaicheng},
+		{"price", gridJilin, "CNY/kWh", func(h int, _ float64) float64 { return 0.38 + 0.42*bumpAt(h, 19) + 0.25*bumpAt(h, 10) }},
+		{"price", gridBaicheng, "CNY/kWh", func(h int, wind float64) float64 { return max(0.05, 0.42+0.2*bumpAt(h, 19)-0.34*wind) }},
 	} {
 		points := make([]object, 48)
 		for i := range points {
@@ -184,13 +195,17 @@ func localHour(at time.Time) int { return (at.UTC().Hour() + 8) % 24 } // China 
 // play at any time of the day sees work that waits for it.
 const calm = 2 * time.Hour
 
-// wind is how much of it there is in Baicheng in an hour, 0 to 1.
+// wind is how much of it the play has in Baicheng in an hour, 0 to 1.
 func (c *computing) wind(at time.Time) float64 {
-	w := clamp(0.5+0.35*math.Cos(2*math.Pi*float64(localHour(at)-2)/24)+0.35*wander(c.seed, 0xc1, at, 9*time.Hour), 0, 1)
 	if at.Before(c.began.Add(calm)) {
-		w *= 0.1
+		return 0.1 * windOf(c.seed, at)
 	}
-	return w
+	return windOf(c.seed, at)
+}
+
+// windOf is how much there is of it in an hour, without the calm.
+func windOf(seed uint64, at time.Time) float64 {
+	return clamp(0.5+0.35*math.Cos(2*math.Pi*float64(localHour(at)-2)/24)+0.35*wander(seed, 0xc1, at, 9*time.Hour), 0, 1)
 }
 
 // bumpAt is 1 at an hour of the day and falls off within three hours.

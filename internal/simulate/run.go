@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -17,6 +18,8 @@ type Doors struct {
 	HTTP string // http://host:port
 	// Admin is the token with which the fleet's devices are registered.
 	Admin string
+	// Told is called once all of the history is sent, and does not wait; nil: nobody asks.
+	Told func()
 }
 
 // How history is sent beside what is live: History back from the start, in
@@ -55,6 +58,7 @@ func Run(ctx context.Context, c Config, doors Doors, secret func(id string) stri
 // crew is the workers, and which of them looks after a device.
 type crew struct {
 	workers [workers]*worker
+	telling atomic.Int32 // workers whose history is not sent yet
 	of      map[*Device]*worker
 }
 
@@ -69,6 +73,14 @@ func newCrew(f *Fleet, doors Doors, secret func(string) string, log *slog.Logger
 		w.stations[d] = &station{dev: d, doors: doors, secret: secret(d.ID), log: log.With("device", d.ID)}
 		w.order = append(w.order, d)
 		c.of[d] = w
+	}
+	c.telling.Store(workers)
+	for _, w := range c.workers {
+		w.done = func() {
+			if c.telling.Add(-1) == 0 && doors.Told != nil {
+				doors.Told()
+			}
+		}
 	}
 	return c
 }
@@ -102,7 +114,9 @@ type worker struct {
 	limit    *rate.Limiter // of all workers' history
 	log      *slog.Logger
 
-	told int // pieces of history sent
+	told    int    // pieces of history sent
+	toldAll bool   // all of them are
+	done    func() // says so
 }
 
 func (w *worker) run(ctx context.Context) error {
@@ -142,7 +156,13 @@ func (w *worker) report(ctx context.Context, e Event) {
 // recall sends the next piece of history of the next device, and reports
 // whether there was one. Pieces of all devices come before older ones of any.
 func (w *worker) recall(ctx context.Context) bool {
-	if len(w.order) == 0 || w.told == len(w.order)*int(History/piece) {
+	if w.toldAll {
+		return false
+	}
+	if w.told == len(w.order)*int(History/piece) {
+		w.toldAll = true
+		w.log.Info("simulated history is sent", "devices", len(w.order))
+		w.done()
 		return false
 	}
 	d := w.order[w.told%len(w.order)]
@@ -156,9 +176,6 @@ func (w *worker) recall(ctx context.Context) bool {
 		return false // ctx has ended
 	}
 	w.stations[d].deliver(ctx, rs, false)
-	if w.told == len(w.order)*int(History/piece) {
-		w.log.Info("simulated history is sent", "devices", len(w.order), "seconds", time.Since(d.start).Seconds())
-	}
 	return true
 }
 

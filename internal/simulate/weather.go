@@ -16,7 +16,8 @@ func hour(t time.Time) float64 {
 
 // summer is -1 in the middle of January and 1 in the middle of July.
 func summer(t time.Time) float64 {
-	return -math.Cos(2 * math.Pi * float64(t.In(jilin).YearDay()-15) / 365)
+	day := float64(t.In(jilin).YearDay()-15) + hour(t)/24 // without the hour it jumps at midnight
+	return -math.Cos(2 * math.Pi * day / 365)
 }
 
 // regionKey is the key of all weather of a region, so that its stations agree.

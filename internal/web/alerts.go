@@ -111,7 +111,7 @@ func (p *pages) alertsPage(w http.ResponseWriter, r *http.Request, caller access
 		p.Log.Error("alerts_not_read", "error", err)
 		v.Failed, code = true, http.StatusInternalServerError
 	}
-	v.Alerts, v.Clock, v.Zone = found, found.At.Local().Format(time.TimeOnly), found.At.Local().Format("MST (UTC-07:00)")
+	v.Alerts, v.Clock, v.Zone = found, found.At.Local().Format(time.TimeOnly), zoneOf(found.At)
 	l := p.language(w, r)
 	for _, a := range found.Alerts {
 		row := alertRow{Alert: a, Text: a.Summary.in(l), More: a.Description.in(l), Shape: severityShape(a)}

@@ -29,7 +29,7 @@ func alertBook(orders *[]SilenceOrder) AlertBook {
 			}
 			of := func(id, name, state, severity string, ago time.Duration, labels ...[2]string) Alert {
 				return Alert{ID: id, Name: name, State: state, Severity: severity, Value: "41.5", Runbook: "/runbooks/" + name, Since: noon.Add(-ago), Labels: labels,
-					Summary: Bilingual{ZH: "设备 <b>t1</b> 离线", EN: "Device <b>t1</b> is offline"}, Description: Bilingual{EN: "hub device show t1 says why"}}
+					Summary: Bilingual{ZH: "设备 <b>t1</b> 离线", EN: "Device <b>t1</b> is offline"}, Description: Bilingual{EN: "`hub device show t1` says <i>why</i>"}}
 			}
 			out.Alerts = []Alert{
 				of("a1", "DeviceOffline", "firing", "info", 2*time.Hour, [2]string{"device", "t1"}, [2]string{"region", "220100"}, [2]string{"site", "plant-a"}),
@@ -69,7 +69,7 @@ func TestAlertsAreReadWithoutAScript(t *testing.T) {
 	if resp.StatusCode != http.StatusOK {
 		t.Fatal(resp.Status)
 	}
-	for _, want := range []string{"Device &lt;b&gt;t1&lt;/b&gt; is offline", `href="/runbooks/DeviceOffline"`, "from late data", "retracted", "batteries come on Monday", `aria-current="page">Alerts`, "line 4: unclosed", `<small>urgent</small>`} {
+	for _, want := range []string{"Device &lt;b&gt;t1&lt;/b&gt; is offline", `href="/runbooks/DeviceOffline"`, "from late data", "retracted", "batteries come on Monday", `aria-current="page">Alerts`, "line 4: unclosed", `<small>urgent</small>`, `<code>hub device show t1</code> says &lt;i&gt;why`} {
 		if !strings.Contains(body, want) {
 			t.Errorf("the page lacks %s", want)
 		}

@@ -101,7 +101,7 @@ const faultsOfThePage = `(() => {
 	const rgb = (s) => (s.match(/[\d.]+/g) || [0, 0, 0, 0]).map(Number);
 	const light = (c) => { const [r, g, b] = c.map((v) => (v /= 255, v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)); return .2126 * r + .7152 * g + .0722 * b; };
 	for (const e of document.querySelectorAll('main *, header *, footer *')) {
-		if (![...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim()) || !e.checkVisibility() || e.closest('svg,.unseen,.skip')) continue;
+		if (![...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim()) || !e.checkVisibility() || e.closest('svg,.unseen,.skip,:disabled')) continue;
 		let on = e, ground = [0, 0, 0, 0];
 		for (; on && !(ground.length < 4 || ground[3] === 1); on = on.parentElement) { const s = getComputedStyle(on); if (s.backgroundImage.includes('gradient')) break; ground = rgb(s.backgroundColor); }
 		if (on && getComputedStyle(on).backgroundImage.includes('gradient')) continue; // the palette's test has these

@@ -142,7 +142,9 @@ func (p *pages) datasetOf(r *http.Request, e *catalog.Entry, l lang) *datasetVie
 	latest, live := e.Offered()
 	if latest != nil {
 		v.Latest = &v.Releases[0]
-		v.fill(p, r, latest.Version)
+	}
+	if newest := e.Latest(); newest != nil && (latest != nil || v.Steward) {
+		v.fill(p, r, newest.Version)
 	}
 	for _, f := range live {
 		one := liveView{Distribution: f, Title: catalog.Text{ZH: f.Service}}
@@ -163,11 +165,11 @@ func (p *pages) datasetOf(r *http.Request, e *catalog.Entry, l lang) *datasetVie
 	return v
 }
 
-// fill reads what lies beside the newest release. Rows are shown only where
-// everybody may have them.
+// fill reads what lies beside the newest release. Rows are shown where everybody may
+// have them, and to those who keep the dataset.
 func (v *datasetView) fill(p *pages, r *http.Request, version int64) {
 	var err error
-	if v.Free && p.Catalogue.Register.Open(v.ID, "") == nil {
+	if (v.Free || v.Steward) && p.Catalogue.Register.Open(v.ID, "") == nil {
 		if v.Preview, err = p.previewOf(r.Context(), v.ID, version, r.URL.Query().Get("item")); err != nil {
 			p.Log.Warn("preview_not_made", "dataset", v.ID, "version", version, "error", err)
 			v.Failed = true

@@ -231,6 +231,21 @@ func TestWhatIsNotFreeIsNotShown(t *testing.T) {
 	}
 }
 
+// TestWhoKeepsADatasetSeesItsRows, whatever others may: a steward looks at what was
+// released before somebody else does.
+func TestWhoKeepsADatasetSeesItsRows(t *testing.T) {
+	h := newPages(t)
+	for _, id := range []string{asked2, shut} {
+		_, body := serve(t, h, h.signedIn(t, http.MethodGet, "/catalog/dataset/"+id))
+		if !strings.Contains(body, `class="rows"`) || !strings.Contains(body, "because you keep this dataset") {
+			t.Errorf("%s shows its keeper no rows, or does not say that they are not public", id)
+		}
+	}
+	if _, body := serve(t, h, h.signedIn(t, http.MethodGet, "/catalog/dataset/"+everything)); strings.Contains(body, "because you keep this dataset") {
+		t.Error("rows that everybody may have are told to be kept")
+	}
+}
+
 func TestTextOfDatasetsIsNoMarkup(t *testing.T) {
 	h := newPages(t)
 	e := *h.library.snapshot.Find("river-level")

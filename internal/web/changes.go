@@ -81,7 +81,7 @@ func (p *pages) showChanges(w http.ResponseWriter, r *http.Request) {
 		p.render(w, r, p.changes, http.StatusForbidden, view{Who: p.greet(caller), Page: changesView{Denied: true}})
 		return
 	}
-	v := changesView{Form: chosenOf(r.URL.Query()), Zone: time.Now().Format("MST (UTC-07:00)")}
+	v := changesView{Form: chosenOf(r.URL.Query()), Zone: zoneOf(time.Now())}
 	q, code := ChangeQuery{Region: caller.Region, Limit: changesPerPage + 1}, http.StatusOK
 	if err := q.read(r.URL.Query()); err != nil {
 		v.Wrong, code = true, http.StatusBadRequest
@@ -161,3 +161,11 @@ func rowOf(c Change) changeRow {
 
 // shown is a time as the pages of the server show it.
 func shown(t time.Time) string { return t.Local().Format(time.DateTime) }
+
+// zoneOf names the zone that a time is shown in, and how far from UTC it is.
+func zoneOf(t time.Time) string {
+	if _, offset := t.Local().Zone(); offset == 0 {
+		return "UTC"
+	}
+	return t.Local().Format("MST (UTC-07:00)")
+}

@@ -170,7 +170,7 @@ func (p *pages) showCompute(w http.ResponseWriter, r *http.Request) {
 }
 
 func viewOf(c Compute) computeView {
-	v := computeView{Compute: c, Clock: c.At.Local().Format(time.TimeOnly), Zone: c.At.Local().Format("MST (UTC-07:00)"), Chart: chartOf(&c)}
+	v := computeView{Compute: c, Clock: c.At.Local().Format(time.TimeOnly), Zone: zoneOf(c.At), Chart: chartOf(&c)}
 	var capacity, leased, free schedule.Vector
 	var draw int64
 	var grams float64

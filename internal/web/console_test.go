@@ -225,6 +225,18 @@ func TestNarrowScreensDoNotScrollSideways(t *testing.T) {
 	}
 }
 
+// TestTheConsoleCanBeReadByAll: names, a heading, heads of tables, and colours.
+func TestTheConsoleCanBeReadByAll(t *testing.T) {
+	for _, colours := range []string{"light", "dark"} {
+		ctx, entry := site(t)
+		browser.Do(t, ctx, scheme(colours))
+		open(t, ctx, entry, "&lang=en")
+		if bad := browser.Read[string](t, ctx, faultsOfThePage); bad != "" {
+			t.Errorf("%s: %s", colours, bad)
+		}
+	}
+}
+
 // scheme asks for light or dark pages.
 func scheme(value string) chromedp.Action[chromedp.Void] {
 	return func(ctx context.Context, t *chromedp.Target) (chromedp.Void, error) {

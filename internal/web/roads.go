@@ -119,6 +119,14 @@ func kmh(v float64) string {
 	return figure(math.Round(v * 3.6))
 }
 
+// taken is what share of a space is used; a dash where it is not known.
+func taken(s road.Space) string {
+	if !(s.Total > 0) || math.IsNaN(s.Used) {
+		return "–"
+	}
+	return figure(math.Round(100*s.Used/s.Total)) + "%"
+}
+
 // maybe is a number, or a dash where it is not known.
 func maybe(v float64) string {
 	if math.IsNaN(v) {
@@ -180,7 +188,7 @@ func (p *pages) showRoads(w http.ResponseWriter, r *http.Request) {
 
 func (p *pages) roadsOf(views traffic.Views, l lang) roadsView {
 	now := p.Now()
-	v := roadsView{At: now, Clock: now.Local().Format(time.TimeOnly), Zone: now.Local().Format("MST (UTC-07:00)"), States: map[string]int{}, links: views.Links()}
+	v := roadsView{At: now, Clock: now.Local().Format(time.TimeOnly), Zone: zoneOf(now), States: map[string]int{}, links: views.Links()}
 	for _, u := range views.Units() {
 		one := p.placed(u)
 		v.Units = append(v.Units, one)

@@ -81,6 +81,7 @@ func catalogTexts() []entry {
 		{"about_it", "About", "概况"},
 		{"data", "Data", "数据下载"},
 		{"preview", "A look inside", "数据预览"},
+		{"preview_kept", "Not public: shown to you because you keep this dataset.", "非公开内容：您负责管理本数据集，故可预览。"},
 		{"items", "Items", "信息项"},
 		{"coverage", "Coverage", "覆盖范围"},
 		{"quality", "Quality", "数据质量"},
@@ -151,7 +152,7 @@ func catalogTexts() []entry {
 		{"verdict", "Verdict", "结论"},
 		{"holds", "holds", "相符"},
 		{"holds_not", "does not hold", "不符"},
-		{"by_day", "Day by day, the last %d", "逐日数据（最近 %d 天）"},
+		{"by_day", "Day by day (%d)", "逐日数据（%d 天）"},
 		{"day_word", "Day", "日期"},
 
 		{"means_open_unconditional", "Anybody may have the data and use them.", "任何人均可获取和使用。"},

@@ -155,7 +155,7 @@ func askTexts() []entry {
 		{"abstract_zh", "Abstract (Chinese)", "摘要"},
 		{"abstract_en", "Abstract (English)", "英文摘要"},
 		{"keywords_help", "One to a line: 墒情 | soil moisture", "每行一个：墒情 | soil moisture"},
-		{"path_1", "类", "类"}, {"path_2", "项", "项"}, {"path_3", "目", "目"}, {"path_4", "细目", "细目"},
+		{"path_1", "Class (类)", "类"}, {"path_2", "Group (项)", "项"}, {"path_3", "Subgroup (目)", "目"}, {"path_4", "Detail (细目)", "细目"},
 		{"provider_zh", "Provider (Chinese)", "提供单位"},
 		{"provider_en", "Provider (English)", "提供单位英文名"},
 		{"contact_zh", "Contact person", "联系人"},

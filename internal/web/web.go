@@ -168,6 +168,8 @@ func (p *pages) consoleFunctions() template.FuncMap {
 				Value *float64
 			}{t, v}
 		},
+		"coded":   func(text string) template.HTML { return template.HTML(inline(text)) }, // #nosec G203 -- it escapes the text
+		"taken":   taken,
 		"percent": func(share float64) string { return figure(math.Round(100*share)) + "%" },
 		"changes": func(t map[string]string, r schedule.Refusal) any {
 			return struct {

@@ -73,6 +73,8 @@ type Released struct {
 
 // Store keeps the files of releases.
 type Store interface {
+	// Takes says why it keeps no release of a dataset, whatever is in it; nil: it does.
+	Takes(d *catalog.Dataset) error
 	// Put makes the files of a draft, durable when it returns.
 	Put(ctx context.Context, d Draft) error
 	// List are the releases of a dataset, in the order of their versions.
@@ -200,6 +202,9 @@ func (p *Publisher) make(ctx context.Context, o Order) (*Result, error) {
 	period := source.Day(o.Day)
 	if until := period.To.Add(p.cfg.Delay); p.deps.Clock().Before(until) {
 		return nil, fmt.Errorf("the day %s of dataset %s %w: it is released from %s on", dayName(period), d.ID, ErrEarly, until.In(source.China).Format("2006-01-02 15:04"))
+	}
+	if err := p.deps.Store.Takes(d); err != nil { // before anything is decided
+		return nil, err
 	}
 	if err := p.finish(ctx, d.ID); err != nil {
 		return nil, err

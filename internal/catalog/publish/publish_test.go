@@ -45,6 +45,7 @@ type world struct {
 	gradings  uint64
 	drafts    map[string][]Draft
 	fails     error // of Put
+	takes     error // of Takes
 	answers   []string
 	noted     []string
 }
@@ -136,6 +137,8 @@ func (w *world) bins(ctx context.Context, _, _ string, from, to time.Time, bin t
 	}
 	return nil
 }
+
+func (w *world) Takes(*catalog.Dataset) error { return w.takes }
 
 func (w *world) Put(_ context.Context, d Draft) error {
 	if w.fails != nil {
@@ -472,5 +475,21 @@ func TestPassagesAreKept(t *testing.T) {
 	}
 	if d, err = w.passages.day(t.Context(), yesterday); err != nil || len(d.links) != 0 {
 		t.Errorf("%v is left, %v", d, err)
+	}
+}
+
+// What the store keeps nothing of is refused before anything is decided: nothing is
+// left to finish, and the first release is version 1.
+func TestNothingIsDecidedOfWhatIsNotKept(t *testing.T) {
+	w := newWorld(t)
+	w.datasets["air"] = series("air")
+	w.takes = errors.New("needs a key")
+	w.refused(w.order("air"), w.takes)
+	if pending, err := w.pending(t.Context(), "air"); err != nil || len(pending) > 0 || len(w.noted) > 0 {
+		t.Errorf("%v, decided %v, noted %v", err, pending, w.noted)
+	}
+	w.takes = nil
+	if r := w.made(w.order("air")); r.Version != 1 {
+		t.Errorf("%+v", r)
 	}
 }

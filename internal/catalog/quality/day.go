@@ -38,7 +38,8 @@ type Measured struct {
 	Dataset string    `json:"dataset"`
 	Day     Day       `json:"day"`
 	At      time.Time `json:"at"`
-	// From is where the day begins for this dataset: it was published then.
+	// From is where the day begins for this dataset: later where it was published in
+	// the day.
 	From time.Time `json:"from"`
 
 	Series  int `json:"series"`

@@ -112,8 +112,8 @@ func (k *Keeper) Due(ctx context.Context) error {
 	return nil
 }
 
-// Measure measures a day of all datasets that were public in it and were not
-// measured yet.
+// Measure measures a day of all datasets that were public in it, or are released of
+// it, and were not measured yet.
 func (k *Keeper) Measure(ctx context.Context, day Day) error {
 	k.measure.Lock()
 	defer k.measure.Unlock()
@@ -150,14 +150,15 @@ func (k *Keeper) Measure(ctx context.Context, day Day) error {
 	return k.forget(ctx, day)
 }
 
-// todo are the datasets to measure on a day, in the order of their ids.
+// todo are the datasets to measure on a day, in the order of their ids: those that
+// were published by its end, and those of which the day is released.
 func (k *Keeper) todo(ctx context.Context, day Day) (all []*catalog.Dataset, err error) {
 	done, err := k.measured(ctx, day)
 	if err != nil {
 		return nil, err
 	}
 	for _, d := range k.deps.Register.Published() {
-		if !done[d.ID] && d.Published.Before(day.End()) {
+		if !done[d.ID] && (d.Published.Before(day.End()) || k.released(d.ID, day)) {
 			all = append(all, d)
 		}
 	}
@@ -170,12 +171,23 @@ func (k *Keeper) todo(ctx context.Context, day Day) (all []*catalog.Dataset, err
 	return all, nil
 }
 
+// released reports whether there is a release of all of a day: it may be of before the
+// dataset was published.
+func (k *Keeper) released(id string, day Day) bool {
+	if k.deps.Releases == nil {
+		return false
+	}
+	return slices.ContainsFunc(k.deps.Releases(id), func(r catalog.Release) bool {
+		return !r.Period.From.After(day.Begin()) && !r.Period.To.Before(day.End())
+	})
+}
+
 // dataset measures a day of one dataset.
 func (k *Keeper) dataset(ctx context.Context, d *catalog.Dataset, day Day, came map[string]*telemetry.Arrivals, found *copies) (*Measured, []Finding, error) {
 	ctx, cancel := context.WithTimeout(ctx, k.cfg.Timeout)
 	defer cancel()
 	m := &Measured{Dataset: d.ID, Day: day, At: k.deps.Clock().UTC().Truncate(time.Millisecond), From: day.Begin().UTC(), AgeSeconds: -1}
-	if d.Published.After(m.From) {
+	if d.Published.After(m.From) && d.Published.Before(day.End()) {
 		m.From = d.Published
 	}
 	if d.Cycle.Kind == catalog.Periodic {

@@ -38,6 +38,7 @@ type world struct {
 	arrivals map[string]*telemetry.Arrivals
 	paths    []string
 	door     string
+	releases []catalog.Release
 }
 
 // today is a day of China's time that is over.
@@ -88,7 +89,8 @@ func (w *world) open() *Keeper {
 				}
 			}
 		},
-		Paths: func(*catalog.Dataset) []string { return w.paths }, Base: func() string { return w.door }, Client: http.DefaultClient,
+		Releases: func(string) []catalog.Release { return w.releases },
+		Paths:    func(*catalog.Dataset) []string { return w.paths }, Base: func() string { return w.door }, Client: http.DefaultClient,
 		Log: slog.New(slog.DiscardHandler), Clock: func() time.Time { return w.now }, Metrics: prometheus.NewRegistry(),
 	})
 	w.ok(err)
@@ -315,6 +317,32 @@ func TestADatasetOfTodayHasNoFinding(t *testing.T) {
 		if found := w.keeper.Findings("air"); len(found) != 0 || w.keeper.Latest("air").Day != today {
 			t.Errorf("published %v before the end of the day: %+v", ago, found)
 		}
+	}
+}
+
+// TestADayThatIsReleasedIsMeasured, although the dataset and its device are newer than
+// the day: its history was brought in, and is held against all of the day.
+func TestADayThatIsReleasedIsMeasured(t *testing.T) {
+	w := newWorld(t)
+	w.over(today.Next())
+	w.publish("air", "air_temperature")
+	w.expect = func(string, string, string) Expected {
+		return Expected{Period: time.Minute, Low: math.Inf(-1), High: math.Inf(1), Since: w.now}
+	}
+	all := simulated(t, 1, today)
+	w.put("d1", "air_temperature", all[:len(all)/2])
+	w.ok(w.keeper.Due(t.Context()))
+	if m := w.keeper.Latest("air"); m != nil {
+		t.Fatalf("of a day that nobody has: %+v", m)
+	}
+	w.releases = []catalog.Release{{Period: catalog.Period{From: today.Begin(), To: today.End()}}}
+	w.ok(w.keeper.Due(t.Context()))
+	m := w.keeper.Latest("air")
+	if m == nil || m.Day != today || m.Expected != 1440 || m.Received != 720 || m.Samples != 720 || !m.From.Equal(today.Begin()) {
+		t.Fatalf("%+v", m)
+	}
+	if w.find("air", Incomplete) == nil {
+		t.Errorf("half a day is no finding: %+v", w.keeper.Findings("air"))
 	}
 }
 

@@ -134,6 +134,9 @@ func (r *reading) series(ls labels.Labels, it chunkenc.Iterator) error {
 		bin = time.Hour
 	}
 	begin, end := r.m.Day.Begin(), r.m.Day.End()
+	if !is.Since.Before(end) {
+		is.Since = time.Time{} // its history was brought in: it measured before it was registered
+	}
 	t := newTally(&is, r.m.From, end, bin, r.keeper.cfg.FlatLine)
 	flags := r.flags[seriesKey(ls, metric)]
 	r.binned.reset(begin)

@@ -134,6 +134,18 @@ func (s *Store) compare(m *Manifest, t *Table) error {
 	return nil
 }
 
+// isSealed says of a dataset whether its releases are stored encrypted.
+func isSealed(d *catalog.Dataset) bool { return d.Grade >= telemetry.Important }
+
+// Takes says why no release of a dataset can be kept, with what to do about it; nil:
+// it can. The error wraps ErrKey.
+func (s *Store) Takes(d *catalog.Dataset) error {
+	if isSealed(d) && s.deps.Keys == nil {
+		return fmt.Errorf("dataset %s is of grade %s, its releases are stored encrypted, and %w: %s", d.ID, d.Grade, ErrKey, noKey)
+	}
+	return nil
+}
+
 // make writes a release into a directory of its own, and then to its place.
 func (s *Store) make(ctx context.Context, tmp string, m *Manifest, t *Table, d Draft) error {
 	if err := errors.Join(os.RemoveAll(tmp), os.Mkdir(tmp, 0o700)); err != nil {
@@ -141,7 +153,7 @@ func (s *Store) make(ctx context.Context, tmp string, m *Manifest, t *Table, d D
 	}
 	s.step("directory made")
 	var key *dataKey
-	if d.Dataset.Grade >= telemetry.Important {
+	if isSealed(d.Dataset) {
 		var err error
 		if key, err = s.deps.Keys.newDataKey(of(m.Dataset, m.Version)); err != nil {
 			return err
