@@ -66,8 +66,9 @@ type intake struct {
 }
 
 // most is how many submissions are decided about before others may have the
-// cluster.
-const most = 64
+// cluster: while the next are decided, these are written. Half of the callers that
+// are usual, so that it is not all of them who wait for one commit.
+const most = 32
 
 // join adds a call, and reports whether it leads.
 func (in *intake) join(c *call) (leads bool) {
