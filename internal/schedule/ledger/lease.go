@@ -1,7 +1,6 @@
 package ledger
 
 import (
-	"container/heap"
 	"context"
 	"fmt"
 	"slices"
@@ -296,32 +295,53 @@ func (l *Ledger) Release(ctx context.Context, token uint64) error {
 	})
 }
 
-// expiries are when leases end, the earliest first. Entries of leases that were
-// renewed or released meanwhile are passed over.
+// expiries is a heap of when leases end, the earliest first. Entries of leases
+// that were renewed or released meanwhile are passed over.
 type expiries []expiring
 
+// expiring has no pointers: the collector passes over it.
 type expiring struct {
-	at    time.Time
+	at    int64 // Unix nanoseconds
 	token uint64
 }
 
-func (e expiries) Len() int           { return len(e) }
-func (e expiries) Less(i, j int) bool { return e[i].at.Before(e[j].at) }
-func (e expiries) Swap(i, j int)      { e[i], e[j] = e[j], e[i] }
-
-// Push is for container/heap.
-func (e *expiries) Push(x any) { *e = append(*e, x.(expiring)) }
-
-// Pop is for container/heap.
-func (e *expiries) Pop() any {
-	last := (*e)[len(*e)-1]
-	*e = (*e)[:len(*e)-1]
-	return last
+func (e *expiries) push(l *schedule.Lease) {
+	if l.Expires.IsZero() {
+		return
+	}
+	*e = append(*e, expiring{l.Expires.UnixNano(), l.Token})
+	for i := len(*e) - 1; i > 0 && (*e)[i].at < (*e)[(i-1)/2].at; i = (i - 1) / 2 {
+		(*e)[i], (*e)[(i-1)/2] = (*e)[(i-1)/2], (*e)[i]
+	}
 }
 
-func (e *expiries) push(l *schedule.Lease) {
-	if !l.Expires.IsZero() {
-		heap.Push(e, expiring{l.Expires, l.Token})
+func (e *expiries) pop() expiring {
+	first, last := (*e)[0], len(*e)-1
+	(*e)[0] = (*e)[last]
+	*e = (*e)[:last]
+	e.sink(0)
+	return first
+}
+
+// sink takes an entry down to its place.
+func (e *expiries) sink(i int) {
+	for all := *e; 2*i+1 < len(all); {
+		least := 2*i + 1
+		if least+1 < len(all) && all[least+1].at < all[least].at {
+			least++
+		}
+		if all[i].at <= all[least].at {
+			return
+		}
+		all[i], all[least] = all[least], all[i]
+		i = least
+	}
+}
+
+// order makes a heap of entries in any order.
+func (e *expiries) order() {
+	for i := len(*e)/2 - 1; i >= 0; i-- {
+		e.sink(i)
 	}
 }
 
@@ -342,8 +362,8 @@ func (l *Ledger) expire(begin func() *txn, now time.Time) {
 	}
 	l.expired = now
 	l.thin()
-	for len(l.expiry) > 0 && !l.expiry[0].at.After(now) {
-		e := heap.Pop(&l.expiry).(expiring)
+	for len(l.expiry) > 0 && l.expiry[0].at <= now.UnixNano() {
+		e := l.expiry.pop()
 		t := begin()
 		if err := t.expire(e); err != nil {
 			t.undo()
@@ -362,9 +382,9 @@ func (l *Ledger) thin() {
 	}
 	l.expiry = slices.DeleteFunc(l.expiry, func(e expiring) bool {
 		lease := l.lease(e.token)
-		return lease == nil || lease.Expires.After(e.at)
+		return lease == nil || lease.Expires.UnixNano() > e.at
 	})
-	heap.Init(&l.expiry)
+	l.expiry.order()
 }
 
 // lease returns a lease that takes capacity, nil when there is none. The caller
@@ -381,18 +401,16 @@ func (l *Ledger) lease(token uint64) *schedule.Lease {
 // grace lets every lease that would end within the grace period live to its
 // end.
 func (l *Ledger) grace(now time.Time) {
-	least := now.Add(l.cfg.Grace).Round(0).UTC()
+	least := now.Add(l.cfg.Grace).UnixNano()
 	for i := range l.expiry {
-		if l.expiry[i].at.Before(least) {
-			l.expiry[i].at = least
-		}
+		l.expiry[i].at = max(l.expiry[i].at, least)
 	}
-	heap.Init(&l.expiry)
+	l.expiry.order()
 }
 
 func (t *txn) expire(e expiring) error {
 	lease := t.l.lease(e.token)
-	if lease == nil || !lease.State.Live() || lease.Expires.IsZero() || lease.Expires.After(e.at) {
+	if lease == nil || !lease.State.Live() || lease.Expires.IsZero() || lease.Expires.UnixNano() > e.at {
 		return nil // released, fenced, committed or renewed meanwhile
 	}
 	r, i, err := t.lease(e.token)

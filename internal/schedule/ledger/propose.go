@@ -5,7 +5,9 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
+	"unique"
 
 	"github.com/songhua-io/hub/internal/schedule"
 )
@@ -44,7 +46,8 @@ type Move struct {
 	To schedule.State
 	// Decision is kept as the explanation, and goes back with Get. Its assignments are promised: they
 	// go with Reserved, or with the state that the workload has, for members
-	// that nothing is promised to.
+	// that nothing is promised to. The record keeps them and the first reason: they
+	// are not to be changed, nor to lie in the memory of something large.
 	Decision *schedule.Decision
 	Reason   *schedule.Reason
 	Expires  time.Time // of what is promised; zero: never
@@ -65,12 +68,20 @@ type Result struct {
 
 // Submit proposes each move by itself, in their order.
 func (l *Ledger) Submit(ctx context.Context, moves ...Move) []Result {
-	proposals := make([]Proposal, len(moves))
+	memory := singles.Get().(*[]Proposal)
+	all := (*memory)[:0]
 	for i := range moves {
-		proposals[i].Moves = moves[i : i+1]
+		all = append(all, Proposal{Moves: moves[i : i+1]})
 	}
-	return l.Propose(ctx, proposals...)
+	results := l.Propose(ctx, all...)
+	clear(all)
+	*memory = all
+	singles.Put(memory)
+	return results
 }
+
+// singles is memory for proposals of one move each.
+var singles = sync.Pool{New: func() any { return new([]Proposal) }}
 
 // piece is how many proposals of one call are applied without others between
 // them, so that a long batch does not hold up everybody.
@@ -80,19 +91,26 @@ const piece = 256
 // returns. It returns when all that it did is on disk. An error of the ledger itself is that of every result.
 func (l *Ledger) Propose(ctx context.Context, proposals ...Proposal) []Result {
 	results := make([]Result, len(proposals))
+	moves := 0
+	for i := range proposals {
+		moves += len(proposals[i].Moves)
+	}
+	receipts := make([]Receipt, 0, moves) // of all
 	for at := 0; at < len(proposals); at += piece {
 		end := min(at+piece, len(proposals))
 		explain(proposals[at:end])
 		err := l.write(ctx, func(begin func() *txn) {
 			for i := at; i < end; i++ {
 				t := begin()
-				results[i].Receipts, results[i].Err = t.propose(&proposals[i])
-				if results[i].Err != nil {
+				had := len(receipts)
+				all, err := t.propose(&proposals[i], receipts)
+				if err != nil {
 					t.undo()
-					results[i].Receipts = nil
+					results[i].Err = err
 					continue
 				}
 				t.publish()
+				receipts, results[i].Receipts = all, all[had:len(all):len(all)]
 			}
 		})
 		if err == nil {
@@ -145,7 +163,8 @@ func (l *Ledger) again(ctx context.Context, results []Result) error {
 	return nil
 }
 
-func (t *txn) propose(p *Proposal) (receipts []Receipt, err error) {
+// propose adds receipts to those of proposals before it.
+func (t *txn) propose(p *Proposal, receipts []Receipt) ([]Receipt, error) {
 	for _, s := range p.Read {
 		if err := t.l.book.fresh(s); err != nil {
 			return nil, err
@@ -212,9 +231,13 @@ func (b *book) fresh(s Seen) error {
 	return nil
 }
 
-// receipt says what a record is promised.
+// receipt says what a record is promised, in the memory of its first one when it
+// is that.
 func (r *Record) receipt(seq int64) Receipt {
 	a := Receipt{ID: r.ID, State: r.State, Seq: seq}
+	if r.First.Seq == 0 {
+		a.Grants = r.First.Grants[:0]
+	}
 	for _, l := range r.Leases {
 		if l.State.Live() {
 			a.Grants = append(a.Grants, Grant{l.ID, l.Facility, l.Token, l.Expires})
@@ -291,9 +314,10 @@ func (t *txn) subject(m *Move) (*record, error) {
 		return nil, fmt.Errorf("the ledger %w: %d workloads have not ended; wait, cancel some, or raise schedule.max_live", ErrFull, t.l.cfg.MaxLive)
 	}
 	r := t.add()
-	w := *m.New
-	w.ID, w.Submitted = workloadID(r.num), t.now
-	r.ID, r.Tenant, r.Workload = w.ID, w.Tenant, &w
+	o := &origin{workload: *m.New}
+	w := &o.workload
+	w.ID, w.Tenant, w.Submitted = workloadID(r.num), unique.Make(w.Tenant).Value(), t.now
+	r.ID, r.Tenant, r.Workload, r.trail = w.ID, w.Tenant, w, o.trail[:0]
 	return r, t.advance(r, schedule.Submitted, nil)
 }
 

@@ -1,17 +1,14 @@
 package ledger
 
 import (
-	"cmp"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
 	"runtime"
-	"slices"
 	"time"
 
 	"github.com/songhua-io/hub/internal/records"
-	"github.com/songhua-io/hub/internal/schedule"
 )
 
 const (
@@ -126,7 +123,7 @@ func (l *Ledger) settle(b *batch) {
 			delete(l.past, r.num)
 		}
 	}
-	l.events.add(slices.Clone(b.events))
+	l.events.add(b.events)
 	for _, r := range b.records {
 		documents.Put(r.doc)
 	}
@@ -158,56 +155,4 @@ func (l *Ledger) finish(ctx context.Context) error {
 	err := l.commit(ctx)
 	l.fail(errors.Join(err, errClosed)) //nolint:errcheck // it is what it was given
 	return err
-}
-
-// eventsInMemory is how many events are at hand for those who watch.
-const eventsInMemory = 1 << 14
-
-// tail is the newest events that are on disk.
-type tail struct {
-	oldest int64 // on disk
-	last   int64
-	recent [][]schedule.Event // of commits, the oldest first; readers may have them
-	held   int                // events of recent
-	more   chan struct{}      // closes when there are more
-	ended  bool
-}
-
-func newTail(last int64) tail { return tail{oldest: last + 1, last: last, more: make(chan struct{})} }
-
-func (t *tail) add(events []schedule.Event) {
-	if len(events) == 0 {
-		return
-	}
-	t.last = events[len(events)-1].Seq
-	t.recent, t.held = append(t.recent, events), t.held+len(events)
-	for t.held-len(t.recent[0]) >= eventsInMemory {
-		t.held -= len(t.recent[0])
-		t.recent[0] = nil
-		t.recent = t.recent[1:]
-	}
-	close(t.more)
-	t.more = make(chan struct{})
-}
-
-// after returns events after a sequence number, at most limit; false when they
-// are not at hand.
-func (t *tail) after(since int64, limit int) (some []schedule.Event, ok bool) {
-	if len(t.recent) == 0 || t.recent[0][0].Seq > since+1 {
-		return nil, false
-	}
-	at, _ := slices.BinarySearchFunc(t.recent, since+1, func(all []schedule.Event, seq int64) int { return cmp.Compare(all[len(all)-1].Seq, seq) })
-	for ; at < len(t.recent) && len(some) < limit; at++ {
-		all := t.recent[at]
-		all = all[max(0, since+1-all[0].Seq):]
-		some = append(some, all[:min(len(all), limit-len(some))]...)
-	}
-	return some, true
-}
-
-func (t *tail) end() {
-	if !t.ended {
-		t.ended = true
-		close(t.more)
-	}
 }

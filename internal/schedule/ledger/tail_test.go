@@ -35,13 +35,17 @@ func TestEventsAtHandAreGivenInOrderAcrossCommits(t *testing.T) {
 	for range 100 {
 		commit(eventsInMemory / 50)
 	}
-	if tail.held < eventsInMemory || tail.held > 2*eventsInMemory {
-		t.Errorf("%d events are at hand, want about %d", tail.held, eventsInMemory)
+	if len(tail.ring) != eventsInMemory {
+		t.Errorf("%d events are at hand, want %d", len(tail.ring), eventsInMemory)
 	}
 	if _, ok := tail.after(0, 10); ok {
 		t.Error("events that went are at hand")
 	}
-	if got, ok := tail.after(seq-int64(tail.held), 1); !ok || got[0].Seq != seq-int64(tail.held)+1 {
-		t.Errorf("the oldest at hand: %v, %v", got, ok)
+	oldest := seq - eventsInMemory
+	if got, ok := tail.after(oldest, eventsInMemory+1); !ok || len(got) != eventsInMemory || got[0].Seq != oldest+1 || got[eventsInMemory-1].Seq != seq {
+		t.Errorf("from the oldest at hand: %d events, %v", len(got), ok)
+	}
+	if _, ok := tail.after(oldest-1, 1); ok {
+		t.Error("the newest event that went is at hand")
 	}
 }

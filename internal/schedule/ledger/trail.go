@@ -16,14 +16,17 @@ import (
 // Versions of a record share memory: each is a beginning of the next.
 type trail []byte
 
+// trailAtFirst is the room of a trail, in bytes: most records have ten events.
+const trailAtFirst = 24
+
 // maxTrail bounds a trail, in bytes: some thousand events. Then the older half
 // is forgotten.
 const maxTrail = 4096
 
 func (t trail) add(seq int64) trail {
 	last := int64(0)
-	if len(t) == 0 {
-		t = make(trail, 0, 24) // most records have ten events
+	if cap(t) == 0 {
+		t = make(trail, 0, trailAtFirst)
 	}
 	t.each(func(one int64) { last = one })
 	if len(t) > maxTrail {

@@ -44,9 +44,13 @@ type booking struct {
 type thing struct{ kind, id string }
 
 // The names of objects: a letter and a number.
-func workloadID(num uint64) string    { return "w-" + strconv.FormatUint(num, 36) }
-func reservationID(num uint64) string { return "r-" + strconv.FormatUint(num, 36) }
-func leaseID(token uint64) string     { return "l-" + strconv.FormatUint(token, 36) }
+func workloadID(num uint64) string    { return name('w', num) }
+func reservationID(num uint64) string { return name('r', num) }
+func leaseID(token uint64) string     { return name('l', token) }
+
+func name(letter byte, n uint64) string {
+	return string(strconv.AppendUint(append(make([]byte, 0, 16), letter, '-'), n, 36))
+}
 
 func number(id string) (uint64, error) {
 	if len(id) > 2 && (id[:2] == "w-" || id[:2] == "r-") {
@@ -244,8 +248,9 @@ func (t *txn) turn(r *record, i int, to schedule.LeaseState, why *schedule.Reaso
 		region = f.Region
 	}
 	r.trail = r.trail.add(t.event(schedule.Event{Kind: schedule.OfLease, Object: l.ID, Tenant: l.Tenant, Region: region, From: string(from), To: string(to), Reason: why, Lease: l.ID, Token: l.Token}))
-	is := *l
-	t.changes = append(t.changes, Change{Lease: &is, From: from, num: r.num})
+	told := &t.session.leases
+	*told = append(*told, *l)
+	t.changes = append(t.changes, Change{Lease: &(*told)[len(*told)-1], From: from, num: r.num})
 	return nil
 }
 
@@ -256,11 +261,19 @@ func (t *txn) grant(r *record, parts []schedule.Assignment, expires time.Time) e
 		return l.State == schedule.Released && !slices.Contains(r.Done, l.Token)
 	})
 	first := len(r.Leases)
-	for _, p := range parts {
-		i := slices.IndexFunc(r.Leases[first:], func(l schedule.Lease) bool { return l.Facility == p.Facility })
+	if first == 0 {
+		one := new(promise)
+		r.Leases = one.lease[:0]
+		if r.Version == 1 {
+			r.First.Grants = one.grant[:0]
+		}
+	}
+	for at := range parts {
+		facility := parts[at].Facility
+		i := slices.IndexFunc(r.Leases[first:], func(l schedule.Lease) bool { return l.Facility == facility })
 		if i < 0 {
 			t.last.token++
-			l := schedule.Lease{ID: leaseID(t.last.token), Tenant: r.Tenant, Facility: p.Facility, Token: t.last.token, Created: t.now, Expires: expires}
+			l := schedule.Lease{ID: leaseID(t.last.token), Tenant: r.Tenant, Facility: facility, Token: t.last.token, Created: t.now, Expires: expires}
 			if r.Workload != nil {
 				l.Workload = r.ID
 			}
@@ -268,7 +281,11 @@ func (t *txn) grant(r *record, parts []schedule.Assignment, expires time.Time) e
 			r.Leases = append(r.Leases, l)
 		}
 		l := &r.Leases[first+i]
-		l.Parts = append(l.Parts, p)
+		if len(parts) == 1 {
+			l.Parts = parts // nearly always, and it needs no memory of its own
+		} else {
+			l.Parts = append(l.Parts, parts[at])
+		}
 	}
 	for i := first; i < len(r.Leases); i++ {
 		if err := t.turn(r, i, schedule.Held, nil); err != nil {

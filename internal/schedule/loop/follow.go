@@ -11,6 +11,13 @@ func (s *Scheduler) applied(changes []ledger.Change) {
 	s.driver.Follow(changes)
 }
 
+// leased is what is kept of a lease that takes capacity.
+type leased struct {
+	workload string // empty for a reservation
+	live     bool
+	parts    []schedule.Assignment
+}
+
 // follow keeps the cluster and what waits in step with the ledger. What a lease
 // takes was taken when it was decided. The caller holds mu.
 func (s *Scheduler) follow(n *news) {
@@ -39,7 +46,7 @@ func (s *Scheduler) follow(n *news) {
 			delete(s.leases, c.Lease.Token)
 			s.changed()
 		case c.Lease != nil:
-			s.leases[c.Lease.Token] = *c.Lease
+			s.leases[c.Lease.Token] = leased{c.Lease.Workload, c.Lease.State.Live(), c.Lease.Parts}
 			if s.cluster.Lost(c.Lease.Facility) { // else it is taken back, and nothing is lost
 				s.seen.lease(c.Lease, c.From, s.deps.Clock())
 			}

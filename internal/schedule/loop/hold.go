@@ -99,7 +99,7 @@ func (s *Scheduler) stopping(id string) int {
 	for _, v := range h.victims {
 		if slices.ContainsFunc(h.tokens, func(token uint64) bool {
 			l, ok := s.leases[token]
-			return ok && l.Workload == v.Workload
+			return ok && l.workload == v.Workload
 		}) {
 			n++
 		}
@@ -174,11 +174,11 @@ type ending struct {
 func (s *Scheduler) ends() []ending {
 	all := make([]ending, 0, len(s.leases))
 	for _, l := range s.leases {
-		if !l.State.Live() || len(l.Parts) == 0 {
+		if !l.live || len(l.parts) == 0 {
 			continue
 		}
-		last := slices.MaxFunc(l.Parts, func(a, b schedule.Assignment) int { return a.End.Compare(b.End) })
-		all = append(all, ending{last.End, l.Parts})
+		last := slices.MaxFunc(l.parts, func(a, b schedule.Assignment) int { return a.End.Compare(b.End) })
+		all = append(all, ending{last.End, l.parts})
 	}
 	slices.SortFunc(all, func(a, b ending) int {
 		return cmp.Or(a.at.Compare(b.at), cmp.Compare(a.parts[0].Pool, b.parts[0].Pool), cmp.Compare(a.parts[0].Slot, b.parts[0].Slot))

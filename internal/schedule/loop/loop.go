@@ -119,7 +119,7 @@ type Scheduler struct {
 	pausing  deferrals // what runs until it pauses
 	booked   bookings
 	replans  replans
-	leases   map[uint64]schedule.Lease // that take capacity, by token
+	leases   map[uint64]leased // by token
 	shares   shares
 	demand   demand
 	held     []*hold // capacity that is kept: for who waits longest, and for whom others give way
@@ -139,7 +139,7 @@ func Open(ctx context.Context, cfg Config, deps Deps) (*Scheduler, error) {
 		cfg:     cfg, deps: deps, wake: make(chan struct{}, 1),
 		cluster: plan.NewCluster(&network), signals: signal.Set{}, queue: queue.New(),
 		deferred: newDeferrals(), pausing: newDeferrals(), booked: newBookings(), replans: newReplans(),
-		leases: map[uint64]schedule.Lease{}, shares: newShares(), demand: demand{}, dirty: true,
+		leases: map[uint64]leased{}, shares: newShares(), demand: demand{}, dirty: true,
 		preempting: newPreempting(), spending: newSpending(), seen: newExperience(deps.Clock()),
 	}
 	s.mu.take = s.follow
@@ -192,7 +192,7 @@ func (s *Scheduler) load(ctx context.Context) error {
 				if err := s.cluster.Restore(l.Parts); err != nil {
 					return err
 				}
-				s.leases[l.Token] = l
+				s.leases[l.Token] = leased{l.Workload, l.State.Live(), l.Parts}
 				s.shares.take(l.Tenant, l.Parts)
 			}
 		}

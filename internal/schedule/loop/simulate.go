@@ -72,7 +72,7 @@ func (s *Scheduler) Simulate(ctx context.Context, x Scenario) (before, after Out
 		return before, after, err
 	}
 	for i := range leases {
-		if slices.ContainsFunc(leases[i].Parts, func(a schedule.Assignment) bool { return slices.Contains(x.Remove, a.Pool) }) {
+		if slices.ContainsFunc(leases[i].parts, func(a schedule.Assignment) bool { return slices.Contains(x.Remove, a.Pool) }) {
 			after.Displaced++
 		}
 	}

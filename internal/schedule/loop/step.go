@@ -4,6 +4,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/songhua-io/hub/internal/schedule"
 	"github.com/songhua-io/hub/internal/schedule/ledger"
 )
 
@@ -26,8 +27,24 @@ type guard struct {
 // news is one thing that was told: either of them.
 type news struct {
 	changes []ledger.Change
+	leases  []schedule.Lease // changes point here, or to what it grew from
 	moves   []move
 	results []ledger.Result // of moves
+}
+
+// keptNews bounds the memory that one thing that was told leaves to another.
+const keptNews = 1 << 12
+
+// clear leaves the memory, when it is not large.
+func (n *news) clear() {
+	if len(n.changes)+len(n.moves) > keptNews {
+		*n = news{}
+		return
+	}
+	clear(n.changes)
+	clear(n.leases)
+	clear(n.moves)
+	*n = news{changes: n.changes[:0], leases: n.leases[:0], moves: n.moves[:0]}
 }
 
 // Lock waits for the state, and brings it in step.
@@ -46,7 +63,13 @@ func (g *guard) Unlock() {
 func (g *guard) applied(changes []ledger.Change) {
 	g.news.Lock()
 	n := g.next()
-	n.changes = append(n.changes, changes...)
+	for _, c := range changes {
+		if c.Lease != nil {
+			n.leases = append(n.leases, *c.Lease)
+			c.Lease = &n.leases[len(n.leases)-1]
+		}
+		n.changes = append(n.changes, c)
+	}
 	g.news.Unlock()
 	g.tell()
 }
@@ -55,7 +78,7 @@ func (g *guard) applied(changes []ledger.Change) {
 func (g *guard) promised(moves []move, results []ledger.Result) {
 	g.news.Lock()
 	n := g.next()
-	n.moves, n.results = moves, results
+	n.moves, n.results = append(n.moves, moves...), results
 	g.news.Unlock()
 	g.tell()
 }
@@ -95,8 +118,7 @@ func (g *guard) catchUp() {
 		for i := range told {
 			n := &told[i]
 			g.take(n)
-			clear(n.changes)
-			n.changes, n.moves, n.results = n.changes[:0], nil, nil
+			n.clear()
 		}
 		g.spare = told
 	}

@@ -32,13 +32,20 @@ type Answer struct {
 // promised is on disk. Those who call at the same time are decided about
 // together, in the order in which they came.
 func (s *Scheduler) Submit(ctx context.Context, all ...Submission) []Answer {
-	c := &call{all: all, answers: make([]Answer, len(all)), next: make(chan bool, 1)}
+	c := spare.Get().(*call)
+	answers := make([]Answer, len(all))
+	c.all, c.answers = all, answers
 	if s.intake.join(c) || <-c.next {
 		s.lead(ctx, s.intake.take())
 		<-c.next
 	}
-	return c.answers
+	c.all, c.answers = nil, nil // nobody else has it any more
+	spare.Put(c)
+	return answers
 }
+
+// spare are calls that nobody waits for.
+var spare = sync.Pool{New: func() any { return &call{next: make(chan bool, 1)} }}
 
 // call is one call of Submit.
 type call struct {
@@ -59,8 +66,9 @@ type intake struct {
 }
 
 // most is how many submissions are decided about before others may have the
-// cluster.
-const most = 64
+// cluster: while the next are decided, these are written. Half of the callers that
+// are usual, so that it is not all of them who wait for one commit.
+const most = 32
 
 // join adds a call, and reports whether it leads.
 func (in *intake) join(c *call) (leads bool) {
@@ -95,13 +103,13 @@ func (in *intake) leave() {
 	}
 }
 
+// decided is memory for what was decided until it is promised.
+var decided = sync.Pool{New: func() any { return new([]move) }}
+
 // lead decides about calls, and answers them when what was promised is on disk.
 func (s *Scheduler) lead(ctx context.Context, calls []*call) {
-	n := 0
-	for _, c := range calls {
-		n += len(c.all)
-	}
-	moves := make([]move, 0, n)
+	memory := decided.Get().(*[]move)
+	moves := (*memory)[:0]
 	now := s.deps.Clock()
 	s.mu.Lock()
 	for _, c := range calls {
@@ -118,6 +126,9 @@ func (s *Scheduler) lead(ctx context.Context, calls []*call) {
 	s.mu.Unlock()
 	s.intake.leave()
 	results := s.promise(ctx, moves)
+	clear(moves)
+	*memory = moves
+	decided.Put(memory)
 	for _, c := range calls {
 		for i := range c.answers {
 			c.answers[i].take(results[0])
@@ -215,15 +226,22 @@ func (s *Scheduler) move(tenant string, d *schedule.Decision, to schedule.State,
 	return m
 }
 
+// proposed is memory for moves while the ledger has them.
+var proposed = sync.Pool{New: func() any { return new([]ledger.Move) }}
+
 // promise proposes moves to the ledger, each by itself, and gives back what it
 // refused, and what was a repetition.
 func (s *Scheduler) promise(ctx context.Context, moves []move) []ledger.Result {
-	proposed := make([]ledger.Move, len(moves))
+	memory := proposed.Get().(*[]ledger.Move)
+	all := (*memory)[:0]
 	for i := range moves {
-		proposed[i] = moves[i].Move
+		all = append(all, moves[i].Move)
 	}
 	// Once proposed, a move may happen, and its caller must know what became of it.
-	results := s.ledger.Submit(context.WithoutCancel(ctx), proposed...)
+	results := s.ledger.Submit(context.WithoutCancel(ctx), all...)
+	clear(all)
+	*memory = all
+	proposed.Put(memory)
 	s.mu.promised(moves, results)
 	return results
 }

@@ -304,7 +304,7 @@ func (g *gang) decision() schedule.Decision {
 	d.Assignments = slices.Clone(g.parts)
 	d.EnergyKWh, d.CarbonKg, d.Cost, d.TransferGiB = g.energy, g.terms[carbon].value, money, g.gib
 	d.ExpectedWait, d.DataAge = g.wait, g.age
-	d.Scores = appendScores(nil, &g.terms)
+	d.Scores = g.terms.scores()
 	d.Reasons = []schedule.Reason{{Code: schedule.Chosen, Args: []string{strconv.FormatFloat(g.terms.sum(), 'f', 2, 64)}}}
 	if !g.full() && g.reason.Code != passed {
 		d.Reasons = append(d.Reasons, g.reason) // of the members that wait
@@ -399,7 +399,7 @@ func (g *gang) unused(cs []candidate) []schedule.RunnerUp {
 	if len(cs) == 0 {
 		return nil
 	}
-	all := g.c.appendRunners(nil, cs)
+	all := g.c.runners(cs)
 	members := float64(g.w.Members())
 	for i := range all {
 		all[i].Cost *= members

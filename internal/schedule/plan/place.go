@@ -107,12 +107,10 @@ func (c *Cluster) weigh(k *class, w *schedule.Workload, t *schedule.Task, at *sp
 // money is what a placement costs in fact.
 func (k *candidate) money() float64 { return k.terms[price].cost + k.terms[transfer].cost }
 
-// answer is the memory of a decision about one member.
+// answer is the memory of what a promise keeps of a decision about one member.
 type answer struct {
 	assignments [1]schedule.Assignment
 	devices     [8]uint8
-	scores      [scorers]schedule.Score
-	runners     [schedule.MaxRunnersUp]schedule.RunnerUp
 	reasons     [1]schedule.Reason
 	args        [1]string
 }
@@ -140,8 +138,8 @@ func (c *Cluster) chosen(k *class, w *schedule.Workload, now time.Time, cs []can
 		Task: t.Name, Facility: p.def.Facility, Pool: p.def.ID, Node: p.name(best.slot), Slot: best.slot,
 		Devices: p.appendDevices(a.devices[:0], &k.need, best.slot, best.device), Use: k.need.use, Start: now, End: best.end,
 	}
-	d.Scores = appendScores(a.scores[:0], &best.terms)
-	d.RunnersUp = c.appendRunners(a.runners[:0], cs)
+	d.Scores = best.terms.scores()
+	d.RunnersUp = c.runners(cs)
 	a.args[0] = strconv.FormatFloat(best.cost, 'f', 2, 64)
 	a.reasons[0] = schedule.Reason{Code: schedule.Chosen, Args: a.args[:]}
 	d.Reasons = a.reasons[:]
@@ -185,16 +183,29 @@ func (p *pool) name(slot int) string {
 	return ""
 }
 
-func appendScores(to []schedule.Score, t *terms) []schedule.Score {
+// scores are the terms that say something.
+func (t *terms) scores() []schedule.Score {
+	n := 0
 	for i := range t {
 		if t[i].value != 0 || t[i].cost != 0 {
-			to = append(to, schedule.Score{Scorer: Scorers[i].Name, Unit: Scorers[i].Unit, Value: t[i].value, Cost: t[i].cost})
+			n++
 		}
 	}
-	return to
+	all := make([]schedule.Score, 0, n)
+	for i := range t {
+		if t[i].value != 0 || t[i].cost != 0 {
+			all = append(all, schedule.Score{Scorer: Scorers[i].Name, Unit: Scorers[i].Unit, Value: t[i].value, Cost: t[i].cost})
+		}
+	}
+	return all
 }
 
-func (c *Cluster) appendRunners(to []schedule.RunnerUp, cs []candidate) []schedule.RunnerUp {
+// runners are the candidates that were not chosen.
+func (c *Cluster) runners(cs []candidate) []schedule.RunnerUp {
+	if len(cs) < 2 {
+		return nil
+	}
+	all := make([]schedule.RunnerUp, 0, len(cs)-1)
 	for i := 1; i < len(cs); i++ {
 		p := c.pools[cs[i].pool]
 		r := schedule.RunnerUp{Facility: p.def.Facility, Pool: p.def.ID, Cost: cs[i].cost}
@@ -206,7 +217,7 @@ func (c *Cluster) appendRunners(to []schedule.RunnerUp, cs []candidate) []schedu
 				r.Worse = schedule.Score{Scorer: Scorers[j].Name, Unit: Scorers[j].Unit, Value: s.value, Cost: s.cost}
 			}
 		}
-		to = append(to, r)
+		all = append(all, r)
 	}
-	return to
+	return all
 }
