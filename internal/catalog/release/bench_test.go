@@ -123,3 +123,33 @@ func BenchmarkRelease(b *testing.B) {
 	}
 	b.ReportMetric(before.Seconds()/float64(b.N), "cpu-s/op")
 }
+
+// BenchmarkCut makes the part of such a day that half of the devices, without
+// their places, and all hours but the first are, and then opens what is there.
+func BenchmarkCut(b *testing.B) {
+	d := draft(day(1000, true))
+	d.Key = []string{"device", "time"}
+	var where []Stretch
+	for s := range 1000 {
+		where = append(where, Stretch{Rows: 24 * 60, Regions: []string{fmt.Sprintf("22010%d", 2+s%2)}, Bin: time.Minute})
+	}
+	dir := b.TempDir()
+	w := cutting(b, dir, 1<<30, where, nil)
+	put(b, w, d)
+	var spent time.Duration
+	n := 0
+	for b.Loop() {
+		w := cutting(b, dir, 1<<30, where, nil)
+		spent -= cpu()
+		m, c, err := w.OpenCut(b.Context(), "soil", 1, &Cut{Items: []string{"time", "device", "value"}, Area: "220102", From: from.Add(9 * time.Hour)}, CSVFile)
+		if err != nil {
+			b.Fatal(err)
+		}
+		spent += cpu()
+		c.Close()
+		b.ReportMetric(float64(m.Rows), "rows")
+		b.ReportMetric(float64(w.CutUse().Bytes)/1e6, "MB-on-disk")
+		n++
+	}
+	b.ReportMetric(spent.Seconds()/float64(n), "cpu-s/op")
+}

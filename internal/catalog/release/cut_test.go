@@ -390,8 +390,8 @@ func TestCutsHaveABound(t *testing.T) {
 		}
 		open = append(open, c)
 	}
-	if _, _, err := w.OpenCut(t.Context(), "soil", 1, cut("acid"), CSVFile); !errors.Is(err, ErrCutsFull) {
-		t.Error(err)
+	if _, _, err := w.OpenCut(t.Context(), "soil", 1, cut("acid"), CSVFile); !errors.Is(err, ErrCutsFull) || !known("moisture") || !known("site") {
+		t.Error(err, "one that is read made room for another")
 	}
 	for _, c := range open {
 		if text, err := io.ReadAll(c); err != nil || len(text) == 0 {
