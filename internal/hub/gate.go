@@ -163,12 +163,13 @@ func (a activity) Activity(yield func(device string, seen registry.Seen) bool) {
 type periods struct {
 	registry *registry.Registry
 	presence *registry.Presence
-	clock    func() time.Time
 
-	mu      sync.Mutex
-	longest time.Duration
-	long    []string // devices with a period beyond query.LongPeriod
-	asOf    time.Time
+	mu       sync.Mutex
+	made     bool
+	changes  uint64        // of the registry, that the others are from
+	shifts   uint64        // of learned periods, likewise
+	declared time.Duration // the longest, also by models
+	long     []string      // devices with a period beyond query.LongPeriod
 }
 
 // Period implements query.Periods. A metric that its model says comes more seldom
@@ -191,7 +192,7 @@ func (p *periods) MaxPeriod() time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.refresh()
-	return p.longest
+	return max(p.declared, p.presence.Longest())
 }
 
 // LongPeriods implements query.Periods.
@@ -202,26 +203,28 @@ func (p *periods) LongPeriods() []string {
 	return p.long
 }
 
-// refresh looks at every device, which costs milliseconds with 100,000 of them:
-// what it finds is up to ten seconds old. p.mu is held.
+// refresh looks at every device, which costs milliseconds with 100,000 of them, when
+// that can come to something else than it did. p.mu is held.
 func (p *periods) refresh() {
-	now := p.clock()
-	if now.Sub(p.asOf) <= 10*time.Second {
+	changes, shifts := p.registry.Changes(), p.presence.Shifts() // before what they tell of is read
+	if p.made && changes == p.changes && shifts == p.shifts {
 		return
 	}
-	p.longest, p.asOf = 0, now
+	p.made, p.changes, p.shifts, p.declared = true, changes, shifts, 0
+	p.registry.Notable(0)
 	var long []string
 	after, more := "", true
 	for more {
 		var page []*registry.Device
 		page, more = p.registry.List(registry.Filter{}, after, 1000)
 		for _, d := range page {
-			period, _ := p.Period(d.ID, "")
-			if p.longest, after = max(p.longest, period), d.ID; period > query.LongPeriod {
+			after, p.declared = d.ID, max(p.declared, d.Period, d.Model.Period(nil))
+			if period, _ := p.Period(d.ID, ""); period > query.LongPeriod {
 				long = append(long, d.ID)
 			}
 		}
 	}
+	p.registry.Notable(min(p.declared, query.LongPeriod))
 	if !slices.Equal(long, p.long) {
 		p.long = long
 	}

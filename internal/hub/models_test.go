@@ -2,6 +2,8 @@ package hub
 
 import (
 	"errors"
+	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -94,7 +96,7 @@ func TestQueriesGoByTheModel(t *testing.T) {
 	h.give(t, "id: probe\nnames: {en: Probe}\nmetrics:\n- {name: air, unit: Cel}\n- {name: soil, unit: '%', period: 24h}")
 	h.register(t, registry.Spec{ID: "t1", Model: "probe", Period: time.Minute})
 	h.register(t, registry.Spec{ID: "t2", Period: time.Minute})
-	p := &periods{registry: h.registry, presence: h.presence, clock: h.clock}
+	p := &periods{registry: h.registry, presence: h.presence}
 	for _, c := range []struct {
 		device, metric string
 		want           time.Duration
@@ -106,6 +108,37 @@ func TestQueriesGoByTheModel(t *testing.T) {
 	if long := p.LongPeriods(); p.MaxPeriod() != 24*time.Hour || len(long) != 1 || long[0] != "t1" {
 		t.Errorf("the longest is %s, of %v", p.MaxPeriod(), long)
 	}
+	// A change is known to the next query, whatever made it.
+	follows := func(what string, longest time.Duration, long ...string) {
+		t.Helper()
+		if got := p.LongPeriods(); p.MaxPeriod() != longest || !slices.Equal(got, long) {
+			t.Errorf("%s: the longest is %s, of %v; want %s of %v", what, p.MaxPeriod(), got, longest, long)
+		}
+	}
+	h.register(t, registry.Spec{ID: "t3", Period: 48 * time.Hour})
+	follows("a device comes", 48*time.Hour, "t1", "t3")
+	h.register(t, registry.Spec{ID: "t4", Period: 11 * time.Hour})
+	follows("one that is no slower", 48*time.Hour, "t1", "t3", "t4")
+	h.give(t, "id: probe\nnames: {en: Probe}\nmetrics:\n- {name: air, unit: Cel}\n- {name: soil, unit: '%', period: 72h}")
+	follows("a model changes", 72*time.Hour, "t1", "t3", "t4")
+	if err := h.registry.Remove(t.Context(), "t1", 0); err != nil {
+		t.Fatal(err)
+	}
+	follows("one goes", 48*time.Hour, "t3", "t4")
+	for _, id := range []string{"t3", "t4"} {
+		if code, text := h.ask(t, h.admin(t), http.MethodPatch, "/api/v1/devices/"+id, []byte(`{"period": "2m"}`)); code != http.StatusOK {
+			t.Fatalf("%d %s", code, text)
+		}
+	}
+	follows("all are quick", 2*time.Minute)
+	before := h.registry.Changes()
+	h.register(t, registry.Spec{ID: "t5", Period: time.Minute})
+	if h.registry.Changes() != before {
+		t.Error("a device that changes nothing makes all be looked at")
+	}
+	h.register(t, registry.Spec{ID: "t6", Period: 3 * time.Minute})
+	follows("one is less quick", 3*time.Minute)
+	h.register(t, registry.Spec{ID: "t1", Model: "probe", Period: time.Minute})
 	if h.unitOf("t1", "air") != "Cel" || h.unitOf("t2", "air") != "" || h.unitOf("", "air") != "Cel" {
 		t.Error("the unit of air")
 	}

@@ -284,7 +284,7 @@ func TestRestartInventsNothingAndForgetsNothing(t *testing.T) {
 	h.end(t)
 
 	h = whole(t, dir)
-	if got, ok := (&periods{registry: h.registry, presence: h.presence, clock: h.clock}).Period("probe", "temperature"); got != time.Hour || !ok {
+	if got, ok := (&periods{registry: h.registry, presence: h.presence}).Period("probe", "temperature"); got != time.Hour || !ok {
 		t.Errorf("after the restart queries take the period of the probe to be %s", got)
 	}
 	h.report(t, "probe", now.Add(time.Millisecond))

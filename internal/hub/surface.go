@@ -148,7 +148,7 @@ func (h *hub) questions() (*query.API, error) {
 			_, offered := offer.ReadingOf(r.Context())
 			return query.Scope{Region: c.Region, Hidden: hidden}, (d.Allowed || offered) && err == nil
 		},
-		Periods:   &periods{registry: h.registry, presence: h.presence, clock: h.clock},
+		Periods:   &periods{registry: h.registry, presence: h.presence},
 		Metadata:  h.metadata,
 		Rules:     h.promRules,
 		Unit:      h.unitOf,

@@ -34,6 +34,7 @@ func (r *Registry) loadDeparted(ctx context.Context) error {
 
 // regrade notes the present state of a device; r.mu is held.
 func (r *Registry) regrade(d *telemetry.Device) {
+	r.changed(d)
 	_, was := r.graded.devices[d.ID]
 	is := d.HighestGrade().Sealed()
 	if is {
@@ -48,6 +49,7 @@ func (r *Registry) regrade(d *telemetry.Device) {
 
 // ungrade notes that a device was removed; r.mu is held.
 func (r *Registry) ungrade(d *telemetry.Device) {
+	r.changed(d)
 	if g := d.HighestGrade(); g.Sealed() {
 		delete(r.graded.devices, d.ID)
 		r.graded.departed[d.ID] = g

@@ -43,6 +43,7 @@ func (r *Registry) Remodel(m *telemetry.Model) {
 			continue
 		}
 		d, t := *e.device, *e.device.Device
+		r.changed(&t)
 		t.Model, d.Device = m, &t
 		e.device = &d
 		r.regrade(&t)

@@ -57,6 +57,9 @@ type Presence struct {
 	wake    chan struct{}
 	failed  atomic.Pointer[error] // of the last write to the database
 
+	longest atomic.Int64  // of the periods that Longest tells of
+	shifts  atomic.Uint64 // what Shifts returns
+
 	mu      sync.Mutex // guards all below
 	tracks  map[string]*follow
 	order   []*follow // all tracks, in no order, to be walked in chunks
@@ -84,6 +87,9 @@ func NewPresence(ctx context.Context, c PresenceConfig) (*Presence, error) {
 	p := &Presence{PresenceConfig: c, wake: make(chan struct{}, 1), tracks: map[string]*follow{}}
 	if err := p.load(ctx); err != nil {
 		return nil, err
+	}
+	for _, f := range p.order {
+		p.longest.Store(max(p.longest.Load(), int64(f.Period)))
 	}
 	p.metrics = newPresenceMetrics(p, c.Metrics) // from here on others read it
 	return p, nil
@@ -146,6 +152,26 @@ func (p *Presence) Of(device string) Standing {
 		return f.Standing
 	}
 	return Standing{State: Never}
+}
+
+// Longest is the longest period that was learned of a device which declared none,
+// and for up to a second one that was.
+func (p *Presence) Longest() time.Duration { return time.Duration(p.longest.Load()) }
+
+// Shifts returns a number that changes when a learned period becomes longer or
+// shorter by hours.
+func (p *Presence) Shifts() uint64 { return p.shifts.Load() }
+
+// learned takes note that the period of a device became another one. p.mu is held.
+func (p *Presence) learned(f *follow, was time.Duration) {
+	if f.Period.Truncate(time.Hour) != was.Truncate(time.Hour) {
+		p.shifts.Add(1)
+	}
+	if int64(f.Period) > p.longest.Load() {
+		if d := p.Registry.Device(f.device); d != nil && d.Period == 0 {
+			p.longest.Store(int64(f.Period))
+		}
+	}
 }
 
 // Counts returns how many devices stand where, by kind, of those that sees lets
@@ -232,8 +258,10 @@ func (p *Presence) tick() {
 		}
 		return true
 	})
-	for from := 0; p.pass(now, from); from += chunk {
+	longest := time.Duration(0)
+	for from := 0; p.pass(now, from, &longest); from += chunk {
 	}
+	p.longest.Store(int64(longest)) // only a tick raises it
 }
 
 // heard gives a track what the write path knows, in the order in which it
@@ -242,6 +270,7 @@ func (p *Presence) heard(device string, s Seen) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	f := p.follow(device)
+	was := f.Period
 	if !s.Died.After(s.LastReceived) {
 		p.apply(f, func(t *track) bool { return t.die(s.Died) })
 	}
@@ -249,11 +278,14 @@ func (p *Presence) heard(device string, s Seen) {
 	if s.Died.After(s.LastReceived) {
 		p.apply(f, func(t *track) bool { return t.die(s.Died) })
 	}
+	if f.Period != was {
+		p.learned(f, was)
+	}
 }
 
 // pass lets time pass for one chunk of devices and reports whether there are
-// more.
-func (p *Presence) pass(now time.Time, from int) bool {
+// more. It raises longest to the learned periods of devices that declared none.
+func (p *Presence) pass(now time.Time, from int, longest *time.Duration) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for i := from; i < min(from+chunk, len(p.order)); i++ {
@@ -269,6 +301,9 @@ func (p *Presence) pass(now time.Time, from int) bool {
 			p.apply(f, func(t *track) bool { return t.State != Never && t.turn(Offline, ReasonRevoked, now) })
 		default:
 			p.apply(f, func(t *track) bool { return t.tick(now, period(d, t)) })
+		}
+		if d != nil && d.Period == 0 {
+			*longest = max(*longest, f.Period)
 		}
 	}
 	return from+chunk < len(p.order)

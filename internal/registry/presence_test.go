@@ -347,6 +347,43 @@ func TestTheLearnedPeriodSurvivesARestart(t *testing.T) {
 	})
 }
 
+// What is the longest that was learned, and that a period shifted by hours, is known
+// within a second.
+func TestTheLongestLearnedPeriodIsKnownAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		r := open(t, dir)
+		add(t, r, Spec{ID: "probe"})
+		add(t, r, Spec{ID: "other"})
+		add(t, r, Spec{ID: "declared", Period: time.Minute})
+		w := watching(t, r)
+		shifts := w.Shifts()
+		learn := func(device string, period, longest time.Duration, shifted bool) {
+			t.Helper()
+			w.set(device, Seen{LastReceived: time.Now(), Period: period})
+			time.Sleep(1100 * time.Millisecond)
+			synctest.Wait()
+			if got := w.Longest(); got != longest || (w.Shifts() != shifts) != shifted {
+				t.Errorf("%s learned of %s: the longest is %s, want %s; shifted: %v", period, device, got, longest, !shifted)
+			}
+			shifts = w.Shifts()
+		}
+		learn("probe", 20*time.Minute, 20*time.Minute, false)
+		learn("other", 12*time.Hour, 12*time.Hour, true)
+		learn("declared", 24*time.Hour, 12*time.Hour, true)
+		learn("other", 12*time.Hour+time.Minute, 12*time.Hour+time.Minute, false)
+		learn("other", 10*time.Minute, 20*time.Minute, true)
+		time.Sleep(10 * time.Second)
+		w.stop()
+		w = watching(t, open(t, dir))
+		synctest.Wait()
+		if got := w.Longest(); got < 20*time.Minute {
+			t.Errorf("after a restart the longest is %s", got)
+		}
+		w.stop()
+	})
+}
+
 // A group of transitions that the disk does not take waits as a whole and is
 // told once.
 func TestTransitionsAreToldTogetherAndOnce(t *testing.T) {

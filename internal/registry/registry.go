@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/songhua-io/hub/internal/records"
@@ -66,6 +67,9 @@ type Registry struct {
 	// change is held from before a write's transaction until memory shows it,
 	// so that memory and disk change in the same order. It guards nothing else.
 	change sync.Mutex
+
+	changes atomic.Uint64 // what Changes returns
+	notable atomic.Int64  // periods beyond it count in changes
 
 	mu      sync.RWMutex // guards all below
 	devices map[string]*entry
@@ -188,6 +192,22 @@ func (r *Registry) Device(id string) *telemetry.Device {
 		return e.device.Device
 	}
 	return nil
+}
+
+// Changes returns a number that changes with every device that comes, goes or becomes
+// another one, by its model too, and has or had a period beyond what Notable was told.
+func (r *Registry) Changes() uint64 { return r.changes.Load() }
+
+// Notable says beyond which period devices count in Changes. Who keeps what follows
+// from the longest sets it to zero before reading devices, and to the longest after:
+// what changes meanwhile is not missed, and what makes no difference costs nothing.
+func (r *Registry) Notable(beyond time.Duration) { r.notable.Store(int64(beyond)) }
+
+// changed counts a state that a device has or had.
+func (r *Registry) changed(d *telemetry.Device) {
+	if int64(max(d.Period, d.Model.Period(nil))) > r.notable.Load() {
+		r.changes.Add(1)
+	}
 }
 
 // Get returns all that is kept of a device, or ErrUnknown.

@@ -296,6 +296,9 @@ func (r *Registry) replace(ctx context.Context, id string, version int64, next f
 	defer r.mu.Unlock()
 	e := r.devices[id]
 	r.unindexUnit(e.device)
+	if r.changed(e.device.Device); d.Period == 0 && e.device.Period > 0 {
+		r.changes.Add(1) // from here on what was learned counts
+	}
 	e.device = d
 	r.indexUnit(d)
 	r.regrade(d.Device)

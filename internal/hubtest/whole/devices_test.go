@@ -146,10 +146,6 @@ func TestAValueHoldsTwoAndAHalfPeriodsAndEndsWhenItsDeviceGoes(t *testing.T) {
 	}
 	report("slow", now.Add(-40*time.Minute))
 	report("quick", now)
-	// What queries know of periods may be ten seconds old.
-	for until := time.Now().Add(30 * time.Second); !hasAt(t, h, `level{device="slow"}`, now) && time.Now().Before(until); {
-		time.Sleep(200 * time.Millisecond)
-	}
 	for _, c := range []struct {
 		device string
 		after  time.Duration
