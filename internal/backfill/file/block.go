@@ -119,6 +119,10 @@ func (f *block) next(p *Part) error {
 		f.leave()
 		return nil
 	}
+	if f.number < 0 && !p.fits(line, f.device, f.metric, f.tags) {
+		f.leave()
+		return nil
+	}
 	kind := f.it.Next()
 	f.at.Line++
 	switch kind {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // maxColumns bounds a row, and so what one record adds to a part.
@@ -26,8 +27,9 @@ type csvFile struct {
 	at    Mark
 
 	names                       []string
-	time, device, metric, value int   // columns; -1: none
-	tags, metrics               []int // columns
+	time, device, metric, value int    // columns; -1: none
+	tags, metrics               []int  // columns
+	widest                      string // of the names of metrics
 
 	// rows finds the series of a row's columns by its device and tags, in this part.
 	rows   map[string][]int
@@ -60,7 +62,7 @@ func (g *guard) Read(p []byte) (int, error) {
 }
 
 func openCSV(path string, o Options, at Mark) (source, error) {
-	f, err := os.Open(path)
+	f, err := openText(path, Mark{}) // its header comes first
 	if err != nil {
 		return nil, err
 	}
@@ -87,7 +89,7 @@ func (c *csvFile) open(at Mark) (err error) {
 		c.at = Mark{c.r.InputOffset(), c.lines(head)}
 		return nil
 	}
-	if _, err := c.f.Seek(at.Offset, io.SeekStart); err != nil {
+	if err := readable(c.f, at); err != nil {
 		return err
 	}
 	c.base, c.at = at, at
@@ -114,7 +116,9 @@ func (c *csvFile) columns(head []string) error {
 		if i == 0 {
 			name = strings.TrimPrefix(name, "\ufeff")
 		}
-		c.names[i] = strings.TrimSpace(name)
+		if c.names[i] = strings.TrimSpace(name); !utf8.ValidString(name) {
+			return fmt.Errorf("column %d of the header is no UTF-8; convert the file first (iconv -f GBK -t UTF-8)", i+1)
+		}
 		if slices.Contains(c.names[:i], c.names[i]) {
 			return fmt.Errorf("column %q stands twice in the header", c.names[i])
 		}
@@ -140,6 +144,9 @@ func (c *csvFile) columns(head []string) error {
 	for i, name := range c.names {
 		if i != c.time && i != c.device && name != "" && !slices.Contains(c.tags, i) {
 			c.metrics = append(c.metrics, i)
+			if len(name) > len(c.widest) {
+				c.widest = name
+			}
 		}
 	}
 	if len(c.metrics) == 0 {
@@ -212,6 +219,9 @@ func (c *csvFile) long(p *Part, record []string, device string, ms, line int64) 
 		p.fault(line, "column %q is empty: no metric is named", c.names[c.metric])
 		return
 	}
+	if !p.fits(line, device, metric, c.pairs) {
+		return
+	}
 	v, err := value(record[c.value])
 	if err != nil {
 		p.fault(line, "column %q: %v", c.names[c.value], err)
@@ -237,6 +247,9 @@ func (c *csvFile) wide(p *Part, record []string, device string, ms, line int64) 
 		c.filled = append(c.filled, cell{n, v})
 	}
 	if len(c.filled) == 0 {
+		return
+	}
+	if !p.fits(line, device, c.widest, c.pairs) {
 		return
 	}
 	c.key = append(c.key[:0], device...)

@@ -134,7 +134,7 @@ func (r *Reader) Close() error { return r.from.close() }
 func (r *Reader) Next(p *Part) error {
 	p.reset(r.from.mark())
 	r.from.begin()
-	for p.Samples < partSamples && len(p.Faults) < partFaults {
+	for p.Samples < partSamples && len(p.Faults) < partFaults && p.text < partText {
 		err := r.from.next(p)
 		if errors.Is(err, io.EOF) {
 			p.Last = true
@@ -158,6 +158,7 @@ type Part struct {
 	series []series
 	index  map[string]int
 	key    []byte
+	text   int   // bytes of the labels of all series
 	order  []int // of series, by device
 	ends   []int // of each series in order, as count of samples
 }
@@ -175,7 +176,7 @@ type point struct {
 }
 
 func (p *Part) reset(from Mark) {
-	p.From, p.Mark, p.Samples, p.Last = from, from, 0, false
+	p.From, p.Mark, p.Samples, p.Last, p.text = from, from, 0, false, 0
 	p.Faults, p.series, p.order, p.ends = p.Faults[:0], p.series[:0], p.order[:0], p.ends[:0]
 	if p.index == nil {
 		p.index = map[string]int{}
@@ -210,6 +211,7 @@ func (p *Part) seriesOf(device, metric string, tags []string) int {
 		s.labels = append(s.labels, strings.Clone(t))
 	}
 	s.points = s.points[:0]
+	p.text += len(p.key)
 	p.index[string(p.key)] = i
 	return i
 }

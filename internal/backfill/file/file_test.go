@@ -165,7 +165,7 @@ func TestReadingGoesOnAtAnyMark(t *testing.T) {
 }
 
 // newBlock makes a block with tsdb, as Prometheus does.
-func newBlock(t *testing.T, series, samples int) string {
+func newBlock(t testing.TB, series, samples int) string {
 	t.Helper()
 	dir := t.TempDir()
 	w, err := tsdb.NewBlockWriter(slog.New(slog.DiscardHandler), dir, tsdb.DefaultBlockDuration)

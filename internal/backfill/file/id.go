@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 )
 
@@ -18,7 +17,7 @@ func ID(ctx context.Context, path string, o Options, say func(done, all int64)) 
 	if o.Format == Blocks {
 		name = filepath.Join(path, "meta.json")
 	}
-	f, err := os.Open(name)
+	f, err := openRegular(name)
 	if err != nil {
 		return "", 0, err
 	}

@@ -5,7 +5,9 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"math"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/prometheus/prometheus/model/labels"
@@ -23,12 +25,9 @@ type lines struct {
 }
 
 func openLines(path string, at Mark) (*lines, error) {
-	f, err := os.Open(path)
+	f, err := openText(path, at)
 	if err != nil {
 		return nil, err
-	}
-	if _, err := f.Seek(at.Offset, io.SeekStart); err != nil {
-		return nil, errors.Join(err, f.Close())
 	}
 	return &lines{f, bufio.NewReaderSize(f, maxLine), at}, nil
 }
@@ -115,7 +114,9 @@ func (f *influxFile) next(p *Part) error {
 			p.fault(f.at.Line, "no tag %q names the device; say which tag does with --device-from, or whose all are with --device", f.o.DeviceFrom)
 			return nil
 		}
-		p.add(p.seriesOf(device, string(s.Metric), f.pairs), s.Time, s.Value, f.at.Line)
+		if metric := string(s.Metric); p.fits(f.at.Line, device, metric, f.pairs) {
+			p.add(p.seriesOf(device, metric, f.pairs), s.Time, s.Value, f.at.Line)
+		}
 	}
 	return nil
 }
@@ -128,14 +129,56 @@ type metricsFile struct {
 	buffer  []byte
 	ended   bool // # EOF came
 	pairs   []string
+	// known are the series of this part by how a line writes them, up to its value.
+	known map[string]int
 }
+
+func (f *metricsFile) begin() { clear(f.known) }
+
+// seen adds the sample of a line whose series was read before in this part, and
+// reports whether it is one: most lines are, and only their numbers are left to
+// read.
+func (f *metricsFile) seen(p *Part, text []byte) bool {
+	end := seriesEnd(text)
+	number, known := f.known[string(text[:end])]
+	if !known || !bytes.HasPrefix(text[end:], space) {
+		return false
+	}
+	v, at, two := bytes.Cut(text[end+1:], space)
+	if !two || bytes.ContainsAny(v, "pP_xX#") || bytes.ContainsAny(at, "pP_xX# ") {
+		return false
+	}
+	value, err := strconv.ParseFloat(string(v), 64)
+	seconds, wrong := strconv.ParseFloat(string(at), 64)
+	if err != nil || wrong != nil || math.IsNaN(seconds) || math.IsInf(seconds, 0) {
+		return false // the parser says what is wrong
+	}
+	if math.IsNaN(value) {
+		value = math.Float64frombits(normalNaN)
+	}
+	p.add(number, int64(seconds*1000), value, f.at.Line)
+	return true
+}
+
+var space = []byte{' '}
+
+// seriesEnd is where the name and labels of a line end, if it has no exemplar.
+func seriesEnd(text []byte) int {
+	if end := bytes.LastIndexByte(text, '}') + 1; end > 0 {
+		return end
+	}
+	return max(0, bytes.IndexByte(text, ' '))
+}
+
+// normalNaN is the one that parsers make of text.
+const normalNaN = 0x7ff8000000000001
 
 func openMetrics(path string, o Options, at Mark) (source, error) {
 	l, err := openLines(path, at)
 	if err != nil {
 		return nil, err
 	}
-	return &metricsFile{lines: l, o: o, symbols: labels.NewSymbolTable()}, nil
+	return &metricsFile{lines: l, o: o, symbols: labels.NewSymbolTable(), known: map[string]int{}}, nil
 }
 
 func (f *metricsFile) next(p *Part) error {
@@ -151,6 +194,9 @@ func (f *metricsFile) next(p *Part) error {
 		f.ended = true
 		return nil
 	case len(text) == 0 || text[0] == '#':
+		return nil
+	}
+	if f.seen(p, text) {
 		return nil
 	}
 	f.buffer = append(append(f.buffer[:0], text...), "\n# EOF\n"...)
@@ -174,7 +220,11 @@ func (f *metricsFile) next(p *Part) error {
 		p.fault(f.at.Line, "no label %q names the device; say which label does with --device-from, or whose all are with --device", f.o.DeviceFrom)
 		return nil
 	}
-	p.add(p.seriesOf(device, metric, pairs), *ms, v, f.at.Line)
+	if p.fits(f.at.Line, device, metric, pairs) {
+		number := p.seriesOf(device, metric, pairs)
+		f.known[string(text[:seriesEnd(text)])] = number
+		p.add(number, *ms, v, f.at.Line)
+	}
 	return nil
 }
 
