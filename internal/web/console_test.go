@@ -269,12 +269,15 @@ func TestPictures(t *testing.T) {
 	if at == "" {
 		return // the catalogue has its own, of made-up datasets
 	}
-	for _, p := range []struct{ name, path string }{
-		{"catalogue-en", "/catalog?lang=en"}, {"catalogue-zh", "/catalog?lang=zh"},
-		{"dataset-en", "/catalog/dataset/road-flow?lang=en"}, {"dataset-zh", "/catalog/dataset/road-flow?lang=zh"},
+	for _, p := range []struct {
+		name, path string
+		high       int64
+	}{
+		{"catalogue-en", "/catalog?lang=en", 960}, {"catalogue-zh", "/catalog?lang=zh", 960},
+		{"dataset-en", "/catalog/dataset/road-flow?lang=en", 1340}, {"dataset-zh", "/catalog/dataset/road-flow?lang=zh", 1340},
 	} {
 		ctx := browser.Open(t) // as the public sees it
-		browser.Do(t, ctx, chromedp.EmulateViewport(1280, 1400), scheme("light"), chromedp.Navigate(at+p.path), browser.Until(`document.readyState === 'complete'`))
+		browser.Do(t, ctx, chromedp.EmulateViewport(1280, p.high), scheme("light"), chromedp.Navigate(at+p.path), browser.Until(`document.readyState === 'complete'`))
 		browser.Picture(t, ctx, filepath.Join(folder, p.name+".png"))
 	}
 }
