@@ -28,13 +28,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
+	command, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return 0
 	}
 	fmt.Fprintln(stderr, "edge-agent:", err)
 	if errors.As(err, new(usageError)) {
-		fmt.Fprintln(stderr, "Run edge-agent --help for the commands.")
+		fmt.Fprintf(stderr, "`%s --help` says more.\n", command.CommandPath())
 		return 2
 	}
 	return 1
@@ -53,7 +53,9 @@ func newRoot() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usageError{fmt.Errorf("%s: %w", c.CommandPath(), err)} })
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return usageError{fmt.Errorf("%s: %w", c.CommandPath(), cli.FlagFault(c, err))}
+	})
 	root.AddCommand(newRun(), newEnroll(), newCheck(), newConfig(), newSimulate(), newSpool(), newMember(), newVersion())
 	cli.Complete(root, func(err error) error { return usageError{err} })
 	return root

@@ -76,6 +76,7 @@ func (d *demo) run(ctx context.Context, out, errs io.Writer) (err error) {
 	}
 	if d.serve.config == "" {
 		cfg.Log.Level = "warn"
+		cfg.Releases.Publish.LookBack = demoPast // the fleet remembers no whole day before
 	}
 	if fresh {
 		dir, failed := os.MkdirTemp("", "songhua-demo-")

@@ -187,7 +187,7 @@ func releaseDays(ctx context.Context, c *client.Client, dataset string, after ti
 // pastUnless makes up what no device tells afterwards: passages on roads, and what a
 // hub made of roads and facilities. Nil where a demo ran before, which has its past.
 func (f fleet) pastUnless(data string) func(hub.Past) error {
-	if _, err := os.Stat(filepath.Join(data, "hub.json")); err == nil {
+	if _, err := os.Stat(filepath.Join(data, "records.db")); err == nil {
 		return nil
 	}
 	return func(keep hub.Past) error {

@@ -16,7 +16,7 @@ import (
 
 var (
 	links    = regexp.MustCompile(`\s(?:href|src)="([^"]*)"`)
-	markers    = regexp.MustCompile(`\sid="([^"]*)"`)
+	markers  = regexp.MustCompile(`\sid="([^"]*)"`)
 	variable = regexp.MustCompile(`[0-9]+|[A-Z][A-Za-z]+$`) // of an address: what pages of a kind differ in
 	scripts  = regexp.MustCompile(`(?s)<script.*?</script>`)
 )
@@ -60,8 +60,7 @@ func walkLinks(t *testing.T, data string) {
 		t.Fatal(err)
 	}
 	w := &walker{t: t, client: &http.Client{Jar: jar}, base: base, seen: map[string]bool{}, kinds: map[string]int{}}
-	w.open(link{"/?token=" + strings.TrimSpace(string(token)), ""})
-	for w.queue = []link{{"/?lang=en", ""}}; len(w.queue) > 0; {
+	for w.queue = []link{{"/?token=" + strings.TrimSpace(string(token)), "the demo"}}; len(w.queue) > 0; {
 		next := w.queue[0]
 		w.queue = w.queue[1:]
 		w.open(next)

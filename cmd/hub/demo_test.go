@@ -58,7 +58,7 @@ func TestTheDemoIsThereSoon(t *testing.T) {
 	if sensors, _ := filepath.Glob("/sys/class/hwmon/hwmon*/temp*_input"); len(sensors) > 0 {
 		wanted["temperatures"] = `host_temperature_celsius`
 	}
-	await(t, data, began, 120*time.Second, wanted)
+	await(t, data, began, 5*time.Minute, wanted)
 	walkLinks(t, data)
 	await(t, data, began, 15*time.Minute, released(t, data, began))
 	if answers(t.Context(), data, `hub_publish_releases_total{result=~"failed|refused"} > 0`) {

@@ -26,12 +26,12 @@ func run(args []string, stdout, stderr io.Writer) int {
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
+	command, err := root.ExecuteContextC(ctx)
 	switch {
 	case err == nil:
 		return 0
 	case errors.As(err, new(usageError)), isUsage(err):
-		fmt.Fprintf(stderr, "hub: %v\n`hub --help` lists what there is.\n", err)
+		fmt.Fprintf(stderr, "hub: %v\n`%s --help` says more.\n", err, command.CommandPath())
 		return 2
 	}
 	fmt.Fprintf(stderr, "hub: %v\n", err)
@@ -47,7 +47,7 @@ func rootCommand() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usageError{cli.FlagFault(c, err)} })
 	root.AddCommand(
 		serveCommand(), demoCommand(), backupCommand(), restoreCommand(), drillCommand(),
 		checkCommand(), configCommand(), verifyCommand(), benchCommand(), versionCommand(),

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -70,7 +71,7 @@ func releaseList(r *remote) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return r.list(cmd, all, "there is no release; make one with `hub release make DATASET --from TIME --to TIME`",
+			return r.list(cmd, all, "there is no release; make one with `hub release make DATASET --day DAY`",
 				[]string{"dataset", "version", "from", "to", "rows", "grant", "columns", "replaces", "reason", "made", "removed"}, flatRelease)
 		},
 	}, &grant)
@@ -152,14 +153,20 @@ func releaseDiff(r *remote) *cobra.Command {
 }
 
 func releaseMake(r *remote) *cobra.Command {
-	var from, to, zh, en, ticket string
+	var day, from, to, zh, en, ticket string
 	var replaces int64
 	c := &cobra.Command{
 		Use:     "make DATASET",
 		Short:   "Make a release now",
-		Example: "  hub release make soil --from 2026-11-01T00:00:00+08:00 --to 2026-11-02T00:00:00+08:00\n  hub release make soil --from 48h --to 24h --replaces 2 --reason 迟到数据 --reason-en 'late data' --ticket t-7",
+		Example: "  hub release make soil --day 2026-11-01\n  hub release make soil --from 2026-11-01T00:00:00+08:00 --to 2026-11-02T00:00:00+08:00\n  hub release make soil --day 2026-11-01 --replaces 2 --reason 迟到数据 --reason-en 'late data' --ticket t-7",
 		Args:    exactArgs("DATASET"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if day != "" {
+				var err error
+				if from, to, err = wholeDay(day); err != nil {
+					return err
+				}
+			}
 			begins, err := moment("from", from)
 			if err != nil {
 				return err
@@ -179,15 +186,26 @@ func releaseMake(r *remote) *cobra.Command {
 		},
 	}
 	f := c.Flags()
-	f.StringVar(&from, "from", "", "`time` where its period begins, or how long ago")
-	f.StringVar(&to, "to", "", "`time` where it ends, or how long ago")
+	f.StringVar(&day, "day", "", "`day` of China's time (UTC+8) that it is of, such as 2026-11-01")
+	f.StringVar(&from, "from", "", "`time` where its period begins, instead of --day")
+	f.StringVar(&to, "to", "", "`time` where it ends")
 	f.Int64Var(&replaces, "replaces", 0, "the `version` that it corrects")
 	f.StringVar(&zh, "reason", "", "`why` it corrects one, in Chinese")
 	f.StringVar(&en, "reason-en", "", "`why`, in English")
 	f.StringVar(&ticket, "ticket", "", "the `objection` that it answers; who filed it is told")
-	_ = c.MarkFlagRequired("from")
-	_ = c.MarkFlagRequired("to")
+	c.MarkFlagsOneRequired("day", "from")
+	c.MarkFlagsMutuallyExclusive("day", "from")
+	c.MarkFlagsRequiredTogether("from", "to")
 	return c
+}
+
+// wholeDay is from when to when a day of China's time is.
+func wholeDay(day string) (from, to string, err error) {
+	begin, err := time.ParseInLocation(time.DateOnly, day, time.FixedZone("UTC+8", 8*60*60))
+	if err != nil {
+		return "", "", usageError{fmt.Errorf("--day %q is no day; write it like 2026-11-01", day)}
+	}
+	return begin.Format(time.RFC3339), begin.AddDate(0, 0, 1).Format(time.RFC3339), nil
 }
 
 func releaseGet(r *remote) *cobra.Command {

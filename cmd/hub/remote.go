@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/songhua-io/hub/internal/cli"
 	"github.com/songhua-io/hub/internal/client"
 	"github.com/songhua-io/hub/internal/config"
 )
@@ -41,10 +42,10 @@ func (r *remote) client() (*client.Client, error) {
 
 // group is a command that only holds others.
 func group(c *cobra.Command, commands ...*cobra.Command) *cobra.Command {
-	c.Args = cobra.ArbitraryArgs
+	c.Args, c.SuggestionsMinimumDistance = cobra.ArbitraryArgs, 2
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		if len(args) > 0 {
-			return usageError{fmt.Errorf("%s has no command %q; see %s --help", cmd.CommandPath(), args[0], cmd.CommandPath())}
+			return usageError{fmt.Errorf("%s has no command %q%s", cmd.CommandPath(), args[0], cli.Meant(cmd.SuggestionsFor(args[0])))}
 		}
 		return cmd.Help()
 	}

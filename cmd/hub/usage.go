@@ -15,7 +15,7 @@ func (e usageError) Unwrap() error { return e.error }
 // isUsage recognises cobra's own errors about how the program was called.
 func isUsage(err error) bool {
 	text := err.Error()
-	for _, begin := range []string{"unknown command", "unknown flag", "unknown shorthand", "flag needs", "invalid argument", "required flag"} {
+	for _, begin := range []string{"unknown command", "unknown flag", "unknown shorthand", "flag needs", "invalid argument", "required flag", "at least one of the flags", "if any flags in the group"} {
 		if strings.HasPrefix(text, begin) {
 			return true
 		}

@@ -302,7 +302,7 @@ type WorkloadID struct {
 func (a *API) workload(ctx context.Context, id string) (ledger.Record, error) {
 	r, err := a.Scheduler.Get(ctx, id)
 	if err == nil && (r.Workload == nil || !r.Workload.Within(region(ctx))) {
-		err = fmt.Errorf("workload %q %w", id, ledger.ErrUnknown)
+		err = fmt.Errorf("workload %.70q %w; see `hub workload list`", id, ledger.ErrUnknown)
 	}
 	return r, err
 }

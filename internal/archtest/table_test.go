@@ -238,7 +238,7 @@ var table = []rule{
 	{of: "internal/simulate/roads", own: []string{"internal/codec/v2x"}, never: slices.Concat(noSQL, noWeb), reason: "a play of the road sends frames, and knows of nobody who reads them"},
 	{of: "internal/simulate/load", never: noSQL, reason: "the load generator writes what it sends itself, so that it shares no fault with the hub"},
 	{of: "internal/progress", never: noWeb, reason: "a line at a terminal"},
-	{of: "internal/cli", reason: "help and completion of any program"},
+	{of: "internal/cli", own: []string{"internal/config/strict"}, reason: "help and completion of any program"},
 	{of: "internal/hubtest/...", reason: "tests know the hub as its users do: by its doors"},
 	{of: "internal/hubtest/engine", never: noSQL, reason: "outside engines know of no hub"},
 	{of: "internal/hubtest/issuer", never: noSQL, reason: "an issuer of identities knows of no hub"},

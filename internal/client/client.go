@@ -30,6 +30,7 @@ type Client struct {
 	token string
 	http  *http.Client
 	dir   string // data directory that the hub or the token was taken from
+	own   bool   // the token lies in dir
 	key   string // Idempotency-Key of what is written; empty for none
 }
 
@@ -60,6 +61,7 @@ func Find(w Where) (*Client, error) {
 	}
 	c.dir = dir
 	c.token, err = w.secret(u, dir)
+	c.own = w.Token == "" && (w.EnvToken == "" || w.Data != "")
 	return c, err
 }
 
@@ -137,7 +139,7 @@ func first(a, b string) string {
 
 // Problem is the hub's refusal (RFC 9457).
 type Problem struct {
-	Status int    `json:"status"`
+	Status int    `json:"-"` // of the answer: Prometheus has a word of this name
 	Title  string `json:"title"`
 	Detail string `json:"detail"`
 	Errors []struct {
@@ -289,7 +291,7 @@ func (c *Client) decode(resp *http.Response, text []byte, into any) error {
 		return fmt.Errorf("the hub at %s answered %s: %.200s", c.base, resp.Status, text)
 	}
 	p.Status = resp.StatusCode
-	if p.Status == http.StatusUnauthorized && c.left() {
+	if p.Status == http.StatusUnauthorized && c.own && c.left() {
 		return fmt.Errorf("%w (if the hub of %s does not run, another one answers at %s: start it with `hub serve --data %s`)", p, c.dir, c.base, c.dir)
 	}
 	return p

@@ -44,6 +44,9 @@ func TestTheHubOfADirectoryThatDoesNotRun(t *testing.T) {
 	if !errors.As(err, &refused) || !strings.Contains(err.Error(), "the token is not known") || !strings.Contains(err.Error(), way) {
 		t.Errorf("another hub at the address: %v", err)
 	}
+	if err := ask(Where{Data: dir, Token: "mistyped"}); err == nil || strings.Contains(err.Error(), way) {
+		t.Errorf("a token that was given is refused: %v", err)
+	}
 	other.Close()
 	if err := ask(Where{Data: dir}); err == nil || !strings.Contains(err.Error(), "the hub of "+dir+" does not run") || !strings.Contains(err.Error(), way) {
 		t.Errorf("nobody at the address: %v", err)

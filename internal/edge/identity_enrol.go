@@ -72,7 +72,7 @@ func Enrol(ctx context.Context, e Enrolment) (Enrolled, error) {
 		"token": e.Token, "device": e.Device, "csr": csr, "kind": e.Kind, "site": e.Site, "region": e.Region, "tags": e.Tags,
 	})
 	if err != nil {
-		return Enrolled{}, err
+		return Enrolled{}, e.mistrusted(err)
 	}
 	if err := id.put(got); err != nil {
 		return Enrolled{}, err
@@ -159,6 +159,14 @@ func (e Enrolment) trust() (*tls.Config, error) {
 	cfg.InsecureSkipVerify = true // VerifyConnection does it, with the root that the hub shows
 	cfg.VerifyConnection = func(s tls.ConnectionState) error { return verifyBy(fingerprint, s) }
 	return cfg, nil
+}
+
+// mistrusted says what to do where nothing told by what root the hub is known.
+func (e Enrolment) mistrusted(err error) error {
+	if e.CA != "" || strings.Contains(e.Token, ".") || !errors.As(err, new(*tls.CertificateVerificationError)) {
+		return err
+	}
+	return fmt.Errorf("the token does not say by what root the hub is known: give all of it, with what follows its dot, or the authority's file with --ca (%w)", err)
 }
 
 // verifyBy checks a server by the root of this fingerprint when it shows that

@@ -101,8 +101,9 @@ func pastOfRoads(c Config, from, to time.Time, each func(Track) error) error {
 			continue
 		}
 		seen[l.To] = true
+		rush := math.Round(75 + 35*lattice(c.Seed, uint64(i)+0x519, 0))
 		for phase := range 2 {
-			if err := pastOfPhase(phase, with(labels, "node", l.To), from, to, each); err != nil {
+			if err := pastOfPhase(phase, rush, with(labels, "node", l.To), from, to, each); err != nil {
 				return err
 			}
 		}
@@ -126,7 +127,7 @@ func pastOfLink(c Config, i int, l roads.Link, labels map[string]string, from, t
 
 // pastOfPhase is one of the two phases of a node: cycles are longer in the rush
 // hours, and north and south have more of them in the morning.
-func pastOfPhase(phase int, labels map[string]string, from, to time.Time, each func(Track) error) error {
+func pastOfPhase(phase int, rush float64, labels map[string]string, from, to time.Time, each func(Track) error) error {
 	labels = with(labels, "phase", string(rune('1'+phase)))
 	cycle, ratio := track(labels, "signal_cycle_seconds", from, to, time.Minute), track(labels, "signal_green_ratio", from, to, time.Minute)
 	var lights [3]Track
@@ -134,7 +135,7 @@ func pastOfPhase(phase int, labels map[string]string, from, to time.Time, each f
 		lights[i] = track(with(labels, "light", name), "signal_light_seconds", from, to, time.Minute)
 	}
 	for j := range cycle.Values {
-		length, green := plan(cycle.at(j).Add(-time.Minute), phase)
+		length, green := plan(cycle.at(j).Add(-time.Minute), phase, rush)
 		cycle.Values[j], ratio.Values[j] = length, round4(green/length)
 		lights[0].Values[j], lights[1].Values[j] = round(60*green/length), round(60*3/length)
 		lights[2].Values[j] = round(60 - lights[0].Values[j] - lights[1].Values[j])
@@ -142,15 +143,15 @@ func pastOfPhase(phase int, labels map[string]string, from, to time.Time, each f
 	return all(each, cycle, ratio, lights[0], lights[1], lights[2])
 }
 
-// plan is the length of a cycle and of the green of a phase, in seconds; 5 s of
-// each half of a cycle are yellow, or red for all.
-func plan(t time.Time, phase int) (cycle, green float64) {
+// plan is the length of a cycle, rush in the rush hours, and of the green of a phase,
+// in seconds; 5 s of each half of a cycle are yellow, or red for all.
+func plan(t time.Time, phase int, rush float64) (cycle, green float64) {
 	cycle, share := 60.0, 0.5
 	switch h := hour(t); {
 	case h >= 7 && h < 9:
-		cycle, share = 90, 0.6
+		cycle, share = rush, 0.6
 	case h >= 16.5 && h < 19:
-		cycle, share = 90, 0.45
+		cycle, share = rush, 0.45
 	}
 	if phase > 0 {
 		share = 1 - share

@@ -265,6 +265,21 @@ func TestPictures(t *testing.T) {
 		browser.Do(t, ctx, browser.Until(`document.querySelectorAll('#devices tr').length > 5 && document.querySelector('#spark-samples canvas')`))
 		browser.Picture(t, ctx, filepath.Join(folder, p.name+".png"))
 	}
+	at := os.Getenv("HUB_URL")
+	if at == "" {
+		return // the catalogue has its own, of made-up datasets
+	}
+	for _, p := range []struct {
+		name, path string
+		high       int64
+	}{
+		{"catalogue-en", "/catalog?lang=en", 960}, {"catalogue-zh", "/catalog?lang=zh", 960},
+		{"dataset-en", "/catalog/dataset/road-flow?lang=en", 1340}, {"dataset-zh", "/catalog/dataset/road-flow?lang=zh", 1340},
+	} {
+		ctx := browser.Open(t) // as the public sees it
+		browser.Do(t, ctx, chromedp.EmulateViewport(1280, p.high), scheme("light"), chromedp.Navigate(at+p.path), browser.Until(`document.readyState === 'complete'`))
+		browser.Picture(t, ctx, filepath.Join(folder, p.name+".png"))
+	}
 }
 
 // TestPicturesOfSigningIn is TestPictures of the page before the console.

@@ -16,7 +16,7 @@ func roadTexts() []entry {
 		{"pace_slow", "50 to 75 %", "50～75 %"},
 		{"pace_jammed", "below 50 %", "低于 50 %"},
 		{"pace_unknown", "not known", "未知"},
-		{"road_event", "event", "事件"},
+		{"road_event", "event", "事件"}, {"road_event_head", "Event", "事件"},
 		{"units", "Roadside units", "路侧单元"},
 		{"unit", "Unit", "单元"},
 		{"units_troubled", "With findings", "检查有问题"},
