@@ -35,7 +35,12 @@ func shippedExprs(t *testing.T) map[string]string {
 // fires reports whether an alert's expression finds something now.
 func (h *hub) fires(t *testing.T, expr, about string) bool {
 	t.Helper()
-	code, text := h.ask(t, h.token(t, access.Token{Name: fmt.Sprint("asks", time.Now().UnixNano()), Role: access.Reader}), http.MethodGet, "/prometheus/api/v1/query?query="+url.QueryEscape(expr), nil)
+	return h.firesAt(t, time.Now(), expr, about)
+}
+
+func (h *hub) firesAt(t *testing.T, at time.Time, expr, about string) bool {
+	t.Helper()
+	code, text := h.ask(t, h.token(t, access.Token{Name: fmt.Sprint("asks", time.Now().UnixNano()), Role: access.Reader}), http.MethodGet, fmt.Sprintf("/prometheus/api/v1/query?time=%.3f&query=%s", float64(at.UnixMilli())/1e3, url.QueryEscape(expr)), nil)
 	if code != http.StatusOK || !strings.Contains(text, `"success"`) {
 		t.Fatalf("%s: %d %s", expr, code, text)
 	}
