@@ -60,5 +60,18 @@ func (h *hub) sealed() ingest.Store {
 	return ingestStore{h.closed}
 }
 
+// sealedPresence is where the presence of devices of grade important and core is
+// kept: their names do not leave for an engine elsewhere. What stays here anyway
+// has no need of the encrypted place.
+func (h *hub) sealedPresence() seriesStore {
+	switch {
+	case h.closed != nil:
+		return h.closed
+	case h.far == nil:
+		return h.plain
+	}
+	return nil
+}
+
 // allSeries is what queries read: every store, with what was corrected.
 func (h *hub) allSeries() storage.Queryable { return h.corrections.Queryable() }

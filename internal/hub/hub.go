@@ -329,7 +329,7 @@ func (h *hub) runIngest(ctx context.Context) error {
 }
 
 func (h *hub) runPresence(ctx context.Context) error {
-	ends := newStanding(h.plain, h.pipeline, h.registry, h.clock, h.log)
+	ends := newStanding(h.plain, h.sealedPresence(), h.pipeline, h.registry, h.clock, h.log)
 	var err error
 	h.presence, err = registry.NewPresence(ctx, registry.PresenceConfig{
 		Registry: h.registry, Records: h.records, Activity: activity{h.pipeline}, On: ends.turn,

@@ -135,8 +135,8 @@ func postCoAP(t *testing.T, h *hub, device string) func(secret string) said {
 	}
 }
 
-// postCoAPS returns a function that posts in a session of its own.
-func postCoAPS(t *testing.T, h *hub, device, secret string) func() said {
+// dialCoAPS opens a session of a device.
+func dialCoAPS(t *testing.T, h *hub, device, secret string) poster {
 	t.Helper()
 	c, err := dtls.Dial(h.at.CoAPS, &piondtls.Config{
 		PSK: func([]byte) ([]byte, error) { return []byte(secret), nil }, PSKIdentityHint: []byte(device),
@@ -146,6 +146,13 @@ func postCoAPS(t *testing.T, h *hub, device, secret string) func() said {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// postCoAPS returns a function that posts in a session of its own.
+func postCoAPS(t *testing.T, h *hub, device, secret string) func() said {
+	t.Helper()
+	c := dialCoAPS(t, h, device, secret)
 	return func() said { return post(t, c, device) }
 }
 

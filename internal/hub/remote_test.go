@@ -78,15 +78,7 @@ func TestAFullQueueRefusesAtTheDoorsAndTakesAgain(t *testing.T) {
 	if code, text := send(); code != http.StatusOK {
 		t.Fatalf("while the engine is away: %d %s", code, text)
 	}
-	w := &telemetry.Write{}
-	for i := range 100_000 {
-		w.Points = append(w.Points, telemetry.Point{Series: h.plain.Series([]telemetry.Label{{Name: "__name__", Value: "other"}}), Time: time.Now().UnixMilli() - int64(i*i%77_777), Value: math.Sqrt(float64(i) + 0.1)})
-	}
-	for h.far.Full() == nil {
-		if err := h.plain.Commit([]*telemetry.Write{w}); err != nil {
-			t.Fatal(err)
-		}
-	}
+	h.fill(t)
 	before, _, _ := h.pipeline.Totals()
 	if code, text := send(); code != http.StatusTooManyRequests || !strings.Contains(text, "Retry-After") || !strings.Contains(text, "engine") {
 		t.Errorf("while it is full: %d %s", code, text)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -30,7 +31,10 @@ type seriesStore interface {
 // standing writes presence as series, and ends the series of devices that went
 // offline.
 type standing struct {
-	store    seriesStore
+	store seriesStore
+	// sealed takes the presence of devices of grade important and core; nil: it is
+	// not written.
+	sealed   seriesStore
 	pipeline *ingest.Pipeline
 	registry *registry.Registry
 	presence *registry.Presence // set before run
@@ -40,7 +44,7 @@ type standing struct {
 	// writing is held from before an id is taken until its point is durable, and
 	// while ids are given back: the store takes no point under one of these.
 	writing sync.Mutex
-	series  map[string]*ownSeries // by device and labels; as many as devices
+	series  map[string]*ownSeries // by device, labels and store; as many as devices
 
 	ending sync.Mutex
 	ends   map[string]struct{} // devices whose series are to be ended
@@ -49,11 +53,12 @@ type standing struct {
 // ownSeries is a device's presence as a series.
 type ownSeries struct {
 	id telemetry.SeriesID
-	at int64 // of its newest point, ms
+	at int64       // of its newest point, ms
+	in seriesStore // that gave out id
 }
 
-func newStanding(store seriesStore, pipeline *ingest.Pipeline, r *registry.Registry, clock func() time.Time, log *slog.Logger) *standing {
-	return &standing{store: store, pipeline: pipeline, registry: r, clock: clock, log: log, series: map[string]*ownSeries{}, ends: map[string]struct{}{}}
+func newStanding(store, sealed seriesStore, pipeline *ingest.Pipeline, r *registry.Registry, clock func() time.Time, log *slog.Logger) *standing {
+	return &standing{store: store, sealed: sealed, pipeline: pipeline, registry: r, clock: clock, log: log, series: map[string]*ownSeries{}, ends: map[string]struct{}{}}
 }
 
 func value(s registry.PresenceState) (float64, bool) {
@@ -150,14 +155,16 @@ func (s *standing) writeAll() {
 func (s *standing) forget(seen map[string]struct{}) {
 	s.writing.Lock()
 	defer s.writing.Unlock()
-	var gone []telemetry.SeriesID
+	gone := map[seriesStore][]telemetry.SeriesID{}
 	for k, own := range s.series {
 		if _, ok := seen[k]; !ok {
-			gone = append(gone, own.id)
+			gone[own.in] = append(gone[own.in], own.id)
 			delete(s.series, k)
 		}
 	}
-	s.store.Forget(gone)
+	for store, ids := range gone {
+		store.Forget(ids)
+	}
 }
 
 // reading is the presence of a device at a time.
@@ -173,17 +180,31 @@ func (s *standing) write(readings []reading) {
 	}
 	s.writing.Lock()
 	defer s.writing.Unlock()
-	points := make([]telemetry.Point, len(readings))
-	for i, r := range readings {
-		points[i] = s.point(r)
+	var points, sealed []telemetry.Point
+	for _, r := range readings {
+		switch s.storeOf(r.device) {
+		case nil:
+		case s.store:
+			points = append(points, s.point(r))
+		default:
+			sealed = append(sealed, s.point(r))
+		}
 	}
-	if err := s.pipeline.Write(points); err != nil {
+	if err := s.pipeline.WriteGraded(points, sealed); err != nil {
 		s.log.Warn("presence_not_written", "devices", len(points), "error", err)
 	}
 }
 
+// storeOf returns where a device's presence is kept; nil is nowhere.
+func (s *standing) storeOf(d *telemetry.Device) seriesStore {
+	if d.EffectiveGrade().Sealed() {
+		return s.sealed
+	}
+	return s.store
+}
+
 func key(d *telemetry.Device) string {
-	return strings.Join([]string{d.ID, string(d.Kind), d.Region, d.Site}, "\xff")
+	return strings.Join([]string{d.ID, string(d.Kind), d.Region, d.Site, strconv.FormatBool(d.EffectiveGrade().Sealed())}, "\xff")
 }
 
 // point puts a reading into its device's series. Changes of one millisecond are
@@ -205,7 +226,8 @@ func (s *standing) own(d *telemetry.Device) *ownSeries {
 	if own == nil {
 		labels := append([]telemetry.Label{{Name: "__name__", Value: presenceMetric}, {Name: "job", Value: query.OwnJob}}, d.Labels()...)
 		slices.SortFunc(labels, func(a, b telemetry.Label) int { return strings.Compare(a.Name, b.Name) })
-		own = &ownSeries{id: s.store.Series(labels)}
+		in := s.storeOf(d)
+		own = &ownSeries{id: in.Series(labels), in: in}
 		s.series[k] = own
 	}
 	return own

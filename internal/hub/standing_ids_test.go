@@ -62,7 +62,7 @@ func TestNoIDOfPresenceIsGivenBackBeforeItsPointIsDurable(t *testing.T) {
 		t.Fatal(err)
 	}
 	presence.Connected("t1")
-	w.standing = newStanding(w, w.Pipeline, r, time.Now, log)
+	w.standing = newStanding(w, w, w.Pipeline, r, time.Now, log)
 	w.standing.presence = presence
 	for range 3 {
 		w.standing.turn([]registry.Transition{{Device: "t1", To: registry.Online, At: time.Now()}})

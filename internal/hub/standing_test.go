@@ -101,7 +101,7 @@ func assemble(t *testing.T, dir string) *assembly {
 		Store: a.counted, Directory: a.registry, Notes: notes{a.registry}, Desk: a.counted, Quotas: quota.New(quota.DefaultConfig(), time.Now(), prometheus.NewRegistry()),
 		Log: log, Clock: time.Now, Metrics: prometheus.NewRegistry(),
 	})
-	a.standing = newStanding(a.counted, a.pipeline, a.registry, time.Now, log)
+	a.standing = newStanding(a.counted, a.counted, a.pipeline, a.registry, time.Now, log)
 	a.presence, err = registry.NewPresence(t.Context(), registry.PresenceConfig{
 		Registry: a.registry, Records: a.records, Activity: activity{a.pipeline}, On: a.standing.turn,
 		Log: log, Now: time.Now, Metrics: prometheus.NewRegistry(),

@@ -252,6 +252,12 @@ func (p *Pipeline) Write(points []telemetry.Point) error {
 	return p.write([stores][]telemetry.Point{plainStore: points})
 }
 
+// WriteGraded is Write for points of which some are sealed: of grade important or
+// core, with ids of the store for those.
+func (p *Pipeline) WriteGraded(points, sealed []telemetry.Point) error {
+	return p.write([stores][]telemetry.Point{plainStore: points, sealedStore: sealed})
+}
+
 // Record is Write for what follows from samples, which may be other than what is
 // stored already: it returns how many points were not taken for that, and how many
 // are fresh: taken, and not stored already as far as the store can tell.

@@ -281,5 +281,8 @@ func failure(err error) answer {
 		a.maxAge = uint32(over.Seconds())
 		return a
 	}
+	if errors.Is(err, ingest.ErrBusy) {
+		return busy(err.Error())
+	}
 	return busy("nothing was stored; send it again")
 }

@@ -196,9 +196,10 @@ func (q *Queue) write() error {
 	return nil
 }
 
-// rotateFull begins a new segment when the present one is as large as it should be.
+// rotateFull begins a new segment when the present one is as large as it should
+// be. A queue that is full has more than one, or none could go.
 func (q *Queue) rotateFull() error {
-	if q.out.size < max(q.segment, labelShare*q.out.named) {
+	if q.out.size < max(q.segment, min(labelShare*q.out.named, int64(q.cfg.MaxBytes)/4)) {
 		return nil
 	}
 	q.mu.Lock()

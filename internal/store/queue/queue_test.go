@@ -367,6 +367,23 @@ func TestAFullQueueSaysSoAndComesRight(t *testing.T) {
 	}
 }
 
+// TestAQueueFullOfLabelsComesRight: what is written to cannot go, so it is never
+// all of the queue.
+func TestAQueueFullOfLabelsComesRight(t *testing.T) {
+	to := newSink()
+	r := newRig(t, to, func(c *Config) { c.MaxBytes = 1 << 20 })
+	n := 0
+	for ; r.Full() == nil; n++ {
+		r.put(n, at(n, 1))
+	}
+	r.start()
+	r.settle()
+	if err := r.Full(); err != nil {
+		t.Error(err)
+	}
+	expect(t, "samples", n, to.total())
+}
+
 func TestTooOldPointsAreRefused(t *testing.T) {
 	r := newRig(t, newSink(), func(c *Config) { c.Retention = 24 * time.Hour })
 	now := time.Now()

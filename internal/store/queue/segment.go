@@ -18,7 +18,8 @@ import (
 
 const (
 	// segmentBytes is how large a segment becomes, unless the labels in it are
-	// many: then it grows until they are an eighth of it.
+	// many: then it grows until they are an eighth of it, or it is a quarter of the
+	// queue.
 	segmentBytes  = 64 << 20
 	labelShare    = 8
 	segmentMagic  = "SHQUEUE1"

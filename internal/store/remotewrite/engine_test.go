@@ -8,6 +8,7 @@ import (
 
 	prom "github.com/prometheus/client_golang/prometheus"
 
+	"github.com/songhua-io/hub/internal/hubtest/engine"
 	"github.com/songhua-io/hub/internal/store"
 	"github.com/songhua-io/hub/internal/store/queue"
 	"github.com/songhua-io/hub/internal/store/storetest"
@@ -70,7 +71,7 @@ func TestPromisesOfAnEngine(t *testing.T) {
 		}, overwritten("VictoriaMetrics keeps the greater of two values of one time")...)...)
 	})
 	t.Run("prometheus", func(t *testing.T) {
-		storetest.Run(t, fresh(startPrometheus), overwritten("Prometheus refuses another value of the newest time of a series, which comes back too late for the device and goes to the desk; an older one is kept beside the first, and which of them is read is not said")...)
+		storetest.Run(t, fresh(startPatient), overwritten("Prometheus refuses another value of the newest time of a series, which comes back too late for the device and goes to the desk; an older one is kept beside the first, and which of them is read is not said")...)
 	})
 }
 
@@ -93,4 +94,11 @@ func fresh(start func(testing.TB, ...func(*Config)) *server) storetest.Open {
 		}
 		return open(t, dir, s, nil)
 	}
+}
+
+// startPatient is a prometheus that takes samples of every age.
+func startPatient(t testing.TB, _ ...func(*Config)) *server {
+	t.Helper()
+	s := engine.PrometheusWithin(t, 11*365*24*time.Hour)
+	return &server{s, client(t, s.URL+"/api/v1/write", s.URL), false}
 }

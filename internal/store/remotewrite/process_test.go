@@ -1,9 +1,13 @@
 package remotewrite
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"testing"
+
+	"github.com/songhua-io/hub/internal/store/queue"
+	"github.com/songhua-io/hub/internal/telemetry"
 )
 
 // TestAProcessIsNamedByItsStart, and one that tells none by whether it was away.
@@ -84,5 +88,26 @@ func TestAProcessIsNamedByItsStart(t *testing.T) {
 	cut = true
 	if s, err := c.Process(t.Context()); err == nil {
 		t.Errorf("one that told its start and does not answer is %q", s)
+	}
+}
+
+// TestATooOldSampleIsRefusedWhateverTheStatus: Prometheus 2.42 says 500, and would
+// be asked for ever.
+func TestATooOldSampleIsRefusedWhateverTheStatus(t *testing.T) {
+	r := receive(t, v2)
+	r.before = func(w http.ResponseWriter, req *http.Request) bool {
+		switch req.URL.Path {
+		case "/api/v1/write":
+			http.Error(w, "too old sample", http.StatusInternalServerError)
+		case "/api/v1/query":
+			fmt.Fprint(w, `{"status": "success", "data": {"resultType": "matrix", "result": []}}`)
+		default:
+			return false
+		}
+		return true
+	}
+	var refused *queue.Refused
+	if err := r.client().Send(t.Context(), someSeries(1)); !errors.As(err, &refused) || refused.Points[0].Reason != telemetry.ReasonTimePast {
+		t.Errorf("%v, want it refused as %s", err, telemetry.ReasonTimePast)
 	}
 }

@@ -73,10 +73,16 @@ func (c *Client) deliver(ctx context.Context, e *encoder, batch []queue.Series, 
 		return nil
 	}
 	err := c.post(ctx, e, batch, rows)
-	switch statusOf(err) {
-	case http.StatusBadRequest, http.StatusConflict, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity: // Thanos says 409 where others say 400
-	default:
+	switch a, _ := errors.AsType[*answered](err); {
+	case a == nil:
 		return err
+	case a.status == http.StatusInternalServerError && says(a.text, []string{"too old sample"}): // Prometheus 2.42, beyond its out-of-order window
+	default:
+		switch a.status {
+		case http.StatusBadRequest, http.StatusConflict, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity: // Thanos says 409 where others say 400
+		default:
+			return err
+		}
 	}
 	if len(rows) == 1 {
 		return c.judge(ctx, e, batch, rows[0], err)

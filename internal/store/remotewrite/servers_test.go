@@ -75,8 +75,13 @@ func everyServer(t *testing.T, check func(t *testing.T, s *server), change ...fu
 	if testing.Short() {
 		t.Skip("starts servers")
 	}
-	t.Run("victoria-metrics", func(t *testing.T) { check(t, startVictoria(t, change...)) })
-	t.Run("prometheus", func(t *testing.T) { check(t, startPrometheus(t, change...)) })
+	t.Parallel() // most of them wait
+	for name, start := range map[string]func(testing.TB, ...func(*Config)) *server{"victoria-metrics": startVictoria, "prometheus": startPrometheus} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			check(t, start(t, change...))
+		})
+	}
 }
 
 type sample struct {
