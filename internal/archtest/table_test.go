@@ -76,7 +76,7 @@ var table = []rule{
 		reason: "what is found is decided from a snapshot alone"},
 	{of: "internal/catalog/source", own: []string{"internal/catalog", "internal/catalog/gate", "internal/catalog/release"}, never: slices.Concat(noIO, everybodys), pure: true,
 		reason: "series and passages in, tables out; who reads stores is another"},
-	{of: "internal/catalog/publish", own: []string{"internal/access", "internal/catalog", "internal/catalog/gate", "internal/catalog/gate/attack", "internal/catalog/release", "internal/catalog/source", "internal/config/strict", "internal/records", "internal/telemetry"}, never: noWeb,
+	{of: "internal/catalog/publish", own: []string{"internal/access", "internal/catalog", "internal/catalog/gate", "internal/catalog/gate/attack", "internal/catalog/release", "internal/catalog/source", "internal/config/strict", "internal/personal", "internal/records", "internal/telemetry"}, never: noWeb,
 		reason: "when what is released is decided without knowing how series are stored or files are made"},
 	{of: "internal/traffic", own: []string{"internal/road"}, never: slices.Concat(noIO, everybodys), pure: true,
 		reason: "messages and time in, numbers and states out; what is on disk is its caller's"},

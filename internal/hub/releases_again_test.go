@@ -87,7 +87,7 @@ func TestADayThatIsReleasedIsCorrected(t *testing.T) {
 	if code, text := h.ask(t, home, http.MethodPost, "/api/v1/corrections", body); code != http.StatusCreated {
 		t.Fatalf("%d %s", code, text)
 	}
-	version(2, `correction 1 (home): read again`, `"diff":{"added":0,"removed":0,"changed":1,"same":19`)
+	version(2, `correction 1: read again`, `"diff":{"added":0,"removed":0,"changed":1,"same":19`)
 	lineage := func(version, row int) string {
 		_, text := h.ask(t, admin, http.MethodGet, fmt.Sprintf("/api/v1/datasets/levels/lineage?version=%d&row=%d", version, row), nil)
 		return text

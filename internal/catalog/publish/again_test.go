@@ -19,6 +19,7 @@ type corrected struct {
 	at     time.Time
 	device string
 	value  float64
+	reason string
 }
 
 type asOfKey struct{}
@@ -42,7 +43,7 @@ func (w *world) as(ctx context.Context, device string, v float64) float64 {
 func (w *world) corrections(after, until time.Time, _ catalog.Period) (all []Correction) {
 	for i, c := range w.corrected {
 		if c.at.After(after) && !c.at.After(until) {
-			all = append(all, Correction{ID: int64(i + 1), At: c.at, By: "王五", Reason: "探头偏差", About: func(labels map[string]string) bool { return labels["device"] == c.device }})
+			all = append(all, Correction{ID: int64(i + 1), At: c.at, By: "王五", Reason: c.reason, About: func(labels map[string]string) bool { return labels["device"] == c.device }})
 		}
 	}
 	return all
@@ -58,7 +59,7 @@ func (w *world) correct(device string, value float64, days ...time.Time) {
 			w.t.Fatal(err)
 		}
 	}
-	w.corrected = append(w.corrected, corrected{w.now, device, value})
+	w.corrected = append(w.corrected, corrected{w.now, device, value, "探头偏差"})
 }
 
 // came brings a sample of a device of a time, as the pipeline does.
@@ -101,11 +102,14 @@ func TestACorrectionIsWhyADayIsReleasedAgain(t *testing.T) {
 	w.made(w.order("air"))
 	w.samples["t4"] = 4
 	w.made(w.order("air"))
+	w.correct("t3", 6)
+	w.corrected[3].reason = "问过 13800138000"
+	w.made(w.order("air"))
 	w.correct("t4", 5)
 	o := w.order("air")
 	o.Reason.ZH = "核对无误"
 	w.made(o)
-	want := []string{"2026-11-20", "2026-11-20 correction 1 (王五): 探头偏差", "2026-11-20 correction 3 (王五): 探头偏差; late data came in", "2026-11-20 the dataset was changed", "2026-11-20 late data came in", "2026-11-20 核对无误"}
+	want := []string{"2026-11-20", "2026-11-20 correction 1: 探头偏差", "2026-11-20 correction 3: 探头偏差; late data came in", "2026-11-20 the dataset was changed", "2026-11-20 late data came in", "2026-11-20 correction 4", "2026-11-20 核对无误"}
 	if diff := cmp.Diff(want, w.told("air")); diff != "" {
 		t.Error(diff)
 	}
@@ -113,10 +117,10 @@ func TestACorrectionIsWhyADayIsReleasedAgain(t *testing.T) {
 	for _, d := range w.drafts["air"] {
 		ids = append(ids, d.Corrections)
 	}
-	if diff := cmp.Diff([][]int64{nil, {1}, {3}, nil, nil, {4}}, ids); diff != "" {
+	if diff := cmp.Diff([][]int64{nil, {1}, {3}, nil, nil, {4}, {5}}, ids); diff != "" {
 		t.Error(diff)
 	}
-	if d := w.drafts["air"][1]; d.Reason.ZH != "更正 1（王五）：探头偏差" {
+	if d := w.drafts["air"][1]; d.Reason.ZH != "更正 1：探头偏差" {
 		t.Errorf("%q", d.Reason.ZH)
 	}
 }
@@ -177,7 +181,7 @@ func TestWhatChangesBehindTheLookBack(t *testing.T) {
 		}
 	}
 	// The value of the world is that of every day, so what is looked at is seen here.
-	if diff := cmp.Diff([]string{dayName(source.Day(w.day(25))), dayName(source.Day(w.day(22))) + " correction 1 (王五): 探头偏差"}, again); diff != "" {
+	if diff := cmp.Diff([]string{dayName(source.Day(w.day(25))), dayName(source.Day(w.day(22))) + " correction 1: 探头偏差"}, again); diff != "" {
 		t.Error(diff)
 	}
 	n := len(w.drafts["air"])

@@ -8,6 +8,7 @@ import (
 
 	"github.com/songhua-io/hub/internal/catalog"
 	"github.com/songhua-io/hub/internal/catalog/source"
+	"github.com/songhua-io/hub/internal/personal"
 )
 
 // Correction is one that was made of samples.
@@ -77,8 +78,9 @@ func (c *Correction) ofAny(inputs [][]source.Input) bool {
 }
 
 // why says why a day is released again, where whoever ordered it did not: what was
-// corrected and by whom, that the dataset is another, or that data came late. More
-// than one may hold.
+// corrected, that the dataset is another, or that data came late. More than one may
+// hold. It is public: who corrected stays with the correction, and a reason that
+// names a person does too.
 func (p *Publisher) why(ctx context.Context, pub *publication, last *publication, corrections []Correction) (catalog.Text, error) {
 	var zh, en []string
 	for i, c := range corrections {
@@ -86,8 +88,10 @@ func (p *Publisher) why(ctx context.Context, pub *publication, last *publication
 			zh, en = append(zh, fmt.Sprintf("另有 %d 项更正", len(corrections)-i)), append(en, fmt.Sprintf("%d more corrections", len(corrections)-i))
 			break
 		}
-		zh = append(zh, fmt.Sprintf("更正 %d（%s）：%s", c.ID, c.By, c.Reason))
-		en = append(en, fmt.Sprintf("correction %d (%s): %s", c.ID, c.By, c.Reason))
+		zh, en = append(zh, fmt.Sprintf("更正 %d", c.ID)), append(en, fmt.Sprintf("correction %d", c.ID))
+		if _, _, found := personal.Find(c.Reason); !found {
+			zh[i], en[i] = zh[i]+"："+c.Reason, en[i]+": "+c.Reason
+		}
 	}
 	was, err := transformOf(last.Dataset)
 	if err != nil {
