@@ -106,12 +106,23 @@ type Entry struct {
 	Coverage     Coverage
 }
 
-// Latest is the newest release; nil: none yet.
+// Latest is the release that was made last; nil: none yet.
 func (e *Entry) Latest() *Release {
 	if len(e.Releases) == 0 {
 		return nil
 	}
 	return &e.Releases[len(e.Releases)-1]
+}
+
+// Newest is the last release of the period that ends last; nil: none yet. A day that
+// is released again, for late data or a correction, does not take its place.
+func (e *Entry) Newest() (newest *Release) {
+	for i := range e.Releases {
+		if r := &e.Releases[i]; newest == nil || r.Period.To.IsZero() || !newest.Period.To.IsZero() && !r.Period.To.Before(newest.Period.To) {
+			newest = r
+		}
+	}
+	return newest
 }
 
 // Offered are the forms in which it can be had now: its newest release with its
@@ -121,7 +132,7 @@ func (e *Entry) Offered() (*Release, []Distribution) {
 	if e.Dataset.Open.Class == None {
 		return nil, nil
 	}
-	return e.Latest(), e.Live
+	return e.Newest(), e.Live
 }
 
 // Snapshot is the public catalogue at one moment. It never changes: who reads

@@ -52,6 +52,13 @@ func TestNothingIsOfferedOfWhatIsNotOpened(t *testing.T) {
 	if r, live := e.Offered(); r == nil || r.Version != 2 || len(live) != 1 {
 		t.Error(r, live)
 	}
+	again := e.Releases[0]
+	again.Version, again.Replaces = 3, 1
+	again.Period = Period{From: again.Period.From.AddDate(0, 0, -1), To: again.Period.From}
+	e.Releases = append(e.Releases, again)
+	if r, _ := e.Offered(); r.Version != 2 || e.Latest().Version != 3 {
+		t.Errorf("offered is version %d: a day before that was made again is not the newest", r.Version)
+	}
 	e.Dataset.Open.Class = None
 	if r, live := e.Offered(); r != nil || live != nil {
 		t.Error(r, live)

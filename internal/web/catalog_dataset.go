@@ -102,9 +102,10 @@ func releasesOf(e *catalog.Entry) (all []releaseView) {
 			by[r.Replaces] = r.Version
 		}
 	}
+	newest := e.Newest()
 	for i := len(e.Releases) - 1; i >= 0; i-- {
 		r := e.Releases[i]
-		v := releaseView{Release: r, Href: fmt.Sprintf("/catalog/dataset/%s/release/%d", e.Dataset.ID, r.Version), ReplacedBy: by[r.Version], Newest: i == len(e.Releases)-1}
+		v := releaseView{Release: r, Href: fmt.Sprintf("/catalog/dataset/%s/release/%d", e.Dataset.ID, r.Version), ReplacedBy: by[r.Version], Newest: r.Version == newest.Version}
 		for _, f := range r.Files {
 			v.Files = append(v.Files, fileView{f, v.Href + "/" + url.PathEscape(f.Name), formatName(f.MediaType), hex.EncodeToString(f.SHA256[:])})
 			v.Rows = max(v.Rows, f.Rows)
@@ -135,15 +136,15 @@ func (p *pages) datasetOf(r *http.Request, e *catalog.Entry, l lang) *datasetVie
 	}
 	v.Terms = []termsView{termsOf("open", d.Open, "第三十三条"), termsOf("share", d.Share, "第二十九条")}
 	v.Releases = releasesOf(e)
+	latest, live := e.Offered()
+	if latest != nil {
+		v.Latest = &v.Releases[slices.IndexFunc(v.Releases, func(r releaseView) bool { return r.Newest })]
+	}
 	if len(v.Releases) > shownReleases && r.URL.Query().Get("releases") != "all" {
 		v.More = len(v.Releases) - shownReleases
 		v.Releases = v.Releases[:shownReleases]
 	}
-	latest, live := e.Offered()
-	if latest != nil {
-		v.Latest = &v.Releases[0]
-	}
-	if newest := e.Latest(); newest != nil && (latest != nil || v.Steward) {
+	if newest := e.Newest(); newest != nil && (latest != nil || v.Steward) {
 		v.fill(p, r, newest.Version)
 	}
 	for _, f := range live {
