@@ -221,6 +221,41 @@ func TestAGrantOpensItsScope(t *testing.T) {
 	}
 }
 
+// TestAGrantOfItemsShowsPlacesWhereTheyAreOne: who was granted a metric alone is not
+// told where its devices stand.
+func TestAGrantOfItemsShowsPlacesWhereTheyAreOne(t *testing.T) {
+	h := everyDoor(t, t.TempDir(), func(*config.Config) {})
+	admin := h.token(t, access.Token{Name: "all", Role: access.Admin})
+	lat, lon := 43.88149, 125.32349
+	secret := h.register(t, registry.Spec{ID: "well", Region: "220100", Grade: "general", Lat: &lat, Lon: &lon})
+	if answer := h.post(t, "well", secret, `{"flow": 1, "head": 2}`); !strings.Contains(answer, `"accepted":2`) {
+		t.Fatal(answer)
+	}
+	for _, metric := range []string{"flow", "head"} {
+		h.publish(t, admin, strings.Replace(liveDataset(metric, metric, conditional), `"items": [`, `"items": [{"name": "place", "type": "geometry", "title": {"zh": "位置"}}, `, 1))
+	}
+	token := h.token(t, access.Token{Name: "firm", Role: access.Public})
+	places := func(want ...string) {
+		t.Helper()
+		for path, want := range map[string][]string{"Things": {"well"}, "Locations": want, "Things('well')/Locations": want} {
+			if code, text := h.ask(t, token, http.MethodGet, sta+path, nil); code != 200 || !slices.Equal(idsIn(t, text), want) {
+				t.Errorf("%s: %d %s, want %v", path, code, text, want)
+			}
+		}
+		code, text := h.ask(t, token, http.MethodGet, sta+"FeaturesOfInterest('well')", nil)
+		if code != 200 || strings.Contains(text, "[125.323,43.881]") != (len(want) > 0) {
+			t.Errorf("the feature: %d %s", code, text)
+		}
+		if code, text := h.ask(t, token, http.MethodGet, sta+"Locations('device:well')", nil); code == 200 != (len(want) > 0) || strings.Contains(text, "[125.323,43.881]") != (len(want) > 0) {
+			t.Errorf("the location: %d %s", code, text)
+		}
+	}
+	h.granted(t, admin, token, "flow", `{"items": ["flow"]}`)
+	places()
+	h.granted(t, admin, token, "head", `{"items": ["head", "place"]}`)
+	places("device:well")
+}
+
 // TestALongAnswerEndsWithTheRightToIt: a reader that does not get on is cut off when
 // the dataset is suspended, its grade raised, or the grant revoked.
 func TestALongAnswerEndsWithTheRightToIt(t *testing.T) {

@@ -29,6 +29,7 @@ type Reading struct {
 	end    context.CancelCauseFunc
 
 	used    map[use]bool
+	placed  map[string]bool           // devices whose place may be seen
 	charged map[int64]*quota.Exceeded // grants that were counted; nil: there was room
 	give    []func()
 }
@@ -72,7 +73,7 @@ func (a *Access) Serve(next http.Handler, fail func(http.ResponseWriter, int, er
 		defer end(nil)
 		ctx, unbind := access.Bind(r.Context(), life, w)
 		defer unbind()
-		reading := &Reading{access: a, caller: c, only: only, end: end, offers: a.current().of(c, staff), used: map[use]bool{}, charged: map[int64]*quota.Exceeded{}}
+		reading := &Reading{access: a, caller: c, only: only, end: end, offers: a.current().of(c, staff), used: map[use]bool{}, placed: map[string]bool{}, charged: map[int64]*quota.Exceeded{}}
 		defer reading.close()
 		next.ServeHTTP(w, r.WithContext(context.WithValue(ctx, readingKey{}, reading)))
 	})
@@ -139,6 +140,11 @@ func (r *Reading) charge(o *offer) error {
 	}
 	return nil
 }
+
+// Places reports whether where a device is may be seen, by those of its series that
+// were selected so far: a grant of single items gives it where the place is one of
+// them.
+func (r *Reading) Places(device string) bool { return r.placed[device] }
 
 // Sees reports whether something of a device may be among what is read, by what
 // the registry says of it alone.

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/prometheus/tsdb/chunkenc"
 	"github.com/prometheus/prometheus/util/annotations"
 
+	"github.com/songhua-io/hub/internal/catalog"
 	"github.com/songhua-io/hub/internal/telemetry"
 )
 
@@ -37,7 +38,11 @@ func (r *Reading) shows(ls labels.Labels) (in []span, err error) {
 		if !ok || g > it.Grade {
 			return true
 		}
-		switch failed := r.use(o, it.Name); {
+		failed := r.use(o, it.Name)
+		if failed == nil && o.places() {
+			r.placed[device] = true
+		}
+		switch {
 		case failed != nil:
 			err = failed
 		case o.grant == 0: // nothing shows more
@@ -52,6 +57,13 @@ func (r *Reading) shows(ls labels.Labels) (in []span, err error) {
 		err = nil
 	}
 	return in, err
+}
+
+// places reports whether the offer gives where devices are.
+func (o *offer) places() bool {
+	return len(o.items) == 0 || slices.ContainsFunc(o.dataset.Items, func(it catalog.Item) bool {
+		return it.Type == catalog.Place && slices.Contains(o.items, it.Name)
+	})
 }
 
 // keeps reports whether the rows of the dataset keep every tag of a series: what

@@ -2,6 +2,7 @@ package sensorthings
 
 import (
 	"cmp"
+	"math"
 
 	"github.com/songhua-io/hub/internal/model"
 	"github.com/songhua-io/hub/internal/registry"
@@ -83,7 +84,7 @@ var entities = [...]entity{
 		{"name", text, func(_ *question, r *row) value { return textOf(placeName(r)) }},
 		{"description", text, func(_ *question, r *row) value { return textOf(placeText(r)) }},
 		{"encodingType", text, geoJSON},
-		{"location", object, func(_ *question, r *row) value { return point(r.place()) }},
+		{"location", object, (*question).point},
 		{"properties", object, placeProperties},
 	}, []link{{"Things", things, true}, {"HistoricalLocations", historical, true}}},
 	historical: {[]property{
@@ -165,9 +166,15 @@ func (r *row) place() (lat, lon *float64) {
 	return r.device.Lat, r.device.Lon
 }
 
-// point is GeoJSON: longitude first (RFC 7946, 3.1.1).
-func point(lat, lon *float64) value {
-	return objectOf(field{"type", textOf("Point")}, field{"coordinates", value{kind: object, items: []value{numberOf(*lon), numberOf(*lat)}}})
+// point is GeoJSON: longitude first (RFC 7946, 3.1.1). Who does not see by an own
+// right is told it as releases tell it, to about a hundred metres.
+func (q *question) point(r *row) value {
+	lat, lon := r.place()
+	exact := func(degrees float64) float64 { return degrees }
+	if q.sight != nil {
+		exact = func(degrees float64) float64 { return math.Round(degrees*1000) / 1000 }
+	}
+	return objectOf(field{"type", textOf("Point")}, field{"coordinates", value{kind: object, items: []value{numberOf(exact(*lon)), numberOf(exact(*lat))}}})
 }
 
 func placeName(r *row) string {
@@ -262,7 +269,7 @@ func sensorProperties(_ *question, r *row) value {
 // known (RFC 7946, 3.2).
 func (q *question) feature(r *row) value {
 	if at := q.locationOf(r.device); at != nil {
-		return point(at.place())
+		return q.point(at)
 	}
 	return objectOf(field{"type", textOf("Feature")}, field{"geometry", value{}}, field{"properties", objectOf()})
 }

@@ -65,6 +65,9 @@ func (q *question) device(id string) *registry.Device {
 // locationOf is where a device stands: its own place, else its site's; nil when
 // that is not known, or not the caller's to see.
 func (q *question) locationOf(d *registry.Device) *row {
+	if !q.places(d) {
+		return nil
+	}
 	if d.Lat != nil {
 		return &row{set: locations, id: ofDevice + d.ID, device: d}
 	}
@@ -175,7 +178,7 @@ func (q *question) lookUp(s set, id string) (*row, error) {
 
 func (q *question) findLocation(id string) *row {
 	if hasPrefix(id, ofSite) {
-		if id = id[len(ofSite):]; !q.any(registry.Filter{Site: id}, nil) {
+		if id = id[len(ofSite):]; !q.any(registry.Filter{Site: id}, q.places) {
 			return nil
 		}
 		return q.siteAt(id)
@@ -184,7 +187,7 @@ func (q *question) findLocation(id string) *row {
 		return nil
 	}
 	if d := q.device(id[len(ofDevice):]); d != nil && d.Lat != nil {
-		return q.locationOf(d)
+		return q.locationOf(d) // nil where it is not shown
 	}
 	return nil
 }

@@ -93,7 +93,7 @@ func (q *question) thingsOf(parent *row, after string) iter.Seq2[*row, error] {
 	}
 	return func(yield func(*row, error) bool) {
 		for r, err := range q.devices(things, registry.Filter{Site: parent.site.ID}, after) {
-			r.passed = r.passed || r.device.Lat != nil
+			r.passed = r.passed || r.device.Lat != nil || !q.places(r.device)
 			if !yield(r, err) {
 				return
 			}
@@ -106,7 +106,7 @@ func (q *question) locations(after string) iter.Seq2[*row, error] {
 	return func(yield func(*row, error) bool) {
 		if !hasPrefix(after, ofSite) {
 			for r, err := range q.devices(things, registry.Filter{}, strings.TrimPrefix(after, ofDevice)) {
-				if r.device.Lat != nil && !r.passed {
+				if r.device.Lat != nil && !r.passed && q.places(r.device) {
 					r = q.locationOf(r.device)
 				} else {
 					r = &row{set: locations, id: ofDevice + r.id, passed: true}
@@ -122,7 +122,7 @@ func (q *question) locations(after string) iter.Seq2[*row, error] {
 			if r == nil || r.id <= after {
 				continue
 			}
-			r.passed = !q.any(registry.Filter{Site: s.ID}, nil)
+			r.passed = !q.any(registry.Filter{Site: s.ID}, q.places)
 			if !yield(r, q.ctx.Err()) {
 				return
 			}

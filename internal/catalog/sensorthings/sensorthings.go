@@ -68,6 +68,9 @@ type Sight interface {
 	// Sees reports whether something of a device may be seen, by what the registry
 	// says of it: whether it is, its series tell.
 	Sees(*telemetry.Device) bool
+	// Places reports whether where a device is may be seen, by those of its series
+	// that were selected so far.
+	Places(device string) bool
 }
 
 // API answers requests. Its methods may be called from any goroutine.

@@ -45,14 +45,24 @@ func (q *question) seen(devices []*registry.Device) (map[string]bool, error) {
 		return nil, err
 	}
 	q.cost += len(devices) * costOfDevice
+	placed := map[string]bool{} // a series may show more than the one before
 	set := from.Select(q.ctx, false, &storage.SelectHints{Start: math.MinInt64, End: math.MaxInt64, Func: "series"}, ms...)
-	for len(found) < len(devices) && set.Next() {
+	for len(placed) < len(devices) && set.Next() {
 		if err := q.takeSeries(); err != nil {
 			return nil, err
 		}
-		found[set.At().Labels().Get("device")] = true
+		id := set.At().Labels().Get("device")
+		found[id] = true
+		if q.sight.Places(id) {
+			placed[id] = true
+		}
 	}
 	return found, set.Err()
+}
+
+// places reports whether where a device is may be seen, of which a series is.
+func (q *question) places(d *registry.Device) bool {
+	return q.sight == nil || q.sight.Places(d.ID)
 }
 
 // any reports whether a device that fits is seen. Who sees by an own right is
