@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"math"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -86,14 +87,34 @@ func (p *pages) mayCorrections(w http.ResponseWriter, r *http.Request) (access.C
 	return caller, true
 }
 
-const zoneForm = "MST (UTC-07:00)"
+// zoneNow names the zone of the times of a page.
+func zoneNow() string {
+	now := time.Now()
+	if _, offset := now.Zone(); offset == 0 {
+		return "UTC"
+	}
+	return now.Format("MST (UTC-07:00)")
+}
+
+// exact writes a value with all digits that mean something: a 15th or 16th is what
+// arithmetic in binary leaves.
+func exact(v float64) string {
+	rounded, err := strconv.ParseFloat(strconv.FormatFloat(v, 'g', 14, 64), 64)
+	if err != nil {
+		rounded = v
+	}
+	if a := math.Abs(rounded); a >= 1e-6 && a < 1e15 {
+		return strconv.FormatFloat(rounded, 'f', -1, 64)
+	}
+	return strconv.FormatFloat(rounded, 'g', -1, 64)
+}
 
 func (p *pages) showCorrections(w http.ResponseWriter, r *http.Request) {
 	caller, may := p.mayCorrections(w, r)
 	if !may {
 		return
 	}
-	v, code, from := correctionsView{Form: url.Values{}, Zone: time.Now().Format(zoneForm)}, http.StatusOK, r.URL.Query()
+	v, code, from := correctionsView{Form: url.Values{}, Zone: zoneNow()}, http.StatusOK, r.URL.Query()
 	for _, name := range []string{"device", "metric"} {
 		if s := from.Get(name); s != "" {
 			v.Form.Set(name, s)
@@ -126,7 +147,7 @@ func (p *pages) showCorrection(w http.ResponseWriter, r *http.Request) {
 	if !may {
 		return
 	}
-	v, code := correctionView{Zone: time.Now().Format(zoneForm)}, http.StatusOK
+	v, code := correctionView{Zone: zoneNow()}, http.StatusOK
 	id, err := strconv.ParseInt(r.PathValue("id"), 10, 64)
 	known := err == nil
 	if known {

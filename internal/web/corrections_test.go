@@ -161,3 +161,12 @@ func TestPicturesOfCorrections(t *testing.T) {
 		browser.Picture(t, ctx, filepath.Join(folder, fmt.Sprintf("%s-%s-%s-%d.png", strings.ReplaceAll(p.path, "/", "-"), p.lang, p.scheme, p.width)))
 	}
 }
+
+func TestExactLeavesOutWhatArithmeticLeft(t *testing.T) {
+	x := -9.415
+	for v, want := range map[float64]string{x + 0.4: "-9.015", 0.1 + 0.2: "0.3", 123456789.1234: "123456789.1234", 1e300: "1e+300", 7.125: "7.125", 0: "0"} {
+		if got := exact(v); got != want {
+			t.Errorf("%v is written %s, want %s", v, got, want)
+		}
+	}
+}

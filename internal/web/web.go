@@ -12,7 +12,6 @@ import (
 	"maps"
 	"math"
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/songhua-io/hub/internal/access"
@@ -154,7 +153,7 @@ func (p *pages) consoleFunctions() template.FuncMap {
 		"kmh":       kmh, "maybe": maybe, "share": share, "node": traffic.NodeName,
 		"seconds": func(d time.Duration) string { return figure(d.Seconds()) + " s" },
 		"add":     func(a, b int) int { return a + b },
-		"exact":   func(v float64) string { return strconv.FormatFloat(v, 'g', -1, 64) },
+		"exact":   exact,
 		"minus":   func(v float64) float64 { return -v },
 		"ofCorrection": func(t map[string]string, c Correction) any {
 			return struct {
