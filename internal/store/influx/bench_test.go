@@ -2,8 +2,10 @@ package influx
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"math"
 	"strings"
 	"syscall"
@@ -12,6 +14,8 @@ import (
 
 	"github.com/influxdata/influxdb-client-go/v2/api"
 	"github.com/influxdata/influxdb-client-go/v2/api/write"
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/songhua-io/hub/internal/store/queue"
 	"github.com/songhua-io/hub/internal/telemetry"
@@ -158,5 +162,87 @@ func BenchmarkRows(b *testing.B) {
 				b.Fatal(r.Err(), n)
 			}
 		}
+	})
+}
+
+// BenchmarkCatchUp is how fast what waits in the queue goes to a real InfluxDB, and,
+// in the same run, how fast that server takes the same lines ready made, by as many
+// requests at once: what it takes at most.
+func BenchmarkCatchUp(b *testing.B) {
+	const requests, request = 60, 10_000
+	s := startInflux(b)
+	batches := make([][]queue.Series, requests)
+	for i := range batches {
+		batches[i] = benchBatch(500, request/500, 1764000000000+int64(i)*200_000)
+	}
+	shards := queue.DefaultConfig().Shards
+	report := func(b *testing.B, since time.Duration) {
+		b.ReportMetric(requests*request*float64(b.N)/b.Elapsed().Seconds(), "samples/s")
+		b.ReportMetric(float64((cpu(b)-since).Nanoseconds())/float64(b.N)/requests/request, "cpu-ns/sample")
+	}
+	b.Run("ready made", func(b *testing.B) {
+		var bodies []*body
+		for _, batch := range batches {
+			se, out := &sending{batch: batch, from: []int{0}}, &body{}
+			for i := range batch {
+				se.from = append(se.from, se.from[i]+len(batch[i].Points))
+			}
+			se.encode(out, 0, request)
+			bodies = append(bodies, out)
+		}
+		since := cpu(b)
+		b.ResetTimer()
+		for range b.N {
+			c := s.client(b, s.bucket(b))
+			var g errgroup.Group
+			g.SetLimit(shards)
+			for _, out := range bodies {
+				g.Go(func() error { return c.write(b.Context(), out) })
+			}
+			if err := g.Wait(); err != nil {
+				b.Fatal(err)
+			}
+		}
+		report(b, since)
+	})
+	b.Run("queue", func(b *testing.B) {
+		since := cpu(b)
+		for range b.N {
+			b.StopTimer()
+			cfg := queue.DefaultConfig()
+			cfg.Dir = b.TempDir()
+			q, err := queue.Open(cfg, slog.New(slog.DiscardHandler), prometheus.NewRegistry(), s.client(b, s.bucket(b)),
+				func([]telemetry.Label, telemetry.Point, telemetry.Reason, string) error { return errors.New("refused") })
+			if err != nil {
+				b.Fatal(err)
+			}
+			for _, batch := range batches {
+				w := &telemetry.Write{}
+				for _, series := range batch {
+					id := q.Series(series.Labels)
+					for _, point := range series.Points {
+						point.Series = id
+						w.Points = append(w.Points, point)
+					}
+				}
+				if err := q.Commit([]*telemetry.Write{w}); err != nil {
+					b.Fatal(err)
+				}
+			}
+			ctx, stop := context.WithCancel(b.Context())
+			ended := make(chan error, 1)
+			b.StartTimer()
+			go func() { ended <- q.Run(ctx) }()
+			if err := q.Settle(ctx); err != nil {
+				b.Fatal(err)
+			}
+			b.StopTimer()
+			stop()
+			<-ended
+			if err := q.Close(); err != nil {
+				b.Fatal(err)
+			}
+		}
+		report(b, since)
 	})
 }
