@@ -89,17 +89,8 @@ type alertRow struct {
 // silenceLengths are offered in hours.
 func silenceLengths() []string { return []string{"1", "4", "24", "72", "168"} }
 
-func (p *pages) mayAlerts(w http.ResponseWriter, r *http.Request) (access.Caller, bool) {
-	caller := access.CallerOf(r.Context())
-	if !access.May(caller.Role, access.ReadAlerts) {
-		p.askToSignIn(w, r, caller)
-		return caller, false
-	}
-	return caller, true
-}
-
 func (p *pages) showAlerts(w http.ResponseWriter, r *http.Request) {
-	if caller, may := p.mayAlerts(w, r); may {
+	if caller, may := p.admit(w, r, access.ReadAlerts); may {
 		p.alertsPage(w, r, caller, http.StatusOK, "")
 	}
 }
@@ -179,7 +170,7 @@ func (p *pages) endSilence(w http.ResponseWriter, r *http.Request) {
 }
 
 func (p *pages) changeAlerts(w http.ResponseWriter, r *http.Request, change func(access.Caller) error) {
-	caller, may := p.mayAlerts(w, r)
+	caller, may := p.admit(w, r, access.ReadAlerts)
 	if !may {
 		return
 	}

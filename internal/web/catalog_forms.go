@@ -294,9 +294,8 @@ func (p *pages) grantOf(g *register.Grant, f *form) grantView {
 }
 
 func (p *pages) showApplications(w http.ResponseWriter, r *http.Request) {
-	caller := access.CallerOf(r.Context())
-	if !access.May(caller.Role, access.ApplyGrants) {
-		p.askToSignIn(w, r, caller)
+	caller, may := p.admit(w, r, access.ApplyGrants)
+	if !may {
 		return
 	}
 	all, err := p.Catalogue.Register.Grants(r.Context(), register.GrantQuery{Region: caller.Region, Applicant: caller.Name, Limit: 100})
@@ -313,9 +312,8 @@ func (p *pages) showApplications(w http.ResponseWriter, r *http.Request) {
 }
 
 func (p *pages) showApplication(w http.ResponseWriter, r *http.Request) {
-	caller := access.CallerOf(r.Context())
-	if !access.May(caller.Role, access.ApplyGrants) {
-		p.askToSignIn(w, r, caller)
+	caller, may := p.admit(w, r, access.ApplyGrants)
+	if !may {
 		return
 	}
 	g, err := p.Catalogue.Register.Grant(r.Context(), r.PathValue("id"))

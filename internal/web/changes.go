@@ -51,7 +51,6 @@ type changesView struct {
 	Actions       []string
 	Wrong         bool   // a time cannot be read
 	Failed        bool   // the record cannot be read
-	Denied        bool   // the caller may not
 	Zone          string // of all times
 	Older, Newest string // addresses; empty for none
 	Export        string
@@ -72,13 +71,8 @@ const (
 )
 
 func (p *pages) showChanges(w http.ResponseWriter, r *http.Request) {
-	caller := access.CallerOf(r.Context())
-	switch {
-	case !caller.Known():
-		p.askToSignIn(w, r, caller)
-		return
-	case !access.May(caller.Role, access.ReadAudit):
-		p.render(w, r, p.changes, http.StatusForbidden, view{Who: p.greet(caller), Page: changesView{Denied: true}})
+	caller, may := p.admit(w, r, access.ReadAudit)
+	if !may {
 		return
 	}
 	v := changesView{Form: chosenOf(r.URL.Query()), Zone: zoneOf(time.Now())}

@@ -85,7 +85,7 @@ func TestWhoMayReadTheRecord(t *testing.T) {
 		r := httptest.NewRequest(http.MethodGet, "/audit?lang=en", nil)
 		return serve(t, h.inner, r.WithContext(access.WithCaller(r.Context(), c)))
 	}
-	if resp, body := as(access.Caller{Name: "eye", Role: access.Reader}); resp.StatusCode != http.StatusForbidden || strings.Contains(body, "air-003") || !strings.Contains(body, "takes the role admin") {
+	if resp, body := as(access.Caller{Name: "eye", Role: access.Reader}); resp.StatusCode != http.StatusForbidden || strings.Contains(body, "air-003") || !strings.Contains(body, "takes one of: admin") {
 		t.Errorf("a reader: %s", resp.Status)
 	}
 	if resp, body := as(access.Caller{Name: "jl", Role: access.Admin, Region: "2201"}); resp.StatusCode != http.StatusOK || !strings.Contains(body, "air-003") || strings.Contains(body, "grafana") {

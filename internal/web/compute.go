@@ -143,18 +143,8 @@ type gauge struct {
 	BusyFrom             string
 }
 
-// mayCompute answers who may not see compute, and reports whether it did not.
-func (p *pages) mayCompute(w http.ResponseWriter, r *http.Request) (access.Caller, bool) {
-	caller := access.CallerOf(r.Context())
-	if !access.May(caller.Role, access.ReadCompute) {
-		p.askToSignIn(w, r, caller)
-		return caller, false
-	}
-	return caller, true
-}
-
 func (p *pages) showCompute(w http.ResponseWriter, r *http.Request) {
-	caller, may := p.mayCompute(w, r)
+	caller, may := p.admit(w, r, access.ReadCompute)
 	if !may {
 		return
 	}
@@ -391,7 +381,7 @@ type workloadView struct {
 }
 
 func (p *pages) showWorkload(w http.ResponseWriter, r *http.Request) {
-	caller, may := p.mayCompute(w, r)
+	caller, may := p.admit(w, r, access.ReadCompute)
 	if !may {
 		return
 	}

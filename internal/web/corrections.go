@@ -78,15 +78,6 @@ type correctionView struct {
 	Former string
 }
 
-func (p *pages) mayCorrections(w http.ResponseWriter, r *http.Request) (access.Caller, bool) {
-	caller := access.CallerOf(r.Context())
-	if !access.May(caller.Role, access.ReadCorrections) {
-		p.askToSignIn(w, r, caller)
-		return caller, false
-	}
-	return caller, true
-}
-
 // zoneNow names the zone of the times of a page.
 func zoneNow() string {
 	now := time.Now()
@@ -110,7 +101,7 @@ func exact(v float64) string {
 }
 
 func (p *pages) showCorrections(w http.ResponseWriter, r *http.Request) {
-	caller, may := p.mayCorrections(w, r)
+	caller, may := p.admit(w, r, access.ReadCorrections)
 	if !may {
 		return
 	}
@@ -143,7 +134,7 @@ func (p *pages) showCorrections(w http.ResponseWriter, r *http.Request) {
 }
 
 func (p *pages) showCorrection(w http.ResponseWriter, r *http.Request) {
-	caller, may := p.mayCorrections(w, r)
+	caller, may := p.admit(w, r, access.ReadCorrections)
 	if !may {
 		return
 	}

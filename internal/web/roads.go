@@ -163,18 +163,8 @@ func linkTitle(l *traffic.LinkView, t map[string]string) string {
 	return fmt.Sprintf("%s · %s/%s · %s km/h / %s", linkName(l), figure(l.Flow), t["per_minute"], kmh(l.MeanSpeed), kmh(l.Limit))
 }
 
-// mayRoads answers who may not see roads, and reports whether it did not.
-func (p *pages) mayRoads(w http.ResponseWriter, r *http.Request) (access.Caller, bool) {
-	caller := access.CallerOf(r.Context())
-	if !access.May(caller.Role, access.ReadRoads) {
-		p.askToSignIn(w, r, caller)
-		return caller, false
-	}
-	return caller, true
-}
-
 func (p *pages) showRoads(w http.ResponseWriter, r *http.Request) {
-	caller, may := p.mayRoads(w, r)
+	caller, may := p.admit(w, r, access.ReadRoads)
 	if !may {
 		return
 	}
@@ -340,7 +330,7 @@ type module struct {
 }
 
 func (p *pages) showUnit(w http.ResponseWriter, r *http.Request) {
-	caller, may := p.mayRoads(w, r)
+	caller, may := p.admit(w, r, access.ReadRoads)
 	if !may {
 		return
 	}
@@ -408,7 +398,7 @@ type lightBlock struct {
 }
 
 func (p *pages) showIntersection(w http.ResponseWriter, r *http.Request) {
-	caller, may := p.mayRoads(w, r)
+	caller, may := p.admit(w, r, access.ReadRoads)
 	if !may {
 		return
 	}

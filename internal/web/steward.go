@@ -41,14 +41,7 @@ func stewardPages() []stewardPage {
 
 // forSteward serves a page to who may open it.
 func (p *pages) forSteward(w http.ResponseWriter, r *http.Request, page stewardPage) {
-	caller := access.CallerOf(r.Context())
-	switch {
-	case !caller.Known():
-		p.askToSignIn(w, r, caller)
-	case !access.May(caller.Role, page.action):
-		d := access.Allow(caller, page.action, access.Anywhere)
-		p.publish(w, r, "denied", http.StatusForbidden, view{Title: "403", Page: catalog.Text{ZH: d.ZH, EN: d.EN}})
-	default:
+	if caller, may := p.admit(w, r, page.action); may {
 		page.serve(p, w, r, caller)
 	}
 }

@@ -120,7 +120,6 @@ func scriptTexts() []entry {
 		{"console", "Console", "控制台"},
 		{"changes", "Record of changes", "变更记录"},
 		{"skip_changes", "Skip to the changes", "跳到变更列表"},
-		{"changes_denied", "Your token may not read the record of changes; it takes the role admin.", "当前令牌无权读取变更记录，需要 admin 角色。"},
 		{"changes_filter", "Which changes", "筛选变更"},
 		{"changes_go", "Show", "查询"},
 		{"changes_wrong", "A time cannot be read. Write it like 2026-01-31T08:00.", "时间无法识别，请按 2026-01-31T08:00 的格式填写。"},

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/songhua-io/hub/internal/access"
+	"github.com/songhua-io/hub/internal/catalog"
 	"github.com/songhua-io/hub/internal/login"
 	"github.com/songhua-io/hub/internal/road"
 	"github.com/songhua-io/hub/internal/schedule"
@@ -283,8 +284,7 @@ func (p *pages) showConsole(w http.ResponseWriter, r *http.Request) {
 		}
 		return
 	}
-	if !access.May(caller.Role, access.ReadHub) {
-		p.askToSignIn(w, r, caller)
+	if _, may := p.admit(w, r, access.ReadHub); !may {
 		return
 	}
 	p.render(w, r, p.console, http.StatusOK, view{Who: p.greet(caller)})
@@ -299,7 +299,23 @@ func (p *pages) greet(c access.Caller) who {
 	return w
 }
 
-// askToSignIn is the answer to who may not see a page.
+// admit reports whether the caller may open a page. Who may not is answered:
+// whom the hub does not know is asked to sign in, and who has signed in learns
+// which role it takes.
+func (p *pages) admit(w http.ResponseWriter, r *http.Request, action access.Action) (access.Caller, bool) {
+	caller := access.CallerOf(r.Context())
+	if !caller.Known() {
+		p.askToSignIn(w, r, caller)
+		return caller, false
+	}
+	if d := access.Allow(caller, action, access.Anywhere); !d.Allowed {
+		p.publish(w, r, "denied", http.StatusForbidden, view{Title: "403", Page: catalog.Text{ZH: d.ZH, EN: d.EN}})
+		return caller, false
+	}
+	return caller, true
+}
+
+// askToSignIn is the answer to a page for those the hub knows.
 func (p *pages) askToSignIn(w http.ResponseWriter, r *http.Request, c access.Caller) {
 	v := view{}
 	if c.Refused != "" {

@@ -300,3 +300,37 @@ func newRecord(t *testing.T, db *records.DB) *audit.Log {
 	}
 	return l
 }
+
+func TestWhoMayNotOpenAPageLearnsWhy(t *testing.T) {
+	h := newPages(t)
+	as := func(c access.Caller, path, language string) (*http.Response, string) {
+		r := httptest.NewRequest(http.MethodGet, path+"?lang="+language, nil)
+		return serve(t, h.inner, r.WithContext(access.WithCaller(r.Context(), c)))
+	}
+	secrets := []string{"air-003", "cc-a100", "v2.1.7"} // a device, a pool and a firmware of these pages
+	check := func(c access.Caller, path, language string, code int, says string) {
+		t.Helper()
+		resp, body := as(c, path, language)
+		if resp.StatusCode != code || !strings.Contains(body, says) {
+			t.Errorf("%s, role %q: %s; want %d and %q", path, c.Role, resp.Status, code, says)
+		}
+		for _, secret := range secrets {
+			if strings.Contains(body, secret) {
+				t.Errorf("%s, role %q: the answer tells of %s", path, c.Role, secret)
+			}
+		}
+	}
+	anybody, gateway := access.Caller{Name: "citizen", Role: access.Public}, access.Caller{Name: "gw", Role: access.Gateway}
+	for _, path := range []string{"/", "/audit", "/alerts", "/corrections", "/corrections/1", "/compute", "/compute/workloads/w-1",
+		"/roads", "/roads/units/rsu-01", "/roads/intersections/2201.1", "/steward"} {
+		check(access.Caller{}, path, "en", http.StatusUnauthorized, "Access token")
+		for _, c := range []access.Caller{anybody, gateway} {
+			check(c, path, "en", http.StatusForbidden, "it takes one of: admin")
+			check(c, path, "zh", http.StatusForbidden, "需要以下角色之一")
+		}
+	}
+	check(gateway, "/catalog/applications", "en", http.StatusForbidden, "it takes one of: admin")
+	if resp, _ := as(anybody, "/catalog/applications", "en"); resp.StatusCode != http.StatusOK {
+		t.Errorf("one of the public asks for the applications: %s", resp.Status)
+	}
+}
