@@ -28,7 +28,7 @@ func start(t *testing.T) *hubtest.Hub {
 
 // patience is how long a test waits for what must come: long enough for a
 // machine that is busy with other things.
-const patience = time.Minute
+const patience = 3 * time.Minute
 
 // connect opens an MQTT connection and returns it with a channel that closes
 // when it is lost.
