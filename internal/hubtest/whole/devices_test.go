@@ -265,7 +265,12 @@ func TestFiveThousandIdleConnectionsBesideFiveHundredBusyOnes(t *testing.T) {
 			t.Fatalf("idle connection %d: CONNACK % x, %v", i, answer, err)
 		}
 	}
+	// What the collector holds beyond what lives is as much again, or nothing, by when
+	// it ran; it runs every two minutes at least, and gives back what it does not need.
 	each := (resident(t, h) - before) / idle
+	for end := time.Now().Add(patience); each > maxIdleBytes && time.Now().Before(end); time.Sleep(time.Second) {
+		each = (resident(t, h) - before) / idle
+	}
 	t.Logf("an idle connection takes %d bytes", each)
 	if each > maxIdleBytes {
 		t.Errorf("an idle connection takes %d bytes; at most %d are allowed", each, maxIdleBytes)
