@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/songhua-io/hub/internal/hubtest/ports"
+	"github.com/songhua-io/hub/internal/hubtest/freeport"
 )
 
 // influxVersion and victoriaVersion are those of scripts/install-engines.
@@ -52,7 +52,7 @@ func start(t testing.TB, path, health string, args func(dir, address string) []s
 	t.Cleanup(s.Kill)
 	var err error
 	for range 3 {
-		address := ports.Free(t)
+		address := freeport.Address(t)
 		s.URL, s.args = "http://"+address, args(s.Dir, address)
 		if err = s.launch(); err == nil {
 			return s

@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/songhua-io/hub/internal/hubtest/ports"
+	"github.com/songhua-io/hub/internal/hubtest/freeport"
 )
 
 // What Influx lets in, and where to.
@@ -70,7 +70,7 @@ bind-address = %[2]q
 
 [subscriber]
   enabled = false
-`, dir, ports.Free(t), address)
+`, dir, freeport.Address(t), address)
 }
 
 func (s *Server) influxQL(q string) {

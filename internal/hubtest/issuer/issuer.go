@@ -19,7 +19,7 @@ import (
 	"github.com/zitadel/oidc/v3/pkg/oidc"
 	"github.com/zitadel/oidc/v3/pkg/op"
 
-	"github.com/songhua-io/hub/internal/hubtest/ports"
+	"github.com/songhua-io/hub/internal/hubtest/freeport"
 )
 
 // The hub as the issuer knows it, and the password of everybody.
@@ -55,7 +55,7 @@ type Issuer struct {
 // Start runs an issuer that knows some people, on a port that stays its own.
 func Start(t testing.TB, people ...Person) *Issuer {
 	t.Helper()
-	l, err := net.Listen("tcp", ports.Free(t))
+	l, err := net.Listen("tcp", freeport.Address(t))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,7 +13,7 @@ import (
 
 	"github.com/songhua-io/hub/internal/edge"
 	"github.com/songhua-io/hub/internal/hubtest"
-	"github.com/songhua-io/hub/internal/hubtest/ports"
+	"github.com/songhua-io/hub/internal/hubtest/freeport"
 )
 
 func TestMain(m *testing.M) {
@@ -49,7 +49,7 @@ func newSite(t *testing.T, more ...string) *site {
 	}
 	s.args = []string{"serve", "--config", config}
 	for _, door := range []string{"http", "mqtt", "mqtts", "coap", "coaps"} {
-		s.args = append(s.args, "--"+door, ports.Free(t))
+		s.args = append(s.args, "--"+door, freeport.Address(t))
 	}
 	hubtest.Trust(t, s.files.CA)
 	s.start()

@@ -19,7 +19,7 @@ import (
 	"time"
 
 	"github.com/songhua-io/hub/internal/hubtest"
-	"github.com/songhua-io/hub/internal/hubtest/ports"
+	"github.com/songhua-io/hub/internal/hubtest/freeport"
 )
 
 // buildAgent compiles cmd/edge-agent as it is released.
@@ -177,7 +177,7 @@ func inspect(t *testing.T, binary, config string) (waiting, lost int) {
 func TestTheAgentAsAProgram(t *testing.T) {
 	binary := buildAgent(t)
 	hub := hubtest.Start(t, hubtest.Build(t, ""), t.TempDir())
-	door, data := ports.Free(t), t.TempDir()
+	door, data := freeport.Address(t), t.TempDir()
 	secret := hub.AddDevice(t, "agent-program", "gateway")
 	write := func(name, url string) string {
 		path := filepath.Join(t.TempDir(), name)

@@ -21,7 +21,7 @@ import (
 
 	"github.com/songhua-io/hub/internal/edge"
 	"github.com/songhua-io/hub/internal/hubtest"
-	"github.com/songhua-io/hub/internal/hubtest/ports"
+	"github.com/songhua-io/hub/internal/hubtest/freeport"
 )
 
 // debian finds a program of the Debian package mosquitto, which keeps some of
@@ -45,7 +45,7 @@ func debian(t *testing.T, name string) string {
 func mosquitto(t *testing.T, more ...string) string {
 	t.Helper()
 	binary := debian(t, "mosquitto")
-	address := ports.Free(t)
+	address := freeport.Address(t)
 	_, port, _ := strings.Cut(address, ":")
 	if len(more) == 0 {
 		more = []string{"allow_anonymous true"}
