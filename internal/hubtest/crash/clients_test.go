@@ -120,34 +120,53 @@ func publishMQTT(address func(*hubtest.Hub) string, trust *tls.Config) door {
 			report
 			token paho.Token
 		}
-		waiting, done := make(chan flight, inFlight), make(chan error, 1)
+		waiting := make(chan flight, inFlight)
+		var taking sync.Mutex
 		go func() {
-			for f := range waiting {
+			defer close(waiting)
+			for {
+				taking.Lock()
+				if ctx.Err() != nil {
+					taking.Unlock()
+					return
+				}
+				r, ok := w.take(next, 1)
+				taking.Unlock()
+				if !ok {
+					return
+				}
+				// Where the connection is lost at this moment, paho returns no sooner than
+				// after the timeout of writes: nobody waits for that.
+				token := client.Publish("devices/"+w.device+"/telemetry/json", 1, false, r.json())
 				select {
-				case <-f.token.Done():
-					if f.token.Error() != nil {
-						done <- f.token.Error()
-						return
-					}
-					w.ack(f.report)
+				case waiting <- flight{r, token}:
 				case <-ctx.Done():
-					done <- ctx.Err()
 					return
 				}
 			}
-			done <- nil
+		}()
+		defer func() { // nothing is taken from here on
+			lost()
+			taking.Lock()
+			defer taking.Unlock()
 		}()
 		for {
-			r, ok := w.take(next, 1)
-			if !ok {
-				close(waiting)
-				return <-done
-			}
-			token := client.Publish("devices/"+w.device+"/telemetry/json", 1, false, r.json())
 			select {
-			case waiting <- flight{r, token}:
-			case err := <-done:
-				return err
+			case f, more := <-waiting:
+				if !more {
+					return ctx.Err()
+				}
+				select {
+				case <-f.token.Done():
+					if f.token.Error() != nil {
+						return f.token.Error()
+					}
+					w.ack(f.report)
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+			case <-ctx.Done():
+				return ctx.Err()
 			}
 		}
 	}

@@ -187,7 +187,19 @@ func speak(ctx context.Context, h *hubtest.Hub, secrets map[string]string, queue
 			}
 		}
 	}()
-	for token := range tokens {
+	// Where the connection is lost, paho returns from Publish no sooner than after the
+	// timeout of writes: nobody waits for that.
+	for {
+		var token paho.Token
+		select {
+		case next, more := <-tokens:
+			if !more {
+				return acked
+			}
+			token = next
+		case <-ctx.Done():
+			return acked
+		}
 		select {
 		case <-token.Done():
 		case <-ctx.Done():
@@ -199,5 +211,4 @@ func speak(ctx context.Context, h *hubtest.Hub, secrets map[string]string, queue
 		acked++
 		progress(acked)
 	}
-	return acked
 }
