@@ -58,7 +58,7 @@ func TestTheDemoIsThereSoon(t *testing.T) {
 	if sensors, _ := filepath.Glob("/sys/class/hwmon/hwmon*/temp*_input"); len(sensors) > 0 {
 		wanted["temperatures"] = `host_temperature_celsius`
 	}
-	await(t, data, began, 5*time.Minute, wanted)
+	await(t, data, began, 10*time.Minute, wanted)
 	walkLinks(t, data)
 	await(t, data, began, 15*time.Minute, released(t, data, began))
 	if answers(t.Context(), data, `hub_publish_releases_total{result=~"failed|refused"} > 0`) {
@@ -68,7 +68,7 @@ func TestTheDemoIsThereSoon(t *testing.T) {
 
 // released are queries that are answered once the days before a demo began are
 // released: both of what is made up, and of what the fleet measured those that its
-// history has all of.
+// history has all of. A day that ends, or is looked at again, meanwhile adds to them.
 func released(t *testing.T, data string, began time.Time) map[string]string {
 	all, err := demoDocuments()
 	if err != nil {
@@ -76,14 +76,14 @@ func released(t *testing.T, data string, began time.Time) map[string]string {
 	}
 	n := 0
 	for _, d := range all {
-		china := began.UTC().Add(8 * time.Hour)
+		china := began.UTC().Add(8*time.Hour + time.Minute) // by when the demo has begun, too
 		for back := range demoPast {
 			if d.Source.Kind != "series" || china.Truncate(24*time.Hour).AddDate(0, 0, -back-1).After(china.Add(-simulate.History)) {
 				n++
 			}
 		}
 	}
-	return map[string]string{"releases": fmt.Sprintf(`hub_publish_releases_total{result="made"} == %d`, n)}
+	return map[string]string{"releases": fmt.Sprintf(`hub_publish_releases_total{result="made"} >= %d`, n)}
 }
 
 // await waits until all queries have an answer.

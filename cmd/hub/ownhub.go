@@ -27,8 +27,8 @@ type ownHub struct {
 
 // How long an own hub may take to open its doors and to close them.
 const (
-	ownHubStart = 30 * time.Second
-	ownHubStop  = 30 * time.Second
+	ownHubStart = 2 * time.Minute
+	ownHubStop  = 2 * time.Minute
 )
 
 // startOwnHub runs a program as a hub in a directory below the working one, on

@@ -241,8 +241,9 @@ var table = []rule{
 	{of: "internal/progress", never: noWeb, reason: "a line at a terminal"},
 	{of: "internal/cli", own: []string{"internal/config/strict"}, reason: "help and completion of any program"},
 	{of: "internal/hubtest/...", reason: "tests know the hub as its users do: by its doors"},
-	{of: "internal/hubtest/engine", never: noSQL, reason: "outside engines know of no hub"},
-	{of: "internal/hubtest/issuer", never: noSQL, reason: "an issuer of identities knows of no hub"},
+	{of: "internal/hubtest/engine", own: []string{"internal/hubtest/freeport"}, never: noSQL, reason: "outside engines know of no hub"},
+	{of: "internal/hubtest/freeport", never: slices.Concat(noSQL, noWeb), reason: "a port is free for whatever program"},
+	{of: "internal/hubtest/issuer", own: []string{"internal/hubtest/freeport"}, never: noSQL, reason: "an issuer of identities knows of no hub"},
 	{of: "internal/hubtest", reason: "tests know the hub as its users do: by its doors"},
 	{of: "internal/archtest", reason: "reads source text"},
 

@@ -79,6 +79,10 @@ type Hub struct {
 	err    error // of Wait; valid once ended is closed
 }
 
+// patience is how long a hub may take for what it does at once, on a machine that
+// has other things to do.
+const patience = 3 * time.Minute
+
 // Start runs `hub serve` in dir with every door on a free port of loopback and
 // returns when it is ready.
 func Start(t testing.TB, binary, dir string, args ...string) *Hub {
@@ -103,7 +107,7 @@ func Launch(binary, dir string, args ...string) (*Hub, error) {
 		return nil, err
 	}
 	go func() { h.err = h.cmd.Wait(); close(h.ended) }()
-	if err := h.waitReady(90 * time.Second); err != nil {
+	if err := h.waitReady(patience); err != nil {
 		h.Kill()
 		return nil, fmt.Errorf("%w\n%s", err, h.Output())
 	}
@@ -176,7 +180,7 @@ func (h *Hub) Freeze() error {
 	if err := h.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 		return err
 	}
-	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		stats, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", h.PID()))
 		if err != nil {
 			return err
@@ -191,13 +195,13 @@ func (h *Hub) Freeze() error {
 			return nil
 		}
 	}
-	return errors.New("the hub was not frozen within a minute")
+	return fmt.Errorf("the hub was not frozen within %v", patience)
 }
 
 // Thaw lets a frozen process go on.
 func (h *Hub) Thaw() error { return h.cmd.Process.Signal(syscall.SIGCONT) }
 
-// Stop sends SIGTERM and returns the exit code, or an error after a minute.
+// Stop sends SIGTERM and returns the exit code, or an error when it does not end.
 func (h *Hub) Stop() (int, error) {
 	if err := h.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return 0, err
@@ -205,8 +209,8 @@ func (h *Hub) Stop() (int, error) {
 	select {
 	case <-h.ended:
 		return h.ExitCode(), nil
-	case <-time.After(time.Minute):
-		return 0, fmt.Errorf("the hub did not stop within a minute\n%s", h.Output())
+	case <-time.After(patience):
+		return 0, fmt.Errorf("the hub did not stop within %v\n%s", patience, h.Output())
 	}
 }
 

@@ -12,8 +12,16 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
+// patience is how long a page may take for one thing, on a machine that has other
+// things to do; all that a test does in a browser may take longer.
+const (
+	patience = 3 * time.Minute
+	whole    = 15 * time.Minute
+)
+
 // Open starts a browser with a profile of its own, or skips the test where there
-// is none; with CI=true there must be one.
+// is none; with CI=true there must be one. The profile is removed with what is left
+// of the browser's processes, which may write there after its end.
 func Open(t *testing.T, flags ...chromedp.ExecAllocatorOption) context.Context {
 	t.Helper()
 	if testing.Short() {
@@ -28,13 +36,13 @@ func Open(t *testing.T, flags ...chromedp.ExecAllocatorOption) context.Context {
 	}
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(bin), chromedp.NoSandbox, chromedp.DisableGPU,
 		chromedp.Flag("disable-background-networking", true), chromedp.Flag("disable-dev-shm-usage", true), chromedp.WindowSize(1360, 1000),
-		chromedp.Flag("accept-lang", "en"), chromedp.UserDataDir(t.TempDir()))
+		chromedp.Flag("accept-lang", "en"))
 	allocator, stop := chromedp.NewExecAllocator(t.Context(), append(options, flags...)...)
 	t.Cleanup(stop)
 	ctx, end := chromedp.NewContext(allocator)
 	t.Cleanup(end)
 	Do(t, ctx) // opens the tab, which lives as long as the context of this call
-	ctx, expire := context.WithTimeout(ctx, 2*time.Minute)
+	ctx, expire := context.WithTimeout(ctx, whole)
 	t.Cleanup(expire)
 	return ctx
 }
@@ -78,7 +86,7 @@ func Read[T any](t *testing.T, ctx context.Context, js string) T {
 // Until waits for an expression to be true, also across a change of the page.
 func Until(js string) chromedp.Action[chromedp.Void] {
 	return func(ctx context.Context, t *chromedp.Target) (chromedp.Void, error) {
-		deadline := time.Now().Add(40 * time.Second)
+		deadline := time.Now().Add(patience)
 		for {
 			_, err := chromedp.Poll[bool]("Boolean("+js+")", chromedp.WithPollingTimeout(time.Until(deadline)))(ctx, t)
 			switch {

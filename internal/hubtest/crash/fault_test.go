@@ -50,7 +50,7 @@ func TestFaultsOfTheDisk(t *testing.T) {
 			f.spoil(t, h)
 			select {
 			case <-h.hub.Ended():
-			case <-time.After(2 * time.Minute):
+			case <-time.After(patience):
 				t.Fatalf("the hub runs on without a disk\n%s", h.hub.Output())
 			}
 			end()

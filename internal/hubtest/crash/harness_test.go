@@ -66,14 +66,14 @@ func (h *harness) publish(metric string) (end func()) {
 	}
 	base := time.Now()
 	errs, end := h.write(func(*writer) feed { return fresh(metric, base) })
-	limit := time.After(2 * time.Minute)
+	limit := time.After(patience)
 	for i, w := range h.writers {
 		for w.answered() < before[i]+enough {
 			select {
 			case err := <-errs:
 				h.t.Fatalf("a writer ended before the hub did: %v\n%s", err, h.hub.Output())
 			case <-limit:
-				h.t.Fatalf("%s has %d answers after two minutes\n%s", w.device, w.answered()-before[i], h.hub.Output())
+				h.t.Fatalf("%s has %d answers after %v\n%s", w.device, w.answered()-before[i], patience, h.hub.Output())
 			case <-time.After(time.Millisecond):
 			}
 		}
@@ -110,7 +110,7 @@ func (h *harness) sendAgain(metric string) {
 	h.t.Helper()
 	const some = 8
 	var wg sync.WaitGroup
-	ctx, cancel := context.WithTimeout(h.t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(h.t.Context(), patience)
 	defer cancel()
 	for _, w := range h.writers {
 		var again spans

@@ -6,7 +6,6 @@ package engine
 import (
 	"bytes"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -16,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/songhua-io/hub/internal/hubtest/freeport"
 )
 
 // influxVersion and victoriaVersion are those of scripts/install-engines.
@@ -44,14 +45,14 @@ type Server struct {
 }
 
 // start runs the program with arguments made of a directory of the test and a
-// free port. A port that another took meanwhile is replaced.
+// port that stays its own. One that another test took meanwhile is replaced.
 func start(t testing.TB, path, health string, args func(dir, address string) []string) *Server {
 	t.Helper()
 	s := &Server{Dir: t.TempDir(), t: t, path: path, health: health}
 	t.Cleanup(s.Kill)
 	var err error
 	for range 3 {
-		address := freeAddress(t)
+		address := freeport.Address(t)
 		s.URL, s.args = "http://"+address, args(s.Dir, address)
 		if err = s.launch(); err == nil {
 			return s
@@ -59,16 +60,6 @@ func start(t testing.TB, path, health string, args func(dir, address string) []s
 	}
 	t.Fatal(err)
 	return nil
-}
-
-func freeAddress(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close() //nolint:errcheck // a test
-	return l.Addr().String()
 }
 
 func (s *Server) launch() error {

@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/songhua-io/hub/internal/hubtest/freeport"
 )
 
 // What Influx lets in, and where to.
@@ -68,7 +70,7 @@ bind-address = %[2]q
 
 [subscriber]
   enabled = false
-`, dir, freeAddress(t), address)
+`, dir, freeport.Address(t), address)
 }
 
 func (s *Server) influxQL(q string) {

@@ -18,6 +18,8 @@ import (
 	"github.com/zitadel/oidc/v3/example/server/storage"
 	"github.com/zitadel/oidc/v3/pkg/oidc"
 	"github.com/zitadel/oidc/v3/pkg/op"
+
+	"github.com/songhua-io/hub/internal/hubtest/freeport"
 )
 
 // The hub as the issuer knows it, and the password of everybody.
@@ -50,10 +52,10 @@ type Issuer struct {
 	codes  int // requests to the token endpoint
 }
 
-// Start runs an issuer that knows some people, on a free port.
+// Start runs an issuer that knows some people, on a port that stays its own.
 func Start(t testing.TB, people ...Person) *Issuer {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", freeport.Address(t))
 	if err != nil {
 		t.Fatal(err)
 	}

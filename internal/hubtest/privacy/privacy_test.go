@@ -42,6 +42,9 @@ const unknown = "what-the-driver-said"
 // resolved.
 const span = 10 * time.Second
 
+// patience is how long the hub may take for an answer, or for what must come.
+const patience = 3 * time.Minute
+
 // road is a hub, and the units that report to it.
 type road struct {
 	*hubtest.Hub
@@ -88,7 +91,7 @@ func (r *road) register() {
 func (r *road) connect() {
 	r.t.Helper()
 	for d, secret := range r.secrets {
-		c := paho.NewClient(paho.NewClientOptions().AddBroker("tcp://" + r.MQTT).SetClientID(d).SetUsername(d).SetPassword(secret).SetAutoReconnect(false))
+		c := paho.NewClient(paho.NewClientOptions().AddBroker("tcp://" + r.MQTT).SetClientID(d).SetUsername(d).SetPassword(secret).SetAutoReconnect(false).SetConnectTimeout(patience))
 		if t := c.Connect(); t.Wait() && t.Error() != nil {
 			r.t.Fatal(d, t.Error())
 		}
@@ -107,7 +110,7 @@ func (r *road) publish(all []sent) {
 			tokens = append(tokens, r.clients[m.device].Publish(m.topic, 1, false, m.payload))
 		}
 		for i, t := range tokens {
-			if !t.WaitTimeout(time.Minute) || t.Error() != nil {
+			if !t.WaitTimeout(patience) || t.Error() != nil {
 				r.t.Fatalf("%s on %s: no acknowledgement: %v", some[i].device, some[i].topic, t.Error())
 			}
 		}
@@ -241,15 +244,12 @@ func (r *road) post(all []sent) {
 	}
 }
 
-// ask makes a request and returns what comes within some seconds.
+// ask makes a request and returns what comes; of what has no end, what comes within
+// a second of its beginning.
 func (r *road) ask(method, path, token string, body []byte) []byte {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(r.t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(r.t.Context(), patience)
 	defer cancel()
-	if strings.Contains(path, "watch") { // it has no end
-		ctx, cancel = context.WithTimeout(ctx, time.Second)
-		defer cancel()
-	}
 	req, err := http.NewRequestWithContext(ctx, method, r.HTTP+path, bytes.NewReader(body))
 	if err != nil {
 		r.t.Fatal(err)
@@ -260,6 +260,9 @@ func (r *road) ask(method, path, token string, body []byte) []byte {
 		r.t.Fatal(method, path, err)
 	}
 	defer resp.Body.Close()
+	if strings.Contains(path, "watch") { // it has no end
+		defer time.AfterFunc(time.Second, cancel).Stop()
+	}
 	text, err := io.ReadAll(resp.Body)
 	if err != nil && ctx.Err() == nil {
 		r.t.Fatal(method, path, err)
@@ -352,9 +355,9 @@ func (r *road) over() {
 
 func (r *road) eventually(what string, is func() bool) {
 	r.t.Helper()
-	for deadline := time.Now().Add(time.Minute); !is(); time.Sleep(50 * time.Millisecond) { // between two looks
+	for deadline := time.Now().Add(patience); !is(); time.Sleep(50 * time.Millisecond) { // between two looks
 		if time.Now().After(deadline) {
-			r.t.Fatalf("no %s after a minute\n%s", what, r.Output())
+			r.t.Fatalf("no %s after %v\n%s", what, patience, r.Output())
 		}
 	}
 }

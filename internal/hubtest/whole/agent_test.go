@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/songhua-io/hub/internal/edge"
 	"github.com/songhua-io/hub/internal/hubtest"
+	"github.com/songhua-io/hub/internal/hubtest/freeport"
 )
 
 func TestMain(m *testing.M) {
@@ -22,8 +22,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// site is a hub with certificates of its own authority, on ports that stay the
-// same when it is started again.
+// site is a hub with certificates of its own authority, on ports that stay its own
+// when it is started again.
 type site struct {
 	*hubtest.Hub
 	t           *testing.T
@@ -48,14 +48,12 @@ func newSite(t *testing.T, more ...string) *site {
 		t.Fatal(err)
 	}
 	s.args = []string{"serve", "--config", config}
+	for _, door := range []string{"http", "mqtt", "mqtts", "coap", "coaps"} {
+		s.args = append(s.args, "--"+door, freeport.Address(t))
+	}
 	hubtest.Trust(t, s.files.CA)
 	s.start()
 	t.Cleanup(func() { s.Kill() })
-	at, err := url.Parse(s.HTTP)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.args = []string{"serve", "--config", config, "--http", at.Host, "--mqtt", s.MQTT, "--mqtts", s.MQTTS, "--coap", s.CoAP, "--coaps", s.CoAPS}
 	return s
 }
 
@@ -96,7 +94,7 @@ func (c counter) script() string {
 // reach waits until the program counted to n, which it does without a hub.
 func (c counter) reach(t *testing.T, n int) {
 	t.Helper()
-	for end := time.Now().Add(60 * time.Second); c.now() < n; time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(patience); c.now() < n; time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("the count stands at %d, never at %d", c.now(), n)
 		}
@@ -182,7 +180,7 @@ uplink:
 func (s *site) until(what, promql string) {
 	s.t.Helper()
 	var last error
-	for end := time.Now().Add(120 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 		found, err := s.Query(s.t.Context(), promql, time.Time{})
 		if last = err; err == nil && len(found) > 0 {
 			return

@@ -21,6 +21,7 @@ import (
 
 	"github.com/songhua-io/hub/internal/edge"
 	"github.com/songhua-io/hub/internal/hubtest"
+	"github.com/songhua-io/hub/internal/hubtest/freeport"
 )
 
 // debian finds a program of the Debian package mosquitto, which keeps some of
@@ -39,18 +40,13 @@ func debian(t *testing.T, name string) string {
 	return ""
 }
 
-// mosquitto runs Debian's broker on a free port of loopback, with more lines
+// mosquitto runs Debian's broker on a port of its own on loopback, with more lines
 // of configuration for its listener, and returns its address.
 func mosquitto(t *testing.T, more ...string) string {
 	t.Helper()
 	binary := debian(t, "mosquitto")
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := free.Addr().String()
-	_, port, _ := net.SplitHostPort(address)
-	free.Close()
+	address := freeport.Address(t)
+	_, port, _ := strings.Cut(address, ":")
 	if len(more) == 0 {
 		more = []string{"allow_anonymous true"}
 	}
@@ -65,7 +61,7 @@ func mosquitto(t *testing.T, more ...string) string {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	eventually(t, 30*time.Second, "mosquitto listens", func() bool {
+	eventually(t, patience, "mosquitto listens", func() bool {
 		c, err := net.Dial("tcp", address)
 		if err == nil {
 			c.Close()
@@ -133,13 +129,13 @@ func (b *brokered) now(t *testing.T, metric string) float64 {
 
 func (b *brokered) subscribed(t *testing.T) {
 	t.Helper()
-	eventually(t, 60*time.Second, "the hub subscribes at the broker", func() bool { return b.now(t, "hub_mqtt_external_sessions") == 2 })
+	eventually(t, patience, "the hub subscribes at the broker", func() bool { return b.now(t, "hub_mqtt_external_sessions") == 2 })
 }
 
 // stored waits until the query gives something.
 func (b *brokered) stored(t *testing.T, promql string) {
 	t.Helper()
-	eventually(t, 120*time.Second, promql, func() bool {
+	eventually(t, patience, promql, func() bool {
 		found, err := b.Query(t.Context(), promql, time.Time{})
 		return err == nil && len(found) > 0
 	})
@@ -149,7 +145,7 @@ func (b *brokered) stored(t *testing.T, promql string) {
 func client(t *testing.T, options *paho.ClientOptions) paho.Client {
 	t.Helper()
 	c := paho.NewClient(options)
-	if token := c.Connect(); !token.WaitTimeout(30*time.Second) || token.Error() != nil {
+	if token := c.Connect(); !token.WaitTimeout(patience) || token.Error() != nil {
 		t.Fatal(token.Error())
 	}
 	t.Cleanup(func() { c.Disconnect(100) })
@@ -159,7 +155,7 @@ func client(t *testing.T, options *paho.ClientOptions) paho.Client {
 func done(t *testing.T, tokens ...paho.Token) {
 	t.Helper()
 	for i, token := range tokens {
-		if !token.WaitTimeout(60*time.Second) || token.Error() != nil {
+		if !token.WaitTimeout(patience) || token.Error() != nil {
 			t.Fatalf("message %d: %v", i, token.Error())
 		}
 	}
@@ -191,7 +187,7 @@ func TestAnExternalBrokerKeepsWhatTheHubHasNotStored(t *testing.T) {
 		done(t, tokens...)
 		h.start(t)
 		if round < rounds-1 {
-			eventually(t, 60*time.Second, "some of the backlog comes", func() bool { return h.now(t, "hub_mqtt_external_messages_total") > 0 })
+			eventually(t, patience, "some of the backlog comes", func() bool { return h.now(t, "hub_mqtt_external_messages_total") > 0 })
 		}
 	}
 	h.stored(t, fmt.Sprintf(`count_over_time(n{device="t1"}[1h]) == %d`, sent))
@@ -261,7 +257,7 @@ func TestSparkplugComesThroughABroker(t *testing.T) {
 	done(t, node.Publish("spBv1.0/plant/NDATA/press-1", 0, false, data(9, 1)))
 	select {
 	case <-asked:
-	case <-time.After(60 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("nobody asks for the birth that is missing")
 	}
 	birth := []byte("\x18\x00\x12\x0d\x0a\x05level\x10\x07\x20\x03\x50\x01")

@@ -183,7 +183,7 @@ func (s *site) put(t *testing.T, path string, what object) {
 // standing awaits a state of a facility.
 func (s *site) standing(t *testing.T, facility, want string) {
 	t.Helper()
-	eventually(t, 2*time.Minute, facility+" is "+want, func() bool {
+	eventually(t, patience, facility+" is "+want, func() bool {
 		var f struct{ State string }
 		return s.Do(t.Context(), "GET", "/api/v1/facilities/"+facility, nil, &f) == nil && f.State == want
 	})
@@ -193,7 +193,7 @@ func (s *site) standing(t *testing.T, facility, want string) {
 // shows it.
 func (s *site) becomes(t *testing.T, id, want string) (text string) {
 	t.Helper()
-	eventually(t, 2*time.Minute, "workload is "+want, func() bool {
+	eventually(t, patience, "workload is "+want, func() bool {
 		var w json.RawMessage
 		var state struct{ State string }
 		if s.Do(t.Context(), "GET", "/api/v1/workloads/"+url.PathEscape(id), nil, &w) != nil || json.Unmarshal(w, &state) != nil {
@@ -217,7 +217,7 @@ func TestWorkRunsOnceAcrossEveryFault(t *testing.T) {
 	s.declare(t, "node-1", "node-2")
 	shell := scheduletest.Shell{Dir: t.TempDir()}
 	id := s.submit(t, "survivor", command(shell.Script(scheduletest.Script{Mark: "survivor", Hold: true, Exit: 3})), 4)
-	eventually(t, 2*time.Minute, "four members run", func() bool { return shell.Began("survivor") == 4 })
+	eventually(t, patience, "four members run", func() bool { return shell.Began("survivor") == 4 })
 	s.becomes(t, id, "running")
 	s.Kill()
 	one.kill()
@@ -231,7 +231,7 @@ func TestWorkRunsOnceAcrossEveryFault(t *testing.T) {
 	s.becomes(t, id, "running")
 	one.kill() // and its members end while it is away
 	shell.Release("survivor")
-	eventually(t, time.Minute, "all members ended", func() bool { return shell.Alive("survivor") == 0 })
+	eventually(t, patience, "all members ended", func() bool { return shell.Alive("survivor") == 0 })
 	one.run()
 	if text := s.becomes(t, id, "failed"); !strings.Contains(text, "3") {
 		t.Error(text)
@@ -246,12 +246,12 @@ func TestWorkRunsOnceAcrossEveryFault(t *testing.T) {
 		}
 	}
 	held := s.submit(t, "held", command(shell.Script(scheduletest.Script{Mark: "held", Hold: true})), 1)
-	eventually(t, time.Minute, "it runs", func() bool { return shell.Began("held") == 1 })
+	eventually(t, patience, "it runs", func() bool { return shell.Began("held") == 1 })
 	if err := s.Do(t.Context(), "DELETE", "/api/v1/workloads/"+held, nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	s.becomes(t, held, "cancelled")
-	eventually(t, time.Minute, "nothing is left of what was cancelled", func() bool { return shell.Alive("held") == 0 })
+	eventually(t, patience, "nothing is left of what was cancelled", func() bool { return shell.Alive("held") == 0 })
 }
 
 // TestAHubCannotRunWhatTheFileOfAnAgentDoesNotAllow asks as whoever has the hub
@@ -278,7 +278,7 @@ func TestAHubCannotRunWhatTheFileOfAnAgentDoesNotAllow(t *testing.T) {
 	if err := s.Do(t.Context(), "PUT", "/api/v1/devices/node-1/twin/wanted", object{"compute": object{"enabled": true, "allow": []string{"/"}, "user": "root"}}, nil); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, time.Minute, "the agent refuses the configuration", func() bool {
+	eventually(t, patience, "the agent refuses the configuration", func() bool {
 		var twin told
 		return s.Do(t.Context(), "GET", "/api/v1/devices/node-1/twin", nil, &twin) == nil && twin.Standing == "refused" &&
 			strings.Contains(fmt.Sprint(twin.Reported.Errors), "the hub cannot change it")

@@ -28,7 +28,7 @@ func start(t *testing.T) *hubtest.Hub {
 
 // patience is how long a test waits for what must come: long enough for a
 // machine that is busy with other things.
-const patience = time.Minute
+const patience = 3 * time.Minute
 
 // connect opens an MQTT connection and returns it with a channel that closes
 // when it is lost.
@@ -265,7 +265,12 @@ func TestFiveThousandIdleConnectionsBesideFiveHundredBusyOnes(t *testing.T) {
 			t.Fatalf("idle connection %d: CONNACK % x, %v", i, answer, err)
 		}
 	}
+	// What the collector holds beyond what lives is as much again, or nothing, by when
+	// it ran; it runs every two minutes at least, and gives back what it does not need.
 	each := (resident(t, h) - before) / idle
+	for end := time.Now().Add(patience); each > maxIdleBytes && time.Now().Before(end); time.Sleep(time.Second) {
+		each = (resident(t, h) - before) / idle
+	}
 	t.Logf("an idle connection takes %d bytes", each)
 	if each > maxIdleBytes {
 		t.Errorf("an idle connection takes %d bytes; at most %d are allowed", each, maxIdleBytes)

@@ -43,7 +43,7 @@ func dial(t *testing.T, h *hubtest.Hub) *line {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	if err := c.SetDeadline(time.Now().Add(2 * time.Minute)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
 		t.Fatal(err)
 	}
 	return &line{c, bufio.NewReader(c)}
@@ -69,7 +69,7 @@ func (l *line) answer() error {
 // a hub that answers one query at a time.
 func TestAReaderThatReadsNothingKeepsNobodyWaiting(t *testing.T) {
 	h := startWith(t, t.TempDir(), "query:\n  max_concurrency: 1\n")
-	eventually(t, time.Minute, "the hub wrote its own metrics", func() bool { return has(t, h, `count({job="hub"}) > 300`) })
+	eventually(t, patience, "the hub wrote its own metrics", func() bool { return has(t, h, `count({job="hub"}) > 300`) })
 	now := time.Now().Unix()
 	path := "/prometheus/api/v1/query_range?" + url.Values{
 		"query": {`{job="hub"}`}, "start": {fmt.Sprint(now)}, "end": {fmt.Sprint(now + 240)}, "step": {"0.1"},
@@ -81,7 +81,7 @@ func TestAReaderThatReadsNothingKeepsNobodyWaiting(t *testing.T) {
 	if err := deaf.ask(h, path); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, time.Minute, "the answer waits for its reader", func() bool { return metric(t, h, "hub_query_answer_bytes") > 1<<20 })
+	eventually(t, patience, "the answer waits for its reader", func() bool { return metric(t, h, "hub_query_answer_bytes") > 1<<20 })
 	if !has(t, h, "vector(1)") {
 		t.Error("another query has no answer")
 	}

@@ -7,13 +7,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/songhua-io/hub/internal/schedule/scheduletest"
 )
 
 // soon is how long a facility may not be seen here.
-const soon = "schedule:\n  lost_after: 2s\n"
+const soon = "schedule:\n  lost_after: 5s\n"
 
 // TestWhatALostRoomHadRunsElsewhereOnce kills the only agent of a room, whose
 // work goes on there unseen, and brings it back.
@@ -30,11 +29,11 @@ func TestWhatALostRoomHadRunsElsewhereOnce(t *testing.T) {
 	shell := scheduletest.Shell{Dir: t.TempDir()}
 	id := s.submit(t, "moves", command(shell.Script(scheduletest.Script{Mark: "moves", Hold: true})), 1)
 	s.becomes(t, id, "running")
-	eventually(t, time.Minute, "it runs", func() bool { return shell.Began("moves") == 1 })
+	eventually(t, patience, "it runs", func() bool { return shell.Began("moves") == 1 })
 	first := s.lease(t, id)
 	nodes[first.Facility].kill()
 	s.standing(t, first.Facility, "lost")
-	eventually(t, 2*time.Minute, "it runs elsewhere", func() bool { return shell.Began("moves") == 2 })
+	eventually(t, patience, "it runs elsewhere", func() bool { return shell.Began("moves") == 2 })
 	s.becomes(t, id, "running")
 	second := s.lease(t, id)
 	if second.Facility == first.Facility || second.Token <= first.Token {
@@ -45,7 +44,7 @@ func TestWhatALostRoomHadRunsElsewhereOnce(t *testing.T) {
 	}
 	nodes[first.Facility].run()
 	s.standing(t, first.Facility, "ready")
-	eventually(t, time.Minute, "the end of what was lost", func() bool { return shell.Alive("moves") == 1 })
+	eventually(t, patience, "the end of what was lost", func() bool { return shell.Alive("moves") == 1 })
 	shell.Release("moves")
 	s.becomes(t, id, "succeeded")
 	if n := shell.Began("moves"); n != 2 {
@@ -110,12 +109,12 @@ func TestSlurmBehindTheHub(t *testing.T) {
 	}
 
 	held := s.submit(t, "held", script("", scheduletest.Script{Mark: "held", Hold: true}), 2)
-	eventually(t, time.Minute, "it runs", func() bool { return shell.Began("held") == 2 })
+	eventually(t, patience, "it runs", func() bool { return shell.Began("held") == 2 })
 	if err := s.Do(t.Context(), "DELETE", "/api/v1/workloads/"+held, nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	s.becomes(t, held, "cancelled")
-	eventually(t, time.Minute, "nothing is left of what was cancelled", func() bool { return shell.Alive("held") == 0 })
+	eventually(t, patience, "nothing is left of what was cancelled", func() bool { return shell.Alive("held") == 0 })
 
 	stays := s.submit(t, "stays", script("", scheduletest.Script{Mark: "stays", Hold: true}), 1)
 	s.becomes(t, stays, "running")

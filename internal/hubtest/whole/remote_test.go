@@ -97,7 +97,7 @@ func (m *managed) want(t *testing.T, method, config string) {
 func (m *managed) stands(t *testing.T, standing string) told {
 	t.Helper()
 	var last told
-	for end := time.Now().Add(90 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		last = told{}
 		if err := m.Do(t.Context(), http.MethodGet, "/api/v1/devices/"+m.name+"/twin", nil, &last); err == nil && last.Standing == standing {
 			return last
@@ -124,7 +124,7 @@ func (m *managed) ended(t *testing.T, id string) (state, answer string) {
 		Error  string          `json:"error"`
 		Result json.RawMessage `json:"result"`
 	}
-	for end := time.Now().Add(90 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		if err := m.Do(t.Context(), http.MethodGet, "/api/v1/commands/"+id, nil, &c); err == nil && (c.State == "done" || c.State == "failed" || c.State == "expired") {
 			return c.State, c.Error + string(c.Result)
 		}
@@ -151,7 +151,7 @@ func (s *site) configure(t *testing.T, name, link string) {
 	c, taken := newCounter(t), filepath.Join(t.TempDir(), "taken-over")
 	m := s.manage(t, name, link, counting(c))
 	last := m.stands(t, "unmanaged")
-	for end := time.Now().Add(60 * time.Second); !strings.Contains(string(last.Reported.Config), `"version":"test-1"`); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(patience); !strings.Contains(string(last.Reported.Config), `"version":"test-1"`); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("the agent reports nothing by itself: %s", last.Reported.Config)
 		}
@@ -201,7 +201,7 @@ func (s *site) configure(t *testing.T, name, link string) {
 	began := time.Now()
 	m.run(t)
 	for at := c.now(); c.now() == at || c.now() < 20; time.Sleep(20 * time.Millisecond) {
-		if time.Since(began) > 60*time.Second {
+		if time.Since(began) > patience {
 			t.Fatal("the agent does not begin without its hub")
 		}
 	}
