@@ -37,6 +37,7 @@ func everyDoor(t testing.TB, dir string, change func(*config.Config)) *hub {
 	const free = "127.0.0.1:0"
 	cfg.Listen = config.Listen{HTTP: free, HTTPS: free, MQTT: free, MQTTS: free, CoAP: free, CoAPS: free}
 	cfg.Releases.Publish.At = time.Now().In(source.China).Add(12 * time.Hour).Format("15:04") // tests release days themselves
+	cfg.MQTT.ConnectTimeout, cfg.CoAP.HandshakeTimeout = patience, patience                   // a machine that stalls is no slow sender
 	change(&cfg)
 	log := slog.New(slog.DiscardHandler)
 	h := &hub{cfg: cfg, options: Options{Log: log}, log: log, clock: time.Now, started: time.Now(), metrics: prometheus.NewRegistry(), stack: newStack(log)}
@@ -153,7 +154,7 @@ func TestAnAgentEnrolsRenewsAndIsRevoked(t *testing.T) {
 	if testing.Short() {
 		t.Skip("waits until a certificate ends")
 	}
-	h := everyDoor(t, t.TempDir(), func(c *config.Config) { c.Authority.DeviceLifetime = 20 * time.Second })
+	h := everyDoor(t, t.TempDir(), func(c *config.Config) { c.Authority.DeviceLifetime = 40 * time.Second })
 	_, token, err := h.enrolment.Create(t.Context(), enrolment.Token{Name: "one", Kind: "node", Region: "220100", Uses: 1})
 	if err != nil {
 		t.Fatal(err)

@@ -276,10 +276,12 @@ func TestALongAnswerEndsWithTheRightToIt(t *testing.T) {
 	token := h.token(t, access.Token{Name: "firm", Role: access.Public})
 	secret := h.register(t, registry.Spec{ID: "long", Region: "220100", Grade: "general", Period: time.Second})
 	begin := time.Now().Add(-time.Hour).Truncate(time.Second)
+	var records []string
 	for i := range 2000 {
-		if answer := h.post(t, "long", secret, fmt.Sprintf(`{"ts": %d, "level": %d, "flow": 1}`, begin.Add(time.Duration(i)*time.Second).UnixMilli(), i)); !strings.Contains(answer, `"accepted":2`) {
-			t.Fatal(answer)
-		}
+		records = append(records, fmt.Sprintf(`{"n": "level", "t": %[1]d, "v": %[2]d}, {"n": "flow", "t": %[1]d, "v": 1}`, begin.Unix()+int64(i), i))
+	}
+	if answer := h.post(t, "long", secret, "["+strings.Join(records, ",")+"]"); !strings.Contains(answer, `"accepted":4000`) {
+		t.Fatalf("%.300s", answer)
 	}
 	grant := h.granted(t, admin, token, "flow", `{}`)
 	// Every observation brings all that its thing has.

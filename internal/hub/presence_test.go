@@ -39,6 +39,7 @@ func whole(t *testing.T, dir string, change ...func(*hub)) *hub {
 func notBuilt(dir string, change ...func(*hub)) *hub {
 	cfg := config.Default()
 	cfg.Data = dir
+	cfg.MQTT.ConnectTimeout = patience // a machine that stalls is no slow sender
 	cfg.Listen = config.Listen{HTTP: "127.0.0.1:0", HTTPS: config.Off, MQTT: "127.0.0.1:0", MQTTS: config.Off, CoAP: config.Off, CoAPS: config.Off}
 	log := slog.New(slog.DiscardHandler)
 	h := &hub{cfg: cfg, options: Options{Log: log}, log: log, clock: time.Now, encrypted: volume.Encrypted, started: time.Now(), metrics: prometheus.NewRegistry(), stack: newStack(log)}

@@ -208,7 +208,7 @@ func TestSlowSendersAreSentAway(t *testing.T) {
 	if testing.Short() {
 		t.Skip("waits as long as a stranger may take for a header: ten seconds")
 	}
-	h := everyDoor(t, t.TempDir(), func(*config.Config) {})
+	h := everyDoor(t, t.TempDir(), func(c *config.Config) { c.MQTT.ConnectTimeout = 10 * time.Second }) // as long as the HTTP door waits
 	secret := h.register(t, registry.Spec{ID: "t1"})
 	web, secured := strings.TrimPrefix(h.at.HTTP, "http://"), strings.TrimPrefix(h.at.HTTPS, "https://")
 	connect := "\x10\xff\x7f\x00\x04MQTT\x04\xc2\x00\x00" + strings.Repeat("\x00\x7fa", 100)
