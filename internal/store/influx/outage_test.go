@@ -56,7 +56,7 @@ func TestAnInfluxDBThatIsKilledAndStalledLosesNothing(t *testing.T) {
 			s.Restart()
 		}
 	}
-	ctx, stop := context.WithTimeout(context.Background(), 5*time.Minute)
+	ctx, stop := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer stop()
 	if err := q.Settle(ctx); err != nil {
 		t.Fatalf("settle: %v", err)
