@@ -159,7 +159,7 @@ func startWith(t testing.TB, compute loop.Config, clock func() time.Time, beside
 	h.token = h.roleToken("root", access.Admin, "")
 	h.authority, err = authority.Open(authority.Options{Dir: filepath.Join(dir, "authority"), Config: authority.DefaultConfig(), Log: log, Clock: time.Now, Metrics: prometheus.NewRegistry()})
 	check(err)
-	h.enrolment, err = enrolment.Open(t.Context(), enrolment.Options{Records: db, Registry: h.registry, Authority: h.authority, Clock: time.Now, Metrics: prometheus.NewRegistry()})
+	h.enrolment, err = enrolment.Open(t.Context(), enrolment.Options{Records: db, Registry: h.registry, Authority: h.authority, Clock: clock, Metrics: prometheus.NewRegistry()})
 	check(err)
 	commands, err := command.Open(t.Context(), command.DefaultConfig(), command.Deps{
 		Records: db, Registered: func(id string) bool { return h.registry.Device(id) != nil }, Check: func(string, string, json.RawMessage) error { return nil },

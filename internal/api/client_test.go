@@ -15,7 +15,7 @@ func TestTheClientOfOthers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	task := client.Task{Name: "main", CPUMilli: 8000, Accelerators: &client.Accelerators{Milli: 460, Models: []string{"A100"}}, Duration: "1h"}
 	w := client.Workload{Name: "train-1", Gang: "all", Tasks: []client.Task{task}}

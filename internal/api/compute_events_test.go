@@ -73,7 +73,7 @@ func (s *shifted) pass(d time.Duration) { s.by.Add(int64(d)) }
 // eventually waits for what becomes true.
 func (h *hub) eventually(what string, is func() bool) {
 	h.Helper()
-	for deadline := time.Now().Add(time.Minute); !is(); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(3 * time.Minute); !is(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			h.Fatalf("%s has not come", what)
 		}
@@ -87,7 +87,7 @@ func TestAWatchIsToldThatItsEventsAreGone(t *testing.T) {
 	h := startWith(t, cfg, clock.now)
 	batch := `{"workloads": [` + strings.TrimSuffix(strings.Repeat(one("w", 1, "")+",", 200), ",") + `]}`
 	h.want(200, h.do("POST", "/api/v1/workloads:batch", batch))
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	seen := 0.0
 	if err := h.events(ctx, "?since=0", func(e map[string]any) bool {
@@ -105,7 +105,7 @@ func TestAWatchIsToldThatItsEventsAreGone(t *testing.T) {
 	gone := reply{}
 	h.eventually("410", func() bool {
 		// A stream that has not ended is no answer yet.
-		short, stop := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		short, stop := context.WithCancel(t.Context())
 		defer stop()
 		req, err := http.NewRequestWithContext(short, "GET", h.server.URL+fmt.Sprintf("/api/v1/watch?since=%.0f", seen), nil)
 		if err != nil {

@@ -431,7 +431,7 @@ func (h *hub) events(ctx context.Context, query string, stop func(event map[stri
 
 func TestAWatchGoesOnWhereItEnded(t *testing.T) {
 	h := centre(t)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	ids := map[string]bool{}
 	for i := range 5 {
@@ -465,7 +465,7 @@ func TestAWatchGoesOnWhereItEnded(t *testing.T) {
 func TestAWatchShowsTheRegionAloneAndEndsWithItsToken(t *testing.T) {
 	h := centre(t)
 	h.far()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	jilin := h.as(h.roleToken("jl", access.Reader, "22"))
 	seen := map[any]bool{}

@@ -12,6 +12,7 @@ import (
 	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/catalog"
 	"github.com/songhua-io/hub/internal/catalog/release"
+	"github.com/songhua-io/hub/internal/schedule/loop"
 )
 
 const releaseOfSoil = `{"dataset": "soil", "from": "2026-11-01T00:00:00+08:00", "to": "2026-11-02T00:00:00+08:00"}`
@@ -167,27 +168,29 @@ func (h *hub) granted(to *hub, scope string) string {
 // TestADownloadEndsWithTheRightToIt reads slowly while the right to read ends, and
 // sees an error, not a short body that looks whole.
 func TestADownloadEndsWithTheRightToIt(t *testing.T) {
-	for name, end := range map[string]func(h *hub){
-		"suspended": func(h *hub) { h.want(200, h.do("POST", soilPath+"/suspend", `{"reason": "x"}`)) },
-		"grade raised": func(h *hub) {
+	for name, end := range map[string]func(h *hub, clock *shifted){
+		"suspended": func(h *hub, _ *shifted) { h.want(200, h.do("POST", soilPath+"/suspend", `{"reason": "x"}`)) },
+		"grade raised": func(h *hub, _ *shifted) {
 			h.want(200, h.do("POST", soilPath+"/sign", `{"by": "王五", "items": {"moisture": "important"}}`))
 		},
-		"grant revoked": func(h *hub) {
+		"grant revoked": func(h *hub, _ *shifted) {
 			h.want(200, h.do("POST", "/api/v1/grants/g-1/revoke", `{"reason": {"zh": "用于他途"}}`))
 		},
-		"grant expired": func(h *hub) {
+		"grant expired": func(h *hub, clock *shifted) {
+			clock.pass(time.Hour)
 			ctx, stop := context.WithCancel(context.Background())
 			h.Cleanup(stop)
 			go h.api.Catalog.Run(ctx) //nolint:errcheck // it ends with ctx
 		},
-		"token revoked": func(h *hub) { h.want(204, h.do("DELETE", "/api/v1/tokens/met", "")) },
+		"token revoked": func(h *hub, _ *shifted) { h.want(204, h.do("DELETE", "/api/v1/tokens/met", "")) },
 	} {
 		for part, scope := range map[string]string{"whole": "{}", "part": `{"from": "2026-10-31T16:00:01Z"}`} {
 			t.Run(name+" "+part, func(t *testing.T) {
 				if name == "grant expired" {
-					scope += `, "until": "` + time.Now().Add(5*time.Second).Format(time.RFC3339Nano) + `"`
+					scope += `, "until": "` + time.Now().Add(time.Hour).Format(time.RFC3339Nano) + `"`
 				}
-				h := start(t)
+				clock := &shifted{}
+				h := startWith(t, loop.DefaultConfig(), clock.now)
 				h.published()
 				h.want(201, h.do("POST", "/api/v1/releases", releaseOfSoil))
 				met := h.roleToken("met", access.Reader, "")
@@ -205,10 +208,10 @@ func TestADownloadEndsWithTheRightToIt(t *testing.T) {
 				if _, err := io.CopyN(io.Discard, resp.Body, 1000); err != nil || resp.StatusCode != 200 {
 					t.Fatal(resp.Status, err)
 				}
-				end(h)
+				end(h, clock)
 				began := time.Now()
 				if name == "grant expired" { // what is read meanwhile is what may be
-					h.until(func() bool { return at(h.do("GET", "/api/v1/grants/g-1", "").body, "state") == "expired" })
+					h.eventually("the end of the grant", func() bool { return at(h.do("GET", "/api/v1/grants/g-1", "").body, "state") == "expired" })
 				}
 				n, err := io.Copy(io.Discard, resp.Body)
 				if err == nil || n+1000 >= resp.ContentLength {
@@ -216,18 +219,6 @@ func TestADownloadEndsWithTheRightToIt(t *testing.T) {
 				}
 				t.Log("ended after", time.Since(began), fmt.Sprint(err))
 			})
-		}
-	}
-}
-
-// until waits for something that comes by itself.
-func (h *hub) until(is func() bool) {
-	h.Helper()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(time.Minute); !is(); <-tick.C {
-		if time.Now().After(deadline) {
-			h.Fatal("it did not come within a minute")
 		}
 	}
 }

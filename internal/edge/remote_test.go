@@ -122,7 +122,7 @@ func (w *wish) says(t *testing.T, version int64) reported {
 			if r.Version == version {
 				return r
 			}
-		case <-time.After(30 * time.Second):
+		case <-time.After(longWait):
 			t.Fatalf("version %d is not reported", version)
 		}
 	}

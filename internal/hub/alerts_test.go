@@ -93,13 +93,14 @@ func TestLateHistoryNeitherRaisesNorResolvesAnAlert(t *testing.T) {
 	for i := range 20 {
 		h.report(t, "d1", time.Now().Add(-time.Hour+time.Duration(i)*time.Second))
 	}
-	seen := h.presence.Of("d1").LastEvent
-	soon(t, "presence has looked at the history", func() bool { return h.presence.Of("d1").LastEvent.After(seen) })
+	soon(t, "presence has looked at the history", func() bool { return h.presence.Of("d1").Samples == 20 })
 	if !h.fires(t, exprs["DeviceOffline"], `"d1"`) || h.presence.Of("d1").State != registry.Offline {
 		t.Errorf("late history brought it back: %+v", h.presence.Of("d1"))
 	}
-	h.report(t, "d1", time.Now())
-	soon(t, "a live sample resolves it", func() bool { return !h.fires(t, exprs["DeviceOffline"], `"d1"`) })
+	soon(t, "live samples resolve it", func() bool { // one of them does so for 2.5 seconds alone
+		h.report(t, "d1", time.Now())
+		return !h.fires(t, exprs["DeviceOffline"], `"d1"`)
+	})
 }
 
 // TestEndsAreToldLongBefore: certificates of the hub and of devices, and tokens.
@@ -120,9 +121,11 @@ func TestEndsAreToldLongBefore(t *testing.T) {
 		h.token(t, access.Token{Name: name, Role: access.Reader, Expires: time.Now().Add(left)})
 	}
 	fires := func(alert string) bool { return h.fires(t, exprs[alert], "") }
-	soon(t, "the device whose certificate ends is told", func() bool { return fires("DeviceCertificatesEnd") })
-	if n := h.values(t, `hub_enrolment_certificates{left="7d"} == 1 and on() hub_enrolment_certificates{left="30d"} == 1 and on() hub_enrolment_certificates{left="1d"} == 0`); n != 1 {
-		t.Error("devices are not counted by what is left")
+	soon(t, "devices are counted by what is left", func() bool { // also after the rotation
+		return h.values(t, `hub_enrolment_certificates{left="7d"} == 1 and on() hub_enrolment_certificates{left="30d"} == 1 and on() hub_enrolment_certificates{left="1d"} == 0`) == 1
+	})
+	if !fires("DeviceCertificatesEnd") {
+		t.Error("the device whose certificate ends is not told")
 	}
 	if fires("TokenEnds") || fires("HubCertificateEnds") || fires("AuthorityRootEnds") || fires("DeviceCertificatesEnded") {
 		t.Error("an end is told too early, or of a token that nobody uses")
@@ -145,12 +148,13 @@ func TestEndsAreToldLongBefore(t *testing.T) {
 }
 
 // TestEveryAlertCanBeAsked also of a hub on which nothing is wrong, and on which
-// none of those about itself fires.
+// none of those about itself fires. All are asked at the moment of its start: rates
+// of a slow disk are no matter of the rules.
 func TestEveryAlertCanBeAsked(t *testing.T) {
 	h := whole(t, t.TempDir())
-	exprs := shippedExprs(t)
+	exprs, begun := shippedExprs(t), time.Now()
 	for name, expr := range exprs {
-		if h.fires(t, expr, "") {
+		if h.firesAt(t, begun, expr, "") {
 			t.Errorf("%s fires on a fresh hub", name)
 		}
 	}

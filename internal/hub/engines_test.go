@@ -44,7 +44,7 @@ func TestAClusterOfTheConfigIsWatched(t *testing.T) {
 		if path != "/apis/batch/v1/namespaces/songhua/jobs" {
 			t.Errorf("asked was %s, want the jobs of the namespace", path)
 		}
-	case <-time.After(time.Minute):
+	case <-time.After(patience):
 		t.Error("the cluster was never asked")
 	}
 }

@@ -24,8 +24,8 @@ func TestAGatewayHearsOfItsDevicesOverMQTTUntilTheyAreTakenFromIt(t *testing.T) 
 	}
 	wait := func(token paho3.Token) {
 		t.Helper()
-		if !token.WaitTimeout(time.Minute) || token.Error() != nil {
-			t.Fatalf("no answer within a minute, or %v", token.Error())
+		if !token.WaitTimeout(patience) || token.Error() != nil {
+			t.Fatalf("no answer within %s, or %v", patience, token.Error())
 		}
 	}
 	heard := make(chan paho3.Message, 100)
@@ -44,7 +44,7 @@ func TestAGatewayHearsOfItsDevicesOverMQTTUntilTheyAreTakenFromIt(t *testing.T) 
 			if err := json.Unmarshal(m.Payload(), &command); err != nil || m.Topic() != "devices/"+device+"/commands" || command.ID != id {
 				t.Errorf("heard %s %s, want %s of %s", m.Topic(), m.Payload(), id, device)
 			}
-		case <-time.After(time.Minute):
+		case <-time.After(patience):
 			t.Fatalf("the command to %s does not come", device)
 		}
 	}
@@ -70,7 +70,7 @@ func TestAGatewayHearsOfItsDevicesOverMQTTUntilTheyAreTakenFromIt(t *testing.T) 
 	over(t, "what is heard of those that were taken", when(t, func() bool { return h.value(t, "hub_mqtt_refused_total") >= 3 }))
 	for _, id := range []string{"disabled", "given", "removed", "gw2"} {
 		token := client.Subscribe("devices/"+id+"/commands", 1, nil)
-		if !token.WaitTimeout(time.Minute) || token.Error() == nil && token.(*paho3.SubscribeToken).Result()["devices/"+id+"/commands"] != 0x80 {
+		if !token.WaitTimeout(patience) || token.Error() == nil && token.(*paho3.SubscribeToken).Result()["devices/"+id+"/commands"] != 0x80 {
 			t.Errorf("the subscription to %s: %v", id, token.Error())
 		}
 	}

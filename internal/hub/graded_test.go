@@ -41,6 +41,9 @@ func (h *hub) post(t *testing.T, device, secret, body string) string {
 func mentions(t *testing.T, dir, text string) (found []string) {
 	t.Helper()
 	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) && path != dir {
+			return nil // a hub that runs removes files
+		}
 		if err != nil || e.IsDir() {
 			return err
 		}
@@ -72,9 +75,11 @@ func TestImportantSeriesLieOnTheEncryptedVolumeAlone(t *testing.T) {
 	h := whole(t, data, gradedIn(volume), encryptedBy("dm-crypt", nil))
 	h.give(t, "id: camera\nnames: {en: Camera}\nmetrics: [{name: track_of_people, grade: important, min: 0, max: 100}, {name: exposure}]")
 	secret := h.register(t, registry.Spec{ID: "c1", Model: "camera"})
+	at := time.Now().UnixMilli()
 	report := func(h *hub, track, exposure float64) {
 		t.Helper()
-		body := fmt.Sprintf(`{"ts": %d, "track_of_people": %v, "exposure": %v}`, time.Now().UnixMilli(), track, exposure)
+		at++ // two of one millisecond would be a conflict
+		body := fmt.Sprintf(`{"ts": %d, "track_of_people": %v, "exposure": %v}`, at, track, exposure)
 		if answer := h.post(t, "c1", secret, body); !strings.Contains(answer, `"accepted":2`) {
 			t.Fatal(answer)
 		}

@@ -118,10 +118,10 @@ func TestHistoryIsNoSignOfLife(t *testing.T) {
 	if page := h.first(t, token, "/api/v1/rejects"); page != "" {
 		t.Error("what was refused stands at the desk")
 	}
-	if got := h.valueOf(t, token, "sum by (region) (count_over_time(level[1m]))"); got != "20" {
+	if got := h.valueOf(t, token, "sum by (region) (count_over_time(level[1h]))"); got != "20" {
 		t.Errorf("%s samples are stored, want 20", got)
 	}
-	if got := h.valueOf(t, token, `count(level{region="220100"})`); got != "1" {
+	if got := h.valueOf(t, token, `count(last_over_time(level{region="220100"}[1h]))`); got != "1" {
 		t.Errorf("the region is not the registry's: %s", got)
 	}
 }

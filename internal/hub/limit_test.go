@@ -68,7 +68,7 @@ func TestAFloodOfHTTPConnectionsIsRefused(t *testing.T) {
 					t.Fatal(err)
 				}
 				t.Cleanup(func() { c.Close() })
-				if err := c.SetDeadline(time.Now().Add(time.Minute)); err != nil {
+				if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
 					t.Fatal(err)
 				}
 				return &asked{Conn: c, r: bufio.NewReader(c)}
@@ -80,7 +80,14 @@ func TestAFloodOfHTTPConnectionsIsRefused(t *testing.T) {
 			refused := 0
 			for range 50 {
 				c := dial()
-				if err := c.ask(); err == nil {
+				err := c.ask()
+				for range 10 { // one too many is closed unanswered when this machine takes longer than toldWithin to ask
+					if err != nil && c.status == 0 && bound.told {
+						c = dial()
+						err = c.ask()
+					}
+				}
+				if err == nil {
 					continue
 				}
 				refused++
@@ -95,7 +102,7 @@ func TestAFloodOfHTTPConnectionsIsRefused(t *testing.T) {
 				t.Errorf("the first connection no longer works: %v", err)
 			}
 			first.Close()
-			for deadline := time.Now().Add(time.Minute); dial().ask() != nil; runtime.Gosched() {
+			for deadline := time.Now().Add(patience); dial().ask() != nil; runtime.Gosched() {
 				if time.Now().After(deadline) {
 					t.Fatal("a connection that ended left no room")
 				}

@@ -12,7 +12,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/coder/websocket"
 	"github.com/eclipse/paho.golang/packets"
@@ -155,8 +154,8 @@ func TestACertificateIsEnoughForMQTTOverWebSocket(t *testing.T) {
 	}
 	wait := func(token paho3.Token) error {
 		t.Helper()
-		if !token.WaitTimeout(time.Minute) {
-			t.Fatal("no answer within a minute")
+		if !token.WaitTimeout(patience) {
+			t.Fatalf("no answer within %s", patience)
 		}
 		return token.Error()
 	}
@@ -183,7 +182,7 @@ func TestACertificateIsEnoughForMQTTOverWebSocket(t *testing.T) {
 		t.Error("neither certificate nor secret, and let in")
 	}
 
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	ws, _, err := websocket.Dial(ctx, at, &websocket.DialOptions{Subprotocols: []string{"mqtt"}, HTTPClient: requesting(t, h.certified(t, "gw"))}) //nolint:bodyclose // the socket's
 	if err != nil {
@@ -191,7 +190,7 @@ func TestACertificateIsEnoughForMQTTOverWebSocket(t *testing.T) {
 	}
 	gone := make(chan error, 1)
 	five := paho.NewClient(paho.ClientConfig{Conn: packets.NewThreadSafeConn(websocket.NetConn(ctx, ws, websocket.MessageBinary)), // it writes packets in pieces
-		OnClientError: func(err error) { gone <- err }, OnServerDisconnect: func(d *paho.Disconnect) { gone <- nil }})
+		PacketTimeout: patience, OnClientError: func(err error) { gone <- err }, OnServerDisconnect: func(d *paho.Disconnect) { gone <- nil }})
 	if ack, err := five.Connect(ctx, &paho.Connect{ClientID: "five", CleanStart: true, KeepAlive: 30}); err != nil || ack.ReasonCode != 0 {
 		t.Fatalf("%+v %v", ack, err)
 	}

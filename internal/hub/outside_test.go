@@ -168,7 +168,7 @@ func TestAFullQueueIsToldAtEveryDoor(t *testing.T) {
 				lost.Add(1)
 			}
 		}))
-		if token := c.Connect(); !token.WaitTimeout(time.Minute) || token.Error() != nil {
+		if token := c.Connect(); !token.WaitTimeout(patience) || token.Error() != nil {
 			t.Fatal(token.Error())
 		}
 		defer c.Disconnect(0)
@@ -211,7 +211,7 @@ func TestAFullQueueIsToldAtEveryDoor(t *testing.T) {
 	acknowledged := func() {
 		t.Helper()
 		for device, token := range held {
-			if !token.WaitTimeout(2*time.Minute) || token.Error() != nil {
+			if !token.WaitTimeout(patience) || token.Error() != nil {
 				t.Errorf("%s of MQTT 3.1.1 was not acknowledged while there was room: %v", device, token.Error())
 			}
 		}

@@ -39,6 +39,7 @@ func whole(t *testing.T, dir string, change ...func(*hub)) *hub {
 func notBuilt(dir string, change ...func(*hub)) *hub {
 	cfg := config.Default()
 	cfg.Data = dir
+	cfg.MQTT.ConnectTimeout = patience // a machine that stalls is no slow sender
 	cfg.Listen = config.Listen{HTTP: "127.0.0.1:0", HTTPS: config.Off, MQTT: "127.0.0.1:0", MQTTS: config.Off, CoAP: config.Off, CoAPS: config.Off}
 	log := slog.New(slog.DiscardHandler)
 	h := &hub{cfg: cfg, options: Options{Log: log}, log: log, clock: time.Now, encrypted: volume.Encrypted, started: time.Now(), metrics: prometheus.NewRegistry(), stack: newStack(log)}
@@ -142,7 +143,7 @@ func (l link) send(head byte, body []byte) {
 
 func (l link) expect(want []byte) {
 	l.t.Helper()
-	l.SetReadDeadline(time.Now().Add(time.Minute))
+	l.SetReadDeadline(time.Now().Add(patience))
 	got := make([]byte, len(want))
 	if _, err := io.ReadFull(l, got); err != nil || string(got) != string(want) {
 		l.t.Fatalf("the hub answers % x, %v; want % x", got, err, want)
@@ -208,12 +209,12 @@ func TestComingAndGoing(t *testing.T) {
 		{"taken_over", 0, func(t *testing.T, id, secret string) {
 			h.connect(t, id, secret, 0)
 			second := h.connect(t, id, secret, 0)
-			until(t, "one connection is ended", func() bool { return h.mqttEnded(t, "taken_over") > 0 })
+			soon(t, "one connection is ended", func() bool { return h.mqttEnded(t, "taken_over") > 0 })
 			second.Close()
 		}, "online connected, offline lost"},
 		{"disconnect", 100 * time.Millisecond, func(t *testing.T, id, secret string) {
 			l, begin := h.connect(t, id, secret, 0), time.Now()
-			until(t, "2.5 periods", func() bool { return time.Since(begin) > 300*time.Millisecond })
+			soon(t, "2.5 periods", func() bool { return time.Since(begin) > 300*time.Millisecond })
 			l.send(0xe0, nil)
 		}, "online connected, offline disconnect"},
 		{"silent_period", 100 * time.Millisecond, func(t *testing.T, id, _ string) {
@@ -223,13 +224,13 @@ func TestComingAndGoing(t *testing.T) {
 			l := h.connect(t, id, secret, 0)
 			l.publish("spBv1.0/g/NBIRTH/"+id, spark(0, "bdSeq", "temp"))
 			l.publish("spBv1.0/g/DBIRTH/"+id+"/plc", spark(1, "speed"))
-			until(t, "both are there", func() bool { return h.values(t, `{__name__=~"temp|speed"}`) == 2 })
+			soon(t, "both are there", func() bool { return h.values(t, `{__name__=~"temp|speed"}`) == 2 })
 			l.publish("spBv1.0/g/DDEATH/"+id+"/plc", spark(2))
 			if temp, speed := h.values(t, "temp"), h.values(t, "speed"); temp != 1 || speed != 0 {
 				t.Errorf("after the unit's death there are %d series of the node and %d of the unit", temp, speed)
 			}
 			l.publish("spBv1.0/g/NDEATH/"+id, spark(0, "bdSeq"))
-			until(t, "the node's series are ended", func() bool { return h.values(t, "temp") == 0 })
+			soon(t, "the node's series are ended", func() bool { return h.values(t, "temp") == 0 })
 			l.publish("spBv1.0/g/NBIRTH/"+id, spark(0, "bdSeq", "temp"))
 		}, "online connected, offline death, online telemetry"},
 	} {
@@ -241,7 +242,7 @@ func TestComingAndGoing(t *testing.T) {
 					t.Logf("history: %s", got)
 				}
 			}()
-			until(t, c.want, func() bool {
+			soon(t, c.want, func() bool {
 				// A device that is late may be seen so or not, by when the second strikes.
 				got = strings.ReplaceAll(strings.Join(h.history(t, c.name), ", "), "late silent_period, ", "")
 				return got == c.want
@@ -280,7 +281,7 @@ func TestRestartInventsNothingAndForgetsNothing(t *testing.T) {
 		h.report(t, "probe", now.Add(-time.Duration(hours)*time.Hour))
 	}
 	h.connect(t, "unit", secret, 0)
-	until(t, "both are online", func() bool { return len(h.history(t, "probe"))+len(h.history(t, "unit")) == 2 })
+	soon(t, "both are online", func() bool { return len(h.history(t, "probe"))+len(h.history(t, "unit")) == 2 })
 	h.end(t)
 
 	h = whole(t, dir)
@@ -291,7 +292,7 @@ func TestRestartInventsNothingAndForgetsNothing(t *testing.T) {
 	if s, _ := h.pipeline.Seen("probe"); s.Period < 50*time.Minute {
 		t.Errorf("after the first report it is learned anew: %s", s.Period)
 	}
-	until(t, "presence has looked at the report", func() bool { return h.presence.Of("probe").Samples == 1 })
+	soon(t, "presence has looked at the report", func() bool { return h.presence.Of("probe").Samples == 1 })
 	if got := h.presence.Of("probe").Period; got < 50*time.Minute {
 		t.Errorf("presence takes the period of the probe to be %s", got)
 	}
@@ -316,7 +317,7 @@ func TestEveryDoorComesAndGoes(t *testing.T) {
 	h.register(t, registry.Spec{ID: "child", Gateway: "gate", Period: period})
 	h.connect(t, "gate", gateway, 0).publish("devices/child/telemetry", []byte(`{"level": 1}`))
 	for _, id := range []string{"by-coap", "child"} {
-		until(t, id+" has come and gone", func() bool {
+		soon(t, id+" has come and gone", func() bool {
 			return strings.ReplaceAll(strings.Join(h.history(t, id), ", "), "late silent_period, ", "") == "online telemetry, offline silent_period"
 		})
 	}

@@ -68,7 +68,7 @@ func TestReadyzSaysWhatFails(t *testing.T) {
 			t.Fatal(err)
 		}
 		// Presence is written from a goroutine of its own.
-		deadline := time.Now().Add(time.Minute)
+		deadline := time.Now().Add(patience)
 		code, text := ready()
 		for ; !strings.Contains(text, c.says) && time.Now().Before(deadline); code, text = ready() {
 		}

@@ -12,6 +12,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"os"
 	"slices"
@@ -82,18 +83,18 @@ func overMQTT(t testing.TB, address string, h *hub, device, secret string) <-cha
 	c := paho.NewClient(paho.NewClientOptions().AddBroker(address).SetTLSConfig(&tls.Config{RootCAs: roots}).
 		SetClientID(device).SetUsername(device).SetPassword(secret).SetAutoReconnect(false).
 		SetConnectionLostHandler(func(paho.Client, error) { close(lost) }))
-	if token := c.Connect(); !token.WaitTimeout(time.Minute) || token.Error() != nil {
+	if token := c.Connect(); !token.WaitTimeout(patience) || token.Error() != nil {
 		t.Fatalf("%s: %v", address, token.Error())
 	}
 	t.Cleanup(func() { c.Disconnect(0) })
-	if token := c.Subscribe("devices/"+device+"/commands", 1, nil); !token.WaitTimeout(time.Minute) || token.Error() != nil {
+	if token := c.Subscribe("devices/"+device+"/commands", 1, nil); !token.WaitTimeout(patience) || token.Error() != nil {
 		t.Fatalf("%s: %v", address, token.Error())
 	}
 	return lost
 }
 
 func listens(t testing.TB, cc *client.Conn, device string, opts ...message.Option) {
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	first := make(chan codes.Code, 1)
 	_, err := cc.Observe(ctx, "/devices/"+device+"/commands", func(m *pool.Message) {
@@ -110,12 +111,12 @@ func listens(t testing.TB, cc *client.Conn, device string, opts ...message.Optio
 	}
 }
 
-// polls asks, and returns when the hub is about to answer; the channel closes
+// polls asks, and returns when the request is on its way; the channel closes
 // when the answer has ended.
 func (h *hub) polls(t testing.TB, path, secret string) <-chan struct{} {
-	before := h.value(t, "hub_http_connections")
-	over := make(chan struct{})
+	over, wrote := make(chan struct{}), make(chan struct{}, 1)
 	req := h.request(t, http.MethodGet, path, secret, nil)
+	req = req.WithContext(httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { wrote <- struct{}{} }}))
 	transport := &http.Transport{}
 	t.Cleanup(transport.CloseIdleConnections)
 	go func() {
@@ -125,7 +126,11 @@ func (h *hub) polls(t testing.TB, path, secret string) <-chan struct{} {
 			resp.Body.Close()
 		}
 	}()
-	soon(t, "the request is under way", func() bool { return h.value(t, "hub_http_connections") > before })
+	select {
+	case <-wrote:
+	case <-time.After(patience):
+		t.Fatal("the request is not under way")
+	}
 	return over
 }
 

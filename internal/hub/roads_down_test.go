@@ -45,7 +45,7 @@ func (h *hub) unitClient(t *testing.T, id, secret string) *unitClient {
 
 func (u *unitClient) done(t *testing.T, token paho.Token) {
 	t.Helper()
-	if !token.WaitTimeout(time.Minute) || token.Error() != nil {
+	if !token.WaitTimeout(patience) || token.Error() != nil {
 		t.Fatalf("no answer, or %v", token.Error())
 	}
 }
@@ -54,7 +54,7 @@ func (u *unitClient) done(t *testing.T, token paho.Token) {
 func (u *unitClient) hear(t *testing.T, filter string, qos byte) bool {
 	t.Helper()
 	token := u.Subscribe(filter, qos, nil).(*paho.SubscribeToken)
-	if !token.WaitTimeout(time.Minute) {
+	if !token.WaitTimeout(patience) {
 		t.Fatal("no SUBACK")
 	}
 	return token.Error() == nil && token.Result()[filter] < 0x80
@@ -65,7 +65,7 @@ func (u *unitClient) next(t *testing.T) order {
 	select {
 	case s := <-u.heard:
 		return s
-	case <-time.After(time.Minute):
+	case <-time.After(patience):
 		t.Fatal("nothing comes down")
 	}
 	panic("unreachable")

@@ -196,7 +196,7 @@ func TestAlertsOutliveARestart(t *testing.T) {
 	h, file := watchful(t, data, &hook)
 	secret := h.register(t, registry.Spec{ID: "t1", Region: "220100"})
 	h.post(t, "t1", secret, `{"temperature": 35}`)
-	soon(t, "the receiver is told", func() bool { return hook.has("firing Hot t1") })
+	soon(t, "the receiver is told, which is on disk", func() bool { return hook.has("firing Hot t1") && h.value(t, "hub_rules_notified_alerts_total") == 1 })
 	since := h.rules.Alerts()[0].Fired
 	h.end(t)
 	again := everyDoor(t, data, func(c *config.Config) {

@@ -145,15 +145,6 @@ func (a *assembly) report(t *testing.T, at time.Time, devices ...string) {
 	}
 }
 
-func until(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(time.Minute); !is(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("%s: not within a minute", what)
-		}
-	}
-}
-
 // A power cut in a district: every device of it connects, reports and drops
 // while the store is slow, and then the hub is stopped.
 func TestThousandsThatDropTogetherShareCommits(t *testing.T) {

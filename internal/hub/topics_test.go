@@ -40,8 +40,8 @@ var speakers = map[string]func(*testing.T, *hub, string) speaker{
 				return conn, err
 			}))
 		done := func(token paho3.Token) error {
-			if !token.WaitTimeout(time.Minute) {
-				t.Fatal("no answer within a minute")
+			if !token.WaitTimeout(patience) {
+				t.Fatalf("no answer within %s", patience)
 			}
 			return token.Error()
 		}
@@ -67,12 +67,12 @@ var speakers = map[string]func(*testing.T, *hub, string) speaker{
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { conn.Close() })
-		c := paho.NewClient(paho.ClientConfig{Conn: packets.NewThreadSafeConn(conn), OnClientError: func(error) {}, OnServerDisconnect: func(*paho.Disconnect) {},
+		c := paho.NewClient(paho.ClientConfig{Conn: packets.NewThreadSafeConn(conn), PacketTimeout: patience, OnClientError: func(error) {}, OnServerDisconnect: func(*paho.Disconnect) {},
 			OnPublishReceived: []func(paho.PublishReceived) (bool, error){func(p paho.PublishReceived) (bool, error) {
 				s.heard <- p.Packet.Topic + " " + string(p.Packet.Payload)
 				return true, nil
 			}}})
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		t.Cleanup(cancel)
 		if ack, err := c.Connect(ctx, &paho.Connect{ClientID: "five", CleanStart: true, KeepAlive: 60, UsernameFlag: true, Username: "t1", PasswordFlag: true, Password: []byte(secret),
 			WillMessage: &paho.WillMessage{Topic: foreignWill, QoS: 1, Payload: []byte(`{"will": 1}`)}}); err != nil {
@@ -122,7 +122,7 @@ func TestNoTopicLeadsOutOfTheOwnName(t *testing.T) {
 			s.publish("devices/t1/telemetry", `{"tags": {"device": "t2", "region": "999999", "site": "forged", "kind": "rsu", "room": "a"}, "level": 1}`, false)
 			s.publish("devices/t1/telemetry/influx", "line,device=t2,region=999999 value=1", false)
 			s.publish("devices/t1/telemetry/senml", `[{"n": "t2:spoken", "v": 1}, {"n": "t1:own", "v": 1}]`, false)
-			for wait := time.After(time.Minute); ; {
+			for wait := time.After(patience); ; {
 				var m string
 				select {
 				case m = <-s.heard:

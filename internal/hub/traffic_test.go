@@ -29,7 +29,7 @@ func (h *hub) unitSpeaks(t *testing.T, device, secret string) func(topic string,
 	t.Helper()
 	done := func(token paho3.Token) {
 		t.Helper()
-		if !token.WaitTimeout(time.Minute) || token.Error() != nil {
+		if !token.WaitTimeout(patience) || token.Error() != nil {
 			t.Fatalf("%v", token.Error())
 		}
 	}

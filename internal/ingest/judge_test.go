@@ -352,7 +352,7 @@ func TestAcknowledgedMeansDurableInBothStores(t *testing.T) {
 	t.Cleanup(free)
 	done := make(chan ingest.Message)
 	go func() { done <- send(t, p, "t1", `{"ts": 1764000000000, "track": 5, "wind": 3}`) }()
-	for deadline := time.Now().Add(30 * time.Second); !holds(s, "wind"); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); !holds(s, "wind"); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the plain store got nothing")
 		}

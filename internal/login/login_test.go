@@ -317,7 +317,7 @@ func TestTheIssuerMayGoAndComeBack(t *testing.T) {
 	t.Cleanup(func() { stop(); <-ended })
 	state := func(down bool) {
 		t.Helper()
-		for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+		for deadline := time.Now().Add(3 * time.Minute); ; time.Sleep(10 * time.Millisecond) {
 			i, ok := p.desk.Issuer()
 			if ok && i.Down == down {
 				return

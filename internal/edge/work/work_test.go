@@ -98,9 +98,9 @@ func (m *machine) clear() {
 
 func (m *machine) until(what string, ok func() bool) {
 	m.t.Helper()
-	for deadline := time.Now().Add(60 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(3 * time.Minute); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			m.t.Fatalf("not within a minute: %s; %+v", what, m.Report())
+			m.t.Fatalf("not within three minutes: %s; %+v", what, m.Report())
 		}
 	}
 }

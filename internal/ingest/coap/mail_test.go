@@ -22,7 +22,7 @@ import (
 func observe(t *testing.T, cc *client.Conn, path string, opts ...message.Option) (got chan string, cancel func()) {
 	t.Helper()
 	got = make(chan string, 100)
-	o, err := cc.Observe(within(t, 30*time.Second), path, func(m *pool.Message) {
+	o, err := cc.Observe(within(t, patience), path, func(m *pool.Message) {
 		body := ""
 		if m.Body() != nil {
 			b, err := io.ReadAll(m.Body())
@@ -37,7 +37,7 @@ func observe(t *testing.T, cc *client.Conn, path string, opts ...message.Option)
 		t.Fatal(err)
 	}
 	return got, func() {
-		if err := o.Cancel(within(t, 30*time.Second), opts...); err != nil {
+		if err := o.Cancel(within(t, patience), opts...); err != nil {
 			t.Error(err)
 		}
 	}
@@ -55,7 +55,7 @@ func expect(t *testing.T, got chan string, want string) {
 				t.Fatalf("shown %.80q, want %.80q", s, want)
 			}
 			return
-		case <-time.After(30 * time.Second):
+		case <-time.After(patience):
 			t.Fatalf("%.80q did not come", want)
 		}
 	}
@@ -114,7 +114,7 @@ func TestWantedConfigurationByObserve(t *testing.T) {
 	cc := h.dial(t)
 	first := `{"version":1,"config":{"a":"` + strings.Repeat("x", 2500) + `"}}`
 	h.Mail.Want("t1", first)
-	m, err := cc.Get(within(t, 30*time.Second), "/devices/t1/config", token("t1"))
+	m, err := cc.Get(within(t, patience), "/devices/t1/config", token("t1"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -145,10 +145,10 @@ func TestObserversAreBoundedAndEndWithTheirDevice(t *testing.T) {
 	}
 	h.Revoke("t1")
 	eventually(t, "nobody listens", func() bool { return h.Mail.Listeners("t1") == 0 })
-	if m, err := h.dial(t).Get(within(t, 30*time.Second), "/devices/t2/commands", token("t2")); err != nil || m.Code() != codes.BadRequest {
+	if m, err := h.dial(t).Get(within(t, patience), "/devices/t2/commands", token("t2")); err != nil || m.Code() != codes.BadRequest {
 		t.Errorf("without Observe: %v, %v", m, err)
 	}
-	if m, err := h.dial(t).Get(within(t, 30*time.Second), "/devices/t2/commands", token("gw")); err != nil || m.Code() != codes.Forbidden {
+	if m, err := h.dial(t).Get(within(t, patience), "/devices/t2/commands", token("gw")); err != nil || m.Code() != codes.Forbidden {
 		t.Errorf("another's commands: %v, %v", m, err)
 	}
 }
@@ -196,7 +196,7 @@ func TestAResetEndsAnObservation(t *testing.T) {
 	}
 	read := func() []byte {
 		b := make([]byte, 1500)
-		if err := raw.SetReadDeadline(time.Now().Add(30 * time.Second)); err != nil {
+		if err := raw.SetReadDeadline(time.Now().Add(patience)); err != nil {
 			t.Fatal(err)
 		}
 		n, err := raw.Read(b)

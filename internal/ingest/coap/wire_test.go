@@ -66,7 +66,7 @@ func (w *wire) next(d time.Duration) []byte {
 func (w *wire) answer(b []byte) message.Message {
 	w.tb.Helper()
 	w.send(b)
-	return w.read(30 * time.Second)
+	return w.read(patience)
 }
 
 func (w *wire) read(d time.Duration) message.Message {
@@ -217,10 +217,10 @@ func TestTheMessageLayer(t *testing.T) {
 			}
 			got := ""
 			if c.out != "" {
-				got = brief(w.next(30 * time.Second))
+				got = brief(w.next(patience))
 			}
 			w.send(encode(0, 0, 0xfffe, "", "")) // its answer shows that nothing else came
-			if b := w.next(30 * time.Second); len(b) < 4 || binary.BigEndian.Uint16(b[2:]) != 0xfffe {
+			if b := w.next(patience); len(b) < 4 || binary.BigEndian.Uint16(b[2:]) != 0xfffe {
 				got = brief(b)
 			}
 			if c.out != got {
@@ -254,7 +254,7 @@ func TestStrangersGainNothingByAsking(t *testing.T) {
 	for _, ask := range asks {
 		w := h.wire(t)
 		w.send(ask)
-		if got := w.next(5 * time.Second); len(got) == 0 || len(got) > 3*len(ask) {
+		if got := w.next(patience); len(got) == 0 || len(got) > 3*len(ask) {
 			t.Errorf("% x of %d bytes was answered with %d", ask, len(ask), len(got))
 		}
 	}
@@ -262,7 +262,7 @@ func TestStrangersGainNothingByAsking(t *testing.T) {
 		t.Errorf("%v datagrams of strangers are remembered", n)
 	}
 	cc := h.dial(t)
-	resp, err := cc.Get(within(t, 5*time.Second), "/.well-known/core")
+	resp, err := cc.Get(within(t, patience), "/.well-known/core")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -278,7 +278,7 @@ func TestASlowStoreIsAcknowledgedFirstAndAnsweredLater(t *testing.T) {
 	h.Hold()
 	ask := telemetryTo("t1", `{"temperature":1}`, 21)
 	w.send(ask)
-	if m := w.read(30 * time.Second); m.Type != message.Acknowledgement || m.Code != 0 || m.MessageID != 21 {
+	if m := w.read(patience); m.Type != message.Acknowledgement || m.Code != 0 || m.MessageID != 21 {
 		t.Fatalf("first came %+v", m)
 	}
 	// The sender asks again all the same: it is acknowledged again.
@@ -286,7 +286,7 @@ func TestASlowStoreIsAcknowledgedFirstAndAnsweredLater(t *testing.T) {
 		t.Fatalf("then came %+v", m)
 	}
 	h.Release()
-	m := w.read(30 * time.Second)
+	m := w.read(patience)
 	if m.Type != message.Confirmable || m.Code != 2<<5|4 || string(m.Token) != "tk" {
 		t.Fatalf("the answer is %+v", m)
 	}
@@ -294,7 +294,7 @@ func TestASlowStoreIsAcknowledgedFirstAndAnsweredLater(t *testing.T) {
 		t.Errorf("%d points", h.Points())
 	}
 	// Not confirmed, it comes again.
-	again := w.read(30 * time.Second)
+	again := w.read(patience)
 	if again.MessageID != m.MessageID || again.Code != m.Code {
 		t.Fatalf("the repetition is %+v", again)
 	}
@@ -399,7 +399,7 @@ func TestTheDoorEndsWithItsAnswersSent(t *testing.T) {
 	eventually(t, "the message waits for the store", func() bool { return h.gauge(t, "hub_ingest_pending_samples") == 1 })
 	cancel()
 	hub.Release()
-	if m := w.read(30 * time.Second); m.Code != 2<<5|4 {
+	if m := w.read(patience); m.Code != 2<<5|4 {
 		t.Errorf("answered %v", m.Code)
 	}
 	if err := <-ended; err != nil {

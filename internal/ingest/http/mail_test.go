@@ -129,11 +129,19 @@ func TestRevocationEndsALongPoll(t *testing.T) {
 func TestAGatewayThatWaitsHearsNothingOfADeviceThatWasTakenFromIt(t *testing.T) {
 	h := open(t, http.DefaultConfig())
 	h.Mail.Want("t1", `{"version":1,"config":{}}`)
-	commands, config := make(chan answer), make(chan answer)
-	go func() { commands <- h.get(t, "/api/v1/devices/t1/commands?wait=2s", "gw") }()
+	commands, config := make(chan answer, 1), make(chan answer, 1)
 	go func() { config <- h.get(t, "/api/v1/devices/t1/config?version=1&wait=1m", "gw") }()
-	for h.Mail.Listeners("t1") == 0 || h.Mail.Watchers("t1") == 0 {
+	for h.Mail.Watchers("t1") == 0 {
 		time.Sleep(time.Millisecond)
+	}
+	wait := func() { commands <- h.get(t, "/api/v1/devices/t1/commands?wait=2s", "gw") }
+	go wait()
+	for h.Mail.Listeners("t1") == 0 {
+		select {
+		case <-commands: // it came and went unseen
+			go wait()
+		case <-time.After(time.Millisecond):
+		}
 	}
 	h.Deny("gw", "t1")
 	h.Mail.Post("t1", "c-1", `{"id":"c-1"}`)

@@ -35,7 +35,7 @@ import (
 func paho5(t *testing.T, conn net.Conn, client string, messages func(*paho.Publish)) *paho.Client {
 	t.Helper()
 	c := paho.NewClient(paho.ClientConfig{
-		Conn: conn, ClientID: client,
+		Conn: conn, ClientID: client, PacketTimeout: patience,
 		OnPublishReceived: []func(paho.PublishReceived) (bool, error){func(p paho.PublishReceived) (bool, error) {
 			if messages != nil {
 				messages(p.Packet)
@@ -43,7 +43,7 @@ func paho5(t *testing.T, conn net.Conn, client string, messages func(*paho.Publi
 			return true, nil
 		}},
 	})
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	ack, err := c.Connect(ctx, &paho.Connect{
 		ClientID: client, CleanStart: true, KeepAlive: 30,
@@ -64,7 +64,7 @@ func TestPaho5(t *testing.T) {
 	}
 	got := make(chan string, 10)
 	c := paho5(t, conn, "five", func(p *paho.Publish) { got <- p.Topic + " " + string(p.Payload) })
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	now := time.Now().UnixMilli()
 	for qos := range byte(3) {

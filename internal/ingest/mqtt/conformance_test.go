@@ -86,7 +86,7 @@ func dial(t *testing.T, h *hub) *wire {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	c.SetDeadline(time.Now().Add(30 * time.Second))
+	c.SetDeadline(time.Now().Add(patience))
 	return &wire{t, c}
 }
 

@@ -13,7 +13,7 @@ func paho311(t testing.TB, broker, device, client string, more ...func(*paho3.Cl
 	t.Helper()
 	o := paho3.NewClientOptions().AddBroker(broker).SetClientID(client).
 		SetUsername(device).SetPassword("secret-of-" + device).
-		SetProtocolVersion(4).SetAutoReconnect(false).SetConnectTimeout(5 * time.Second)
+		SetProtocolVersion(4).SetAutoReconnect(false).SetConnectTimeout(patience)
 	for _, f := range more {
 		f(o)
 	}
@@ -25,7 +25,7 @@ func paho311(t testing.TB, broker, device, client string, more ...func(*paho3.Cl
 
 func wait(t testing.TB, tok paho3.Token) {
 	t.Helper()
-	if !tok.WaitTimeout(10*time.Second) || tok.Error() != nil {
+	if !tok.WaitTimeout(patience) || tok.Error() != nil {
 		t.Fatalf("no answer: %v", tok.Error())
 	}
 }

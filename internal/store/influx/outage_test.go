@@ -56,12 +56,13 @@ func TestAnInfluxDBThatIsKilledAndStalledLosesNothing(t *testing.T) {
 			s.Restart()
 		}
 	}
-	ctx, stop := context.WithTimeout(context.Background(), 5*time.Minute)
+	ctx, stop := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer stop()
 	if err := q.Settle(ctx); err != nil {
 		t.Fatalf("settle: %v", err)
 	}
-	found, err := q.Querier(math.MinInt64, math.MaxInt64)
+	// By a client that waits as long as a server may take that has just been started.
+	found, err := s.client(t, bucket).Querier(math.MinInt64, math.MaxInt64)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +90,7 @@ func TestAnInfluxDBThatIsKilledAndStalledLosesNothing(t *testing.T) {
 // failing returns when the queue has found out that the server does not answer.
 func failing(t *testing.T, q *queued) {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(3 * time.Minute); ; time.Sleep(5 * time.Millisecond) {
 		if _, err := q.Trouble(); err != nil {
 			return
 		}

@@ -3,6 +3,7 @@ package influx
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -22,7 +23,10 @@ func TestWhatInfluxDBNeverTakesIsFoundAmongTheRest(t *testing.T) {
 	s.influxQL(t, "CREATE DATABASE short WITH DURATION 1d")
 	c := s.client(t, "short/autogen")
 	ctx, now := context.Background(), time.Now().UnixMilli()
-	foreign := &body{lines: []byte("taken value=\"text\"\n")}
+	foreign := &body{} // a type is of a shard, which is of an hour: one beside each point
+	for _, ago := range []int64{0, 1000} {
+		foreign.lines = fmt.Appendf(foreign.lines, "taken value=\"text\" %d\n", now-ago)
+	}
 	if err := c.write(ctx, foreign); err != nil {
 		t.Fatal(err)
 	}

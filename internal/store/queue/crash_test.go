@@ -222,7 +222,7 @@ func TestADiskWithoutRoomRefusesAndComesRight(t *testing.T) {
 	expect(t, "samples", 500*kept, to.total())
 	r.put(1, at(0, 1), at(1, 2)) // labels that the failed commit named
 	r.put(kept%77, at(0, 1), at(1, 2))
-	for end := time.Now().Add(time.Minute); r.Full() != nil; { // Run looks every second
+	for end := time.Now().Add(3 * time.Minute); r.Full() != nil; { // Run looks every second
 		if time.Now().After(end) {
 			t.Fatal(r.Full())
 		}

@@ -171,7 +171,7 @@ func (r *rig) reopen() {
 
 func (r *rig) settle() {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
 	if err := r.Settle(ctx); err != nil {
 		r.t.Fatal(err)

@@ -108,7 +108,7 @@ func startHub(t *testing.T, s *server, dir string, first int) *hubProcess {
 // until waits until n is durable.
 func (h *hubProcess) until(t *testing.T, n int) {
 	t.Helper()
-	for deadline := time.After(time.Minute); ; {
+	for deadline := time.After(3 * time.Minute); ; {
 		select {
 		case kept := <-h.kept:
 			if kept >= n {
@@ -117,7 +117,7 @@ func (h *hubProcess) until(t *testing.T, n int) {
 		case last := <-h.ended:
 			t.Fatalf("the hub ended by itself, at %d", last)
 		case <-deadline:
-			t.Fatalf("%d is not durable within a minute", n)
+			t.Fatalf("%d is not durable within three minutes", n)
 		}
 	}
 }

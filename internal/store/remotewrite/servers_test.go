@@ -94,7 +94,7 @@ func at(t int64, v float64) sample { return sample{t, math.Float64bits(v)} }
 // stored reads by series.
 func stored(t testing.TB, from storage.Queryable, mint, maxt int64, ms ...*labels.Matcher) map[string][]sample {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
 	q, err := from.Querier(mint, maxt)
 	if err != nil {

@@ -69,7 +69,7 @@ func TestAFarEngineMayBeAway(t *testing.T) {
 		t.Errorf("while the far engine is away (-want +got):\n%s", diff)
 	}
 	s.Restart()
-	settling, stop := context.WithTimeout(t.Context(), 2*time.Minute)
+	settling, stop := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer stop()
 	if err := both.Settle(settling); err != nil {
 		t.Fatal(err)

@@ -30,7 +30,7 @@ func nvidiaSmi(t *testing.T, script string) string {
 // collect runs the source until n records came, and lists their samples.
 func collect(t *testing.T, cfg Config, n int) (out []string, err error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	err = New(cfg, time.Now).Run(ctx, func(_ context.Context, r source.Record) error {
 		for _, s := range r.Samples {

@@ -23,7 +23,7 @@ func gone(pid string) bool {
 
 func awaitGone(t *testing.T, pid string) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !gone(pid); <-time.After(10 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); !gone(pid); <-time.After(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("process %s runs still", pid)
 		}

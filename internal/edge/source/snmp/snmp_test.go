@@ -53,7 +53,7 @@ func snmpd(t *testing.T) uint16 {
 			t.Log(log.String())
 		}
 	})
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for answers(uint16(port)) != nil {
 		if time.Now().After(deadline) {
 			t.Fatal("snmpd does not answer")
@@ -92,7 +92,7 @@ func config(port uint16) Config {
 // first returns the first record of the source.
 func first(t *testing.T, cfg Config) (got source.Record, err error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	err = New(cfg, time.Now).Run(ctx, func(_ context.Context, r source.Record) error {
 		got = r
