@@ -37,6 +37,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/songhua-io/hub/internal/config/strict"
+	"github.com/songhua-io/hub/internal/hubtest/freeport"
 	"github.com/songhua-io/hub/internal/records"
 	"github.com/songhua-io/hub/internal/rules"
 	"github.com/songhua-io/hub/internal/telemetry"
@@ -558,12 +559,7 @@ func TestARealAlertmanagerTakesAlerts(t *testing.T) {
 	if err := os.WriteFile(file, []byte("route: {receiver: none}\nreceivers: [{name: none}]\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := l.Addr().String()
-	_ = l.Close()
+	address := fmt.Sprintf("127.0.0.1:%d", freeport.New(t))
 	cmd := exec.Command(program, "--config.file="+file, "--storage.path="+dir, "--web.listen-address="+address, "--cluster.listen-address=", "--log.level=error")
 	cmd.Stderr = os.Stderr
 	if err := cmd.Start(); err != nil {
