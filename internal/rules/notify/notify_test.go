@@ -132,14 +132,14 @@ func hook(name, url string) Receiver {
 	r := newReceiver(name)
 	r.Webhook = &Webhook{}
 	r.Webhook.SetDefaults()
-	r.Webhook.URL = url
+	r.Webhook.URL, r.Webhook.Timeout = url, 2*time.Minute // what is answered late is told again
 	return r
 }
 
 // soon waits for what is to come about.
 func soon(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	for end := time.Now().Add(60 * time.Second); !is(); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); !is(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("%s: it does not come about", what)
 		}
@@ -454,6 +454,7 @@ func (p *postOffice) receiver(language string) Receiver {
 	r := newReceiver("mail")
 	r.Email = &Email{}
 	r.Email.SetDefaults()
+	r.Email.Timeout = 2 * time.Minute
 	pass := filepath.Join(p.t.TempDir(), "pass")
 	if err := os.WriteFile(pass, []byte("secret"), 0o600); err != nil {
 		p.t.Fatal(err)
