@@ -177,7 +177,7 @@ var table = []rule{
 		reason: "an engine runs what it is handed and knows of nobody who promised it"},
 	{of: "internal/schedule/drive", own: []string{"internal/schedule", "internal/schedule/ledger", "internal/schedule/facility", "internal/edge/backoff"}, never: slices.Concat(noWeb, noSQL),
 		reason: "the driver asks engines by their contract and tells the ledger"},
-	{of: "internal/schedule/scheduletest", own: []string{"internal/schedule", "internal/schedule/facility"}, never: slices.Concat(noWeb, noSQL),
+	{of: "internal/schedule/scheduletest", own: []string{"internal/hubtest/freeport", "internal/schedule", "internal/schedule/facility"}, never: slices.Concat(noWeb, noSQL),
 		reason: "what every engine promises is tested without a scheduler"},
 	{of: "internal/schedule/queue", own: []string{"internal/schedule"}, never: slices.Concat(noIO, everybodys), pure: true,
 		reason: "an order is made of what is known of those who wait"},

@@ -145,7 +145,8 @@ func TestSenMLCBORGivesBackWhatWasWritten(t *testing.T) {
 			t.Fatal(err)
 		}
 		var b telemetry.Batch
-		if err := Decode(&b, Auto, Input{Payload: pack, Device: "t1", Now: now}); err != nil {
+		// No metric has the name of the device, which would be refused: it is longer than all.
+		if err := Decode(&b, Auto, Input{Payload: pack, Device: strings.Repeat("d", 32), Now: now}); err != nil {
 			t.Fatal(err)
 		}
 		bits := cmp.Comparer(func(a, b float64) bool { return math.Float64bits(a) == math.Float64bits(b) })

@@ -27,11 +27,14 @@ func TestOfficialSuiteOnTheHubsStore(t *testing.T) {
 	promqltest.RunBuiltinTestsWithStorage(withoutStartTimes{t}, newHeldEngine(t, nil), openBoth)
 }
 
-// withoutStartTimes leaves out the script about what the hub's points lack.
+// startTimes is the script about what the hub's points lack.
+const startTimes = "start_timestamps.test"
+
+// withoutStartTimes leaves it out.
 type withoutStartTimes struct{ *testing.T }
 
 func (t withoutStartTimes) Run(name string, f func(*testing.T)) bool {
-	if strings.HasSuffix(name, "start_timestamps.test") {
+	if strings.HasSuffix(name, startTimes) {
 		return true
 	}
 	return t.T.Run(name, f)

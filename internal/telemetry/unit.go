@@ -54,6 +54,9 @@ var units = map[string]scale{
 	"MB/s": {"data rate", 8e6, 0},
 }
 
+// rounded is what a value is rounded to where units begin at different points.
+const rounded = 1e9 // parts of one
+
 // Convert turns a value of one unit into another; false when the two are not
 // of one quantity, or one of them is not known. A unit is always itself. Where
 // the units begin at different points, the result is rounded to a billionth, so
@@ -61,7 +64,7 @@ var units = map[string]scale{
 func Convert(v float64, from, to string) (float64, bool) {
 	out, ok := convert(v, from, to)
 	if ok && from != to && units[from].offset != units[to].offset && math.Abs(out) < 1e6 {
-		out = math.Round(out*1e9) / 1e9
+		out = math.Round(out*rounded) / rounded
 	}
 	return out, ok
 }
@@ -90,7 +93,11 @@ func ConvertRange(low, high float64, from, to string) (float64, float64, bool) {
 		if math.IsInf(v, 0) {
 			return 0
 		}
-		return 1e-12 * (math.Abs(v*f.factor) + f.offset + t.offset) / t.factor
+		wide := 1e-12 * (math.Abs(v*f.factor) + f.offset + t.offset) / t.factor
+		if f.offset != t.offset {
+			wide += 1 / rounded
+		}
+		return wide
 	}
 	return l - room(low), h + room(high), ok
 }

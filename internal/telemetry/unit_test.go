@@ -35,12 +35,7 @@ func TestConversionsOfTheField(t *testing.T) {
 
 func TestARangeHoldsItsBoundsInEveryUnit(t *testing.T) {
 	codes := slices.Sorted(maps.Keys(units))
-	rapid.Check(t, func(t *rapid.T) {
-		from, to := rapid.SampledFrom(codes).Draw(t, "from"), rapid.SampledFrom(codes).Draw(t, "to")
-		if !Convertible(from, to) {
-			return
-		}
-		bound := rapid.Float64Range(-1e4, 1e4).Draw(t, "bound")
+	holds := func(t interface{ Fatalf(string, ...any) }, from, to string, bound float64) {
 		low, high, ok := ConvertRange(bound, bound, from, to)
 		at, _ := Convert(bound, from, to)
 		if !ok || !(low <= at && at <= high) || high-low > 1e-6*math.Max(1e-12, math.Abs(at)+math.Abs(units[from].offset+units[to].offset)/units[to].factor) {
@@ -48,6 +43,14 @@ func TestARangeHoldsItsBoundsInEveryUnit(t *testing.T) {
 		}
 		if low, high, _ := ConvertRange(math.Inf(-1), math.Inf(1), from, to); !math.IsInf(low, -1) || !math.IsInf(high, 1) {
 			t.Fatalf("no bounds became [%v, %v]", low, high)
+		}
+	}
+	holds(t, "Cel", "K", 1.0009765625) // which is rounded by nearly half a billionth
+	holds(t, "degF", "Cel", -40)
+	rapid.Check(t, func(t *rapid.T) {
+		from, to := rapid.SampledFrom(codes).Draw(t, "from"), rapid.SampledFrom(codes).Draw(t, "to")
+		if Convertible(from, to) {
+			holds(t, from, to, rapid.Float64Range(-1e4, 1e4).Draw(t, "bound"))
 		}
 	})
 }

@@ -145,6 +145,9 @@ func TestFilesAreTheSameBytesEverywhere(t *testing.T) {
 // TestParquetOfManyRowsIsTheSameBytes has more than one row group, and columns of
 // every encoding.
 func TestParquetOfManyRowsIsTheSameBytes(t *testing.T) {
+	if testing.Short() {
+		t.Skip("many rows; make test")
+	}
 	table := day(200, true)
 	r := rand.New(rand.NewPCG(3, 4))
 	noise := Column{Item: catalog.Item{Name: "noise", Type: catalog.Number}}

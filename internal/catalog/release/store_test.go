@@ -192,6 +192,9 @@ func must[T any](v T, err error) T {
 }
 
 func TestADamagedFileIsNeverServed(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a thousand damages; make test")
+	}
 	dir := t.TempDir()
 	put(t, open(t, dir, nil), draft(odd()))
 	entries, err := os.ReadDir(filepath.Join(dir, "soil", "1"))

@@ -37,6 +37,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/songhua-io/hub/internal/config/strict"
+	"github.com/songhua-io/hub/internal/hubtest/freeport"
 	"github.com/songhua-io/hub/internal/records"
 	"github.com/songhua-io/hub/internal/rules"
 	"github.com/songhua-io/hub/internal/telemetry"
@@ -131,14 +132,14 @@ func hook(name, url string) Receiver {
 	r := newReceiver(name)
 	r.Webhook = &Webhook{}
 	r.Webhook.SetDefaults()
-	r.Webhook.URL = url
+	r.Webhook.URL, r.Webhook.Timeout = url, 2*time.Minute // what is answered late is told again
 	return r
 }
 
 // soon waits for what is to come about.
 func soon(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	for end := time.Now().Add(60 * time.Second); !is(); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); !is(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("%s: it does not come about", what)
 		}
@@ -453,6 +454,7 @@ func (p *postOffice) receiver(language string) Receiver {
 	r := newReceiver("mail")
 	r.Email = &Email{}
 	r.Email.SetDefaults()
+	r.Email.Timeout = 2 * time.Minute
 	pass := filepath.Join(p.t.TempDir(), "pass")
 	if err := os.WriteFile(pass, []byte("secret"), 0o600); err != nil {
 		p.t.Fatal(err)
@@ -558,12 +560,7 @@ func TestARealAlertmanagerTakesAlerts(t *testing.T) {
 	if err := os.WriteFile(file, []byte("route: {receiver: none}\nreceivers: [{name: none}]\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := l.Addr().String()
-	_ = l.Close()
+	address := fmt.Sprintf("127.0.0.1:%d", freeport.New(t))
 	cmd := exec.Command(program, "--config.file="+file, "--storage.path="+dir, "--web.listen-address="+address, "--cluster.listen-address=", "--log.level=error")
 	cmd.Stderr = os.Stderr
 	if err := cmd.Start(); err != nil {

@@ -21,11 +21,15 @@ func crowd(r *running, busy int) (ids []string) {
 	for range busy {
 		r.submit(work("busy", 10))
 	}
+	// All of a kind come at once, so that none is left over by a look at those before.
 	for i, deadline := range []time.Duration{6 * time.Hour, 3 * time.Hour} {
-		for j := range 20 {
-			a := r.submit(work(fmt.Sprintf("%d-%d", i, j), 1, greener(noon.Add(deadline))))
-			if a.State != schedule.Deferred {
-				r.t.Fatalf("%s is %s", a.ID, a.State)
+		batch := make([]Submission, 20)
+		for j := range batch {
+			batch[j].Workload = work(fmt.Sprintf("%d-%d", i, j), 1, greener(noon.Add(deadline)))
+		}
+		for _, a := range r.Submit(r.t.Context(), batch...) {
+			if a.Err != nil || a.State != schedule.Deferred {
+				r.t.Fatalf("%s is %s: %v", a.ID, a.State, a.Err)
 			}
 			ids = append(ids, a.ID)
 		}

@@ -225,8 +225,7 @@ func TestWorkPausesForGreenerHours(t *testing.T) {
 	// The pause survives a restart.
 	r.close()
 	r = openWith(t, path, engines)
-	r.now = noon.Add(59 * time.Minute)
-	r.advance(time.Minute)
+	r.advance(time.Hour)
 	got := r.reaches(a.ID, schedule.Deferred)
 	if !got.Until.Equal(noon.Add(3*time.Hour)) || got.Reason.Code != schedule.PausedForHours || got.Worked != 50*time.Minute || got.TakenBack != 0 {
 		t.Fatalf("deferred until %v because %+v, worked %v", got.Until, got.Reason, got.Worked)

@@ -34,7 +34,7 @@ func quick(c *Config) { c.LostAfter = time.Millisecond }
 // until waits for what becomes true.
 func (r *running) until(what string, is func() bool) {
 	r.t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !is(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(patience); !is(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			r.t.Fatalf("%s has not come", what)
 		}

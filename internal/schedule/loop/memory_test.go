@@ -11,6 +11,9 @@ import (
 // What a promise keeps in memory is what the collector goes through again and
 // again, so that a decision's scores and others must not be kept with it.
 func TestAPromiseKeepsLittleInMemory(t *testing.T) {
+	if testing.Short() {
+		t.Skip("16,000 promises; make test")
+	}
 	const (
 		warm, measured = 6000, 10_000 // events at hand are full after the first
 		most, objects  = 3200, 11     // of a lease: bytes and objects

@@ -164,6 +164,9 @@ func story(t *testing.T, seed uint64) string {
 // TestTheSameDayIsDecidedTheSame replays days from their seeds: every decision,
 // with its reasons, scores, places and numbers, is what it was.
 func TestTheSameDayIsDecidedTheSame(t *testing.T) {
+	if testing.Short() {
+		t.Skip("six days; make test")
+	}
 	for seed := range uint64(3) {
 		want := story(t, seed)
 		if got := story(t, seed); got != want {

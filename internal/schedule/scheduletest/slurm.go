@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/songhua-io/hub/internal/hubtest/freeport"
 )
 
 // Cluster is a real Slurm of one node on loopback, with its slurmrestd.
@@ -96,17 +98,6 @@ func (c *Cluster) Stop(name string) {
 	c.running[name]()
 }
 
-// port is one that is free now: Slurm cannot choose its own.
-func port(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close() //nolint:errcheck // a test
-	return l.Addr().(*net.TCPAddr).Port
-}
-
 func (c *Cluster) configure() {
 	c.t.Helper()
 	host, err := os.Hostname()
@@ -137,7 +128,7 @@ MailProg=/bin/true
 ReturnToService=2
 NodeName=%[1]s NodeAddr=127.0.0.1 CPUs=16 RealMemory=4096 State=UNKNOWN
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
-`, host, c.Dir, port(c.t), port(c.t))
+`, host, c.Dir, freeport.New(c.t), freeport.New(c.t))
 	if err := os.WriteFile(filepath.Join(c.Dir, "slurm.conf"), []byte(conf), 0o644); err != nil {
 		c.t.Fatal(err)
 	}
@@ -186,10 +177,10 @@ func (c *Cluster) run(uid uint32, name string, args ...string) {
 	})
 }
 
-// Until waits a minute for what becomes true.
+// Until waits long for what becomes true.
 func (c *Cluster) Until(what string, is func() bool) {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(c.t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(c.t.Context(), long)
 	defer cancel()
 	for !is() {
 		select {

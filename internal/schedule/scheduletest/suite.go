@@ -57,7 +57,7 @@ type T interface {
 }
 
 // long is how long anything may take.
-const long = 60 * time.Second
+const long = 3 * time.Minute
 
 // Run holds an engine against the contract. Each promise is a test of its own,
 // with a fixture of its own.

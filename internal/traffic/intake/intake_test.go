@@ -419,9 +419,9 @@ func TestAfterAFailedWriteNothingIsAcknowledged(t *testing.T) {
 			all := stream(t, 1, 2*time.Second, nil)
 			b.send(all[0])
 			b.sync()
+			b.now = all[len(all)-1].at
 			ended := make(chan error, 1)
 			go func() { ended <- b.Run(t.Context()) }()
-			b.now = all[len(all)-1].at
 			var wg sync.WaitGroup
 			for part := range 8 {
 				wg.Go(func() {

@@ -147,6 +147,10 @@ func (r *real) finish(t *testing.T, bin string) {
 	t.Helper()
 	r.write(t, "config", fmt.Sprintf(`{"apiVersion":"v1","kind":"Config","current-context":"c","contexts":[{"name":"c","context":{"cluster":"c","user":"u"}}],
 "clusters":[{"name":"c","cluster":{"server":%q,"certificate-authority":%q}}],"users":[{"name":"u","user":{"token":%q}}]}`, r.url, r.dir+"/apiserver.crt", admin))
+	// The controllers give up a server that is not healthy within ten seconds.
+	r.until(t, "a healthy API server", func() bool {
+		return r.client(t, admin).pods.GetClient().Get().AbsPath("/healthz").Do(t.Context()).Error() == nil
+	})
 	r.run(t, bin+"/kube-controller-manager", "--kubeconfig="+r.dir+"/config", "--controllers=job-controller,garbage-collector-controller", "--leader-elect=false", "--secure-port=0")
 	r.apply(t, "../../../../deploy/kubernetes/engine.yaml")
 	// The API server learns of its own roles by watching them.
