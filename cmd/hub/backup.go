@@ -217,12 +217,16 @@ func (b *backupRun) frozen(ctx context.Context, dir string) (backup.Plan, func()
 	if err != nil {
 		return backup.Plan{}, nil, err
 	}
-	var f api.Frozen
-	if err := c.Call(ctx, http.MethodPost, "/api/v1/freezes", nil, nil, &f); err != nil {
+	disown, err := hub.OwnFreezes(dir)
+	if err != nil {
 		return backup.Plan{}, nil, err
 	}
+	var f api.Frozen
+	if err := c.Call(ctx, http.MethodPost, "/api/v1/freezes", nil, nil, &f); err != nil {
+		return backup.Plan{}, nil, errors.Join(err, disown())
+	}
 	thaw := func() error {
-		return c.Call(context.WithoutCancel(ctx), http.MethodDelete, "/api/v1/freezes/"+f.ID, nil, nil, nil)
+		return errors.Join(c.Call(context.WithoutCancel(ctx), http.MethodDelete, "/api/v1/freezes/"+f.ID, nil, nil, nil), disown())
 	}
 	p := backup.Plan{At: f.At, Counts: f.Counts, Sources: []backup.Source{{Root: f.Data}}}
 	if f.Graded != "" {

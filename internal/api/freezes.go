@@ -29,7 +29,7 @@ type Frozen struct {
 	Data    string           `json:"data" doc:"folder on the hub's machine with what a data directory holds"`
 	Graded  string           `json:"graded,omitempty" doc:"the same of store.graded_dir"`
 	Counts  map[string]int64 `json:"counts" doc:"rows by table, samples and series by store"`
-	Expires time.Time        `json:"expires" doc:"when it is removed if nobody does"`
+	Expires time.Time        `json:"expires" doc:"when it is removed if nobody does; that of a hub backup goes within seconds when its process is gone"`
 }
 
 type frozenOut struct{ Body Frozen }

@@ -25,7 +25,8 @@ import (
 const (
 	frozenDir = "frozen"
 	backupDir = "backup" // what `hub backup` remembers
-	// frozenFor is how long a freeze stays that nobody removes.
+	// frozenFor is how long a freeze stays that nobody removes, and whose owner, if it
+	// has one, is there.
 	frozenFor = 24 * time.Hour
 )
 
@@ -48,7 +49,8 @@ type freezer struct {
 
 	mu     sync.Mutex
 	frozen *api.Frozen
-	expire *time.Timer
+	owner  string // of frozen; empty when it has none
+	timer  *time.Timer
 }
 
 // newFreezer also removes what a hub before left frozen.
@@ -81,16 +83,23 @@ func (f *freezer) roots() []string {
 func (f *freezer) Freeze(ctx context.Context) (api.Frozen, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.orphaned() {
+		if err := f.remove(); err != nil {
+			return api.Frozen{}, err
+		}
+	}
 	if f.frozen != nil {
 		return api.Frozen{}, fmt.Errorf("the hub %w since %s, as %s, for another backup; wait for it, or remove it with DELETE /api/v1/freezes/%s", api.ErrFrozen, f.frozen.At.Format(time.RFC3339), f.frozen.ID, f.frozen.ID)
 	}
 	now := f.h.clock().UTC()
 	x := api.Frozen{ID: now.Format("20060102T150405.000Z"), At: now, Expires: now.Add(frozenFor), Counts: map[string]int64{}}
 	f.frozen = &x // to be removed, in part too
+	// Who may not read the lock leaves freezes to those who remove them.
+	f.owner, _ = freezeOwner(f.h.at.Data)
 	if err := f.freeze(ctx, &x); err != nil {
 		return api.Frozen{}, errors.Join(err, f.thaw())
 	}
-	f.expire = time.AfterFunc(frozenFor, func() { f.Thaw(x.ID) }) //nolint:errcheck // Thaw has logged it, or somebody else has removed it
+	f.timer = time.AfterFunc(lookForOwner, func() { f.look(x.ID) })
 	return x, nil
 }
 
@@ -202,6 +211,13 @@ func (f *freezer) Thaw(id string) error {
 	if f.frozen == nil || f.frozen.ID != id {
 		return fmt.Errorf("freeze %.40q: %w", id, api.ErrNotFrozen)
 	}
+	return f.remove()
+}
+
+// remove is thaw of a freeze that was made, and tells of what stays. The caller
+// holds mu.
+func (f *freezer) remove() error {
+	id := f.frozen.ID
 	if err := f.thaw(); err != nil {
 		f.h.log.Error("freeze_not_removed", "id", id, "error", err, "way_out", "the next start of the hub removes it")
 		return err
@@ -215,8 +231,8 @@ func (f *freezer) thaw() error {
 		return nil
 	}
 	f.frozen = nil
-	if f.expire != nil {
-		f.expire.Stop()
+	if f.timer != nil {
+		f.timer.Stop()
 	}
 	var errs []error
 	for _, dir := range f.roots() {

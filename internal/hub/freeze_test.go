@@ -1,10 +1,14 @@
 package hub
 
 import (
+	"bufio"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -69,5 +73,88 @@ func TestAFreezeIsOneMomentForAdmins(t *testing.T) {
 		if _, err := os.Stat(filepath.Dir(dir)); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("%s is there still: %v", filepath.Dir(dir), err)
 		}
+	}
+}
+
+// TestOwnsAFreeze is a `hub backup` that hangs: it is started by
+// TestAFreezeEndsWithItsOwner, and killed.
+func TestOwnsAFreeze(t *testing.T) {
+	dir := os.Getenv("OWN_FREEZES_OF")
+	if dir == "" {
+		t.Skip("is a process of another test")
+	}
+	if _, err := OwnFreezes(dir); err != nil {
+		t.Fatal(err)
+	}
+	fmt.Println("owns")
+	_, _ = io.Copy(io.Discard, os.Stdin)
+}
+
+// owner starts a process that owns the freezes of a directory.
+func owner(t *testing.T, dir string) *exec.Cmd {
+	t.Helper()
+	c := exec.Command(os.Args[0], "-test.run=^TestOwnsAFreeze$")
+	c.Env = append(os.Environ(), "OWN_FREEZES_OF="+dir)
+	_, err := c.StdinPipe()
+	out, outErr := c.StdoutPipe()
+	if err = errors.Join(err, outErr, c.Start()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Process.Kill(); c.Wait() }) //nolint:errcheck // it may be over
+	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "owns\n" {
+		t.Fatalf("%q, %v", line, err)
+	}
+	return c
+}
+
+// TestAFreezeEndsWithItsOwner, that was killed, and not before; the next backup need
+// not wait for that.
+func TestAFreezeEndsWithItsOwner(t *testing.T) {
+	h := whole(t, t.TempDir())
+	freeze := func() api.Frozen {
+		t.Helper()
+		f, err := h.freezer.Freeze(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return f
+	}
+	there := func(f api.Frozen) bool { _, err := os.Stat(f.Data); return err == nil }
+	kill := func(c *exec.Cmd) {
+		t.Helper()
+		if err := c.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		c.Wait() //nolint:errcheck // it was killed
+	}
+
+	first := owner(t, h.at.Data)
+	if _, err := OwnFreezes(h.at.Data); err == nil || !strings.Contains(err.Error(), "wait for it") {
+		t.Errorf("a second owner: %v", err)
+	}
+	f := freeze()
+	h.freezer.look(f.ID)
+	if !there(f) {
+		t.Error("the freeze is gone while its owner is there")
+	}
+	if _, err := h.freezer.Freeze(t.Context()); !errors.Is(err, api.ErrFrozen) {
+		t.Errorf("a second freeze: %v", err)
+	}
+	kill(first)
+	second := owner(t, h.at.Data)
+	g := freeze()
+	if there(f) || !there(g) {
+		t.Errorf("of the killed one there is %v, of the next %v", there(f), there(g))
+	}
+	kill(second)
+	soon(t, "the freeze is gone", func() bool { return !there(g) })
+
+	alone := freeze()
+	h.freezer.look(alone.ID)
+	if !there(alone) {
+		t.Error("a freeze that nobody owns is gone")
+	}
+	if err := h.freezer.Thaw(alone.ID); err != nil {
+		t.Error(err)
 	}
 }

@@ -193,7 +193,8 @@ func (s ingestStore) Commit(writes []*telemetry.Write) error {
 }
 
 // poison gives what the engine will never take to the desk, as a line that can be
-// replayed. The hub's own series have no device that could be told.
+// replayed; once, though it is sent and refused again after a restart of either
+// side. The hub's own series have no device that could be told.
 func (h *hub) poison(labels []telemetry.Label, p telemetry.Point, reason telemetry.Reason, detail string) error {
 	m := &ingest.Message{Format: codec.Influx, Rejects: []telemetry.Reject{{Stage: telemetry.StageCommit, Reason: reason, Detail: detail}}}
 	m.Device, m.Payload = lineOf(labels, p)
@@ -201,7 +202,7 @@ func (h *hub) poison(labels []telemetry.Label, p telemetry.Point, reason telemet
 		h.log.Warn("own_sample_refused", "labels", fmt.Sprint(labels), "reason", string(reason), "detail", detail)
 		return nil
 	}
-	h.desk.Keep(h.clock(), m)
+	h.desk.KeepOnce(h.clock(), m)
 	return nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/songhua-io/hub/internal/config"
+	"github.com/songhua-io/hub/internal/ingest/desk"
 	"github.com/songhua-io/hub/internal/registry"
 	"github.com/songhua-io/hub/internal/store/remotewrite"
 	"github.com/songhua-io/hub/internal/telemetry"
@@ -112,6 +113,24 @@ func TestWhatTheEngineWillNeverTakeGoesToTheDesk(t *testing.T) {
 		if device != c.device || string(line) != c.line {
 			t.Errorf("%v: %q of %q, want %q of %q", c.labels, line, device, c.line, c.device)
 		}
+	}
+}
+
+// TestWhatTheEngineRefusesAgainIsOnTheDeskOnce: what was under way when the hub or
+// the server ended is sent, and refused, again.
+func TestWhatTheEngineRefusesAgainIsOnTheDeskOnce(t *testing.T) {
+	dir := t.TempDir()
+	labels := []telemetry.Label{{Name: "__name__", Value: "level"}, {Name: "device", Value: "probe"}}
+	for i := range 2 {
+		h := whole(t, dir)
+		if err := h.poison(labels, telemetry.Point{Time: 1764000000000, Value: 1}, telemetry.ReasonTimePast, fmt.Sprintf("attempt %d", i)); err != nil {
+			t.Fatal(err)
+		}
+		page, err := h.desk.List(t.Context(), desk.Query{})
+		if err != nil || len(page.Entries) != 1 {
+			t.Errorf("after start %d: %+v, %v", i+1, page.Entries, err)
+		}
+		h.end(t)
 	}
 }
 

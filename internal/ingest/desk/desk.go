@@ -104,7 +104,9 @@ func (d *Desk) Close() error { return errors.Join(d.write(), d.db.Close()) }
 
 // Keep notes a rejected message. It does not block: what comes faster than it
 // can be written is counted in hub_desk_overflow_total and let go.
-func (d *Desk) Keep(at time.Time, m *ingest.Message) {
+func (d *Desk) Keep(at time.Time, m *ingest.Message) { d.keep(at, m, nil) }
+
+func (d *Desk) keep(at time.Time, m *ingest.Message, once []byte) {
 	if here := d.replayed.Load(); here != nil && len(m.Payload) > 0 && (*here)[&m.Payload[0]] {
 		return
 	}
@@ -120,7 +122,7 @@ func (d *Desk) Keep(at time.Time, m *ingest.Message) {
 		header: header{
 			Time: at.UnixMilli(), Device: m.Device, Format: uint8(m.Format), Size: len(m.Payload),
 			Cut: size < len(m.Payload), Fixed: m.Decode != nil || m.Format == codec.Sparkplug,
-			Rejects: slices.Clone(m.Rejects[:min(len(m.Rejects), maxRejects)]), Count: len(m.Rejects),
+			Rejects: slices.Clone(m.Rejects[:min(len(m.Rejects), maxRejects)]), Count: len(m.Rejects), Once: once,
 		},
 		payload: slices.Clone(m.Payload[:size]),
 	})

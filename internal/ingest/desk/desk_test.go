@@ -51,6 +51,12 @@ func (r *room) keep(device, payload string, reasons ...telemetry.Reason) {
 	r.Keep(r.at, m)
 }
 
+// again keeps what may be refused without being sent again.
+func (r *room) again(device, payload string, reason telemetry.Reason) {
+	r.at = r.at.Add(time.Second)
+	r.KeepOnce(r.at, &ingest.Message{Device: device, Format: codec.Influx, Payload: []byte(payload), Rejects: []telemetry.Reject{{Stage: telemetry.StageCommit, Reason: reason}}})
+}
+
 // payloads lists everything a filter chooses, page by page.
 func (r *room) payloads(t *testing.T, f desk.Filter) []string {
 	t.Helper()

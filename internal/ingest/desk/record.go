@@ -24,7 +24,8 @@ type header struct {
 	Cut     bool               `cbor:"5,keyasint"`
 	Fixed   bool               `cbor:"6,keyasint"` // needs its connection's memory to be read
 	Rejects []telemetry.Reject `cbor:"7,keyasint"`
-	Count   int                `cbor:"8,keyasint"` // of rejects, the ones not kept included
+	Count   int                `cbor:"8,keyasint"`           // of rejects, the ones not kept included
+	Once    []byte             `cbor:"9,keyasint,omitempty"` // by what it is recognised, of KeepOnce
 }
 
 // record is an entry before it is written.
@@ -47,6 +48,7 @@ type Entry struct {
 	// Replayable is false when the payload was cut or never kept, or when it
 	// cannot be read apart from the connection on which it came.
 	Replayable bool
+	once       bool // it is recognised when it comes again
 }
 
 // key is the time in milliseconds and a sequence number, six bytes each: keys
@@ -106,7 +108,7 @@ func (d *Desk) load(tx *bolt.Tx) error {
 	} else if err := f.Put(versionKey, []byte(version)); err != nil {
 		return err
 	}
-	for _, name := range [][]byte{headers, payloads} {
+	for _, name := range [][]byte{headers, payloads, once} {
 		if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 			return err
 		}
@@ -133,6 +135,9 @@ func (d *Desk) recount(tx *bolt.Tx) error {
 }
 
 func (d *Desk) put(tx *bolt.Tx, r *record) error {
+	if here(tx, r.Once) {
+		return nil
+	}
 	sequence, err := tx.Bucket(headers).NextSequence()
 	if err != nil {
 		return err
@@ -144,6 +149,11 @@ func (d *Desk) put(tx *bolt.Tx, r *record) error {
 	}
 	if err := tx.Bucket(headers).Put(k[:], h); err != nil {
 		return err
+	}
+	if r.Once != nil {
+		if err := tx.Bucket(once).Put(r.Once, k[:]); err != nil {
+			return err
+		}
 	}
 	d.entries.Add(1)
 	d.bytes.Add(int64(len(h) + len(r.payload)))
@@ -158,6 +168,9 @@ func (d *Desk) remove(tx *bolt.Tx, k []byte) error {
 	}
 	d.entries.Add(-1)
 	d.bytes.Add(-int64(len(h) + len(p)))
+	if err := forget(tx, k, h); err != nil {
+		return err
+	}
 	if err := tx.Bucket(headers).Delete(k); err != nil {
 		return err
 	}
@@ -188,6 +201,6 @@ func entry(k, value, payload []byte) (Entry, error) {
 	}
 	return Entry{
 		ID: hex.EncodeToString(k), Time: time.UnixMilli(h.Time), Device: h.Device, Format: codec.Format(h.Format),
-		Payload: append([]byte(nil), payload...), Size: h.Size, Rejects: h.Rejects, RejectCount: h.Count, Replayable: h.Size > 0 && !h.Cut && !h.Fixed,
+		Payload: append([]byte(nil), payload...), Size: h.Size, Rejects: h.Rejects, RejectCount: h.Count, Replayable: h.Size > 0 && !h.Cut && !h.Fixed, once: h.Once != nil,
 	}, nil
 }

@@ -98,6 +98,9 @@ func (d *Desk) replayBatch(batch []again, feed func(*ingest.Delivery) error) (ac
 		}
 		here[&a.entry.Payload[0]] = true
 	}
+	if err := d.forgetAll(batch); err != nil {
+		return 0, err
+	}
 	d.replayed.Store(&here)
 	err = feed(&delivery)
 	d.replayed.Store(nil)

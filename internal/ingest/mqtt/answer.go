@@ -51,7 +51,7 @@ func (c *conn) ingest(b *burst) *ending {
 			return nil
 		}
 		c.s.metrics.held.Inc()
-		if e := c.pause(wait); e != nil {
+		if e := c.pause(b, held, wait); e != nil {
 			return e
 		}
 		held += wait
@@ -76,15 +76,18 @@ func retryAfter(err error, held time.Duration) (wait time.Duration, again bool) 
 	return 0, false
 }
 
-// pause waits, unless the connection is ended meanwhile.
-func (c *conn) pause(wait time.Duration) *ending {
+// pause waits, unless the connection is ended meanwhile, which has been held for
+// some time before.
+func (c *conn) pause(b *burst, held, wait time.Duration) *ending {
 	for wait > 0 {
 		if e := c.ended.Load(); e != nil {
 			return e
 		}
 		step := min(wait, 100*time.Millisecond)
-		sleep(step)
-		wait -= step
+		if e := c.linger(b, held, step); e != nil {
+			return e
+		}
+		held, wait = held+step, wait-step
 		c.heard.Store(c.s.deps.Clock().UnixMilli())
 	}
 	return nil

@@ -27,6 +27,9 @@ type burst struct {
 	delivery parcel
 	acks     []ack
 	out      []byte // what is answered, in one write
+	rest     []byte // the unfinished packet at the end of data
+	broken   bool   // data ends with what breaks the protocol
+	ahead    bool   // what comes behind it is read while it is held
 	open     int    // QoS 1 and 2 messages in it
 	counts   [3]int // messages by QoS
 }
@@ -70,7 +73,7 @@ func (p *bursts) put(b *burst) {
 }
 
 func (b *burst) reset() {
-	b.data = nil
+	b.data, b.rest, b.broken, b.ahead = nil, nil, false, false
 	b.delivery.Reset()
 	b.delivery.From = nil
 	clear(b.acks)
@@ -93,6 +96,7 @@ func (c *conn) process(b *burst) *ending {
 	}
 	b.delivery.From = &c.sender
 	rest, need, err := c.packets(b)
+	b.rest, b.broken = rest, err != nil
 	if e := c.store(b); e != nil {
 		return e
 	}

@@ -47,6 +47,7 @@ type conn struct {
 	own       string              // devices/{id}/telemetry
 	maxPacket int                 // what the client takes; 0: anything
 	inFlight  int                 // what the client takes at once
+	ahead     *ahead              // what was read while the connection was held; nil almost always
 	rest      []byte              // of a packet that has not come whole
 	need      int                 // size of that packet, 0 when unknown
 	received  map[uint16]struct{} // QoS 2 messages stored and not yet released
@@ -112,6 +113,11 @@ func (c *conn) lost(err error) *ending {
 
 // read waits for bytes and returns them, after those of the unfinished packet.
 func (c *conn) read() (*burst, error) {
+	if c.ahead != nil {
+		if b, err := c.resume(); b != nil || err != nil {
+			return b, err
+		}
+	}
 	if c.raw == nil {
 		return c.readPlain()
 	}
@@ -255,6 +261,7 @@ func (c *conn) leave(e *ending) {
 		e = c.ended.Load()
 	}
 	c.farewell(e)
+	c.forgetAhead()
 	c.deaf()
 	c.s.forget(c)
 	c.s.metrics.disconnects.WithLabelValues(string(e.how)).Inc()

@@ -326,7 +326,9 @@ func (c *conn) packet(b *burst, head byte, body []byte) error {
 		if len(body) > 0 {
 			return malformed("MQTT-3.12.0-1", "PINGREQ has a body")
 		}
-		b.out = append(b.out, typePingresp<<4, 0)
+		if !c.answeredPing() {
+			b.out = append(b.out, typePingresp<<4, 0)
+		}
 		return nil
 	case typeDisconnect:
 		return c.goodbye(body)

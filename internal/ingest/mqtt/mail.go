@@ -159,7 +159,7 @@ func (c *conn) admitted(device string) (over *quota.Exceeded, err error) {
 			return over, nil
 		}
 		c.s.metrics.held.Inc()
-		if e := c.pause(wait); e != nil {
+		if e := c.pause(nil, held, wait); e != nil {
 			return nil, e
 		}
 		held += wait

@@ -49,6 +49,9 @@ func newMetrics(reg prometheus.Registerer, s *Server) *metrics {
 		defer s.mu.RUnlock()
 		return float64(len(s.conns))
 	}))
+	reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "hub_mqtt_read_ahead_bytes", Help: "Memory for what is read of connections that are held still; PINGREQs beyond its bound are not seen.",
+	}, func() float64 { return float64(s.ahead.Load()) }))
 	return m
 }
 

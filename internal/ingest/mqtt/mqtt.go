@@ -57,6 +57,7 @@ type Server struct {
 	bursts  bursts
 	unfold  unfolder
 	names   atomic.Uint64 // client ids given out
+	ahead   atomic.Int64  // bytes that are read, or room to read, of connections that are held
 
 	mu       sync.RWMutex
 	closing  bool

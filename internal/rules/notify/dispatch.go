@@ -3,7 +3,9 @@ package notify
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"database/sql"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -20,14 +22,35 @@ type told struct {
 	At     time.Time        `json:"at"`
 	Labels labels.Labels    `json:"labels"` // of the group
 	Firing map[string]alert `json:"firing"` // by id
+	// Unsure are those of Firing that the receiver may know of: a message about them
+	// was begun, and what became of it is not known. While they fire they are news, and
+	// when they end that is told.
+	Unsure map[string]bool `json:"unsure,omitempty"`
 }
+
+// maxUnsure bounds the alerts of one receiver that are noted before they are told.
+// What is beyond, with a receiver that is away, is told as well; if it had been told
+// before a crash and ended during it, that is not.
+const maxUnsure = 5000
 
 // message is what is to be told of a group.
 type message struct {
 	key    string
 	labels labels.Labels
-	firing []alert // the first that fired first
+	last   time.Time // when the receiver was told of the group before; zero: never
+	firing []alert   // the first that fired first
 	ended  []alert
+}
+
+// id is the same of a message that is sent again, because it is not known whether it
+// came, and of no other.
+func (m *message) id() string {
+	h := sha256.New()
+	fmt.Fprintf(h, "%q %d", m.key, m.last.UnixNano())
+	for _, a := range slices.Concat(m.firing, m.ended) {
+		fmt.Fprintf(h, " %q %d %t", a.ID, a.Since.UnixNano(), a.Ended.IsZero())
+	}
+	return hex.EncodeToString(h.Sum(nil)[:16])
 }
 
 // verdict is what is to be done about a group.
@@ -40,7 +63,7 @@ type verdict struct {
 // decide says what a receiver is to be told of a group at a time: what fires now,
 // what it was told last, and since when the group waits for its first message.
 func decide(cfg *Receiver, now, since time.Time, firing map[string]alert, was told) verdict {
-	v := verdict{message: message{labels: was.Labels}}
+	v := verdict{message: message{labels: was.Labels, last: was.At}}
 	news := false
 	for id, a := range firing {
 		_, known := was.Firing[id]
@@ -48,7 +71,7 @@ func decide(cfg *Receiver, now, since time.Time, firing map[string]alert, was to
 			continue
 		}
 		v.firing = append(v.firing, a)
-		news = news || !known
+		news = news || !known || was.Unsure[id]
 	}
 	for id, a := range was.Firing {
 		if _, still := firing[id]; !still {
@@ -62,8 +85,10 @@ func decide(cfg *Receiver, now, since time.Time, firing map[string]alert, was to
 	switch {
 	case was.At.IsZero() && news:
 		v.after = since.Add(cfg.GroupWait)
+	case was.At.IsZero() && len(v.ended) > 0 && cfg.Resolved:
+		v.after = since
 	case was.At.IsZero():
-		return verdict{}
+		return verdict{message: v.message}
 	case news || len(v.ended) > 0 && cfg.Resolved:
 		v.after = was.At.Add(cfg.GroupInterval)
 	case len(v.firing) > 0:
@@ -136,9 +161,9 @@ func (d *dispatch) turn(ctx context.Context) time.Duration {
 			for _, a := range groups[key] {
 				was.Labels = d.labels(a)
 			}
-			if d.since[key].IsZero() {
-				d.since[key] = now
-			}
+		}
+		if was.At.IsZero() && d.since[key].IsZero() {
+			d.since[key] = now
 		}
 		v := decide(&d.r.cfg, now, d.since[key], groups[key], was)
 		v.key = key
@@ -183,7 +208,10 @@ func (d *dispatch) deliver(ctx context.Context, now time.Time, due []message, ne
 		for _, m := range batch {
 			alerts += len(m.firing) + len(m.ended)
 		}
-		err := d.send(ctx, batch)
+		err := d.begin(ctx, batch)
+		if err == nil {
+			err = d.send(ctx, batch)
+		}
 		if err == nil {
 			if d.perHour > 0 {
 				d.sent = append(d.sent, now)
@@ -228,18 +256,55 @@ func (d *dispatch) labels(a alert) labels.Labels {
 	return b.Labels()
 }
 
+// begin makes durable what is about to be told: whatever ends the hub between the
+// message and keep, the receiver is told again, and of the end.
+func (d *dispatch) begin(ctx context.Context, batch []message) error {
+	room := maxUnsure
+	for _, t := range d.told {
+		room -= len(t.Unsure)
+	}
+	var news []message
+	for _, m := range batch {
+		was := d.told[m.key]
+		t := told{At: was.At, Labels: m.labels, Firing: maps.Clone(was.Firing), Unsure: maps.Clone(was.Unsure)}
+		for _, a := range m.firing {
+			if _, known := was.Firing[a.ID]; known || room <= 0 {
+				continue
+			}
+			if t.Firing == nil {
+				t.Firing = map[string]alert{}
+			}
+			if t.Unsure == nil {
+				t.Unsure = map[string]bool{}
+			}
+			t.Firing[a.ID], t.Unsure[a.ID] = a, true
+			room--
+		}
+		if len(t.Firing) > len(was.Firing) {
+			d.told[m.key] = t
+			news = append(news, m)
+		}
+	}
+	if len(news) == 0 {
+		return nil
+	}
+	return d.write(ctx, news)
+}
+
 // keep makes durable what was told. A silenced alert that the receiver knows of
 // stays known.
 func (d *dispatch) keep(ctx context.Context, now time.Time, batch []message) error {
 	for _, m := range batch {
-		t := told{At: now, Labels: m.labels, Firing: map[string]alert{}}
-		for id, a := range d.told[m.key].Firing {
-			if !slices.ContainsFunc(m.ended, func(e alert) bool { return e.ID == id }) {
-				t.Firing[id] = a
-			}
+		was := d.told[m.key]
+		t := told{At: now, Labels: m.labels, Firing: map[string]alert{}, Unsure: maps.Clone(was.Unsure)}
+		maps.Copy(t.Firing, was.Firing)
+		for _, a := range m.ended {
+			delete(t.Firing, a.ID)
+			delete(t.Unsure, a.ID)
 		}
 		for _, a := range m.firing {
 			t.Firing[a.ID] = a
+			delete(t.Unsure, a.ID)
 		}
 		d.put(m.key, t)
 		delete(d.since, m.key)
@@ -259,8 +324,9 @@ func (d *dispatch) put(key string, t told) {
 // it.
 func (d *dispatch) forget(ctx context.Context, key string, firing map[string]alert) {
 	t := d.told[key]
-	t.Firing = maps.Clone(t.Firing)
+	t.Firing, t.Unsure = maps.Clone(t.Firing), maps.Clone(t.Unsure)
 	maps.DeleteFunc(t.Firing, func(id string, _ alert) bool { _, still := firing[id]; return !still })
+	maps.DeleteFunc(t.Unsure, func(id string, _ bool) bool { _, still := firing[id]; return !still })
 	d.put(key, t)
 	if err := d.write(ctx, []message{{key: key}}); err != nil {
 		d.n.done(d.r, 0, err)

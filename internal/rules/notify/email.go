@@ -151,10 +151,14 @@ func (m *mailer) mail(batch []message) []byte {
 	thread := sha256.Sum256([]byte(m.cfg.Name + "\x00" + batch[0].key))
 	domain := from.Address[strings.LastIndex(from.Address, "@")+1:]
 	ref := "<" + hex.EncodeToString(thread[:8]) + "@" + domain + ">" // all mail about a group is one thread
+	id := sha256.New()                                               // the same when it is sent again, so that mailboxes can tell
+	for i := range batch {
+		id.Write([]byte(batch[i].id()))
+	}
 	var b bytes.Buffer
 	for _, h := range [][2]string{
 		{"From", from.String()}, {"To", strings.Join(names, ", ")}, {"Subject", mime.BEncoding.Encode("utf-8", m.subject(batch))},
-		{"Date", now.Format(time.RFC1123Z)}, {"Message-ID", fmt.Sprintf("<%x.%d@%s>", thread[:8], now.UnixNano(), domain)},
+		{"Date", now.Format(time.RFC1123Z)}, {"Message-ID", fmt.Sprintf("<%x.%x@%s>", thread[:8], id.Sum(nil)[:16], domain)},
 		{"In-Reply-To", ref}, {"References", ref}, {"Auto-Submitted", "auto-generated"}, {"MIME-Version", "1.0"},
 		{"Content-Type", "text/plain; charset=utf-8"}, {"Content-Transfer-Encoding", "quoted-printable"},
 	} {

@@ -151,6 +151,7 @@ func (w *webhook) send(ctx context.Context, batch []message) error {
 			return err
 		}
 		header := http.Header{}
+		header.Set(MessageHeader, m.id())
 		if w.cfg.Webhook.SecretFile != "" {
 			key, err := secret(w.cfg.Webhook.SecretFile)
 			if err != nil {
@@ -166,6 +167,10 @@ func (w *webhook) send(ctx context.Context, batch []message) error {
 	}
 	return nil
 }
+
+// MessageHeader tells a message that is sent again, because the hub does not know
+// whether it came, from any other: it has the same value.
+const MessageHeader = "X-Songhua-Message"
 
 // The headers of a signed message.
 const (

@@ -1,7 +1,8 @@
 // Package notify tells receivers of alerts: an Alertmanager, a webhook or people
 // by e-mail. What a receiver is told follows from what fires and what it was told
-// last, which is kept: a failure loses nothing, a restart repeats nothing, and
-// what waits for a receiver that is away is never more than what there is to tell.
+// last, which is kept: a failure loses nothing, a restart repeats nothing but a
+// message of which it is not known whether it came, and what waits for a receiver
+// that is away is bounded.
 package notify
 
 import (

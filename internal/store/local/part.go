@@ -53,7 +53,7 @@ func openPart(name, dir string, opts *tsdb.Options, sync func(*os.File) error, l
 		log.Warn("torn files removed; the logs hold what was in them", "part", name, "files", torn)
 	}
 	p := &part{dir: dir, metrics: newTap(prometheus.WrapRegistererWith(prometheus.Labels{"part": name}, reg))}
-	opts.BlockCompactionExcludeFunc = p.ahead
+	opts.BlockCompactionExcludeFunc = p.apart
 	db, err := tsdb.Open(dir, slog.New(quiet{log.Handler()}).With("part", name), p.metrics, opts, nil)
 	if err != nil {
 		p.metrics.close()

@@ -20,7 +20,7 @@ type spread struct {
 
 	width int64 // ms, a multiple of the TSDB's range
 	// ahead reports whether a block that ends at a time may reach beyond the in-order
-	// blocks to come: it could not be merged (part.ahead), so its points go into short
+	// blocks to come: it could not be merged (reachesAhead), so its points go into short
 	// ones.
 	ahead func(end int64) bool
 
