@@ -103,11 +103,18 @@ func Uncertainty(p *Policy, why Reason, kind Kind, value int64) (down, up int64)
 	return min(1, value), 1
 }
 
-// protect hides what is needed so that no target can be found out.
-func (u *universe) protect(t *Table) ([]Proof, error) {
+// exposed is a hidden cell of which nothing proves that it cannot be found out.
+type exposed struct {
+	layer *layer
+	cell  int
+	soft  bool // nobody would be found out by it
+}
+
+// protect hides what is needed so that no target can be found out, and tells of
+// which that is in vain.
+func (u *universe) protect(t *Table) (proofs []Proof, open []exposed) {
 	s := newSearch(u)
-	var proofs []Proof
-	var failed []string
+	var soft []Target
 	prove := func(all []Target) {
 		for _, target := range all {
 			proof := Proof{Target: target}
@@ -118,7 +125,9 @@ func (u *universe) protect(t *Table) ([]Proof, error) {
 			case up && down:
 				proofs = append(proofs, proof)
 			case !target.soft:
-				failed = append(failed, target.layer.name(target.cell))
+				open = append(open, exposed{layer: target.layer, cell: target.cell})
+			default:
+				soft = append(soft, target)
 			}
 		}
 	}
@@ -143,26 +152,29 @@ func (u *universe) protect(t *Table) ([]Proof, error) {
 	for i := range proofs {
 		proven[proofs[i].Target.alone()] = true
 	}
-	for _, target := range u.targets(t, func(l *layer, why Reason) bool { return why == Complementary && l.own }) {
-		if proof, ok := s.proveAny(target, proven[target.alone()]); ok {
+	rest := u.targets(t, func(l *layer, why Reason) bool { return why == Complementary && l.own })
+	if !u.former {
+		rest = append(rest, soft...)
+	}
+	for _, target := range rest {
+		if proven[target.alone()] {
+			continue
+		}
+		if proof, ok := s.proveAny(target); ok {
 			proofs = append(proofs, proof)
+		} else {
+			open = append(open, exposed{target.layer, target.cell, true})
 		}
 	}
-	if len(failed) > 0 {
-		return nil, &Refusal{Dataset: t.Dataset, Cells: failed}
-	}
-	return proofs, nil
+	return proofs, open
 }
 
 // alone is the target without how uncertain it has to be.
 func (t Target) alone() Target { return Target{layer: t.layer, cell: t.cell, measure: t.measure} }
 
-// proveAny proves that a cell does not follow exactly, in one direction, unless it
-// is proven already. What is free is taken first.
-func (s *search) proveAny(t Target, proven bool) (Proof, bool) {
-	if proven {
-		return Proof{}, false
-	}
+// proveAny proves that a cell does not follow exactly, in one direction. What is
+// free is taken first.
+func (s *search) proveAny(t Target) (Proof, bool) {
 	for _, t.free = range []bool{true, false} {
 		if moves, ok := s.find(t, +1, 1); ok {
 			return Proof{Target: Target{layer: t.layer, cell: t.cell, measure: t.measure, Up: 1}, Up: moves}, true

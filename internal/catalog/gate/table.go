@@ -115,6 +115,9 @@ type Cell struct {
 	// all: police, ambulances, convoys. The Tally leaves them out; a cell that
 	// still holds one is withheld.
 	Special int64
+	// Grown says that contributions were only added: whatever any earlier table has of
+	// the cell is still in it.
+	Grown bool `json:"-"`
 	// Changed is how many contributors gave something else than in the version
 	// before, at least; 0 where that is not known.
 	Changed int64

@@ -58,7 +58,7 @@ func (p *Publisher) roadRows(ctx context.Context, d *catalog.Dataset, period cat
 		return nil, err
 	}
 	at := func(link string, minute int64) source.Passages { return day.links[link][minute] }
-	t, err := source.RoadTable(d, period, links, at, source.RoadTerms{Returning: p.cfg.Returning, Noise: noise != nil})
+	t, err := source.RoadTable(d, period, links, at, source.RoadTerms{Returning: p.cfg.Returning, Noise: noise != nil, Grown: day.grown})
 	if err != nil {
 		return nil, err
 	}
@@ -88,7 +88,7 @@ func (p *Publisher) noise(ctx context.Context, d *catalog.Dataset, period catalo
 // day, attacks what comes out, and returns what is to be kept of it.
 func (p *Publisher) pass(ctx context.Context, pub *publication, made *rows) (sealed []byte, spent []gate.Spent, err error) {
 	made.table.Version, made.table.Zone = pub.Version, int64(source.ChinaAhead/time.Second)
-	g := &gated{Table: made.table, Policy: made.policy, Budget: made.budget, Now: pub.At, Reviewer: p.reviewer(pub.Dataset), Links: made.links}
+	g := &gated{Table: made.table, Policy: made.policy, Budget: made.budget, Now: pub.At, Reviewer: p.reviewer(pub.Dataset), Links: made.links, Edition: gateEdition}
 	pub.rows = made
 	if g.Earlier, err = p.overlapping(ctx, pub); err != nil {
 		return nil, nil, err
@@ -196,7 +196,7 @@ func (p *Publisher) run(ctx context.Context, g *gated, ledger *gate.Ledger) erro
 	// As it stood then: the version says the same when it is made again later.
 	ledger.Budget = g.Budget
 	ledger.Entries = slices.DeleteFunc(ledger.Entries, func(s gate.Spent) bool { return s.Dataset == g.Table.Dataset && s.Version > g.Table.Version })
-	in := gate.Input{Table: g.Table, Policy: g.Policy, Now: g.Now, Past: past, Key: key, Ledger: ledger}
+	in := gate.Input{Table: g.Table, Policy: g.Policy, Now: g.Now, Past: past, Key: key, Ledger: ledger, Former: g.Edition < gateEdition}
 	result, err := gate.Run(in)
 	if err != nil {
 		return err

@@ -46,6 +46,9 @@ type RoadTerms struct {
 	Reach float64
 	// Noise says that noise is to be added.
 	Noise bool
+	// Grown says that of a link, in the quarter of an hour that begins at a minute since
+	// 1970, passages were only ever added; nil: that is not known.
+	Grown func(link string, minute int64) bool
 }
 
 // FastestPassage bounds the speed of a single passage, in mm/s.
@@ -115,6 +118,7 @@ func RoadTable(d *catalog.Dataset, period catalog.Period, links []Link, at func(
 			for m := range minutes * (len(t.Measures) - 1) { // of speeds
 				cell.Values[1] += at(links[l].Code, begins+int64(q*minutes+m)).SpeedSum
 			}
+			cell.Grown = terms.Grown != nil && terms.Grown(links[l].Code, begins+int64(q*minutes))
 			t.Cells = append(t.Cells, cell)
 		}
 	}
