@@ -118,8 +118,11 @@ type Cell struct {
 	// Grown says that contributions were only added: whatever any earlier table has of
 	// the cell is still in it.
 	Grown bool `json:"-"`
-	// Changed is how many contributors gave something else than in the version
-	// before, at least; 0 where that is not known.
+	// Told has a bit for each part of the cell's time from which contributions are in
+	// it, as the source divides it; the gate does not read it.
+	Told uint64 `json:"-"`
+	// Changed is how many contributors gave something else than in any version before,
+	// at least; 0 where that is not known.
 	Changed int64
 }
 
