@@ -175,6 +175,9 @@ func (t Target) alone() Target { return Target{layer: t.layer, cell: t.cell, mea
 // proveAny proves that a cell does not follow exactly, in one direction. What is
 // free is taken first.
 func (s *search) proveAny(t Target) (Proof, bool) {
+	if p, ok := s.borrow(t); ok && !s.u.former {
+		return p, true
+	}
 	for _, t.free = range []bool{true, false} {
 		if moves, ok := s.find(t, +1, 1); ok {
 			return Proof{Target: Target{layer: t.layer, cell: t.cell, measure: t.measure, Up: 1}, Up: moves}, true
@@ -184,6 +187,38 @@ func (s *search) proveAny(t Target) (Proof, bool) {
 		}
 	}
 	return Proof{}, false
+}
+
+// borrow proves it by the move for which the cell was hidden, which may have been in
+// another measure, and from so far away that a search from the cell does not see it.
+func (s *search) borrow(t Target) (Proof, bool) {
+	p := Proof{Target: Target{layer: t.layer, cell: t.cell, measure: t.measure}}
+	move, ok := s.reason[hiddenCell{t.layer, t.cell}]
+	if !ok {
+		return p, false
+	}
+	n := s.u.corners(move.From, move.To, &s.spare)
+	cells, m := t.layer.changed(move.From, move.To)
+	j := slices.Index(cells[:m], t.cell)
+	if j < 0 {
+		return p, false
+	}
+	for _, move.By = range []int64{1, -1} {
+		possible := true
+		for i := range n {
+			possible = possible && s.u.low[t.measure][s.spare[i]]+move.By*parity(i) >= 0
+		}
+		switch {
+		case !possible:
+			continue
+		case move.By*parity(j) > 0:
+			p.Target.Up, p.Up = 1, []Move{move}
+		default:
+			p.Target.Down, p.Down = 1, []Move{move}
+		}
+		return p, true
+	}
+	return p, false
 }
 
 // pair is a layer and a finer one: each cell of the first is the sum of cells of

@@ -21,14 +21,21 @@ type search struct {
 	beneath int
 	from    []int32
 	to      []int32
-	corners [1 << maxSides]int // base cells of the move that is looked at
-	spare   [1 << maxSides]int // of another
-	moves   []Move             // taken so far
-	proofs  []Proof            // of cells that were hidden for others
-	sides   [][]side           // partners of the source, by dimension
-	within  []layerSet         // layers that hold the source's leaf, by dimension
+	corners [1 << maxSides]int  // base cells of the move that is looked at
+	spare   [1 << maxSides]int  // of another
+	moves   []Move              // taken so far
+	proofs  []Proof             // of cells that were hidden for others
+	reason  map[hiddenCell]Move // for which each of them was hidden
+	sides   [][]side            // partners of the source, by dimension
+	within  []layerSet          // layers that hold the source's leaf, by dimension
 	best    candidate
 	hints   []int32
+}
+
+// hiddenCell is a cell that was hidden for others.
+type hiddenCell struct {
+	layer *layer
+	cell  int
 }
 
 const (
@@ -65,7 +72,7 @@ type candidate struct {
 
 func newSearch(u *universe) *search {
 	n := len(u.dims)
-	s := &search{u: u, hint: make([][][]int32, n), near: make([][][]int32, n), shifted: make([]int64, u.size), to: make([]int32, n), sides: make([][]side, n), within: make([]layerSet, n)}
+	s := &search{u: u, hint: make([][][]int32, n), near: make([][][]int32, n), shifted: make([]int64, u.size), to: make([]int32, n), sides: make([][]side, n), within: make([]layerSet, n), reason: map[hiddenCell]Move{}}
 	for d := range u.dims {
 		s.near[d] = make([][]int32, len(u.dims[d].codes))
 		for _, r := range u.dims[d].rings {
@@ -154,6 +161,7 @@ func (s *search) hide(c *candidate) {
 				continue
 			}
 			l.state[cell] = Complementary
+			s.reason[hiddenCell{l, cell}] = s.moves[len(s.moves)-1]
 			p := Proof{Target: Target{layer: l, cell: cell, measure: s.target.measure}}
 			if moves := s.moves[:len(s.moves):len(s.moves)]; s.sign*parity(j) > 0 {
 				p.Target.Up, p.Up = c.by, moves
