@@ -173,7 +173,7 @@ func (c *Cell) within(o *Cell) bool {
 			return false
 		}
 	}
-	return c.Contributors <= o.Contributors && c.Special <= o.Special
+	return c.Contributors <= o.Contributors && c.Special <= o.Special && c.Told&^o.Told == 0
 }
 
 // under is what is known of the base cells of a total.

@@ -48,14 +48,15 @@ type Proof struct {
 	Up, Down []Move
 }
 
-// Refusal tells that a table cannot be published beside what is out already.
+// Refusal tells that a table cannot be published beside what is out already, even
+// where all that it shares with that stays as it was.
 type Refusal struct {
 	Dataset string
 	Cells   []string
 }
 
 func (r *Refusal) Error() string {
-	return fmt.Sprintf("table %s: %d cells would follow from it and what is published already, the first of them %s; publish fewer groupings, or withdraw what overlaps it",
+	return fmt.Sprintf("table %s: %d cells would follow from it and what is published already, the first of them %s, even where all that is out stays as it is; publish fewer groupings, or leave the day at what is out",
 		r.Dataset, len(r.Cells), strings.Join(r.Cells[:min(3, len(r.Cells))], ", "))
 }
 
@@ -119,8 +120,12 @@ func (u *universe) protect(t *Table) (proofs []Proof, open []exposed) {
 		for _, target := range all {
 			proof := Proof{Target: target}
 			var up, down bool
-			proof.Up, up = s.find(target, +1, target.Up)
-			proof.Down, down = s.find(target, -1, target.Down)
+			find := s.reach
+			if target.soft {
+				find = s.find
+			}
+			proof.Up, up = find(target, +1, target.Up)
+			proof.Down, down = find(target, -1, target.Down)
 			switch {
 			case up && down:
 				proofs = append(proofs, proof)
@@ -172,53 +177,35 @@ func (u *universe) protect(t *Table) (proofs []Proof, open []exposed) {
 // alone is the target without how uncertain it has to be.
 func (t Target) alone() Target { return Target{layer: t.layer, cell: t.cell, measure: t.measure} }
 
-// proveAny proves that a cell does not follow exactly, in one direction. What is
-// free is taken first.
-func (s *search) proveAny(t Target) (Proof, bool) {
-	if p, ok := s.borrow(t); ok && !s.u.former {
-		return p, true
+// reach finds moves as find does, and looks at all partners where those nearby do
+// not serve.
+func (s *search) reach(t Target, sign, need int64) (moves []Move, ok bool) {
+	if moves, ok = s.find(t, sign, need); ok || s.u.former {
+		return moves, ok
 	}
-	for _, t.free = range []bool{true, false} {
-		if moves, ok := s.find(t, +1, 1); ok {
-			return Proof{Target: Target{layer: t.layer, cell: t.cell, measure: t.measure, Up: 1}, Up: moves}, true
+	s.wide = true
+	moves, ok = s.find(t, sign, need)
+	s.wide = false
+	return moves, ok
+}
+
+// proveAny proves that a cell does not follow exactly, in one direction. What is
+// free is taken first, and what is near.
+func (s *search) proveAny(t Target) (Proof, bool) {
+	for _, find := range []func(Target, int64, int64) ([]Move, bool){s.find, s.reach} {
+		for _, t.free = range []bool{true, false} {
+			if moves, ok := find(t, +1, 1); ok {
+				return Proof{Target: Target{layer: t.layer, cell: t.cell, measure: t.measure, Up: 1}, Up: moves}, true
+			}
+			if moves, ok := find(t, -1, 1); ok {
+				return Proof{Target: Target{layer: t.layer, cell: t.cell, measure: t.measure, Down: 1}, Down: moves}, true
+			}
 		}
-		if moves, ok := s.find(t, -1, 1); ok {
-			return Proof{Target: Target{layer: t.layer, cell: t.cell, measure: t.measure, Down: 1}, Down: moves}, true
+		if s.u.former {
+			break
 		}
 	}
 	return Proof{}, false
-}
-
-// borrow proves it by the move for which the cell was hidden, which may have been in
-// another measure, and from so far away that a search from the cell does not see it.
-func (s *search) borrow(t Target) (Proof, bool) {
-	p := Proof{Target: Target{layer: t.layer, cell: t.cell, measure: t.measure}}
-	move, ok := s.reason[hiddenCell{t.layer, t.cell}]
-	if !ok {
-		return p, false
-	}
-	n := s.u.corners(move.From, move.To, &s.spare)
-	cells, m := t.layer.changed(move.From, move.To)
-	j := slices.Index(cells[:m], t.cell)
-	if j < 0 {
-		return p, false
-	}
-	for _, move.By = range []int64{1, -1} {
-		possible := true
-		for i := range n {
-			possible = possible && s.u.low[t.measure][s.spare[i]]+move.By*parity(i) >= 0
-		}
-		switch {
-		case !possible:
-			continue
-		case move.By*parity(j) > 0:
-			p.Target.Up, p.Up = 1, []Move{move}
-		default:
-			p.Target.Down, p.Down = 1, []Move{move}
-		}
-		return p, true
-	}
-	return p, false
 }
 
 // pair is a layer and a finer one: each cell of the first is the sum of cells of

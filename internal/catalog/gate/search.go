@@ -13,6 +13,8 @@ type search struct {
 	shifted []int64     // of each base cell, by the moves so far
 	touched []int       // base cells that are shifted
 
+	wide bool // look at all partners
+
 	// Of the scan that runs:
 	target  Target
 	sign    int64
@@ -21,21 +23,14 @@ type search struct {
 	beneath int
 	from    []int32
 	to      []int32
-	corners [1 << maxSides]int  // base cells of the move that is looked at
-	spare   [1 << maxSides]int  // of another
-	moves   []Move              // taken so far
-	proofs  []Proof             // of cells that were hidden for others
-	reason  map[hiddenCell]Move // for which each of them was hidden
-	sides   [][]side            // partners of the source, by dimension
-	within  []layerSet          // layers that hold the source's leaf, by dimension
+	corners [1 << maxSides]int // base cells of the move that is looked at
+	spare   [1 << maxSides]int // of another
+	moves   []Move             // taken so far
+	proofs  []Proof            // of cells that were hidden for others
+	sides   [][]side           // partners of the source, by dimension
+	within  []layerSet         // layers that hold the source's leaf, by dimension
 	best    candidate
 	hints   []int32
-}
-
-// hiddenCell is a cell that was hidden for others.
-type hiddenCell struct {
-	layer *layer
-	cell  int
 }
 
 const (
@@ -72,7 +67,7 @@ type candidate struct {
 
 func newSearch(u *universe) *search {
 	n := len(u.dims)
-	s := &search{u: u, hint: make([][][]int32, n), near: make([][][]int32, n), shifted: make([]int64, u.size), to: make([]int32, n), sides: make([][]side, n), within: make([]layerSet, n), reason: map[hiddenCell]Move{}}
+	s := &search{u: u, hint: make([][][]int32, n), near: make([][][]int32, n), shifted: make([]int64, u.size), to: make([]int32, n), sides: make([][]side, n), within: make([]layerSet, n)}
 	for d := range u.dims {
 		s.near[d] = make([][]int32, len(u.dims[d].codes))
 		for _, r := range u.dims[d].rings {
@@ -161,7 +156,6 @@ func (s *search) hide(c *candidate) {
 				continue
 			}
 			l.state[cell] = Complementary
-			s.reason[hiddenCell{l, cell}] = s.moves[len(s.moves)-1]
 			p := Proof{Target: Target{layer: l, cell: cell, measure: s.target.measure}}
 			if moves := s.moves[:len(s.moves):len(s.moves)]; s.sign*parity(j) > 0 {
 				p.Target.Up, p.Up = c.by, moves
@@ -468,6 +462,9 @@ func (l *layer) changed(from, to []int32) (cells [1 << maxSides]int, n int) {
 
 // partners of a leaf, the nearest first: those that more layers join it with.
 func (s *search) partners(d int, leaf int32) []int32 {
+	if s.wide {
+		return s.others(d, leaf)
+	}
 	if s.near[d][leaf] != nil {
 		return s.near[d][leaf]
 	}
@@ -493,6 +490,12 @@ func (s *search) partners(d int, leaf int32) []int32 {
 	}
 	s.near[d][leaf] = all
 	return all
+}
+
+// others are all leaves but one.
+func (s *search) others(d int, leaf int32) []int32 {
+	all := upTo(len(s.u.dims[d].codes))
+	return slices.Delete(all, int(leaf), int(leaf)+1)
 }
 
 // base is the index of a base cell.

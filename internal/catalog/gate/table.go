@@ -119,7 +119,7 @@ type Cell struct {
 	// the cell is still in it.
 	Grown bool `json:"-"`
 	// Told has a bit for each part of the cell's time from which contributions are in
-	// it, as the source divides it; the gate does not read it.
+	// it, as the source divides it; 0 where it does not.
 	Told uint64 `json:"-"`
 	// Changed is how many contributors gave something else than in any version before,
 	// at least; 0 where that is not known.

@@ -470,6 +470,16 @@ func TestPassagesAreKept(t *testing.T) {
 	if n != 90 || d.units["1>2"] != "r1" || d.units["9>8"] != "r2" {
 		t.Errorf("%d vehicles, %v", n, d.units)
 	}
+	at := yesterday.From.Unix() / 60
+	w.drive("2>3", 0, 30*time.Minute, 3)
+	w.drive("2>3", 20*time.Minute, 21*time.Minute, 2) // takes one back
+	w.drive("2>3", 21*time.Minute, 22*time.Minute, 3) // says the same again
+	if d, err = w.passages.day(t.Context(), yesterday); err != nil {
+		t.Fatal(err)
+	}
+	if d.grown("1>2", at) || !d.grown("2>3", at) || d.grown("2>3", at+15) {
+		t.Errorf("only added to: 1>2, of which two tell: %v; the first quarter of 2>3: %v; the second: %v", d.grown("1>2", at), d.grown("2>3", at), d.grown("2>3", at+15))
+	}
 	if err := w.passages.Forget(t.Context(), yesterday.To); err != nil {
 		t.Fatal(err)
 	}
