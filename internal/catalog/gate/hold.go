@@ -239,13 +239,14 @@ const (
 	reaches
 )
 
-var most = [reaches]int{4, 2, 1} // rounds of each
+// tries are how many rounds there are of each.
+var tries = [reaches]int{4, 2, 1}
 
 // more holds further cells, so that what would be found out is not: at last all that
 // was out before, beside which nothing new is told. It reports whether there were any.
 func (h *holding) more(u *universe, open []exposed) bool {
 	for reach := range reaches {
-		for h.rounds[reach] < most[reach] {
+		for h.rounds[reach] < tries[reach] {
 			h.rounds[reach]++
 			if !h.extend(u, open, reach) {
 				break

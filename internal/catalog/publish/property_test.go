@@ -147,6 +147,9 @@ func TestNothingBelowKIsPublished(t *testing.T) {
 	if below > 0 || shown == 0 {
 		t.Errorf("%d cells are published below k of %d that are shown", below, shown)
 	}
+	if refused > 0 || news.telling == 0 {
+		t.Errorf("of late data %d versions tell, and %d were refused", news.telling, refused)
+	}
 }
 
 // late is what came of data that came late.
