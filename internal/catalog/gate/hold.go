@@ -246,11 +246,10 @@ var tries = [reaches]int{4, 2, 1}
 // was out before, beside which nothing new is told. It reports whether there were any.
 func (h *holding) more(u *universe, open []exposed) bool {
 	for reach := range reaches {
-		for h.rounds[reach] < tries[reach] {
-			h.rounds[reach]++
-			if !h.extend(u, open, reach) {
-				break
-			}
+		if h.rounds[reach] == tries[reach] {
+			continue
+		}
+		if h.rounds[reach]++; h.extend(u, open, reach) {
 			return true
 		}
 	}
