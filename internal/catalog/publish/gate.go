@@ -181,7 +181,7 @@ func (p *Publisher) overlapping(ctx context.Context, pub *publication) (all []re
 		err := rows.Scan(&r.Dataset, &r.Version)
 		all = append(all, r)
 		return err
-	}, "SELECT dataset, version FROM publications WHERE source = ? AND starts < ? AND ends > ? AND NOT (dataset = ? AND version = ?) ORDER BY decided, dataset, version",
+	}, "SELECT dataset, version FROM publications WHERE source = ? AND starts < ? AND ends > ? AND NOT (dataset = ? AND version = ?) ORDER BY decided, rowid",
 		string(catalog.SourceRoads), records.Millis(pub.Period.To), records.Millis(pub.Period.From), pub.Dataset.ID, pub.Version)
 	return all, err
 }
