@@ -183,6 +183,7 @@ func catalogTexts() []entry {
 		{"privacy_says_bound", "Nobody is counted more than %d times a day.", "同一贡献者每天最多计入 %d 次。"},
 		{"privacy_says_zones", "%d sensitive zones are left out.", "已剔除 %d 个敏感区域。"},
 		{"privacy_says_earlier", "It was compared with %d earlier or overlapping releases, so that no difference gives anybody away.", "已与 %d 次先前或重叠的发布比对，任何相减都不会暴露个体。"},
+		{"privacy_says_held", "%s cells are, at least in part, those of an earlier version: too few late contributors changed them, or their new numbers would tell of withheld ones.", "%s 个单元格（全部或部分）沿用此前版本：变动涉及的贡献者过少，或新数值会泄露被隐藏的单元格。"},
 		{"privacy_says_proven", "For %s withheld numbers there is a proof that they cannot be worked out.", "%s 个被隐藏的数值均有不可推断的证明。"},
 		{"privacy_attacks", "%d attacks that were run", "已执行的 %d 项攻击测试"},
 		{"attack", "Attack", "攻击"},

@@ -15,42 +15,6 @@ type Past struct {
 	Noisy [][]int64
 }
 
-// hold keeps the difference of two versions from telling of a few: a base cell
-// that fewer than K contributors changed stays what it was, in this cell and in
-// all that hold it, until more have. So does one that was shown and would now
-// have to be hidden, since its number is known anyway. It returns the cells that
-// were held.
-func hold(t *Table, p *Policy, past []*Past) (held []int) {
-	at := make([][][]int32, len(past)) // leaf of the earlier table, by dimension and leaf; -1
-	for e := range past {
-		at[e] = make([][]int32, len(t.Dimensions))
-		for d := range t.Dimensions {
-			at[e][d] = matchLeaves(&t.Dimensions[d], &past[e].Table.Dimensions[d])
-		}
-	}
-	leaves := make([][]int32, len(t.Dimensions))
-	for d := range leaves {
-		leaves[d] = upTo(len(t.Dimensions[d].Leaves))
-	}
-	each(len(t.Cells), leaves, func(i int, leaf []int) {
-		var last *Cell
-		free := true
-		for e, b := range past {
-			c := b.cellAt(at[e], leaf, t)
-			if c == nil {
-				continue
-			}
-			last = c
-			free = free && mayFollow(t, p, &t.Cells[i], c)
-		}
-		if last != nil && !free {
-			t.Cells[i] = *last
-			held = append(held, i)
-		}
-	})
-	return held
-}
-
 func matchLeaves(of, in *Dimension) []int32 {
 	index := make(map[string]int32, len(in.Leaves))
 	for i, l := range in.Leaves {
@@ -70,13 +34,9 @@ func matchLeaves(of, in *Dimension) []int32 {
 // cellAt is the base cell of an earlier table with the measures of the new one;
 // nil where it has none, or not these measures.
 func (b *Past) cellAt(at [][]int32, leaf []int, t *Table) *Cell {
-	i := 0
-	for d, l := range leaf {
-		j := at[d][l]
-		if j < 0 {
-			return nil
-		}
-		i = i*len(b.Table.Dimensions[d].Leaves) + int(j)
+	i := b.index(at, leaf)
+	if i < 0 {
+		return nil
 	}
 	c := &b.Table.Cells[i]
 	if slices.EqualFunc(t.Measures, b.Table.Measures, func(x, y Measure) bool { return x.Name == y.Name && x.Kind == y.Kind }) {
@@ -94,9 +54,21 @@ func (b *Past) cellAt(at [][]int32, leaf []int, t *Table) *Cell {
 	return &out
 }
 
+// index is that of a base cell; -1 where it has none.
+func (b *Past) index(at [][]int32, leaf []int) (i int) {
+	for d, l := range leaf {
+		j := at[d][l]
+		if j < 0 {
+			return -1
+		}
+		i = i*len(b.Table.Dimensions[d].Leaves) + int(j)
+	}
+	return i
+}
+
 // mayFollow says whether a cell may take the place of an earlier one.
 func mayFollow(t *Table, p *Policy, now, before *Cell) bool {
-	if slices.Equal(now.Values, before.Values) && now.Contributors == before.Contributors && now.Special == before.Special {
+	if now.same(before) {
 		return true
 	}
 	changed := max(now.Changed, now.Contributors-before.Contributors, before.Contributors-now.Contributors)

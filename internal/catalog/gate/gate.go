@@ -32,6 +32,9 @@ type Input struct {
 	Key []byte
 	// Ledger pays for the noise. Only needed with noise.
 	Ledger *Ledger
+	// Former decides as it was done before late data were shown in part, so that what
+	// was decided then comes out the same.
+	Former bool
 }
 
 // Result is what came through the gate, and what is to be kept of it.
@@ -63,7 +66,9 @@ type Figures struct {
 
 type gate struct {
 	policy *Policy
-	table  *Table
+	told   *Table // as it was measured
+	table  *Table // as it is to be published: some of it as it was before
+	former bool
 	key    []byte
 	past   []*Past
 	u      *universe
@@ -79,20 +84,14 @@ func Run(in Input) (*Result, error) {
 	if err := in.check(); err != nil {
 		return nil, err
 	}
-	g := &gate{policy: &in.Policy, key: in.Key, past: in.Past, noise: noise{scale: make([]Scale, len(in.Table.Measures))}}
+	g := &gate{policy: &in.Policy, key: in.Key, past: in.Past, former: in.Former, noise: noise{scale: make([]Scale, len(in.Table.Measures))}}
 	var err error
-	if g.table, g.absent, err = cut(in.Table, &in.Policy, in.Now); err != nil {
+	if g.told, g.absent, err = cut(in.Table, &in.Policy, in.Now); err != nil {
 		return nil, err
 	}
-	if err := g.overlay(); err != nil {
+	proofs, err := g.decide()
+	if err != nil {
 		return nil, err
-	}
-	g.u.hideByRule(g.table, g.policy)
-	var proofs []Proof
-	if complementary {
-		if proofs, err = g.u.protect(g.table); err != nil {
-			return nil, err
-		}
 	}
 	g.single = g.u.markNotAdditive(g.table, g.policy)
 	out := &Result{policy: in.Policy, u: g.u, proofs: proofs}
@@ -221,13 +220,52 @@ func cut(t *Table, p *Policy, now time.Time) (*Table, []Absent, error) {
 	return t.keep(kept), absent, nil
 }
 
-// overlay lays the table over the earlier ones, and holds what too few changed.
-func (g *gate) overlay() (err error) {
-	held := hold(g.table, g.policy, g.past)
-	g.forget(held)
+// decide finds what is hidden, and what stays as it was before.
+func (g *gate) decide() (proofs []Proof, err error) {
+	h := newHolding(g.told, g.policy, g.past)
+	for {
+		g.table = h.table(g.former)
+		if err := g.overlay(h.held()); err != nil {
+			return nil, err
+		}
+		g.u.hideByRule(g.table, g.policy)
+		if !complementary {
+			return nil, nil
+		}
+		var open []exposed
+		if proofs, open = g.u.protect(g.table); len(open) == 0 {
+			return proofs, nil
+		}
+		if !g.former && h.more(g.u, open) {
+			continue
+		}
+		if no := g.refusal(open); no != nil {
+			return nil, no
+		}
+		return proofs, nil
+	}
+}
+
+// refusal names the cells that would be found out; nil where nobody would be.
+func (g *gate) refusal(open []exposed) error {
+	var names []string
+	for _, x := range open {
+		if !x.soft {
+			names = append(names, x.layer.name(x.cell))
+		}
+	}
+	if names == nil {
+		return nil
+	}
+	return &Refusal{Dataset: g.table.Dataset, Cells: names}
+}
+
+// overlay lays the table over the earlier ones.
+func (g *gate) overlay(held []int) (err error) {
 	if g.u, err = newUniverse(g.table, g.policy, g.past); err != nil {
 		return err
 	}
+	g.u.former = g.former
 	g.heldIn = map[*layer][]bool{}
 	for _, l := range g.u.layers {
 		if l.own {
@@ -273,37 +311,6 @@ func (g *gate) absentCodes() {
 					g.absent = append(g.absent, a)
 				}
 			}
-		}
-	}
-}
-
-// forget drops what was known of totals that hold a held cell: it was known of
-// what was measured, not of what is published.
-func (g *gate) forget(held []int) {
-	t := g.table
-	if len(held) == 0 {
-		return
-	}
-	for gr := range t.Totals {
-		if len(t.Totals[gr]) == 0 {
-			continue
-		}
-		levels := make([]Level, len(t.Dimensions))
-		for d := range levels {
-			levels[d], _ = t.Dimensions[d].level(t.Groupings[gr][d])
-		}
-		at := make([]int, len(levels))
-		for _, b := range held {
-			for d := len(levels) - 1; d >= 0; d-- {
-				n := len(levels[d].Of)
-				at[d] = b % n
-				b /= n
-			}
-			i := 0
-			for d := range levels {
-				i = i*len(levels[d].Codes) + int(levels[d].Of[at[d]])
-			}
-			t.Totals[gr][i] = Cell{}
 		}
 	}
 }

@@ -14,6 +14,7 @@ type universe struct {
 	layers []*layer
 	low    [][]int64 // by measure of the new table and base cell: the least that any table has there
 	inside []bool    // base cells that some table has
+	former bool      // see Input
 }
 
 // axis is a dimension of the universe.

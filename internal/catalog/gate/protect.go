@@ -48,14 +48,15 @@ type Proof struct {
 	Up, Down []Move
 }
 
-// Refusal tells that a table cannot be published beside what is out already.
+// Refusal tells that a table cannot be published beside what is out already, even
+// where all that it shares with that stays as it was.
 type Refusal struct {
 	Dataset string
 	Cells   []string
 }
 
 func (r *Refusal) Error() string {
-	return fmt.Sprintf("table %s: %d cells would follow from it and what is published already, the first of them %s; publish fewer groupings, or withdraw what overlaps it",
+	return fmt.Sprintf("table %s: %d cells would follow from it and what is published already, the first of them %s, even where all that is out stays as it is; publish fewer groupings, or leave the day at what is out",
 		r.Dataset, len(r.Cells), strings.Join(r.Cells[:min(3, len(r.Cells))], ", "))
 }
 
@@ -103,22 +104,35 @@ func Uncertainty(p *Policy, why Reason, kind Kind, value int64) (down, up int64)
 	return min(1, value), 1
 }
 
-// protect hides what is needed so that no target can be found out.
-func (u *universe) protect(t *Table) ([]Proof, error) {
+// exposed is a hidden cell of which nothing proves that it cannot be found out.
+type exposed struct {
+	layer *layer
+	cell  int
+	soft  bool // nobody would be found out by it
+}
+
+// protect hides what is needed so that no target can be found out, and tells of
+// which that is in vain.
+func (u *universe) protect(t *Table) (proofs []Proof, open []exposed) {
 	s := newSearch(u)
-	var proofs []Proof
-	var failed []string
+	var soft []Target
 	prove := func(all []Target) {
 		for _, target := range all {
 			proof := Proof{Target: target}
 			var up, down bool
-			proof.Up, up = s.find(target, +1, target.Up)
-			proof.Down, down = s.find(target, -1, target.Down)
+			find := s.reach
+			if target.soft {
+				find = s.find
+			}
+			proof.Up, up = find(target, +1, target.Up)
+			proof.Down, down = find(target, -1, target.Down)
 			switch {
 			case up && down:
 				proofs = append(proofs, proof)
 			case !target.soft:
-				failed = append(failed, target.layer.name(target.cell))
+				open = append(open, exposed{layer: target.layer, cell: target.cell})
+			default:
+				soft = append(soft, target)
 			}
 		}
 	}
@@ -143,32 +157,52 @@ func (u *universe) protect(t *Table) ([]Proof, error) {
 	for i := range proofs {
 		proven[proofs[i].Target.alone()] = true
 	}
-	for _, target := range u.targets(t, func(l *layer, why Reason) bool { return why == Complementary && l.own }) {
-		if proof, ok := s.proveAny(target, proven[target.alone()]); ok {
+	rest := u.targets(t, func(l *layer, why Reason) bool { return why == Complementary && l.own })
+	if !u.former {
+		rest = append(rest, soft...)
+	}
+	for _, target := range rest {
+		if proven[target.alone()] {
+			continue
+		}
+		if proof, ok := s.proveAny(target); ok {
 			proofs = append(proofs, proof)
+		} else {
+			open = append(open, exposed{target.layer, target.cell, true})
 		}
 	}
-	if len(failed) > 0 {
-		return nil, &Refusal{Dataset: t.Dataset, Cells: failed}
-	}
-	return proofs, nil
+	return proofs, open
 }
 
 // alone is the target without how uncertain it has to be.
 func (t Target) alone() Target { return Target{layer: t.layer, cell: t.cell, measure: t.measure} }
 
-// proveAny proves that a cell does not follow exactly, in one direction, unless it
-// is proven already. What is free is taken first.
-func (s *search) proveAny(t Target, proven bool) (Proof, bool) {
-	if proven {
-		return Proof{}, false
+// reach finds moves as find does, and looks at all partners where those nearby do
+// not serve.
+func (s *search) reach(t Target, sign, need int64) (moves []Move, ok bool) {
+	if moves, ok = s.find(t, sign, need); ok || s.u.former {
+		return moves, ok
 	}
-	for _, t.free = range []bool{true, false} {
-		if moves, ok := s.find(t, +1, 1); ok {
-			return Proof{Target: Target{layer: t.layer, cell: t.cell, measure: t.measure, Up: 1}, Up: moves}, true
+	s.wide = true
+	moves, ok = s.find(t, sign, need)
+	s.wide = false
+	return moves, ok
+}
+
+// proveAny proves that a cell does not follow exactly, in one direction. What is
+// free is taken first, and what is near.
+func (s *search) proveAny(t Target) (Proof, bool) {
+	for _, find := range []func(Target, int64, int64) ([]Move, bool){s.find, s.reach} {
+		for _, t.free = range []bool{true, false} {
+			if moves, ok := find(t, +1, 1); ok {
+				return Proof{Target: Target{layer: t.layer, cell: t.cell, measure: t.measure, Up: 1}, Up: moves}, true
+			}
+			if moves, ok := find(t, -1, 1); ok {
+				return Proof{Target: Target{layer: t.layer, cell: t.cell, measure: t.measure, Down: 1}, Down: moves}, true
+			}
 		}
-		if moves, ok := s.find(t, -1, 1); ok {
-			return Proof{Target: Target{layer: t.layer, cell: t.cell, measure: t.measure, Down: 1}, Down: moves}, true
+		if s.u.former {
+			break
 		}
 	}
 	return Proof{}, false

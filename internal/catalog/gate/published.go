@@ -200,7 +200,10 @@ func (g *gate) publishLayer(l *layer, out *Published) PublishedGrouping {
 		}
 		if g.heldIn[l][i] {
 			p.Held = append(p.Held, i)
-			out.Reasons[Held.Code()] = Held.Text()
+			out.Reasons[Held.Code()] = Unrevised.Text()
+			if g.former {
+				out.Reasons[Held.Code()] = Held.Text()
+			}
 		}
 		g.numbers(l, i, raw)
 		for m := range t.Measures {

@@ -22,6 +22,7 @@ const (
 	TooRecent            // a bin of time that the delay keeps back
 	Excluded             // it lies in an exclusion zone
 	Withheld             // what the public reads for every cell that is hidden for people's sake
+	Unrevised            // as Held, or since the new value would tell of hidden cells beside what is out
 	reasons
 )
 
@@ -48,6 +49,7 @@ var reasonTexts = [reasons]struct {
 	Held:          {"held", Text{"沿用上一版本：变动涉及的贡献者过少", "the value of the version before, since too few contributors changed it"}},
 	TooRecent:     {"too_recent", Text{"未到发布时延", "not yet published: the delay has not passed"}},
 	Excluded:      {"excluded", Text{"不在发布范围内", "outside of what is published"}},
+	Unrevised:     {"held", Text{"沿用此前版本：变动涉及的贡献者过少，或新数值与已公布的内容合起来会泄露隐藏的单元格", "the value of an earlier version, since too few contributors changed it, or since the new one would tell of withheld cells beside what is out already"}},
 	Withheld:      {"withheld", Text{"为保护个人和单位而隐藏", "withheld to protect persons and organisations"}},
 }
 
@@ -60,7 +62,7 @@ func (r Reason) Text() Text { return reasonTexts[r].text }
 // Public is what the public may read of a reason.
 func (r Reason) Public() Reason {
 	switch r {
-	case Shown, Incomplete, Held, TooRecent, Excluded:
+	case Shown, Incomplete, Held, Unrevised, TooRecent, Excluded:
 		return r
 	}
 	return Withheld

@@ -91,10 +91,17 @@ type Finding struct {
 	Detail     Text  `json:"detail"`
 }
 
-var method = Text{
-	ZH: "按贡献者数门限和最大占比隐藏单元格；再补充隐藏，使被隐藏的单元格无法由合计、历次版本和相关数据集推出（附可验证的证明）；所需时加入整数双侧几何噪声。",
-	EN: "Cells below the threshold of contributors, or dominated by one, are withheld, and others with them, so that none follows from totals, earlier versions or overlapping datasets; each has a proof that was checked. Where noise is declared it is two-sided geometric, in integers.",
-}
+// methods are how it is done now, and how it was with Input.Former.
+var (
+	method = Text{
+		ZH: "按贡献者数门限和最大占比隐藏单元格；再补充隐藏，使被隐藏的单元格无法由合计、历次版本和相关数据集推出（附可验证的证明）；迟到数据若变动涉及的贡献者过少，或与已公布的内容合起来会泄露隐藏的单元格，则该单元格沿用此前版本并标明；所需时加入整数双侧几何噪声。",
+		EN: "Cells below the threshold of contributors, or dominated by one, are withheld, and others with them, so that none follows from totals, earlier versions or overlapping datasets; each has a proof that was checked. A cell that too few late contributors changed, or whose new value would tell of withheld ones beside what is out already, stays as it was and is marked. Where noise is declared it is two-sided geometric, in integers.",
+	}
+	formerMethod = Text{
+		ZH: "按贡献者数门限和最大占比隐藏单元格；再补充隐藏，使被隐藏的单元格无法由合计、历次版本和相关数据集推出（附可验证的证明）；所需时加入整数双侧几何噪声。",
+		EN: "Cells below the threshold of contributors, or dominated by one, are withheld, and others with them, so that none follows from totals, earlier versions or overlapping datasets; each has a proof that was checked. Where noise is declared it is two-sided geometric, in integers.",
+	}
+)
 
 // Report makes the report, with the findings of attacks that were run on this
 // result.
@@ -115,6 +122,9 @@ func (r *Result) Report(at time.Time, reviewer string, attacks []Finding) (*Repo
 		Bound:   r.Past.Table.Bound,
 		Cells:   ReportCells{Total: f.Cells, Shown: f.Shown, Withheld: f.Withheld, WithheldPermille: (f.Withheld*1000 + max(1, f.Cells) - 1) / max(1, f.Cells), Held: f.Held, SmallestK: f.SmallestK},
 		Attacks: attacks, Reviewer: reviewer,
+	}
+	if r.u.former {
+		out.Method = formerMethod
 	}
 	out.Checks.Earlier, out.Checks.Proven = f.EarlierChecked, f.Proven
 	if f.MicroEpsilon > 0 {

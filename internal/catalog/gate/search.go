@@ -13,6 +13,8 @@ type search struct {
 	shifted []int64     // of each base cell, by the moves so far
 	touched []int       // base cells that are shifted
 
+	wide bool // look at all partners
+
 	// Of the scan that runs:
 	target  Target
 	sign    int64
@@ -460,6 +462,9 @@ func (l *layer) changed(from, to []int32) (cells [1 << maxSides]int, n int) {
 
 // partners of a leaf, the nearest first: those that more layers join it with.
 func (s *search) partners(d int, leaf int32) []int32 {
+	if s.wide {
+		return s.others(d, leaf)
+	}
 	if s.near[d][leaf] != nil {
 		return s.near[d][leaf]
 	}
@@ -485,6 +490,12 @@ func (s *search) partners(d int, leaf int32) []int32 {
 	}
 	s.near[d][leaf] = all
 	return all
+}
+
+// others are all leaves but one.
+func (s *search) others(d int, leaf int32) []int32 {
+	all := upTo(len(s.u.dims[d].codes))
+	return slices.Delete(all, int(leaf), int(leaf)+1)
 }
 
 // base is the index of a base cell.

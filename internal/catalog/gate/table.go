@@ -115,8 +115,14 @@ type Cell struct {
 	// all: police, ambulances, convoys. The Tally leaves them out; a cell that
 	// still holds one is withheld.
 	Special int64
-	// Changed is how many contributors gave something else than in the version
-	// before, at least; 0 where that is not known.
+	// Grown says that contributions were only added: whatever any earlier table has of
+	// the cell is still in it.
+	Grown bool `json:"-"`
+	// Told has a bit for each part of the cell's time from which contributions are in
+	// it, as the source divides it; 0 where it does not.
+	Told uint64 `json:"-"`
+	// Changed is how many contributors gave something else than in any version before,
+	// at least; 0 where that is not known.
 	Changed int64
 }
 

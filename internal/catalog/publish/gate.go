@@ -30,7 +30,9 @@ type rows struct {
 	policy gate.Policy
 	budget int64 // of noise, in millionths of ε
 	links  []source.Link
-	state  *gated // once it has passed
+	// late compares the table with earlier ones; nil: nothing is known of what came late.
+	late  func(earlier []*gate.Table)
+	state *gated // once it has passed
 	// behind are the series of a table about persons. Grades are followed by them, and
 	// nobody is told of them.
 	behind []source.Input
@@ -58,12 +60,14 @@ func (p *Publisher) roadRows(ctx context.Context, d *catalog.Dataset, period cat
 		return nil, err
 	}
 	at := func(link string, minute int64) source.Passages { return day.links[link][minute] }
-	t, err := source.RoadTable(d, period, links, at, source.RoadTerms{Returning: p.cfg.Returning, Noise: noise != nil})
+	terms := source.RoadTerms{Returning: p.cfg.Returning, Noise: noise != nil, Grown: day.grown}
+	t, err := source.RoadTable(d, period, links, at, terms)
 	if err != nil {
 		return nil, err
 	}
 	hash, err := hashGated(t)
-	return &rows{hash: hash, table: t, policy: p.cfg.policy(noise), budget: budgetOf(d, noise), links: links}, err
+	return &rows{hash: hash, table: t, policy: p.cfg.policy(noise), budget: budgetOf(d, noise), links: links,
+		late: func(earlier []*gate.Table) { source.Late(t, earlier, at, terms.Returning) }}, err
 }
 
 // hashGated is the SHA-256 of a table before the gate.
@@ -88,7 +92,7 @@ func (p *Publisher) noise(ctx context.Context, d *catalog.Dataset, period catalo
 // day, attacks what comes out, and returns what is to be kept of it.
 func (p *Publisher) pass(ctx context.Context, pub *publication, made *rows) (sealed []byte, spent []gate.Spent, err error) {
 	made.table.Version, made.table.Zone = pub.Version, int64(source.ChinaAhead/time.Second)
-	g := &gated{Table: made.table, Policy: made.policy, Budget: made.budget, Now: pub.At, Reviewer: p.reviewer(pub.Dataset), Links: made.links}
+	g := &gated{Table: made.table, Policy: made.policy, Budget: made.budget, Now: pub.At, Reviewer: p.reviewer(pub.Dataset), Links: made.links, Edition: gateEdition}
 	pub.rows = made
 	if g.Earlier, err = p.overlapping(ctx, pub); err != nil {
 		return nil, nil, err
@@ -98,8 +102,12 @@ func (p *Publisher) pass(ctx context.Context, pub *publication, made *rows) (sea
 		return nil, nil, err
 	}
 	before := len(ledger.Entries)
-	if err := p.alike(ctx, g); err != nil {
+	earlier, err := p.alike(ctx, g)
+	if err != nil {
 		return nil, nil, err
+	}
+	if made.late != nil {
+		made.late(earlier)
 	}
 	if err := p.run(ctx, g, ledger); err != nil {
 		return nil, nil, fmt.Errorf("version %d of dataset %s, %s: %w", pub.Version, pub.Dataset.ID, dayName(pub.Period), err)
@@ -119,9 +127,9 @@ func (p *Publisher) pass(ctx context.Context, pub *publication, made *rows) (sea
 	return sealed, spent, err
 }
 
-// alike refuses a table with noise beside exact ones of the same places and period,
-// and the other way round.
-func (p *Publisher) alike(ctx context.Context, g *gated) error {
+// alike returns the tables that are out already, and refuses one with noise beside
+// exact ones of the same places and period, and the other way round.
+func (p *Publisher) alike(ctx context.Context, g *gated) (earlier []*gate.Table, err error) {
 	has := map[string]bool{}
 	for _, l := range g.Table.Dimensions[0].Leaves {
 		has[l.Code] = true
@@ -129,7 +137,7 @@ func (p *Publisher) alike(ctx context.Context, g *gated) error {
 	for _, r := range g.Earlier {
 		e, err := p.earlier(ctx, r)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		shared := slices.ContainsFunc(e.Table.Dimensions[0].Leaves, func(l gate.Leaf) bool { return has[l.Code] })
 		if noisy := e.Policy.MicroEpsilon > 0; shared && noisy != (g.Policy.MicroEpsilon > 0) {
@@ -137,10 +145,11 @@ func (p *Publisher) alike(ctx context.Context, g *gated) error {
 			if !noisy {
 				is, other = "with noise", "without it"
 			}
-			return fmt.Errorf("dataset %s %w %s: version %d of dataset %s is out %s, of some of the same places and the same time, and exact numbers undo noise; give both the same privacy.noise, or regions that have nothing in common", g.Table.Dataset, ErrShut, is, r.Version, r.Dataset, other)
+			return nil, fmt.Errorf("dataset %s %w %s: version %d of dataset %s is out %s, of some of the same places and the same time, and exact numbers undo noise; give both the same privacy.noise, or regions that have nothing in common", g.Table.Dataset, ErrShut, is, r.Version, r.Dataset, other)
 		}
+		earlier = append(earlier, e.Past.Table)
 	}
-	return nil
+	return earlier, nil
 }
 
 // earlier is what the gate keeps of a version that a table is checked against.
@@ -172,7 +181,7 @@ func (p *Publisher) overlapping(ctx context.Context, pub *publication) (all []re
 		err := rows.Scan(&r.Dataset, &r.Version)
 		all = append(all, r)
 		return err
-	}, "SELECT dataset, version FROM publications WHERE source = ? AND starts < ? AND ends > ? AND NOT (dataset = ? AND version = ?) ORDER BY decided, dataset, version",
+	}, "SELECT dataset, version FROM publications WHERE source = ? AND starts < ? AND ends > ? AND NOT (dataset = ? AND version = ?) ORDER BY decided, rowid",
 		string(catalog.SourceRoads), records.Millis(pub.Period.To), records.Millis(pub.Period.From), pub.Dataset.ID, pub.Version)
 	return all, err
 }
@@ -196,7 +205,7 @@ func (p *Publisher) run(ctx context.Context, g *gated, ledger *gate.Ledger) erro
 	// As it stood then: the version says the same when it is made again later.
 	ledger.Budget = g.Budget
 	ledger.Entries = slices.DeleteFunc(ledger.Entries, func(s gate.Spent) bool { return s.Dataset == g.Table.Dataset && s.Version > g.Table.Version })
-	in := gate.Input{Table: g.Table, Policy: g.Policy, Now: g.Now, Past: past, Key: key, Ledger: ledger}
+	in := gate.Input{Table: g.Table, Policy: g.Policy, Now: g.Now, Past: past, Key: key, Ledger: ledger, Former: g.Edition < gateEdition}
 	result, err := gate.Run(in)
 	if err != nil {
 		return err

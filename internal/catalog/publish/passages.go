@@ -53,19 +53,16 @@ func binding(starts int64, unit string) string {
 // Keep sets what there is of some minutes; a minute that is told again replaces
 // itself. It is durable when Keep returns.
 func (p *Passages) Keep(ctx context.Context, all []Minute) error {
-	type place struct {
-		starts int64
-		unit   string
-	}
-	by := map[place][]Minute{}
+	by := map[quarterOf][]Minute{}
 	for _, m := range all {
-		at := place{m.Start.Truncate(source.Quarter).Unix(), m.Unit}
+		at := quarterOf{m.Start.Truncate(source.Quarter).Unix(), m.Unit}
 		by[at] = append(by[at], m)
 	}
 	err := p.records.Tx(ctx, func(tx *sql.Tx) error {
 		for at, some := range by {
 			var sealed []byte
-			err := tx.QueryRowContext(ctx, "SELECT sealed FROM road_passages WHERE starts = ? AND unit = ?", at.starts, at.unit).Scan(&sealed)
+			var replaced bool
+			err := tx.QueryRowContext(ctx, "SELECT sealed, replaced FROM road_passages WHERE starts = ? AND unit = ?", at.starts, at.unit).Scan(&sealed, &replaced)
 			if err != nil && !errors.Is(err, sql.ErrNoRows) {
 				return err
 			}
@@ -74,14 +71,14 @@ func (p *Passages) Keep(ctx context.Context, all []Minute) error {
 				return err
 			}
 			for _, m := range some {
-				q.set(int(m.Start.Unix()-at.starts)/60, m.Passages)
+				replaced = q.set(int(m.Start.Unix()-at.starts)/60, m.Passages) || replaced
 			}
 			text, err := json.Marshal(q)
 			if err != nil {
 				return err
 			}
-			_, err = tx.ExecContext(ctx, "INSERT INTO road_passages (starts, unit, sealed) VALUES (?, ?, ?) ON CONFLICT (starts, unit) DO UPDATE SET sealed = excluded.sealed",
-				at.starts, at.unit, p.seal(text, binding(at.starts, at.unit)))
+			_, err = tx.ExecContext(ctx, "INSERT INTO road_passages (starts, unit, sealed, replaced) VALUES (?, ?, ?, ?) ON CONFLICT (starts, unit) DO UPDATE SET sealed = excluded.sealed, replaced = excluded.replaced",
+				at.starts, at.unit, p.seal(text, binding(at.starts, at.unit)), replaced)
 			if err != nil {
 				return err
 			}
@@ -94,13 +91,18 @@ func (p *Passages) Keep(ctx context.Context, all []Minute) error {
 	return nil
 }
 
-func (q quarter) set(minute int, all map[string]source.Passages) {
+// set sets a minute, and reports whether that takes back some of what was told of
+// it before.
+func (q quarter) set(minute int, all map[string]source.Passages) (replaced bool) {
 	for link, p := range all {
 		if q[link] == nil {
 			q[link] = &[15][2]int64{}
 		}
-		q[link][minute] = [2]int64{p.Vehicles, p.SpeedSum}
+		now, was := [2]int64{p.Vehicles, p.SpeedSum}, q[link][minute]
+		replaced = replaced || was[0] > 0 && was != now
+		q[link][minute] = now
 	}
+	return replaced
 }
 
 func (p *Passages) open(sealed []byte, starts int64, unit string) (quarter, error) {
@@ -129,6 +131,22 @@ func (p *Passages) Forget(ctx context.Context, before time.Time) error {
 type day struct {
 	links map[string]map[int64]source.Passages // by minute since 1970
 	units map[string]string
+	// replaced has the quarters, by when they begin, of which a unit told something else
+	// before; shared are the links that several told of.
+	replaced map[quarterOf]bool
+	shared   map[string]bool
+}
+
+// quarterOf names a quarter of an hour of a unit.
+type quarterOf struct {
+	starts int64
+	unit   string
+}
+
+// grown reports whether passages of a link were only ever added in the quarter of an
+// hour that begins at a minute: another unit may have seen others.
+func (d *day) grown(link string, minute int64) bool {
+	return !d.shared[link] && !d.replaced[quarterOf{minute * 60, d.units[link]}]
 }
 
 func (p *Passages) day(ctx context.Context, period catalog.Period) (*day, error) {
@@ -137,13 +155,16 @@ func (p *Passages) day(ctx context.Context, period catalog.Period) (*day, error)
 		total   int64
 	}
 	by := map[string]map[string]*seen{} // by link and unit
+	d := &day{map[string]map[int64]source.Passages{}, map[string]string{}, map[quarterOf]bool{}, map[string]bool{}}
 	err := p.records.Each(ctx, func(rows *sql.Rows) error {
 		var starts int64
 		var unit string
 		var sealed []byte
-		if err := rows.Scan(&starts, &unit, &sealed); err != nil {
+		var replaced bool
+		if err := rows.Scan(&starts, &unit, &sealed, &replaced); err != nil {
 			return err
 		}
+		d.replaced[quarterOf{starts, unit}] = replaced
 		q, err := p.open(sealed, starts, unit)
 		if err != nil {
 			return err
@@ -165,11 +186,10 @@ func (p *Passages) day(ctx context.Context, period catalog.Period) (*day, error)
 			}
 		}
 		return nil
-	}, "SELECT starts, unit, sealed FROM road_passages WHERE starts >= ? AND starts < ?", period.From.Unix(), period.To.Unix())
+	}, "SELECT starts, unit, sealed, replaced FROM road_passages WHERE starts >= ? AND starts < ?", period.From.Unix(), period.To.Unix())
 	if err != nil {
 		return nil, fmt.Errorf("read passages of roads: %w", err)
 	}
-	d := &day{map[string]map[int64]source.Passages{}, map[string]string{}}
 	for link, of := range by {
 		var best string
 		for _, unit := range slices.Sorted(maps.Keys(of)) {
@@ -177,7 +197,7 @@ func (p *Passages) day(ctx context.Context, period catalog.Period) (*day, error)
 				best = unit
 			}
 		}
-		d.links[link], d.units[link] = of[best].minutes, best
+		d.links[link], d.units[link], d.shared[link] = of[best].minutes, best, len(of) > 1
 	}
 	return d, nil
 }

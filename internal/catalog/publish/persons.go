@@ -59,7 +59,7 @@ func (p *Publisher) samePersons(ctx context.Context, pub *publication) (all []re
 		o.dataset = k.Dataset
 		others = append(others, o)
 		return err
-	}, "SELECT dataset, version, record FROM publications WHERE source = ? AND sealed IS NOT NULL AND starts < ? AND ends > ? AND NOT (dataset = ? AND version = ?) ORDER BY decided, dataset, version",
+	}, "SELECT dataset, version, record FROM publications WHERE source = ? AND sealed IS NOT NULL AND starts < ? AND ends > ? AND NOT (dataset = ? AND version = ?) ORDER BY decided, rowid",
 		string(catalog.SourceSeries), records.Millis(pub.Period.To), records.Millis(pub.Period.From), pub.Dataset.ID, pub.Version)
 	if err != nil {
 		return nil, err

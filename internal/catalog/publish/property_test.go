@@ -116,6 +116,7 @@ func TestNothingBelowKIsPublished(t *testing.T) {
 		w.datasets[d.ID] = d
 	}
 	var cells, shown, below, refused int64
+	var news late
 	for day := range *days {
 		period := source.Day(yesterday.From.AddDate(0, 0, day))
 		w.now = period.To.Add(3 * time.Hour)
@@ -123,11 +124,13 @@ func TestNothingBelowKIsPublished(t *testing.T) {
 		for range 1 + rng.IntN(4) {
 			id := fmt.Sprint("roads-", rng.IntN(3))
 			w.tell(c, period, rng)
-			_, err := w.Make(t.Context(), Order{Dataset: id, Day: period.From})
+			r, err := w.Make(t.Context(), Order{Dataset: id, Day: period.From})
 			var no *gate.Refusal
 			switch {
 			case errors.As(err, &no):
 				refused++
+			case err == nil:
+				news.add(w, period, ref{id, r.Version})
 			case err != nil && !errors.Is(err, ErrSame):
 				t.Fatal(err)
 			}
@@ -140,11 +143,53 @@ func TestNothingBelowKIsPublished(t *testing.T) {
 		w.attacked(all, states)
 	}
 	t.Logf("%d days: %d cells, %d shown, %d below k, %d versions refused", *days, cells, shown, below, refused)
+	t.Logf("%d versions beside others, of which %d tell of late data; %d base cells told otherwise, of these %d by too few; %d are shown as told", news.versions, news.telling, news.changed, news.few, news.shown)
 	for _, levels := range slices.Sorted(maps.Keys(by)) {
 		t.Logf("%s: %d of %d shown, %.1f %%", levels, by[levels][1], by[levels][0], 100*float64(by[levels][1])/float64(by[levels][0]))
 	}
 	if below > 0 || shown == 0 {
 		t.Errorf("%d cells are published below k of %d that are shown", below, shown)
+	}
+	if refused > 0 || news.telling == 0 {
+		t.Errorf("of late data %d versions tell, and %d were refused", news.telling, refused)
+	}
+}
+
+// late is what came of data that came late.
+type late struct{ versions, telling, changed, few, shown int64 }
+
+// add looks at a version: which cells were told otherwise than in the newest version
+// before, and which of them it shows as told.
+func (n *late) add(w *world, period catalog.Period, of ref) {
+	all, states := w.out(period)
+	if len(all) < 2 {
+		return
+	}
+	g := states[len(states)-1]
+	n.versions++
+	before := n.shown
+	for i := range g.Table.Cells {
+		link, quarter := g.Table.Dimensions[0].Leaves[i/96].Code, i%96
+		for _, e := range slices.Backward(states[:len(states)-1]) {
+			at := slices.IndexFunc(e.Past.Table.Dimensions[0].Leaves, func(l gate.Leaf) bool { return l.Code == link })
+			if at < 0 {
+				continue
+			}
+			was, told, is := e.Past.Table.Cells[at*96+quarter].Values[0], g.Table.Cells[i].Values[0], g.Past.Table.Cells[i].Values[0]
+			if told != was {
+				n.changed++
+				if told-was < g.Policy.K {
+					n.few++
+				}
+				if is == told {
+					n.shown++
+				}
+			}
+			break
+		}
+	}
+	if n.shown > before {
+		n.telling++
 	}
 }
 

@@ -241,6 +241,10 @@ func budgetOf(d *catalog.Dataset, noise *catalog.Noise) int64 {
 	return 0
 }
 
+// gateEdition is that of the gate: 1 shows late data in part where they cannot be
+// shown in whole. Changed when the gate decides otherwise of the same.
+const gateEdition = 1
+
 // gated is what is kept, sealed, of a version that passed the gate: all that it
 // was decided by, and what came of it.
 type gated struct {
@@ -251,6 +255,8 @@ type gated struct {
 	Earlier  []ref // in the order in which they were handed to the gate
 	Reviewer string
 	Links    []source.Link
+	// Edition is that of the gate by which it was decided, and is made again.
+	Edition int
 
 	Published *gate.Published
 	Past      *gate.Past

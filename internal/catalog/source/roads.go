@@ -46,6 +46,9 @@ type RoadTerms struct {
 	Reach float64
 	// Noise says that noise is to be added.
 	Noise bool
+	// Grown says that of a link, in the quarter of an hour that begins at a minute since
+	// 1970, passages were only ever added; nil: that is not known.
+	Grown func(link string, minute int64) bool
 }
 
 // FastestPassage bounds the speed of a single passage, in mm/s.
@@ -112,9 +115,16 @@ func RoadTable(d *catalog.Dataset, period catalog.Period, links []Link, at func(
 		alone := c.crowd([]int{l}, returning)
 		for q := range times.Leaves {
 			cell := gate.Cell{Values: []int64{c.of(l, q*minutes, minutes), 0}[:len(t.Measures)], Contributors: c.distinct(alone, q*minutes, minutes, min(returning, minutes))}
-			for m := range minutes * (len(t.Measures) - 1) { // of speeds
-				cell.Values[1] += at(links[l].Code, begins+int64(q*minutes+m)).SpeedSum
+			for m := range minutes {
+				p := at(links[l].Code, begins+int64(q*minutes+m))
+				if p.Vehicles > 0 {
+					cell.Told |= 1 << m
+				}
+				if len(t.Measures) > 1 {
+					cell.Values[1] += p.SpeedSum
+				}
 			}
+			cell.Grown = terms.Grown != nil && terms.Grown(links[l].Code, begins+int64(q*minutes))
 			t.Cells = append(t.Cells, cell)
 		}
 	}

@@ -25,8 +25,15 @@ type system struct {
 	cells []hidden
 }
 
-// varKey is a base cell and one of the values that it has had, by number.
+// varKey is a base cell and one of the values that it has had, by number. Where they
+// only grew, it is by how much the value is above the one before.
 type varKey struct{ cell, version int }
+
+// versions are which value a base cell has in a table.
+type versions struct {
+	of    map[varKey]int // by base cell and table
+	grown map[int]bool   // base cells whose later values are never below earlier ones
+}
 
 type sum struct {
 	of     []int32
@@ -138,9 +145,9 @@ func newSystem(tables []*gate.Published, truth []*gate.Table, measure string) *s
 			views = append(views, s.newView(t, &t.Groupings[g], version))
 		}
 	}
-	versions := s.versions(truth, measure)
+	known := s.versions(truth, measure)
 	for _, v := range views {
-		s.read(v, measure, versions)
+		s.read(v, measure, known)
 	}
 	return s
 }
@@ -218,9 +225,10 @@ func (v *view) bounds(cell int, measure string) (lo, hi int64, shown bool) {
 
 // versions tells, by base cell and table, which table first had the value that
 // it has there: what did not change is the same unknown. Whoever reads a release
-// and its list of changes knows that, so the attack is given it.
-func (s *system) versions(truth []*gate.Table, measure string) map[varKey]int {
-	out := map[varKey]int{}
+// and its list of changes knows that, and that late data only add, so the attack is
+// given both.
+func (s *system) versions(truth []*gate.Table, measure string) versions {
+	out := versions{map[varKey]int{}, map[int]bool{}}
 	seen := map[int][]int64{} // values by base cell, one for each table so far
 	for i, t := range truth {
 		m := slices.IndexFunc(t.Measures, func(x gate.Measure) bool { return x.Name == measure })
@@ -240,7 +248,7 @@ func (s *system) versions(truth []*gate.Table, measure string) map[varKey]int {
 				seen[b] = append(seen[b], v)
 			}
 			if j > 0 {
-				out[varKey{b, i}] = j
+				out.of[varKey{b, i}] = j
 			}
 			for d := len(at) - 1; d >= 0; d-- {
 				if at[d]++; at[d] < len(t.Dimensions[d].Leaves) {
@@ -250,11 +258,26 @@ func (s *system) versions(truth []*gate.Table, measure string) map[varKey]int {
 			}
 		}
 	}
+	for b, values := range seen {
+		out.grown[b] = slices.IsSorted(values)
+	}
 	return out
 }
 
-func (s *system) unknown(k varKey, versions map[varKey]int) int32 {
-	k.version = versions[k]
+// unknowns are those whose sum is the value of a base cell in a table.
+func (s *system) unknowns(cell, table int, known versions) (all []int32) {
+	last := known.of[varKey{cell, table}]
+	first := last
+	if known.grown[cell] {
+		first = 0
+	}
+	for j := first; j <= last; j++ {
+		all = append(all, s.unknown(varKey{cell, j}))
+	}
+	return all
+}
+
+func (s *system) unknown(k varKey) int32 {
 	i, ok := s.vars[k]
 	if !ok {
 		i = len(s.lo)
@@ -265,14 +288,14 @@ func (s *system) unknown(k varKey, versions map[varKey]int) int32 {
 }
 
 // read adds what a view says.
-func (s *system) read(v *view, measure string, versions map[varKey]int) {
+func (s *system) read(v *view, measure string, known versions) {
 	for cell := range v.size() {
 		at := v.at(cell)
 		if v.isAbsent(at) {
 			continue
 		}
 		var of []int32
-		s.bases(v, at, func(b int) { of = append(of, s.unknown(varKey{b, v.version}, versions)) })
+		s.bases(v, at, func(b int) { of = append(of, s.unknowns(b, v.version, known)...) })
 		lo, hi, shown := v.bounds(cell, measure)
 		switch {
 		case !shown:
