@@ -20,7 +20,7 @@ func (h *hub) correctionPages() web.Corrections {
 const shownSamples = 50
 
 func (h *hub) listCorrections(_ context.Context, c access.Caller, q web.CorrectionQuery) (all []web.Correction, err error) {
-	part, _ := h.corrections.List(correction.Filter{Device: q.Device, Metric: q.Metric, Before: q.Before, Sees: func(x *correction.Correction) bool { return api.SeesCorrection(h.registry, c, x) }}, q.Limit)
+	part, _ := h.corrections.List(correction.Filter{Device: q.Device, Metric: q.Metric, Ticket: q.Ticket, Before: q.Before, Sees: func(x *correction.Correction) bool { return api.SeesCorrection(h.registry, c, x) }}, q.Limit)
 	for _, x := range part {
 		all = append(all, pageCorrection(x))
 	}
@@ -51,7 +51,7 @@ func there(v correction.Value) *float64 {
 
 func pageCorrection(x *correction.Correction) web.Correction {
 	return web.Correction{ID: x.ID, At: time.UnixMilli(x.At), From: time.UnixMilli(x.From), To: time.UnixMilli(x.To), Device: x.Device, Metric: x.Metric, Labels: sorted(x.Labels),
-		Operation: string(x.Operation), Value: x.Value, Factor: x.Factor, Offset: x.Offset, Old: x.Old, Samples: x.Samples, By: x.By, Reason: x.Reason}
+		Operation: string(x.Operation), Value: x.Value, Factor: x.Factor, Offset: x.Offset, Old: x.Old, Samples: x.Samples, By: x.By, Reason: x.Reason, Ticket: x.Ticket}
 }
 
 // sorted are labels by their names.

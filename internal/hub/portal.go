@@ -29,7 +29,7 @@ func (h *hub) catalogue(base catalog.Base) web.Catalogue {
 		Rows: func(_ context.Context, dataset string, version int64) (*release.Table, error) {
 			return h.releases.Table(dataset, version)
 		},
-		Privacy: h.privacyReport, Quality: h.shownQuality, Difference: h.difference, Granted: h.grantedReleases,
+		Privacy: h.privacyReport, Quality: h.shownQuality, Difference: h.difference, Steps: h.steps, Granted: h.grantedReleases,
 	}
 }
 

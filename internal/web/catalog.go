@@ -39,6 +39,9 @@ type Catalogue struct {
 	// Granted returns what a grant gives of the newest releases, the newest first.
 	Granted func(g *register.Grant) []GrantedRelease
 }
+	// Steps returns what was done about a ticket; without desk, what its filer may
+	// know.
+	Steps func(ctx context.Context, t *register.Ticket, desk bool) ([]register.Step, error)
 
 // GrantedRelease is what a grant gives of a release: all of it, or a part.
 type GrantedRelease struct {

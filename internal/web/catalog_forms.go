@@ -400,6 +400,7 @@ func (p *pages) askTicket(w http.ResponseWriter, r *http.Request) {
 
 func (p *pages) ticketPage(w http.ResponseWriter, r *http.Request, code int, v ticketView) {
 	if v.Ticket != nil {
+	Thread []threadEntry
 		v.Late, v.Name = v.Ticket.Overdue(p.Now()), catalog.Text{ZH: v.Ticket.Dataset}
 		if rec, err := p.Catalogue.Register.Get(v.Ticket.Dataset); err == nil && rec.Public() {
 			v.Name = ownTitle(rec.ID, rec.Dataset().Title)
@@ -408,6 +409,7 @@ func (p *pages) ticketPage(w http.ResponseWriter, r *http.Request, code int, v t
 	p.publish(w, r, "ticket", code, view{Title: p.language(w, r).table()["follow"], Page: v})
 }
 
+		v.Thread = p.threadOf(r.Context(), v.Ticket, false)
 func (p *pages) showTicket(w http.ResponseWriter, r *http.Request) {
 	f := readForm(w, r)
 	v, code := ticketView{Form: f, Secret: f.trimmed("secret")}, http.StatusOK

@@ -267,6 +267,7 @@ var errBroken = errors.New("the disk is gone")
 // catalogue is what the pages are given.
 func (l *library) catalogue() Catalogue {
 	return Catalogue{
+		Steps: stepsOf, Classes: map[string]catalog.Text{"交通-停车": {ZH: "停车场", EN: "Car parks"}},
 		Register: l.Register, Snapshot: func() *catalog.Snapshot { return l.snapshot }, Base: "https://data.example.gov.cn",
 		Rows: func(_ context.Context, dataset string, _ int64) (*release.Table, error) {
 			if l.broken {

@@ -14,6 +14,7 @@ import (
 // CorrectionQuery chooses corrections; zero fields choose all.
 type CorrectionQuery struct {
 	Device, Metric string
+	Ticket         string
 	Before         int64 // only those with smaller numbers; 0 for the newest
 	Limit          int
 }
@@ -30,6 +31,7 @@ type Correction struct {
 	Old            *float64    // what the one sample was; nil for a range
 	Samples        int64       // how many it was about when it was made
 	By, Reason     string
+	Ticket         string // that it answers; empty: none
 }
 
 // One reports whether it is about a single time.
@@ -115,12 +117,12 @@ func (p *pages) showCorrections(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	v, code, from := correctionsView{Form: url.Values{}, Zone: zoneNow()}, http.StatusOK, r.URL.Query()
-	for _, name := range []string{"device", "metric"} {
+	for _, name := range []string{"device", "metric", "ticket"} {
 		if s := from.Get(name); s != "" {
 			v.Form.Set(name, s)
 		}
 	}
-	q := CorrectionQuery{Device: from.Get("device"), Metric: from.Get("metric"), Limit: changesPerPage + 1}
+	q := CorrectionQuery{Device: from.Get("device"), Metric: from.Get("metric"), Ticket: from.Get("ticket"), Limit: changesPerPage + 1}
 	q.Before, _ = strconv.ParseInt(from.Get("before"), 10, 64) // what is no number is the first page
 	found, err := p.Corrections.List(r.Context(), caller, q)
 	if err != nil {

@@ -23,6 +23,7 @@ func correctionTexts() []entry {
 		{"correction_by", "By", "更正人"},
 		{"correction_when", "Made", "更正时间"},
 		{"correction_set", "set to", "改为"},
+		{"correction_ticket", "Ticket that it answers", "所答复的工单"},
 		{"correction_scale", "value", "数值"},
 		{"correction_remove", "removed", "移除"},
 		{"correction_restore", "the raw value again", "恢复原值"},
