@@ -25,12 +25,22 @@ import (
 // catalogue is what the public pages show.
 func (h *hub) catalogue(base catalog.Base) web.Catalogue {
 	return web.Catalogue{
+		Classes:  classNames(h.cfg.Catalog.Classes),
 		Register: h.catalog, Snapshot: func() *catalog.Snapshot { return h.feed.Current().Snapshot }, Base: base,
 		Rows: func(_ context.Context, dataset string, version int64) (*release.Table, error) {
 			return h.releases.Table(dataset, version)
 		},
 		Privacy: h.privacyReport, Quality: h.shownQuality, Difference: h.difference, Steps: h.steps, Granted: h.grantedReleases,
 	}
+}
+
+// classNames are the names of places of the classification by their codes.
+func classNames(all []register.ClassName) map[string]catalog.Text {
+	names := make(map[string]catalog.Text, len(all))
+	for _, c := range all {
+		names[c.Code] = catalog.Text{ZH: c.ZH, EN: c.EN}
+	}
+	return names
 }
 
 // shownReleases is how many releases a page shows of what a grant gives.

@@ -27,6 +27,9 @@ type Catalogue struct {
 	Snapshot func() *catalog.Snapshot
 	// Base is where the addresses that people keep begin.
 	Base catalog.Base
+	// Classes are what places of the classification are called, by their steps joined by
+	// hyphens.
+	Classes map[string]catalog.Text
 	// Rows returns those of a release. They are asked for once, since a release
 	// never changes.
 	Rows func(ctx context.Context, dataset string, version int64) (*release.Table, error)
