@@ -9,6 +9,7 @@ import (
 	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/api"
 	"github.com/songhua-io/hub/internal/correction"
+	"github.com/songhua-io/hub/internal/telemetry"
 	"github.com/songhua-io/hub/internal/web"
 )
 
@@ -34,6 +35,9 @@ func (h *hub) oneCorrection(ctx context.Context, c access.Caller, id int64) (web
 	}
 	found, more, err := h.corrections.Samples(ctx, x, shownSamples)
 	out := web.Shown{Correction: pageCorrection(x), More: more}
+	if d := h.registry.Device(x.Device); d != nil {
+		out.Unit = d.Kind == telemetry.KindRSU
+	}
 	for _, s := range found {
 		delete(s.Labels, "__name__")
 		delete(s.Labels, "device")

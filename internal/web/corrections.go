@@ -49,6 +49,7 @@ type CorrectedSample struct {
 type Shown struct {
 	Correction
 
+	Unit    bool // its device is a roadside unit, which has a page of its own
 	Samples []CorrectedSample
 	More    bool // there are others
 }
@@ -75,6 +76,8 @@ type correctionView struct {
 	ID              int64
 	Missing, Failed bool
 	Of              string // the address of all of its device and metric
+	DeviceHref      string // the page of its device
+	Handles         bool   // the caller may open the thread of its ticket
 	Zone            string
 	// Former is the end of a command that shows what was known before it.
 	Former string
@@ -163,6 +166,11 @@ func (p *pages) showCorrection(w http.ResponseWriter, r *http.Request) {
 		v.Failed, code = true, http.StatusInternalServerError
 	default:
 		v.Of = address("/corrections", url.Values{"device": {v.Device}, "metric": {v.Metric}})
+		v.DeviceHref = address("/", url.Values{"device": {v.Device}, "metric": {v.Metric}})
+		if v.Unit {
+			v.DeviceHref = "/roads/units/" + url.PathEscape(v.Device)
+		}
+		v.Handles = access.May(caller.Role, access.HandleObjections)
 		v.Former = v.At.Add(-time.Millisecond).UTC().Format(time.RFC3339Nano)
 	}
 	p.render(w, r, p.correction, code, view{Who: p.greet(caller), Page: v})

@@ -14,6 +14,8 @@ func correctionTexts() []entry {
 		{"corrections_go", "Show", "筛选"},
 		{"corrections_filter", "Filter corrections", "筛选更正"},
 		{"correction_device", "Device", "设备"},
+		{"device_corrections", "Corrections of this device", "该设备的更正"},
+		{"correction_to_device", "This device and its values", "该设备及其数值"},
 		{"correction_metric", "Metric", "指标"},
 		{"correction_of", "Series", "序列"},
 		{"correction_range", "Times", "时间"},
