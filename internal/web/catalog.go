@@ -39,12 +39,15 @@ type Catalogue struct {
 	Quality func(ctx context.Context, dataset string) (*Quality, error)
 	// Difference returns what a release changed of the one that it replaces.
 	Difference func(ctx context.Context, dataset string, version int64) (*Difference, error)
-	// Granted returns what a grant gives of the newest releases, the newest first.
-	Granted func(g *register.Grant) []GrantedRelease
-}
+	// Between returns what is different between two versions, or between the parts of
+	// them that a grant in force gives; nil: all of what everybody may have.
+	Between func(ctx context.Context, dataset string, before, after int64, g *register.Grant) (*Difference, error)
 	// Steps returns what was done about a ticket; without desk, what its filer may
 	// know.
 	Steps func(ctx context.Context, t *register.Ticket, desk bool) ([]register.Step, error)
+	// Granted returns what a grant gives of the newest releases, the newest first.
+	Granted func(g *register.Grant) []GrantedRelease
+}
 
 // GrantedRelease is what a grant gives of a release: all of it, or a part.
 type GrantedRelease struct {
@@ -70,7 +73,11 @@ type Comparison struct {
 
 // Difference is what a release changed of another.
 type Difference struct {
-	Added, Removed, Changed int
+	Added, Removed, Changed, Same int
+	// NewItems and GoneItems are those that only one of them has.
+	NewItems, GoneItems []string
+	// Unkeyed says that nothing tells rows apart but their values.
+	Unkeyed bool
 	// Examples are some of the values that changed.
 	Examples []ChangedValue
 }

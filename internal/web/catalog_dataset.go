@@ -433,6 +433,7 @@ type releasePage struct {
 	R          releaseView
 	Before     *releaseView // that it replaces
 	Difference *Difference
+	Compare    *compareView // nil: nobody may, or there is no other
 }
 
 func (p *pages) showRelease(w http.ResponseWriter, r *http.Request) {
@@ -459,6 +460,13 @@ func (p *pages) showRelease(w http.ResponseWriter, r *http.Request) {
 		if v.Difference, err = p.Catalogue.Difference(r.Context(), d.ID, version); err != nil {
 			p.Log.Warn("difference_not_read", "dataset", d.ID, "version", version, "error", err)
 		}
+	}
+	if v.Free {
+		var versions []int64
+		for _, one := range all {
+			versions = append(versions, one.Version)
+		}
+		v.Compare = p.compare(r, d.ID, versions, version, nil)
 	}
 	l := p.language(w, r)
 	p.publish(w, r, "release", http.StatusOK, view{Title: fmt.Sprintf("%s · %s", cmp.Or(plain(l.tag(), v.Name), d.ID), strconv.FormatInt(version, 10)), Page: v})

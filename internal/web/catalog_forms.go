@@ -231,6 +231,7 @@ type grantView struct {
 	Decides bool
 	Items   []catalog.Item // of the dataset
 	Gives   []givenView    // of its releases, where the page shows them
+	Compare *compareView   // of what it gives; nil: nothing
 }
 
 // givenView is what a grant gives of a release.
@@ -326,6 +327,13 @@ func (p *pages) showApplication(w http.ResponseWriter, r *http.Request) {
 	}
 	v := p.grantOf(g, nil)
 	v.Decides, v.Gives = decides, p.givenBy(g)
+	if g.State == register.Granted {
+		var versions []int64
+		for _, one := range v.Gives {
+			versions = append(versions, one.Version)
+		}
+		v.Compare = p.compare(r, g.Dataset, versions, 0, g)
+	}
 	p.publish(w, r, "application", http.StatusOK, view{Title: g.ID(), Page: v})
 }
 
@@ -392,6 +400,7 @@ type ticketView struct {
 	Name   catalog.Text
 	Late   bool
 	Secret string
+	Thread []threadEntry
 }
 
 func (p *pages) askTicket(w http.ResponseWriter, r *http.Request) {
@@ -400,7 +409,7 @@ func (p *pages) askTicket(w http.ResponseWriter, r *http.Request) {
 
 func (p *pages) ticketPage(w http.ResponseWriter, r *http.Request, code int, v ticketView) {
 	if v.Ticket != nil {
-	Thread []threadEntry
+		v.Thread = p.threadOf(r.Context(), v.Ticket, false)
 		v.Late, v.Name = v.Ticket.Overdue(p.Now()), catalog.Text{ZH: v.Ticket.Dataset}
 		if rec, err := p.Catalogue.Register.Get(v.Ticket.Dataset); err == nil && rec.Public() {
 			v.Name = ownTitle(rec.ID, rec.Dataset().Title)
@@ -409,7 +418,6 @@ func (p *pages) ticketPage(w http.ResponseWriter, r *http.Request, code int, v t
 	p.publish(w, r, "ticket", code, view{Title: p.language(w, r).table()["follow"], Page: v})
 }
 
-		v.Thread = p.threadOf(r.Context(), v.Ticket, false)
 func (p *pages) showTicket(w http.ResponseWriter, r *http.Request) {
 	f := readForm(w, r)
 	v, code := ticketView{Form: f, Secret: f.trimmed("secret")}, http.StatusOK
