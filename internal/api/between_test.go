@@ -67,7 +67,7 @@ func (h *hub) changedFarms() {
 	if err != nil {
 		h.Fatal(err)
 	}
-	if _, err := h.releases.Put(h.Context(), release.Draft{Dataset: rec.Dataset(), Table: t, Key: m.Key, Period: catalog.Period(m.Period), Replaces: 1, Reason: catalog.Text{ZH: "更正"}, Recipe: m.Recipe, Privacy: []byte("{}")}); err != nil {
+	if _, err := h.releases.Put(h.Context(), release.Draft{Dataset: rec.Dataset(), Table: t, Key: m.Key, Period: catalog.Period(m.Period), Replaces: 1, Reason: catalog.Text{ZH: "更正", EN: "corrected"}, Recipe: m.Recipe, Privacy: []byte("{}")}); err != nil {
 		h.Fatal(err)
 	}
 }

@@ -300,6 +300,15 @@ func (l *library) catalogue() Catalogue {
 			}
 			return q, nil
 		},
+		Between: func(_ context.Context, _ string, before, after int64, g *register.Grant) (*Difference, error) {
+			switch {
+			case before == 1:
+				return nil, errBroken
+			case g != nil:
+				return &Difference{Added: 3, Removed: 2, Same: 43, Unkeyed: true}, nil
+			}
+			return &Difference{Changed: 24, Same: 936, NewItems: []string{"wet"}, Examples: []ChangedValue{{"2026-09-16 08:15 · 人民大街北段", "flow", "412", "431"}}}, nil
+		},
 		Granted: func(g *register.Grant) []GrantedRelease {
 			day := release.Period{From: l.now.AddDate(0, 0, -1), To: l.now}
 			return []GrantedRelease{
