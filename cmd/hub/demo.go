@@ -90,6 +90,7 @@ func (d *demo) run(ctx context.Context, out, errs io.Writer) (err error) {
 		return err
 	}
 	log := logger(cfg.Log, errs)
+	cfg.Memory.Apply(log)
 	d.Start = time.Now()
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()

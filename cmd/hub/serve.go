@@ -89,6 +89,7 @@ func serveCommand() *cobra.Command {
 				return err
 			}
 			log := logger(cfg.Log, cmd.ErrOrStderr())
+			cfg.Memory.Apply(log)
 			return hub.Run(cmd.Context(), cfg, hub.Options{
 				Log: log, Version: version(),
 				Ready: func(_ context.Context, at hub.Addresses) { printAddresses(cmd.OutOrStdout(), at) },

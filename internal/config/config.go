@@ -32,6 +32,7 @@ import (
 	"github.com/songhua-io/hub/internal/ingest/http"
 	"github.com/songhua-io/hub/internal/ingest/mqtt"
 	"github.com/songhua-io/hub/internal/login"
+	"github.com/songhua-io/hub/internal/memory"
 	"github.com/songhua-io/hub/internal/query"
 	"github.com/songhua-io/hub/internal/quota"
 	"github.com/songhua-io/hub/internal/rules"
@@ -46,7 +47,7 @@ import (
 	"github.com/songhua-io/hub/internal/traffic/intake"
 )
 
-//go:generate go run ./gen -root ../.. -o docs.go -package config -func docs internal/config internal/access internal/audit internal/login internal/authority internal/quota internal/ingest internal/ingest/mqtt internal/ingest/coap internal/ingest/http internal/ingest/desk internal/command internal/schedule/loop internal/schedule/ledger internal/schedule/signal/source internal/query internal/store/local internal/store/queue internal/store/influx internal/store/remotewrite internal/edge/trust internal/traffic internal/traffic/intake internal/catalog/quality internal/catalog/register internal/catalog/sensorthings internal/catalog/feed internal/catalog/ckan/push internal/catalog/province/deliver internal/catalog/release internal/catalog/publish internal/catalog/gate internal/rules internal/rules/notify
+//go:generate go run ./gen -root ../.. -o docs.go -package config -func docs internal/config internal/access internal/audit internal/login internal/authority internal/quota internal/ingest internal/ingest/mqtt internal/ingest/coap internal/ingest/http internal/ingest/desk internal/command internal/schedule/loop internal/schedule/ledger internal/schedule/signal/source internal/query internal/store/local internal/store/queue internal/store/influx internal/store/remotewrite internal/edge/trust internal/traffic internal/traffic/intake internal/catalog/quality internal/catalog/register internal/catalog/sensorthings internal/catalog/feed internal/catalog/ckan/push internal/catalog/province/deliver internal/catalog/release internal/catalog/publish internal/catalog/gate internal/rules internal/rules/notify internal/memory
 
 // Config is everything that can be set of a hub.
 type Config struct {
@@ -54,6 +55,8 @@ type Config struct {
 	Data string `yaml:"data"`
 	// Log says what the hub tells of its work, on standard error.
 	Log Log `yaml:"log"`
+	// Memory is what the collector of the program works by.
+	Memory memory.Config `yaml:"memory"`
 	// Listen says where the doors are.
 	Listen Listen `yaml:"listen"`
 	// TLS is used by every door that is encrypted by certificate.
@@ -244,6 +247,8 @@ func Default() Config {
 	return Config{
 		Data: "songhua-data",
 		Log:  Log{Level: "info", Format: "text"},
+
+		Memory: memory.DefaultConfig(),
 		Listen: Listen{
 			HTTP: "127.0.0.1:8080", HTTPS: "127.0.0.1:8443", MQTT: "127.0.0.1:1883", MQTTS: "127.0.0.1:8883",
 			CoAP: "127.0.0.1:5683", CoAPS: "127.0.0.1:5684",
