@@ -3,6 +3,8 @@ package main
 import (
 	"net/http"
 	"net/url"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -20,7 +22,7 @@ func objectionCommand() *cobra.Command {
 	return r.register(group(&cobra.Command{
 		Use:     "objection",
 		Short:   "Object to public data, ask about the own personal data, and answer",
-		Long:    "objection files and answers tickets: objections to public data, and requests of a person about what is held about them. Whoever files one gets a secret, by which its thread is read and continued.\n对公共数据的异议，以及个人就其个人数据的请求；提出者凭凭据查询与补充。",
+		Long:    "objection files and answers tickets: objections to public data, and requests of a person about what is held about them. Whoever files one gets a secret, by which its thread is read and continued. What `hub correct --ticket` corrected, the releases made again and who outside has them stand in the thread.\n对公共数据的异议，以及个人就其个人数据的请求；提出者凭凭据查询与补充；以 `hub correct --ticket` 所作的更正、由此重新发布的版本及各下游接收情况均列入其中。",
 		Example: "  hub objection file error --dataset soil --text '九月三日的数值有误'\n  hub objection list --overdue",
 	}, objectionFile(r), objectionStatus(r), objectionAdd(r), objectionList(r), objectionShow(r), objectionAnswer(r), objectionClose(r)))
 }
@@ -106,14 +108,32 @@ func (r *remote) ticket(cmd *cobra.Command, method, path string, body any) error
 	if err := printFields(cmd.OutOrStdout(), t, append(objectionFields, "contact")); err != nil {
 		return err
 	}
-	rows := [][]string{{"", "", ""}}
-	thread, _ := t["thread"].([]any)
-	for _, m := range thread {
-		if m, ok := m.(map[string]any); ok {
-			rows = append(rows, []string{cell(m["at"]), cell(m["by"]), cell(m["text"])})
+	return table(cmd.OutOrStdout(), append([][]string{{"", "", ""}}, threadRows(t)...))
+}
+
+// threadRows are what was said and done about a ticket, in order of time; what is
+// still to come is last.
+func threadRows(t map[string]any) (rows [][]string) {
+	said, _ := t["thread"].([]any)
+	done, _ := t["steps"].([]any)
+	for _, m := range append(said, done...) {
+		m, ok := m.(map[string]any)
+		if !ok {
+			continue
 		}
+		text, by := m["text"], cell(m["by"])
+		if step, ok := text.(map[string]any); ok {
+			text, by = step["en"], "hub"
+		}
+		rows = append(rows, []string{cell(m["at"]), by, cell(text)})
 	}
-	return table(cmd.OutOrStdout(), rows)
+	slices.SortStableFunc(rows, func(a, b []string) int {
+		if (a[0] == "") != (b[0] == "") {
+			return strings.Compare(b[0], a[0])
+		}
+		return strings.Compare(a[0], b[0])
+	})
+	return rows
 }
 
 func objectionList(r *remote) *cobra.Command {

@@ -126,10 +126,13 @@ func option(grant string) string {
 }
 
 func releaseDiff(r *remote) *cobra.Command {
-	return &cobra.Command{
+	var grant string
+	var against int64
+	c := byGrant(&cobra.Command{
 		Use:     "diff DATASET VERSION",
-		Short:   "Show what a release changes of the one that it replaces",
-		Example: "  hub release diff soil 3",
+		Short:   "Show what a release changes of the one that it replaces, or of any other",
+		Long:    "diff shows what is different between two versions: rows added, removed and changed, and examples. By a grant, the parts are compared that it gives, and nothing else is told.\n比较两个版本：新增、删除与更改的行及示例；按授权读取者比较其所得的部分。",
+		Example: "  hub release diff soil 3\n  hub release diff soil 9 --against 3\n  hub release diff soil 9 --against 3 --grant g-7",
 		Args:    exactArgs("DATASET", "VERSION"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			path, err := releasePath(args)
@@ -140,6 +143,17 @@ func releaseDiff(r *remote) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if against != 0 || grant != "" {
+				q := query("grant", grant)
+				if against != 0 {
+					q.Set("against", strconv.FormatInt(against, 10))
+				}
+				var found map[string]any
+				if err := hub.Call(cmd.Context(), http.MethodGet, path+"/diff", q, nil, &found); err != nil {
+					return err
+				}
+				return printJSON(cmd.OutOrStdout(), found)
+			}
 			var m releases.Manifest
 			if err := hub.Call(cmd.Context(), http.MethodGet, path, nil, nil, &m); err != nil {
 				return err
@@ -149,7 +163,9 @@ func releaseDiff(r *remote) *cobra.Command {
 			}
 			return printJSON(cmd.OutOrStdout(), map[string]any{"replaces": m.Replaces, "reason": m.Reason, "diff": m.Diff})
 		},
-	}
+	}, &grant)
+	c.Flags().Int64Var(&against, "against", 0, "the `version` that counts as the one before; without it the one that it replaces")
+	return c
 }
 
 func releaseMake(r *remote) *cobra.Command {

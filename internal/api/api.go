@@ -74,8 +74,12 @@ type Deps struct {
 	Imports *backfill.Ledger
 	// Corrections are those of stored samples.
 	Corrections *correction.Log
-	Authority   *authority.Authority
-	Enrolment   *enrolment.Registrar
+	// Concerns reports whether a correction is about samples that a dataset is made of.
+	Concerns func(ctx context.Context, dataset string, c *correction.Correction) (bool, error)
+	// Steps are what was done about a ticket; without desk, what its filer may know.
+	Steps     func(ctx context.Context, t *register.Ticket, desk bool) ([]register.Step, error)
+	Authority *authority.Authority
+	Enrolment *enrolment.Registrar
 	// Doors says where a caller that reached the hub at a host finds its doors.
 	Doors func(host string) map[string]string
 	// Answers keeps what was answered to writes with an Idempotency-Key.

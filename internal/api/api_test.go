@@ -214,7 +214,9 @@ func startWith(t testing.TB, compute loop.Config, clock func() time.Time, beside
 			return &onlySeries{Series: storage.MockSeries(nil, []int64{1764000000000}, []float64{4}, []string{"__name__", "soil", "device", "t1"})}
 		}}}})
 	check(err)
-	h.api, err = New(Deps{Rules: evaluated, Corrections: corrections, Imports: backfill.NewLedger(db, clock), Outlets: outlets, ExportOutlet: func(string, string) ([]byte, string, []catalog.Problem, error) { return nil, "text/csv", nil, nil },
+	h.api, err = New(Deps{Rules: evaluated, Corrections: corrections, Steps: h.steps, Concerns: func(_ context.Context, _ string, c *correction.Correction) (bool, error) {
+		return c.Metric == "soil", nil
+	}, Imports: backfill.NewLedger(db, clock), Outlets: outlets, ExportOutlet: func(string, string) ([]byte, string, []catalog.Problem, error) { return nil, "text/csv", nil, nil },
 		Lineage: func(_ context.Context, dataset string, _ int64, _ int) (*publish.Lineage, error) {
 			return nil, fmt.Errorf("dataset %s %w", dataset, register.ErrUnknown)
 		},

@@ -2,11 +2,13 @@ package api
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
 
 	"github.com/songhua-io/hub/internal/access"
+	"github.com/songhua-io/hub/internal/catalog/register"
 	"github.com/songhua-io/hub/internal/correction"
 	"github.com/songhua-io/hub/internal/registry"
 	"github.com/songhua-io/hub/internal/telemetry"
@@ -28,6 +30,7 @@ type CorrectionIn struct {
 	Remove  bool              `json:"remove,omitempty" doc:"nothing was measured: queries show no sample"`
 	Restore bool              `json:"restore,omitempty" doc:"the raw value was right: queries show it again"`
 	Reason  string            `json:"reason" minLength:"1" maxLength:"2000"`
+	Ticket  string            `json:"ticket,omitempty" maxLength:"32" doc:"the open objection, or request of a person, that it answers: its thread shows the correction and what follows from it"`
 }
 
 // correctionOut is a correction as it is kept.
@@ -46,13 +49,14 @@ type correctionOut struct {
 	Samples   int64             `json:"samples" doc:"how many it was about when it was made; samples that come later are corrected too"`
 	By        string            `json:"by"`
 	Reason    string            `json:"reason"`
+	Ticket    string            `json:"ticket,omitempty" doc:"that it answers"`
 	At        time.Time         `json:"at" doc:"from when on queries show it; as_of an earlier time they do not"`
 }
 
 func showCorrection(c *correction.Correction) correctionOut {
 	out := correctionOut{
 		ID: c.ID, Device: c.Device, Metric: c.Metric, Labels: c.Labels, From: time.UnixMilli(c.From).UTC(), To: time.UnixMilli(c.To).UTC(),
-		Operation: string(c.Operation), Old: c.Old, Samples: c.Samples, By: c.By, Reason: c.Reason, At: time.UnixMilli(c.At).UTC(),
+		Operation: string(c.Operation), Old: c.Old, Samples: c.Samples, By: c.By, Reason: c.Reason, Ticket: c.Ticket, At: time.UnixMilli(c.At).UTC(),
 	}
 	switch c.Operation {
 	case correction.Set:
@@ -65,7 +69,7 @@ func showCorrection(c *correction.Correction) correctionOut {
 
 // correction reads what is asked for.
 func (in *CorrectionIn) correction() (c correction.Correction, err error) {
-	c = correction.Correction{Device: in.Device, Metric: in.Metric, Labels: in.Labels, Old: in.Old, Reason: in.Reason}
+	c = correction.Correction{Device: in.Device, Metric: in.Metric, Labels: in.Labels, Old: in.Old, Reason: in.Reason, Ticket: in.Ticket}
 	switch {
 	case in.Time != nil && in.From == nil && in.To == nil:
 		c.From, c.To = in.Time.UnixMilli(), in.Time.UnixMilli()
@@ -146,6 +150,9 @@ func (a *API) addCorrection(ctx context.Context, in *struct{ Body CorrectionIn }
 	if err != nil {
 		return nil, err
 	}
+	if err := a.answersWith(ctx, &c); err != nil {
+		return nil, err
+	}
 	c.By = caller.Name
 	kept, err := a.Corrections.Add(a.noted(ctx, access.CorrectSeries, c.String(), region, nil, in.Body), c)
 	if err != nil {
@@ -154,10 +161,36 @@ func (a *API) addCorrection(ctx context.Context, in *struct{ Body CorrectionIn }
 	return &oneCorrection{showCorrection(kept)}, nil
 }
 
+// answersWith looks at the ticket of a correction before it is made: what was made for
+// a number that was mistyped stays. Who corrects needs no right to handle tickets, and
+// learns nothing of them but that there is an open one in the own region. Art. 27
+func (a *API) answersWith(ctx context.Context, c *correction.Correction) error {
+	if c.Ticket == "" {
+		return nil
+	}
+	t, err := a.Catalog.Ticket(ctx, c.Ticket)
+	switch {
+	case errors.Is(err, register.ErrUnknown), err == nil && !strings.HasPrefix(t.Region, access.CallerOf(ctx).Region):
+		return fault("body.ticket", c.Ticket, "there is no ticket of this number in your region; `hub objection list` shows stewards which there are")
+	case err != nil:
+		return err
+	case t.State == register.Closed:
+		return fault("body.ticket", c.Ticket, fmt.Sprintf("ticket %s is closed (%s), and its thread has ended; correct without it, or name an open one", c.Ticket, t.Outcome))
+	case t.Dataset == "" || c.From > c.To: // which is refused for that
+		return nil
+	}
+	about, err := a.Concerns(ctx, t.Dataset, c)
+	if err == nil && !about {
+		err = fault("body.ticket", c.Ticket, fmt.Sprintf("ticket %s is about dataset %s, which is made of no such samples; name the ticket that is meant, or correct without one", c.Ticket, t.Dataset))
+	}
+	return err
+}
+
 type correctionsQuery struct {
 	Paging
 	Device string `query:"device" maxLength:"64"`
 	Metric string `query:"metric" maxLength:"500"`
+	Ticket string `query:"ticket" maxLength:"32" doc:"only those that answer this ticket"`
 }
 
 func (a *API) listCorrections(ctx context.Context, in *correctionsQuery) (*pageOut[correctionOut], error) {
@@ -166,7 +199,7 @@ func (a *API) listCorrections(ctx context.Context, in *correctionsQuery) (*pageO
 		return nil, err
 	}
 	caller := access.CallerOf(ctx)
-	part, next := a.Corrections.List(correction.Filter{Device: in.Device, Metric: in.Metric, Before: before, Sees: func(c *correction.Correction) bool { return SeesCorrection(a.Registry, caller, c) }}, in.Limit)
+	part, next := a.Corrections.List(correction.Filter{Device: in.Device, Metric: in.Metric, Ticket: in.Ticket, Before: before, Sees: func(c *correction.Correction) bool { return SeesCorrection(a.Registry, caller, c) }}, in.Limit)
 	out := newPage[correctionOut](len(part))
 	for _, c := range part {
 		out.Body.Items = append(out.Body.Items, showCorrection(c))

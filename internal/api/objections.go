@@ -26,8 +26,50 @@ type ticketOut struct {
 	Closed  *time.Time         `json:"closed,omitempty"`
 	Contact string             `json:"contact,omitempty" doc:"shown to who handles the ticket"`
 	Thread  []register.Message `json:"thread,omitempty"`
+	Steps   []stepOut          `json:"steps,omitempty" doc:"what was done about it, in order of time; last what is still to come"`
 	Secret  string             `json:"secret,omitempty" doc:"shown this once: with it the thread is read and continued"`
 	Version int64              `json:"version"`
+}
+
+// stepOut is something that was done about a ticket.
+type stepOut struct {
+	At          *time.Time `json:"at,omitempty" doc:"absent: not yet"`
+	Kind        string     `json:"kind" doc:"corrected (samples), released (a version, because of that), told (a destination has it); waiting or refused: it has not yet, or does not take it"`
+	Correction  int64      `json:"correction,omitempty"`
+	From        *time.Time `json:"from,omitempty" doc:"of the samples"`
+	To          *time.Time `json:"to,omitempty"`
+	Dataset     string     `json:"dataset,omitempty"`
+	Version     int64      `json:"version,omitempty"`
+	Replaces    int64      `json:"replaces,omitempty"`
+	Rows        *stepRows  `json:"rows,omitempty" doc:"what the version changed"`
+	Destination string     `json:"destination,omitempty"`
+	Text        text       `json:"text"`
+}
+
+type stepRows struct {
+	Added   int64 `json:"added"`
+	Removed int64 `json:"removed"`
+	Changed int64 `json:"changed"`
+}
+
+func showStep(s *register.Step) stepOut {
+	out := stepOut{At: moment(s.At), Kind: string(s.Kind), Correction: s.Correction, From: moment(s.From), To: moment(s.To), Dataset: s.Dataset, Version: s.Version, Replaces: s.Replaces, Destination: s.Destination}
+	if s.Rows != nil {
+		out.Rows = &stepRows{s.Rows.Added, s.Rows.Removed, s.Rows.Changed}
+	}
+	words := s.Text()
+	out.Text = text{words.ZH, words.EN}
+	return out
+}
+
+// followed is a ticket with what was done about it.
+func (a *API) followed(ctx context.Context, t *register.Ticket, desk bool) (*oneTicket, error) {
+	out := a.theTicket(t)
+	all, err := a.Steps(ctx, t, desk)
+	for i := range all {
+		out.Body.Steps = append(out.Body.Steps, showStep(&all[i]))
+	}
+	return out, err
 }
 
 type oneTicket struct {
@@ -107,7 +149,7 @@ func (a *API) objectionStatus(ctx context.Context, r *http.Request, in *ticketSe
 	if err != nil {
 		return nil, err
 	}
-	return a.theTicket(t), nil
+	return a.followed(ctx, t, false)
 }
 
 type messageIn struct {
@@ -175,7 +217,7 @@ func (a *API) getObjection(ctx context.Context, in *TicketID) (*oneTicket, error
 	if err != nil {
 		return nil, err
 	}
-	return a.theTicket(t), nil
+	return a.followed(ctx, t, true)
 }
 
 type answerIn struct {

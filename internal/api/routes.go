@@ -154,6 +154,7 @@ func (a *API) list() {
 
 	on(a, get, "/api/v1/releases", access.ReadDatasets, "列出数据集的发布版本", "List the releases of datasets", a.listReleases)
 	on(a, get, "/api/v1/releases/{dataset}/{version}", access.ReadDatasets, "查看发布版本的清单：文件、散列、配方与差异", "Show the manifest of a release: files, hashes, recipe and what is different", a.getRelease)
+	on(a, get, "/api/v1/releases/{dataset}/{version}/diff", access.ReadDatasets, "比较两个发布版本，或授权所及的部分", "Compare two releases, or the parts of them that a grant gives", a.compareReleases)
 	on(a, post, "/api/v1/releases", access.MakeReleases, "立即制作发布版本", "Make a release now", a.makeRelease, status(http.StatusCreated))
 	on(a, post, "/api/v1/releases/{dataset}/{version}/verify", access.MakeReleases, "重新制作并逐字节核对发布版本的文件", "Make the files of a release again, and compare them byte by byte", a.verifyRelease)
 	a.beside(Beside{Pattern: "GET /catalog/dataset/{id}/release/{version}/{name}", ZH: "下载发布版本的文件；可按范围续传", EN: "Download a file of a release, whole or by ranges", Handler: http.HandlerFunc(a.download)})

@@ -57,7 +57,9 @@ type Correction struct {
 	Samples int64    `json:"samples"` // how many it was about when it was made
 	By      string   `json:"by"`
 	Reason  string   `json:"reason"`
-	At      int64    `json:"-"` // when it was made, ms; none is older than the one before
+	// Ticket is the objection, or the request of a person, that it answers; empty: none.
+	Ticket string `json:"ticket,omitempty"`
+	At     int64  `json:"-"` // when it was made, ms; none is older than the one before
 }
 
 // The labels by which a correction finds its series.

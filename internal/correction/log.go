@@ -118,6 +118,7 @@ func (l *Log) concerns(ms []*labels.Matcher) bool {
 // Filter chooses corrections; the zero value chooses all.
 type Filter struct {
 	Device, Metric string
+	Ticket         string
 	Before         int64 // only those with a smaller id; 0: all
 	// Sees says which the caller may see; nil: all.
 	Sees func(*Correction) bool
@@ -132,7 +133,7 @@ func (l *Log) List(f Filter, limit int) (part []*Correction, next int64) {
 	for i := len(all) - 1; i >= 0; i-- {
 		c := all[i]
 		switch {
-		case f.Before != 0 && c.ID >= f.Before, f.Device != "" && c.Device != f.Device, f.Metric != "" && c.Metric != f.Metric, f.Sees != nil && !f.Sees(c):
+		case f.Before != 0 && c.ID >= f.Before, f.Device != "" && c.Device != f.Device, f.Metric != "" && c.Metric != f.Metric, f.Ticket != "" && c.Ticket != f.Ticket, f.Sees != nil && !f.Sees(c):
 		case len(part) == limit:
 			return part, part[limit-1].ID
 		default:

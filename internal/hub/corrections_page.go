@@ -9,6 +9,7 @@ import (
 	"github.com/songhua-io/hub/internal/access"
 	"github.com/songhua-io/hub/internal/api"
 	"github.com/songhua-io/hub/internal/correction"
+	"github.com/songhua-io/hub/internal/telemetry"
 	"github.com/songhua-io/hub/internal/web"
 )
 
@@ -20,7 +21,7 @@ func (h *hub) correctionPages() web.Corrections {
 const shownSamples = 50
 
 func (h *hub) listCorrections(_ context.Context, c access.Caller, q web.CorrectionQuery) (all []web.Correction, err error) {
-	part, _ := h.corrections.List(correction.Filter{Device: q.Device, Metric: q.Metric, Before: q.Before, Sees: func(x *correction.Correction) bool { return api.SeesCorrection(h.registry, c, x) }}, q.Limit)
+	part, _ := h.corrections.List(correction.Filter{Device: q.Device, Metric: q.Metric, Ticket: q.Ticket, Before: q.Before, Sees: func(x *correction.Correction) bool { return api.SeesCorrection(h.registry, c, x) }}, q.Limit)
 	for _, x := range part {
 		all = append(all, pageCorrection(x))
 	}
@@ -34,6 +35,9 @@ func (h *hub) oneCorrection(ctx context.Context, c access.Caller, id int64) (web
 	}
 	found, more, err := h.corrections.Samples(ctx, x, shownSamples)
 	out := web.Shown{Correction: pageCorrection(x), More: more}
+	if d := h.registry.Device(x.Device); d != nil {
+		out.Unit = d.Kind == telemetry.KindRSU
+	}
 	for _, s := range found {
 		delete(s.Labels, "__name__")
 		delete(s.Labels, "device")
@@ -51,7 +55,7 @@ func there(v correction.Value) *float64 {
 
 func pageCorrection(x *correction.Correction) web.Correction {
 	return web.Correction{ID: x.ID, At: time.UnixMilli(x.At), From: time.UnixMilli(x.From), To: time.UnixMilli(x.To), Device: x.Device, Metric: x.Metric, Labels: sorted(x.Labels),
-		Operation: string(x.Operation), Value: x.Value, Factor: x.Factor, Offset: x.Offset, Old: x.Old, Samples: x.Samples, By: x.By, Reason: x.Reason}
+		Operation: string(x.Operation), Value: x.Value, Factor: x.Factor, Offset: x.Offset, Old: x.Old, Samples: x.Samples, By: x.By, Reason: x.Reason, Ticket: x.Ticket}
 }
 
 // sorted are labels by their names.

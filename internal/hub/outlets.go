@@ -35,7 +35,7 @@ func (h *hub) openFeed(ctx context.Context, q *query.API, base catalog.Base) (er
 		return err
 	}
 	h.outlets, err = outbox.Open(ctx, destinations, outbox.Deps{
-		Records: h.records, Noted: h.notedCatalog, Item: h.outboxItem, Each: h.feed.Each, Log: h.log, Clock: h.clock, Metrics: h.metrics,
+		Records: h.records, Noted: h.notedCatalog, Told: toldOf, Item: h.outboxItem, Each: h.feed.Each, Log: h.log, Clock: h.clock, Metrics: h.metrics,
 	})
 	if err != nil {
 		return err

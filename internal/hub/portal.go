@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"net/http"
@@ -25,12 +26,22 @@ import (
 // catalogue is what the public pages show.
 func (h *hub) catalogue(base catalog.Base) web.Catalogue {
 	return web.Catalogue{
+		Classes:  classNames(h.cfg.Catalog.Classes),
 		Register: h.catalog, Snapshot: func() *catalog.Snapshot { return h.feed.Current().Snapshot }, Base: base,
 		Rows: func(_ context.Context, dataset string, version int64) (*release.Table, error) {
 			return h.releases.Table(dataset, version)
 		},
-		Privacy: h.privacyReport, Quality: h.shownQuality, Difference: h.difference, Granted: h.grantedReleases,
+		Privacy: h.privacyReport, Quality: h.shownQuality, Difference: h.difference, Between: h.between, Steps: h.steps, Granted: h.grantedReleases,
 	}
+}
+
+// classNames are the names of places of the classification by their codes.
+func classNames(all []register.ClassName) map[string]catalog.Text {
+	names := make(map[string]catalog.Text, len(all))
+	for _, c := range all {
+		names[c.Code] = catalog.Text{ZH: c.ZH, EN: c.EN}
+	}
+	return names
 }
 
 // shownReleases is how many releases a page shows of what a grant gives.
@@ -107,16 +118,74 @@ func (h *hub) difference(_ context.Context, dataset string, version int64) (*web
 	if err != nil || m.Diff == nil {
 		return nil, err
 	}
-	d := &web.Difference{Added: int(m.Diff.Added), Removed: int(m.Diff.Removed), Changed: int(m.Diff.Changed)}
-	for _, e := range m.Diff.Examples {
+	return shownChanges(m.Diff, m.Key), nil
+}
+
+// shownChanges are changes as a page shows them.
+func shownChanges(c *release.Changes, key []string) *web.Difference {
+	d := &web.Difference{Added: int(c.Added), Removed: int(c.Removed), Changed: int(c.Changed), Same: int(c.Same), NewItems: c.NewItems, GoneItems: c.GoneItems}
+	for _, e := range c.Examples {
 		if e.Kind != "changed" {
 			continue
 		}
 		for _, item := range slices.Sorted(maps.Keys(e.After)) {
-			d.Examples = append(d.Examples, web.ChangedValue{Row: keyText(m.Key, e.Key), Item: item, Was: valueText(e.Before[item]), Is: valueText(e.After[item])})
+			d.Examples = append(d.Examples, web.ChangedValue{Row: keyText(key, e.Key), Item: item, Was: valueText(e.Before[item]), Is: valueText(e.After[item])})
 		}
 	}
-	return d, nil
+	return d
+}
+
+// between is what is different between two versions, as far as everybody may read
+// them, or the caller by a grant.
+func (h *hub) between(ctx context.Context, dataset string, before, after int64, g *register.Grant) (*web.Difference, error) {
+	rec, err := h.catalog.Get(dataset)
+	if err != nil {
+		return nil, err
+	}
+	m, err := h.releases.Get(dataset, after)
+	if err != nil {
+		return nil, err
+	}
+	d := rec.Dataset()
+	if g == nil && d.Open.Class != catalog.Unconditional {
+		return nil, fmt.Errorf("dataset %s %w to everybody", dataset, register.ErrShut)
+	}
+	var items []string
+	var number int64
+	var cut func(*release.Manifest) (*release.Cut, error)
+	if g == nil {
+		for i := range m.Columns {
+			items = append(items, m.Columns[i].Name)
+		}
+	} else {
+		items, number = g.Given(d), g.Number
+		cut = func(m *release.Manifest) (*release.Cut, error) {
+			return m.Narrow(items, g.Scope.Area, g.Scope.From, g.Scope.To)
+		}
+	}
+	grade := d.Grade
+	for _, version := range []int64{before, after} {
+		made, err := h.releases.GradeOf(dataset, version)
+		if err != nil {
+			return nil, err
+		}
+		grade = max(grade, made)
+	}
+	if may := access.AllowGrade(access.CallerOf(ctx), grade); grade > telemetry.General && !may.Allowed {
+		return nil, errors.New(may.EN)
+	}
+	held, done, err := h.catalog.Hold(ctx, dataset, items, number)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	b, err := h.releases.Between(held, dataset, before, after, cut)
+	if err != nil {
+		return nil, err
+	}
+	shown := shownChanges(&b.Changes, m.Key)
+	shown.Unkeyed = !b.Keyed
+	return shown, nil
 }
 
 // keyText names a row by its key.

@@ -59,10 +59,7 @@ func (h *hub) openPublisher(ctx context.Context, q *query.API, into publish.Stor
 			_, err := h.catalog.Suspend(ctx, id, 0, reason)
 			return err
 		},
-		Answer: func(ctx context.Context, ticket, text string) error {
-			_, err := h.catalog.Answer(ctx, ticket, 0, text)
-			return err
-		},
+		Answered: h.catalog.Done,
 		Revised: func(ctx context.Context, dataset string, p catalog.Period) {
 			if err := h.quality.Revise(ctx, dataset, quality.DayOf(p.From)); err != nil && ctx.Err() == nil {
 				h.log.Error("quality_not_measured_again", "dataset", dataset, "error", err)
@@ -89,7 +86,7 @@ func (h *hub) correctsPast(device string, from, to int64) error {
 // correctionsOf are corrections of samples in a period.
 func (h *hub) correctionsOf(after, until time.Time, p catalog.Period) (all []publish.Correction) {
 	for _, c := range h.corrections.Made(after, until, p.From.UnixMilli(), p.To.UnixMilli()-1) {
-		all = append(all, publish.Correction{ID: c.ID, At: time.UnixMilli(c.At).UTC(), By: c.By, Reason: c.Reason, From: time.UnixMilli(c.From).UTC(), To: time.UnixMilli(c.To).UTC(), About: c.About})
+		all = append(all, publish.Correction{ID: c.ID, At: time.UnixMilli(c.At).UTC(), By: c.By, Reason: c.Reason, Ticket: c.Ticket, From: time.UnixMilli(c.From).UTC(), To: time.UnixMilli(c.To).UTC(), About: c.About})
 	}
 	return all
 }

@@ -113,7 +113,7 @@ func (h *hub) surface(ctx context.Context) (http.Handler, error) {
 		beside = append(beside, api.Beside{Pattern: r.Pattern, ZH: r.ZH, EN: r.EN, Own: true, Handler: r.Handler})
 	}
 	return api.New(api.Deps{
-		Releases: api.Releases{Store: h.releases, Make: h.makeRelease, Rebuild: h.rebuild, Budget: h.publisher.Budget}, Lineage: h.lineage, Rules: h.rules, Outlets: h.outlets, ExportOutlet: h.exportOutlet, Quality: h.quality, Roads: h.board, Freezes: h.freezer, Imports: imports, Corrections: h.corrections, Quotas: h.quotas, Registry: h.registry, Authority: h.authority, Enrolment: h.enrolment, Doors: h.doors, Presence: h.presence, Commands: h.commands, Twins: h.twins, Tokens: h.tokens, Sessions: h.sessions, Audit: h.audit, Models: h.models, Catalog: h.catalog, Scheduler: h.scheduler, Expression: questions.Instant, Desk: h.rejects(),
+		Releases: api.Releases{Store: h.releases, Make: h.makeRelease, Rebuild: h.rebuild, Budget: h.publisher.Budget}, Lineage: h.lineage, Rules: h.rules, Outlets: h.outlets, ExportOutlet: h.exportOutlet, Quality: h.quality, Roads: h.board, Freezes: h.freezer, Imports: imports, Corrections: h.corrections, Concerns: concerns(questions, h.catalog.Get), Steps: h.steps, Quotas: h.quotas, Registry: h.registry, Authority: h.authority, Enrolment: h.enrolment, Doors: h.doors, Presence: h.presence, Commands: h.commands, Twins: h.twins, Tokens: h.tokens, Sessions: h.sessions, Audit: h.audit, Models: h.models, Catalog: h.catalog, Scheduler: h.scheduler, Expression: questions.Instant, Desk: h.rejects(),
 		Answers: records.Answers{DB: h.records, Now: h.clock}, Sealer: h.sealer, Rates: rates.now, Ready: h.ready,
 		Version: h.options.Version, Log: h.log, Now: h.clock, Metrics: h.metrics, Beside: beside,
 	})

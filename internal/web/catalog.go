@@ -27,6 +27,9 @@ type Catalogue struct {
 	Snapshot func() *catalog.Snapshot
 	// Base is where the addresses that people keep begin.
 	Base catalog.Base
+	// Classes are what places of the classification are called, by their steps joined by
+	// hyphens.
+	Classes map[string]catalog.Text
 	// Rows returns those of a release. They are asked for once, since a release
 	// never changes.
 	Rows func(ctx context.Context, dataset string, version int64) (*release.Table, error)
@@ -36,6 +39,12 @@ type Catalogue struct {
 	Quality func(ctx context.Context, dataset string) (*Quality, error)
 	// Difference returns what a release changed of the one that it replaces.
 	Difference func(ctx context.Context, dataset string, version int64) (*Difference, error)
+	// Between returns what is different between two versions, or between the parts of
+	// them that a grant in force gives; nil: all of what everybody may have.
+	Between func(ctx context.Context, dataset string, before, after int64, g *register.Grant) (*Difference, error)
+	// Steps returns what was done about a ticket; without desk, what its filer may
+	// know.
+	Steps func(ctx context.Context, t *register.Ticket, desk bool) ([]register.Step, error)
 	// Granted returns what a grant gives of the newest releases, the newest first.
 	Granted func(g *register.Grant) []GrantedRelease
 }
@@ -64,7 +73,11 @@ type Comparison struct {
 
 // Difference is what a release changed of another.
 type Difference struct {
-	Added, Removed, Changed int
+	Added, Removed, Changed, Same int
+	// NewItems and GoneItems are those that only one of them has.
+	NewItems, GoneItems []string
+	// Unkeyed says that nothing tells rows apart but their values.
+	Unkeyed bool
 	// Examples are some of the values that changed.
 	Examples []ChangedValue
 }

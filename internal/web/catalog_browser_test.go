@@ -59,6 +59,7 @@ func TestPicturesOfTheCatalogue(t *testing.T) {
 		{"how", "/catalog/dataset/" + asked2 + "/apply", 1000, 1800, false}, {"apply", "/catalog/dataset/" + asked2 + "/apply", 1300, 2400, true},
 		{"application", "/catalog/applications/g-1", 1000, 1400, true}, {"steward", "/steward", 1300, 2600, true}, {"edit", "/steward/datasets/half-written", 4200, 7000, true},
 		{"grants", "/steward/applications", 900, 1400, true}, {"grant", "/steward/applications/g-2", 1300, 2400, true}, {"tickets", "/steward/objections", 900, 1200, true}, {"ticket", "/steward/objections/t-1", 1000, 1600, true},
+		{"compare", "/catalog/dataset/" + everything + "/release/16?against=3", 1300, 2400, false}, {"class", "/catalog/class/交通", 900, 1400, false}, {"given", "/catalog/applications/g-2?against=8&version=9", 1300, 2400, true}, {"correction", "/corrections/63", 900, 1400, true},
 	}
 	for _, as := range []struct {
 		lang, scheme string

@@ -127,7 +127,7 @@ func (p *pages) showDataset(w http.ResponseWriter, r *http.Request) {
 
 func (p *pages) datasetOf(r *http.Request, e *catalog.Entry, l lang) *datasetView {
 	d, caller := e.Dataset, access.CallerOf(r.Context())
-	v := &datasetView{Dataset: d, Name: ownTitle(d.ID, d.Title), Crumbs: crumbsOf(pathOf(d.Path)), URL: p.Catalogue.Base.Dataset(d.ID), Changed: search.Changed(e), Coverage: e.Coverage,
+	v := &datasetView{Dataset: d, Name: ownTitle(d.ID, d.Title), Crumbs: p.crumbsOf(pathOf(d.Path)), URL: p.Catalogue.Base.Dataset(d.ID), Changed: search.Changed(e), Coverage: e.Coverage,
 		Free: d.Open.Class == catalog.Unconditional, MayApply: access.May(caller.Role, access.ApplyGrants), Steward: mayStewards(caller, d)}
 	for _, it := range d.Items {
 		if it.Share != d.Share.Class || it.Open != d.Open.Class || it.Grade != d.Grade {
@@ -433,6 +433,7 @@ type releasePage struct {
 	R          releaseView
 	Before     *releaseView // that it replaces
 	Difference *Difference
+	Compare    *compareView // nil: nobody may, or there is no other
 }
 
 func (p *pages) showRelease(w http.ResponseWriter, r *http.Request) {
@@ -448,7 +449,7 @@ func (p *pages) showRelease(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	d := e.Dataset
-	v := releasePage{datasetView: &datasetView{Dataset: d, Name: ownTitle(d.ID, d.Title), Crumbs: crumbsOf(pathOf(d.Path)), URL: p.Catalogue.Base.Release(d.ID, version), Free: d.Open.Class == catalog.Unconditional}, R: all[i]}
+	v := releasePage{datasetView: &datasetView{Dataset: d, Name: ownTitle(d.ID, d.Title), Crumbs: p.crumbsOf(pathOf(d.Path)), URL: p.Catalogue.Base.Release(d.ID, version), Free: d.Open.Class == catalog.Unconditional}, R: all[i]}
 	if d.Open.Class != catalog.None {
 		v.fill(p, r, version)
 	}
@@ -459,6 +460,13 @@ func (p *pages) showRelease(w http.ResponseWriter, r *http.Request) {
 		if v.Difference, err = p.Catalogue.Difference(r.Context(), d.ID, version); err != nil {
 			p.Log.Warn("difference_not_read", "dataset", d.ID, "version", version, "error", err)
 		}
+	}
+	if v.Free {
+		var versions []int64
+		for _, one := range all {
+			versions = append(versions, one.Version)
+		}
+		v.Compare = p.compare(r, d.ID, versions, version, nil)
 	}
 	l := p.language(w, r)
 	p.publish(w, r, "release", http.StatusOK, view{Title: fmt.Sprintf("%s · %s", cmp.Or(plain(l.tag(), v.Name), d.ID), strconv.FormatInt(version, 10)), Page: v})

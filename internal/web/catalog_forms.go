@@ -231,6 +231,7 @@ type grantView struct {
 	Decides bool
 	Items   []catalog.Item // of the dataset
 	Gives   []givenView    // of its releases, where the page shows them
+	Compare *compareView   // of what it gives; nil: nothing
 }
 
 // givenView is what a grant gives of a release.
@@ -324,6 +325,13 @@ func (p *pages) showApplication(w http.ResponseWriter, r *http.Request) {
 	}
 	v := p.grantOf(g, nil)
 	v.Decides, v.Gives = decides, p.givenBy(g)
+	if g.State == register.Granted {
+		var versions []int64
+		for _, one := range v.Gives {
+			versions = append(versions, one.Version)
+		}
+		v.Compare = p.compare(r, g.Dataset, versions, 0, g)
+	}
 	p.publish(w, r, "application", http.StatusOK, view{Title: g.ID(), Page: v})
 }
 
@@ -390,6 +398,7 @@ type ticketView struct {
 	Name   catalog.Text
 	Late   bool
 	Secret string
+	Thread []threadEntry
 }
 
 func (p *pages) askTicket(w http.ResponseWriter, r *http.Request) {
@@ -398,6 +407,7 @@ func (p *pages) askTicket(w http.ResponseWriter, r *http.Request) {
 
 func (p *pages) ticketPage(w http.ResponseWriter, r *http.Request, code int, v ticketView) {
 	if v.Ticket != nil {
+		v.Thread = p.threadOf(r.Context(), v.Ticket, false)
 		v.Late, v.Name = v.Ticket.Overdue(p.Now()), catalog.Text{ZH: v.Ticket.Dataset}
 		if rec, err := p.Catalogue.Register.Get(v.Ticket.Dataset); err == nil && rec.Public() {
 			v.Name = ownTitle(rec.ID, rec.Dataset().Title)

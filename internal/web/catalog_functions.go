@@ -13,7 +13,7 @@ import (
 // catalogFunctions are those of the templates of the catalogue.
 func catalogFunctions() template.FuncMap {
 	return template.FuncMap{
-		"tx": tx, "plain": plain, "theme": themeName, "ucum": ucum, "bytes": bytesName, "format": formatName, "licence": licenceName,
+		"tx": tx, "plain": plain, "ucum": ucum, "bytes": bytesName, "format": formatName, "licence": licenceName,
 		"day": day, "stamp": stamp, "period": periodName, "spell": spell, "degrees": degrees, "lawHref": lawHref, "cycle": cycleName, "cycleOf": search.CycleOf,
 		"count": func(n any) string {
 			switch n := n.(type) {

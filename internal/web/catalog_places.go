@@ -26,6 +26,7 @@ type listView struct {
 
 type crumb struct {
 	Step string
+	Name catalog.Text
 	Href string
 }
 
@@ -101,11 +102,15 @@ func pathOf(p catalog.Path) []string {
 	return p[:n]
 }
 
-func crumbsOf(steps []string) (all []crumb) {
+func (p *pages) crumbsOf(steps []string) (all []crumb) {
 	for i := range steps {
-		all = append(all, crumb{steps[i], themeHref(steps[:i+1])})
+		all = append(all, p.crumbOf(steps[:i+1]))
 	}
 	return all
+}
+
+func (p *pages) crumbOf(steps []string) crumb {
+	return crumb{steps[len(steps)-1], p.Catalogue.className(steps), themeHref(steps)}
 }
 
 func (p *pages) showTheme(w http.ResponseWriter, r *http.Request) {
@@ -125,10 +130,9 @@ func (p *pages) showTheme(w http.ResponseWriter, r *http.Request) {
 		}
 		return true
 	})
-	last := steps[len(steps)-1]
-	v := listView{Kind: "theme", Name: cmp.Or(themes[last], catalog.Text{ZH: last}), Crumbs: crumbsOf(steps[:len(steps)-1])}
+	v := listView{Kind: "theme", Name: p.Catalogue.className(steps), Crumbs: p.crumbsOf(steps[:len(steps)-1])}
 	for step, n := range below {
-		v.Below = append(v.Below, themeLink{crumb{step, themeHref(append(slices.Clone(steps), step))}, n})
+		v.Below = append(v.Below, themeLink{p.crumbOf(append(slices.Clone(steps), step)), n})
 	}
 	slices.SortFunc(v.Below, func(a, b themeLink) int {
 		return cmp.Or(cmp.Compare(b.Number, a.Number), strings.Compare(a.Step, b.Step))

@@ -258,7 +258,7 @@ func (p *pages) nameOf(s *catalog.Snapshot, l lang) func(search.Facet, string) t
 	return func(f search.Facet, value string) template.HTML {
 		switch f {
 		case search.Theme:
-			return themeName(tag, value)
+			return tx(tag, p.Catalogue.className([]string{value}))
 		case search.Provider:
 			if name, ok := providers[value]; ok && value != "" {
 				return tx(tag, name)

@@ -54,7 +54,7 @@ func publicAddresses() []string {
 	return []string{
 		"/catalog", "/catalog?q=soil", "/catalog?q=zzz&open=none", "/catalog/dataset/" + everything, "/catalog/dataset/" + everything + "?item=speed&releases=all", "/catalog/dataset/" + nothing,
 		"/catalog/dataset/" + asked2, "/catalog/dataset/" + shut, "/catalog/dataset/" + dark, "/catalog/dataset/" + ended, "/catalog/dataset/never-was",
-		"/catalog/dataset/" + everything + "/release/16", "/catalog/dataset/" + everything + "/release/15", "/catalog/dataset/" + shut + "/release/1", "/catalog/dataset/" + asked2 + "/release/1",
+		"/catalog/dataset/" + everything + "/release/16", "/catalog/dataset/" + everything + "/release/16?against=3", "/catalog/dataset/" + everything + "/release/15?against=1", "/catalog/dataset/" + shut + "/release/1", "/catalog/dataset/" + asked2 + "/release/1",
 		"/catalog/provider/91220101MA00000000", "/catalog/service/sensorthings", "/catalog/class/交通", "/catalog/class/交通/道路运行", "/catalog/law", "/catalog/law/吉林省大数据条例/第三十三条第五款", "/catalog/about",
 		"/catalog/dataset/" + asked2 + "/apply", "/catalog/objection/new?dataset=" + everything, "/catalog/objection/new", "/catalog/objection",
 	}

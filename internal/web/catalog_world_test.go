@@ -267,6 +267,7 @@ var errBroken = errors.New("the disk is gone")
 // catalogue is what the pages are given.
 func (l *library) catalogue() Catalogue {
 	return Catalogue{
+		Steps: stepsOf, Classes: map[string]catalog.Text{"交通-停车": {ZH: "停车场", EN: "Car parks"}},
 		Register: l.Register, Snapshot: func() *catalog.Snapshot { return l.snapshot }, Base: "https://data.example.gov.cn",
 		Rows: func(_ context.Context, dataset string, _ int64) (*release.Table, error) {
 			if l.broken {
@@ -298,6 +299,15 @@ func (l *library) catalogue() Catalogue {
 				q.Compared = append(q.Compared, Comparison{What: catalog.Text{ZH: "时间粒度", EN: "Resolution"}, Declared: catalog.Text{ZH: "15 分钟", EN: "15 min"}, Measured: catalog.Text{ZH: "2 个路段为 30 分钟", EN: "30 min on 2 links"}, Since: l.now.AddDate(0, 0, -2)})
 			}
 			return q, nil
+		},
+		Between: func(_ context.Context, _ string, before, after int64, g *register.Grant) (*Difference, error) {
+			switch {
+			case before == 1:
+				return nil, errBroken
+			case g != nil:
+				return &Difference{Added: 3, Removed: 2, Same: 43, Unkeyed: true}, nil
+			}
+			return &Difference{Changed: 24, Same: 936, NewItems: []string{"wet"}, Examples: []ChangedValue{{"2026-09-16 08:15 · 人民大街北段", "flow", "412", "431"}}}, nil
 		},
 		Granted: func(g *register.Grant) []GrantedRelease {
 			day := release.Period{From: l.now.AddDate(0, 0, -1), To: l.now}

@@ -14,6 +14,7 @@ import (
 // CorrectionQuery chooses corrections; zero fields choose all.
 type CorrectionQuery struct {
 	Device, Metric string
+	Ticket         string
 	Before         int64 // only those with smaller numbers; 0 for the newest
 	Limit          int
 }
@@ -30,6 +31,7 @@ type Correction struct {
 	Old            *float64    // what the one sample was; nil for a range
 	Samples        int64       // how many it was about when it was made
 	By, Reason     string
+	Ticket         string // that it answers; empty: none
 }
 
 // One reports whether it is about a single time.
@@ -47,6 +49,7 @@ type CorrectedSample struct {
 type Shown struct {
 	Correction
 
+	Unit    bool // its device is a roadside unit, which has a page of its own
 	Samples []CorrectedSample
 	More    bool // there are others
 }
@@ -73,6 +76,8 @@ type correctionView struct {
 	ID              int64
 	Missing, Failed bool
 	Of              string // the address of all of its device and metric
+	DeviceHref      string // the page of its device
+	Handles         bool   // the caller may open the thread of its ticket
 	Zone            string
 	// Former is the end of a command that shows what was known before it.
 	Former string
@@ -106,12 +111,12 @@ func (p *pages) showCorrections(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	v, code, from := correctionsView{Form: url.Values{}, Zone: zoneNow()}, http.StatusOK, r.URL.Query()
-	for _, name := range []string{"device", "metric"} {
+	for _, name := range []string{"device", "metric", "ticket"} {
 		if s := from.Get(name); s != "" {
 			v.Form.Set(name, s)
 		}
 	}
-	q := CorrectionQuery{Device: from.Get("device"), Metric: from.Get("metric"), Limit: changesPerPage + 1}
+	q := CorrectionQuery{Device: from.Get("device"), Metric: from.Get("metric"), Ticket: from.Get("ticket"), Limit: changesPerPage + 1}
 	q.Before, _ = strconv.ParseInt(from.Get("before"), 10, 64) // what is no number is the first page
 	found, err := p.Corrections.List(r.Context(), caller, q)
 	if err != nil {
@@ -152,6 +157,11 @@ func (p *pages) showCorrection(w http.ResponseWriter, r *http.Request) {
 		v.Failed, code = true, http.StatusInternalServerError
 	default:
 		v.Of = address("/corrections", url.Values{"device": {v.Device}, "metric": {v.Metric}})
+		v.DeviceHref = address("/", url.Values{"device": {v.Device}, "metric": {v.Metric}})
+		if v.Unit {
+			v.DeviceHref = "/roads/units/" + url.PathEscape(v.Device)
+		}
+		v.Handles = access.May(caller.Role, access.HandleObjections)
 		v.Former = v.At.Add(-time.Millisecond).UTC().Format(time.RFC3339Nano)
 	}
 	p.render(w, r, p.correction, code, view{Who: p.greet(caller), Page: v})

@@ -24,7 +24,7 @@ func measuredAs(v float64) *float64 { return &v }
 func corrected() Corrections {
 	all := []Correction{
 		{ID: 64, Operation: "restore", Metric: "soil_moisture", Device: "soil-moisture-probe-with-a-long-name-0001", Samples: 12, By: "wang", Reason: "the gauge was right"},
-		{ID: 63, Operation: "remove", Metric: "level", Device: "well", Samples: 1440, By: "li", Reason: "<b>out</b> of the water"},
+		{ID: 63, Operation: "remove", Metric: "level", Device: "well", Ticket: "t-7", Samples: 1440, By: "li", Reason: "<b>out</b> of the water"},
 		{ID: 62, Operation: "scale", Factor: 1.02, Offset: -0.3, Metric: "level", Device: "well", Labels: [][2]string{{"depth", "10cm"}}, Samples: 2880, By: "li", Reason: "calibration 2026-17"},
 		{ID: 61, Operation: "set", Value: 3.2, Old: measuredAs(0), Metric: "level", Device: "well", Samples: 1, By: "李四", Reason: "misread by hand"},
 	}
@@ -57,6 +57,7 @@ func corrected() Corrections {
 			if c.Region == "99" {
 				return s, known, errors.New("the store is closed")
 			}
+			s.Unit = s.Device == "roof"
 			for i := range 3 {
 				s.Samples = append(s.Samples, CorrectedSample{At: s.From.Add(time.Duration(i) * time.Minute), Labels: [][2]string{{"region", "220100"}}, Raw: measuredAs(7.125), Before: measuredAs(0), After: nil, Now: measuredAs(7.25)})
 			}
@@ -95,6 +96,13 @@ func TestCorrectionsAreReadWithoutAScript(t *testing.T) {
 	for _, want := range []string{"calibration 2026-17", "7.125", "no sample", "7.25", "There are others", `href="/corrections?device=well&amp;metric=level"`, "--as-of 2026", "released again"} {
 		if !strings.Contains(body, want) {
 			t.Errorf("the page of one lacks %s", want)
+		}
+	}
+	for path, want := range map[string]string{
+		"/corrections/62": `href="/?device=well&amp;metric=level"`, "/corrections/60": `href="/roads/units/roof"`, "/corrections/63": `href="/steward/objections/t-7"`, "/roads/units/rsu-01": `href="/corrections?device=rsu-01"`,
+	} {
+		if body := get(path); !strings.Contains(body, want) {
+			t.Errorf("%s lacks %s", path, want)
 		}
 	}
 	if body := get("/corrections/62?lang=zh"); !strings.Contains(body, "更正前") || !strings.Contains(body, "截至时点") || !strings.Contains(get("/corrections?lang=zh"), "恢复原值") {

@@ -197,7 +197,8 @@ func (p *pages) listTickets(w http.ResponseWriter, r *http.Request, caller acces
 // threadView is a ticket for who answers it.
 type threadView struct {
 	ticketRow
-	Form *form
+	Form   *form
+	Thread []threadEntry
 }
 
 func (p *pages) ticketFor(w http.ResponseWriter, r *http.Request, caller access.Caller) *register.Ticket {
@@ -211,7 +212,7 @@ func (p *pages) ticketFor(w http.ResponseWriter, r *http.Request, caller access.
 
 func (p *pages) showThread(w http.ResponseWriter, r *http.Request, caller access.Caller) {
 	if t := p.ticketFor(w, r, caller); t != nil {
-		p.showDesk(w, r, "steward_objection", http.StatusOK, t.ID(), "objections", threadView{p.ticketRow(t), &form{Values: url.Values{}}})
+		p.showDesk(w, r, "steward_objection", http.StatusOK, t.ID(), "objections", threadView{p.ticketRow(t), &form{Values: url.Values{}}, p.threadOf(r.Context(), t, true)})
 	}
 }
 
@@ -236,5 +237,5 @@ func (p *pages) answerThread(w http.ResponseWriter, r *http.Request, caller acce
 	if now, lookup := reg.Ticket(r.Context(), id); lookup == nil {
 		t = now
 	}
-	p.showDesk(w, r, "steward_objection", code, id, "objections", threadView{p.ticketRow(t), f})
+	p.showDesk(w, r, "steward_objection", code, id, "objections", threadView{p.ticketRow(t), f, p.threadOf(r.Context(), t, true)})
 }

@@ -67,13 +67,20 @@ var themes = map[string]catalog.Text{
 	"城市": {ZH: "城市", EN: "City"}, "城市治理": {ZH: "城市治理", EN: "City"}, "公共安全": {ZH: "公共安全", EN: "Public safety"}, "林业": {ZH: "林业", EN: "Forestry"}, "工业": {ZH: "工业", EN: "Industry"},
 }
 
-// themeName is what people call a step of the classification.
-func themeName(tag, step string) template.HTML {
-	if t, ok := themes[step]; ok {
-		return tx(tag, t)
+// className is what people call a place of the classification: by the code table of
+// the catalogue, by a word or a 类 that is known, or else by its last code.
+func (c *Catalogue) className(steps []string) catalog.Text {
+	last := steps[len(steps)-1]
+	if name, ok := c.Classes[strings.Join(steps, "-")]; ok {
+		return name
 	}
-	return tx(tag, catalog.Text{ZH: step})
+	if name, ok := themes[last]; ok && (len(steps) == 1 || !digitsOnly(last)) { // 1 to 3 are names of 类 alone
+		return name
+	}
+	return catalog.Text{ZH: last}
 }
+
+func digitsOnly(step string) bool { return strings.Trim(step, "0123456789") == "" }
 
 // formats are what people call media types.
 var formats = map[string]string{

@@ -100,8 +100,9 @@ func TestAPatchMakesWhatIsWantedAndASecondNothing(t *testing.T) {
 func TestEveryExtraOfOursIsKnownToBeOurs(t *testing.T) {
 	e := entry("a", "甲", "a", catalog.Conditional)
 	e.Dataset.Share.Condition, e.Dataset.Path, e.Dataset.Cycle = catalog.Text{ZH: "经审核"}, catalog.Path{"交通"}, catalog.Cycle{Kind: catalog.Periodic, Period: time.Hour}
+	e.Releases[1].Replaces = 1
 	var keys []string
-	for _, x := range extras(e.Dataset, base) {
+	for _, x := range extras(e, base) {
 		keys = append(keys, x.Key)
 	}
 	if !slices.Equal(keys, ours) {
@@ -257,4 +258,34 @@ func FuzzSearch(f *testing.F) {
 			}
 		}
 	})
+}
+
+// A package says why its newest release replaces another, and which version was the
+// last to do so where that is of another day.
+func TestAPackageSaysWhatWasCorrected(t *testing.T) {
+	e := entry("a", "甲", "a", catalog.Unconditional)
+	day := func(n int) catalog.Period {
+		from := time.Date(2026, 11, n, 16, 0, 0, 0, time.UTC)
+		return catalog.Period{From: from, To: from.AddDate(0, 0, 1)}
+	}
+	files := []catalog.Distribution{{Name: "data.csv", MediaType: "text/csv", Size: 10, Rows: 2}}
+	e.Releases = []catalog.Release{{Version: 1, Period: day(1), Files: files}, {Version: 2, Period: day(2), Files: files},
+		{Version: 3, Period: day(1), Replaces: 1, Reason: catalog.Text{ZH: "更正 7（工单 t-1）", EN: "correction 7 (ticket t-1)"}, Files: files}}
+	p := of(e, base)
+	if want := (Extra{"last_correction", "第 3 版 / version 3, 2026-11-01T16:00:00Z；替代第 1 版 / replaces version 1: 更正 7（工单 t-1） / correction 7 (ticket t-1)"}); !slices.Contains(p.Extras, want) {
+		t.Errorf("%+v", p.Extras)
+	}
+	if d := p.Resources[0].Description; d != "2 行 / 2 rows" {
+		t.Errorf("the newest day was not corrected: %s", d)
+	}
+	e.Releases[2].Period = day(2)
+	if d := of(e, base).Resources[0].Description; d != "2 行 / 2 rows；替代第 1 版 / replaces version 1: 更正 7（工单 t-1） / correction 7 (ticket t-1)" {
+		t.Errorf("%s", d)
+	}
+	e.Dataset.Open.Class = catalog.None
+	for _, x := range of(e, base).Extras {
+		if x.Key == "last_correction" {
+			t.Errorf("of what is not opened: %+v", x)
+		}
+	}
 }

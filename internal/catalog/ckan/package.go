@@ -137,7 +137,7 @@ func of(e *catalog.Entry, base catalog.Base) Package {
 	d := e.Dataset
 	licence, _ := catalog.Link(d.Licence)
 	p := Package{Name: d.ID, Title: either(d.Title), Notes: either(d.Abstract), URL: base.Dataset(d.ID), Type: "dataset", State: "active",
-		LicenseURL: licence, Maintainer: either(d.Contact.Name), MaintainerEmail: d.Contact.Email, Tags: tags(d.Keywords), Extras: extras(d, base), Resources: resources(e, base)}
+		LicenseURL: licence, Maintainer: either(d.Contact.Name), MaintainerEmail: d.Contact.Email, Tags: tags(d.Keywords), Extras: extras(e, base), Resources: resources(e, base)}
 	p.NumTags, p.NumResources = len(p.Tags), len(p.Resources)
 	return p
 }
@@ -191,8 +191,8 @@ func tags(keywords []catalog.Text) []Tag {
 
 // extras are the fields of the catalogue that CKAN has no names for; those
 // without a value are left out. uri and guid are what ckanext-dcat calls them.
-func extras(d *catalog.Dataset, base catalog.Base) []Extra {
-	all := []Extra{}
+func extras(e *catalog.Entry, base catalog.Base) []Extra {
+	all, d := []Extra{}, e.Dataset
 	add := func(key, value string) {
 		if value != "" {
 			all = append(all, Extra{key, value})
@@ -216,7 +216,34 @@ func extras(d *catalog.Dataset, base catalog.Base) []Extra {
 		add("update_period", d.Cycle.Period.String())
 	}
 	add("contact_phone", d.Contact.Phone)
+	add("last_correction", lastCorrection(e))
 	return all
+}
+
+// lastCorrection says which version was the last to replace another, and why. It may
+// be of any day: resources are of the newest one alone.
+func lastCorrection(e *catalog.Entry) string {
+	if e.Dataset.Open.Class == catalog.None {
+		return ""
+	}
+	for i := len(e.Releases) - 1; i >= 0; i-- {
+		if r := &e.Releases[i]; r.Replaces > 0 {
+			return fmt.Sprintf("第 %d 版 / version %d, %s", r.Version, r.Version, r.Period.From.UTC().Format(time.RFC3339)) + corrects(r)
+		}
+	}
+	return ""
+}
+
+// corrects says what a release replaces, and why; empty: nothing.
+func corrects(r *catalog.Release) string {
+	if r == nil || r.Replaces == 0 {
+		return ""
+	}
+	why := either(r.Reason)
+	if r.Reason.EN != "" && r.Reason.EN != why {
+		why += " / " + r.Reason.EN
+	}
+	return fmt.Sprintf("；替代第 %d 版 / replaces version %d: %s", r.Replaces, r.Replaces, why)
 }
 
 func basis(d *catalog.Dataset) string {
@@ -240,11 +267,11 @@ var formats = map[string]string{"text/csv": "CSV", "application/json": "JSON", "
 func resources(e *catalog.Entry, base catalog.Base) []Resource {
 	all := []Resource{}
 	d := e.Dataset
-	add := func(f *catalog.Distribution, uri, url string) {
+	add := func(of *catalog.Release, f *catalog.Distribution, uri, url string) {
 		r := Resource{Name: f.Name, URL: url, Format: formats[f.MediaType], MediaType: f.MediaType, Position: len(all), URI: uri}
 		if !f.Live() {
 			r.Size, r.Hash = f.Size, hex.EncodeToString(f.SHA256[:])
-			r.Description = fmt.Sprintf("%d 行 / %d rows", f.Rows, f.Rows)
+			r.Description = fmt.Sprintf("%d 行 / %d rows", f.Rows, f.Rows) + corrects(of)
 		}
 		all = append(all, r)
 	}
@@ -257,7 +284,7 @@ func resources(e *catalog.Entry, base catalog.Base) []Resource {
 			if d.Open.Class != catalog.Unconditional {
 				url = base.Dataset(d.ID)
 			}
-			add(f, at+"#distribution", url)
+			add(release, f, at+"#distribution", url)
 		}
 	}
 	for i := range live {
@@ -266,7 +293,7 @@ func resources(e *catalog.Entry, base catalog.Base) []Resource {
 		if !ok {
 			url = base.Dataset(d.ID)
 		}
-		add(f, base.Interface(d.ID, f.Name)+"#distribution", url)
+		add(nil, f, base.Interface(d.ID, f.Name)+"#distribution", url)
 	}
 	return all
 }

@@ -66,7 +66,7 @@ func differs[T comparable](p *Patch, field string, is, want T) *T {
 
 // ours are the keys that extras gives, with a value or without.
 var ours = []string{"uri", "identifier", "title_en", "publisher_name", "publisher_identifier", "class_path", "share_class", "share_condition", "open_class", "open_condition",
-	"legal_basis", "grade", "personal_data", "update_cycle", "update_period", "contact_phone"}
+	"legal_basis", "grade", "personal_data", "update_cycle", "update_period", "contact_phone", "last_correction"}
 
 func (p *Patch) extras(is, want []Extra) {
 	all := slices.Clone(want)

@@ -88,11 +88,14 @@ type Outlet struct {
 	Destination Destination
 }
 
-// Deps are what an outbox works with. All are required.
+// Deps are what an outbox works with. All but Told are required.
 type Deps struct {
 	Records *records.DB
 	// Noted returns a context whose transaction also puts a change on record.
 	Noted func(ctx context.Context, action access.Action, object, region string, before, after any) context.Context
+	// Told returns a context whose transaction also notes that a destination has an
+	// item; nil: nobody asks.
+	Told func(ctx context.Context, destination string, it Item, at time.Time) context.Context
 	// Item is what a dataset is now, without Known.
 	Item func(dataset string) Item
 	// Each calls with every dataset that was told of, and the number of its change.
@@ -199,6 +202,15 @@ func (o *Outbox) Entries(name string) ([]Entry, error) {
 		return nil, err
 	}
 	return s.list(), nil
+}
+
+// Of is what each destination was told of a dataset, by their names; nil: nothing.
+func (o *Outbox) Of(dataset string) map[string]*Entry {
+	all := make(map[string]*Entry, len(o.senders))
+	for _, s := range o.senders {
+		all[s.Name] = s.entry(dataset)
+	}
+	return all
 }
 
 // Retry sends a dataset anew, or all that failed where none is named, and says how

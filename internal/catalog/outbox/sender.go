@@ -143,7 +143,7 @@ func (s *sender) send(ctx context.Context, dataset string) error {
 		}
 		return fmt.Errorf("dataset %s: %w", dataset, err)
 	}
-	if err := s.keep(ctx, regionOf(it.Entry), true, is); err != nil {
+	if err := s.keep(s.telling(ctx, it, is), regionOf(it.Entry), true, is); err != nil {
 		return err
 	}
 	s.mu.Lock()

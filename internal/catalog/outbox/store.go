@@ -63,6 +63,15 @@ func (s *sender) keep(ctx context.Context, region string, noted bool, all ...*En
 	return nil
 }
 
+// telling returns a context whose transaction also notes that the destination has an
+// item, where it does and somebody wants to know.
+func (s *sender) telling(ctx context.Context, it Item, is *Entry) context.Context {
+	if s.deps.Told == nil || is.Problem != (catalog.Text{}) {
+		return ctx
+	}
+	return s.deps.Told(ctx, s.Name, it, is.At)
+}
+
 // told is an entry as the record of changes has it.
 type told struct {
 	Change int64 `json:"change"`

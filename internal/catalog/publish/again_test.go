@@ -20,6 +20,7 @@ type corrected struct {
 	device string
 	value  float64
 	reason string
+	ticket string
 }
 
 type asOfKey struct{}
@@ -43,7 +44,7 @@ func (w *world) as(ctx context.Context, device string, v float64) float64 {
 func (w *world) corrections(after, until time.Time, _ catalog.Period) (all []Correction) {
 	for i, c := range w.corrected {
 		if c.at.After(after) && !c.at.After(until) {
-			all = append(all, Correction{ID: int64(i + 1), At: c.at, By: "王五", Reason: c.reason, About: func(labels map[string]string) bool { return labels["device"] == c.device }})
+			all = append(all, Correction{ID: int64(i + 1), At: c.at, By: "王五", Reason: c.reason, Ticket: c.ticket, About: func(labels map[string]string) bool { return labels["device"] == c.device }})
 		}
 	}
 	return all
@@ -59,7 +60,7 @@ func (w *world) correct(device string, value float64, days ...time.Time) {
 			w.t.Fatal(err)
 		}
 	}
-	w.corrected = append(w.corrected, corrected{w.now, device, value, "探头偏差"})
+	w.corrected = append(w.corrected, corrected{w.now, device, value, "探头偏差", ""})
 }
 
 // came brings a sample of a device of a time, as the pipeline does.

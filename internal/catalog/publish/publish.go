@@ -121,8 +121,8 @@ type Deps struct {
 	Published func() []*catalog.Dataset
 	// Suspend takes a dataset out of everybody's reach.
 	Suspend func(ctx context.Context, id, reason string) error
-	// Answer tells a ticket what came of it.
-	Answer func(ctx context.Context, ticket, text string) error
+	// Answered is told of a ticket whose correction is out; one that is closed stays so.
+	Answered func(ctx context.Context, ticket string) error
 	// Grade is that of what a device reports of a metric; an empty metric asks for
 	// the device. Gradings changes whenever one of them may have.
 	Grade    func(device, metric string) telemetry.Grade
@@ -308,12 +308,8 @@ func (p *Publisher) put(ctx context.Context, pub *publication) (*Result, error) 
 		return nil, err
 	}
 	p.deps.Log.Info("release_made", "dataset", pub.Dataset.ID, "version", pub.Version, "rows", draft.Table.Rows, "replaces", pub.Replaces)
-	if pub.Ticket != "" {
-		text := fmt.Sprintf("已更正：数据集 %s 第 %d 版已发布（替代第 %d 版）。%s · Corrected: version %d of dataset %s is released and replaces version %d. %s",
-			pub.Dataset.ID, pub.Version, pub.Replaces, pub.Reason.ZH, pub.Version, pub.Dataset.ID, pub.Replaces, pub.Reason.EN)
-		if err := p.deps.Answer(ctx, pub.Ticket, text); err != nil {
-			return nil, fmt.Errorf("version %d of dataset %s is released; tell ticket %s: %w", pub.Version, pub.Dataset.ID, pub.Ticket, err)
-		}
+	if err := p.answered(ctx, pub); err != nil {
+		return nil, err
 	}
 	if pub.Replaces != 0 && p.deps.Revised != nil {
 		p.deps.Revised(ctx, pub.Dataset.ID, pub.Period)

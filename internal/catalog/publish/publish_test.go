@@ -104,8 +104,8 @@ func (w *world) open() {
 			return all
 		},
 		Suspend: func(_ context.Context, id, _ string) error { w.datasets[id].State = catalog.Suspended; return nil },
-		Answer: func(_ context.Context, ticket, text string) error {
-			w.answers = append(w.answers, ticket+" "+text)
+		Answered: func(_ context.Context, ticket string) error {
+			w.answers = append(w.answers, ticket)
 			return nil
 		},
 		Grade:    func(device, _ string) telemetry.Grade { return w.grades[device] },
@@ -223,10 +223,10 @@ func TestADayIsReleased(t *testing.T) {
 			t.Errorf("%+v", d)
 		}
 	}
-	if diff := cmp.Diff([]string{"", "late data came in", "the probe was offo-7"}, why); diff != "" {
+	if diff := cmp.Diff([]string{"", "late data came in", "the probe was off (ticket o-7)o-7"}, why); diff != "" {
 		t.Error(diff)
 	}
-	if len(w.answers) != 1 || !strings.HasPrefix(w.answers[0], "o-7 ") {
+	if len(w.answers) != 1 || w.answers[0] != "o-7" {
 		t.Errorf("tickets are told %q", w.answers)
 	}
 	if len(w.noted) != 3 {

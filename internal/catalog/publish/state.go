@@ -42,6 +42,8 @@ type publication struct {
 	Inputs string
 
 	rows *rows // as they were just made; nil: to be made again
+	// tickets are all that it is made for, as long as it is being decided.
+	tickets []string
 }
 
 // kept is the part of a publication that is a document.
@@ -129,6 +131,7 @@ func (p *Publisher) decide(ctx context.Context, pub *publication, last *publicat
 	if pub.Version, err = p.next(ctx, d.ID); err != nil {
 		return err
 	}
+	pub.tickets = ticketsOf(pub.Ticket, nil)
 	if last != nil {
 		pub.Replaces = last.Version
 		if err := p.explain(ctx, pub, last); err != nil {
@@ -151,12 +154,15 @@ func (p *Publisher) decide(ctx context.Context, pub *publication, last *publicat
 		return err
 	}
 	ctx = p.deps.Noted(ctx, access.WriteDatasets, fmt.Sprintf("release %s %d", d.ID, pub.Version), d.Region, nil,
-		map[string]any{"dataset": d.ID, "version": pub.Version, "day": dayName(pub.Period), "replaces": pub.Replaces, "reason": pub.Reason.EN, "ticket": pub.Ticket, "corrections": pub.Corrections, "inputs": pub.Inputs})
+		map[string]any{"dataset": d.ID, "version": pub.Version, "day": dayName(pub.Period), "replaces": pub.Replaces, "reason": pub.Reason.EN, "tickets": pub.tickets, "corrections": pub.Corrections, "inputs": pub.Inputs})
 	err = p.deps.Records.Tx(ctx, func(tx *sql.Tx) error {
 		for _, s := range spent {
 			if _, err := tx.ExecContext(ctx, "INSERT INTO privacy_budget (dataset, day, version, micro_epsilon, input) VALUES (?, ?, ?, ?, ?)", s.Dataset, s.Day, s.Version, s.MicroEpsilon, s.Input); err != nil {
 				return err
 			}
+		}
+		if err := pub.keepTickets(ctx, tx); err != nil {
+			return err
 		}
 		_, err := tx.ExecContext(ctx, "INSERT INTO publications (dataset, version, starts, ends, decided, released, inputs, source, record, lineage, sealed) VALUES (?, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?)",
 			d.ID, pub.Version, records.Millis(pub.Period.From), records.Millis(pub.Period.To), records.Millis(pub.At), pub.Inputs, string(d.Source.Kind), string(text), tree, sealed)
@@ -179,6 +185,9 @@ func (p *Publisher) released(ctx context.Context, pub *publication) error {
 // of the budget stays spent.
 func (p *Publisher) drop(ctx context.Context, pub *publication) error {
 	return p.deps.Records.Tx(ctx, func(tx *sql.Tx) error {
+		if _, err := tx.ExecContext(ctx, "DELETE FROM release_tickets WHERE dataset = ? AND version = ?", pub.Dataset.ID, pub.Version); err != nil {
+			return err
+		}
 		_, err := tx.ExecContext(ctx, "DELETE FROM publications WHERE dataset = ? AND version = ? AND released = 0", pub.Dataset.ID, pub.Version)
 		return err
 	})

@@ -16,6 +16,7 @@ type Correction struct {
 	ID         int64
 	At         time.Time
 	By, Reason string
+	Ticket     string    // that it was made for; empty: none
 	From, To   time.Time // both included
 	// About reports whether it is about a series with these labels.
 	About func(labels map[string]string) bool
@@ -36,6 +37,8 @@ func (p *Publisher) explain(ctx context.Context, pub, last *publication) error {
 	if pub.Reason == (catalog.Text{}) {
 		pub.Reason, err = p.why(ctx, pub, last, corrections)
 	}
+	pub.tickets = ticketsOf(pub.Ticket, corrections)
+	pub.Reason = naming(pub.Reason, pub.tickets)
 	return err
 }
 

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/songhua-io/hub/internal/catalog"
 	"github.com/songhua-io/hub/internal/config/strict"
 )
 
@@ -14,6 +15,8 @@ import (
 type Config struct {
 	// Core lets datasets of grade core stand in the catalogue; without it they are refused.
 	Core bool `yaml:"core"`
+	// Classes are what the pages call places of the classification, by the code table that the catalogue follows; one that is not named is shown by its code.
+	Classes []ClassName `yaml:"classes"`
 	// Calendar says which days are worked.
 	Calendar Calendar `yaml:"calendar"`
 	// CheckDays is within how many working days an application is checked for its form.
@@ -30,6 +33,28 @@ type Config struct {
 	MaxOpenGrants int `yaml:"max_open_grants"`
 	// MaxOpenTickets bounds objections and requests that are not closed.
 	MaxOpenTickets int `yaml:"max_open_tickets"`
+}
+
+// ClassName is what a place of the classification is called.
+type ClassName struct {
+	// Code is the place as codes begin with it, from 类 down, joined by hyphens: 2, or 2-05.
+	Code string `yaml:"code"`
+	// ZH is its name in Chinese.
+	ZH string `yaml:"zh"`
+	// EN is its name in English; empty: the Chinese one is shown.
+	EN string `yaml:"en"`
+}
+
+// Check implements strict.Checker.
+func (c ClassName) Check(path string) (faults []strict.Error) {
+	steps := strings.Split(c.Code, "-")
+	if len(steps) > len(catalog.Path{}) || slices.Contains(steps, "") {
+		faults = append(faults, strict.Fault(path, "code", "%.70q is no place of the classification: it has one to four steps joined by hyphens, such as 2-05", c.Code))
+	}
+	if strings.TrimSpace(c.ZH) == "" {
+		faults = append(faults, strict.Fault(path, "zh", "must be there: it is what people call %.70q", c.Code))
+	}
+	return faults
 }
 
 // Calendar is a table of days in China's time. A day that it does not name is
@@ -66,6 +91,7 @@ func DefaultConfig() Config {
 // Check implements strict.Checker.
 func (c Config) Check(path string) []strict.Error {
 	return slices.Concat(
+		c.twice(path),
 		strict.Between(path, "check_days", c.CheckDays, 1, 250),
 		strict.Between(path, "decide_days", c.DecideDays, 1, 250),
 		strict.Between(path, "objection_days", c.ObjectionDays, 1, 250),
@@ -74,6 +100,16 @@ func (c Config) Check(path string) []strict.Error {
 		strict.Between(path, "max_open_grants", c.MaxOpenGrants, 1, 1_000_000),
 		strict.Between(path, "max_open_tickets", c.MaxOpenTickets, 1, 1_000_000),
 	)
+}
+
+// twice refuses a place that has two names.
+func (c Config) twice(path string) (faults []strict.Error) {
+	for i, one := range c.Classes {
+		if at := slices.IndexFunc(c.Classes, func(other ClassName) bool { return other.Code == one.Code }); at < i {
+			faults = append(faults, strict.Fault(path, fmt.Sprintf("classes[%d].code", i), "%.70q is named in classes[%d] already; remove one of them", one.Code, at))
+		}
+	}
+	return faults
 }
 
 // Check implements strict.Checker.

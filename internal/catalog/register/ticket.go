@@ -304,6 +304,22 @@ func (r *Register) Answer(ctx context.Context, id string, version int64, text st
 	})
 }
 
+// Done notes that what a ticket is about was put right: whoever filed it waits for
+// nothing more. One that nobody waits for stays as it is.
+func (r *Register) Done(ctx context.Context, id string) error {
+	t, err := r.Ticket(ctx, id)
+	if err != nil || t.State != Filed {
+		return err
+	}
+	_, err = r.tell(ctx, id, 0, func(t *Ticket) error {
+		if t.State == Filed {
+			t.State, t.Due, t.Sure = Answered, time.Time{}, false
+		}
+		return nil
+	})
+	return err
+}
+
 // AddTo adds what who filed the ticket says; stewards have to answer again.
 func (r *Register) AddTo(ctx context.Context, id, secret, text string) (*Ticket, error) {
 	if _, err := r.TicketOf(ctx, id, secret); err != nil {

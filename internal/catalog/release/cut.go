@@ -337,10 +337,5 @@ func (m *Manifest) inOrder(t *Table) (*Table, error) {
 	for i := range t.Columns {
 		k = append(k, &t.Columns[i])
 	}
-	order := make([]int, t.Rows)
-	for i := range order {
-		order[i] = i
-	}
-	slices.SortFunc(order, func(a, b int) int { return k.compare(a, k, b) })
-	return t.in(order), nil
+	return t.in(k.order(t.Rows)), nil
 }

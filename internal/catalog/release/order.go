@@ -24,11 +24,7 @@ func (t *Table) Ordered(key []string) (*Table, error) {
 	if in {
 		return t, nil
 	}
-	order := make([]int, t.Rows)
-	for i := range order {
-		order[i] = i
-	}
-	slices.SortStableFunc(order, func(a, b int) int { return k.compare(a, k, b) })
+	order := k.order(t.Rows)
 	for i := 1; i < len(order); i++ {
 		if k.compare(order[i-1], k, order[i]) == 0 {
 			return nil, fmt.Errorf("rows %d and %d have the same key: %s; add a key column that tells them apart", order[i-1], order[i], k.text(order[i]))
@@ -39,6 +35,16 @@ func (t *Table) Ordered(key []string) (*Table, error) {
 
 // keys are columns by which rows are told apart.
 type keys []*Column
+
+// order are the numbers of rows in the order of the columns.
+func (k keys) order(rows int) []int {
+	order := make([]int, rows)
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return k.compare(a, k, b) })
+	return order
+}
 
 func (t *Table) key(names []string) (keys, error) {
 	if len(names) == 0 {

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/songhua-io/hub/internal/catalog"
+	"github.com/songhua-io/hub/internal/telemetry"
 )
 
 // ErrUnknown says that there is no such release or file.
@@ -71,7 +72,8 @@ type Store struct {
 	next  map[string]int64
 	sound map[string]bool // paths of files whose bytes were compared since the hub began
 
-	cuts *cuts // nil: none are made
+	cuts     *cuts // nil: none are made
+	compared *compared
 
 	step func(string) // called between the steps of a change; tests kill there
 }
@@ -89,7 +91,7 @@ func Open(d Deps) (*Store, error) {
 	if d.Changed == nil {
 		d.Changed = func(string) {}
 	}
-	s := &Store{deps: d, all: map[string][]*Manifest{}, next: map[string]int64{}, sound: map[string]bool{}, step: func(string) {}}
+	s := &Store{deps: d, all: map[string][]*Manifest{}, next: map[string]int64{}, sound: map[string]bool{}, compared: newCompared(), step: func(string) {}}
 	var err error
 	if s.cuts, err = newCuts(s); err != nil {
 		return nil, fmt.Errorf("cuts of releases: %w", err)
@@ -394,6 +396,15 @@ func (s *Store) Get(dataset string, version int64) (*Manifest, error) {
 		return s.known(dataset, version)
 	}
 	return m, err
+}
+
+// GradeOf is the grade that a release was made with.
+func (s *Store) GradeOf(dataset string, version int64) (telemetry.Grade, error) {
+	m, err := s.known(dataset, version)
+	if err != nil {
+		return 0, err
+	}
+	return telemetry.ParseGrade(m.Grade)
 }
 
 // Content is a file of a release to be read, from anywhere in it. Of what is on

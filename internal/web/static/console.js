@@ -203,7 +203,14 @@ function choose(change) {
   $('language').search = `?${new URLSearchParams([...q, ['lang', ZH ? 'en' : 'zh']])}`;
   pickMetric.show();
   pickSeries.show();
+  linkCorrections();
   drawNow();
+}
+// One device that is chosen has a page of what was corrected of it.
+function linkCorrections() {
+  const one = chosen.devices.length === 1;
+  $('plot-corrections').hidden = !one;
+  if (one) $('plot-corrections').href = `/corrections?${new URLSearchParams({ device: chosen.devices[0] })}`;
 }
 
 // A picker is a button that opens a searchable list.
@@ -596,6 +603,7 @@ every(10, loadRejects);
 const devicesNow = every(10, loadDevices);
 every(300, async () => { sites = Object.fromEntries((await get('/api/v1/sites', { limit: 1000 })).items.map((s) => [s.id, s])); devicesNow(); });
 
+linkCorrections();
 $('group').value = chosen.group;
 $('group').addEventListener('change', (e) => choose({ group: e.target.value }));
 for (const radio of document.getElementsByName('range')) {
