@@ -24,6 +24,7 @@ import (
 	"github.com/songhua-io/hub/internal/edge/source/push"
 	"github.com/songhua-io/hub/internal/edge/source/udp"
 	"github.com/songhua-io/hub/internal/edge/spool"
+	"github.com/songhua-io/hub/internal/hubtest/freeport"
 	"github.com/songhua-io/hub/internal/progress"
 )
 
@@ -95,7 +96,7 @@ func TestNothingIsLostWhileTheBrokerIsAway(t *testing.T) {
 // pushed is an agent that takes telemetry by HTTP, and where.
 func pushed(t *testing.T, url string) (Config, string) {
 	cfg := testConfig(t, url)
-	address := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	address := fmt.Sprintf("127.0.0.1:%d", freeport.New(t))
 	cfg.Sources.HTTP = []push.Config{{Listen: address}}
 	return cfg, "http://" + address + "/telemetry"
 }
@@ -197,7 +198,7 @@ func TestFramesAreHandedOnAsTheyAre(t *testing.T) {
 	cfg := testConfig(t, b.url())
 	u := udp.Config{}
 	u.SetDefaults()
-	u.Listen = fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	u.Listen = fmt.Sprintf("127.0.0.1:%d", freeport.New(t))
 	cfg.Sources.UDP = []udp.Config{u}
 	startAgent(t, cfg)
 	conn, err := net.Dial("udp", u.Listen)

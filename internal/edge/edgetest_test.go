@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -19,6 +18,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/songhua-io/hub/internal/codec"
+	"github.com/songhua-io/hub/internal/hubtest/freeport"
 	"github.com/songhua-io/hub/internal/telemetry"
 )
 
@@ -65,7 +65,7 @@ func startBroker(t *testing.T) *broker {
 	t.Helper()
 	need(t, "mosquitto")
 	dir := t.TempDir()
-	b := &broker{t: t, port: freePort(t), conf: filepath.Join(dir, "mosquitto.conf")}
+	b := &broker{t: t, port: freeport.New(t), conf: filepath.Join(dir, "mosquitto.conf")}
 	conf := fmt.Sprintf("listener %d 127.0.0.1\nallow_anonymous true\npersistence true\npersistence_location %s/\nautosave_interval 1\nmax_queued_messages 0\nlog_type none\nuser root\n", b.port, dir)
 	if err := os.WriteFile(b.conf, []byte(conf), 0o600); err != nil {
 		t.Fatal(err)
@@ -73,23 +73,6 @@ func startBroker(t *testing.T) *broker {
 	b.start()
 	t.Cleanup(b.stop)
 	return b
-}
-
-// freePort is a port that nobody has, below the range from which the kernel
-// gives them out: whatever asks for any port meanwhile is given another.
-func freePort(t *testing.T) int {
-	t.Helper()
-	for range 100 {
-		port := 10_000 + rand.IntN(20_000)
-		if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
-			if err := l.Close(); err != nil {
-				t.Fatal(err)
-			}
-			return port
-		}
-	}
-	t.Fatal("no port is free")
-	return 0
 }
 
 func (b *broker) start() {
