@@ -192,18 +192,22 @@ func (s ingestStore) Commit(writes []*telemetry.Write) error {
 	return err
 }
 
-// poison gives what the engine will never take to the desk, as a line that can be
-// replayed; once, though it is sent and refused again after a restart of either
+// poison puts what the engine will never take on the desk, as lines that can be
+// replayed; once, though they are sent and refused again after a restart of either
 // side. The hub's own series have no device that could be told.
-func (h *hub) poison(labels []telemetry.Label, p telemetry.Point, reason telemetry.Reason, detail string) error {
-	m := &ingest.Message{Format: codec.Influx, Rejects: []telemetry.Reject{{Stage: telemetry.StageCommit, Reason: reason, Detail: detail}}}
-	m.Device, m.Payload = lineOf(labels, p)
-	if m.Device == "" {
-		h.log.Warn("own_sample_refused", "labels", fmt.Sprint(labels), "reason", string(reason), "detail", detail)
-		return nil
+func (h *hub) poison(all []queue.Poisoned) error {
+	refused := make([]*ingest.Message, 0, len(all))
+	for i := range all {
+		p := &all[i]
+		m := &ingest.Message{Format: codec.Influx, Rejects: []telemetry.Reject{{Stage: telemetry.StageCommit, Reason: p.Reason, Detail: p.Detail}}}
+		m.Device, m.Payload = lineOf(p.Labels, p.Point)
+		if m.Device == "" {
+			h.log.Warn("own_sample_refused", "labels", fmt.Sprint(p.Labels), "reason", string(p.Reason), "detail", p.Detail)
+			continue
+		}
+		refused = append(refused, m)
 	}
-	h.desk.KeepOnce(h.clock(), m)
-	return nil
+	return h.desk.KeepOnce(h.clock(), refused...)
 }
 
 // lineOf writes a point as line protocol, and names its device. Values that are

@@ -13,6 +13,7 @@ import (
 	"github.com/songhua-io/hub/internal/config"
 	"github.com/songhua-io/hub/internal/ingest/desk"
 	"github.com/songhua-io/hub/internal/registry"
+	"github.com/songhua-io/hub/internal/store/queue"
 	"github.com/songhua-io/hub/internal/store/remotewrite"
 	"github.com/songhua-io/hub/internal/telemetry"
 )
@@ -123,7 +124,7 @@ func TestWhatTheEngineRefusesAgainIsOnTheDeskOnce(t *testing.T) {
 	labels := []telemetry.Label{{Name: "__name__", Value: "level"}, {Name: "device", Value: "probe"}}
 	for i := range 2 {
 		h := whole(t, dir)
-		if err := h.poison(labels, telemetry.Point{Time: 1764000000000, Value: 1}, telemetry.ReasonTimePast, fmt.Sprintf("attempt %d", i)); err != nil {
+		if err := h.poison([]queue.Poisoned{{Labels: labels, Point: telemetry.Point{Time: 1764000000000, Value: 1}, Reason: telemetry.ReasonTimePast, Detail: fmt.Sprintf("attempt %d", i)}}); err != nil {
 			t.Fatal(err)
 		}
 		page, err := h.desk.List(t.Context(), desk.Query{})

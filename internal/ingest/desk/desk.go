@@ -12,7 +12,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,7 +20,6 @@ import (
 	bolt "go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
 
-	"github.com/songhua-io/hub/internal/codec"
 	"github.com/songhua-io/hub/internal/ingest"
 )
 
@@ -104,28 +102,19 @@ func (d *Desk) Close() error { return errors.Join(d.write(), d.db.Close()) }
 
 // Keep notes a rejected message. It does not block: what comes faster than it
 // can be written is counted in hub_desk_overflow_total and let go.
-func (d *Desk) Keep(at time.Time, m *ingest.Message) { d.keep(at, m, nil) }
-
-func (d *Desk) keep(at time.Time, m *ingest.Message, once []byte) {
+func (d *Desk) Keep(at time.Time, m *ingest.Message) {
 	if here := d.replayed.Load(); here != nil && len(m.Payload) > 0 && (*here)[&m.Payload[0]] {
 		return
 	}
-	size := min(len(m.Payload), maxPayload)
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	size := min(len(m.Payload), maxPayload)
 	if len(d.waiting) >= maxWaiting || d.waitingBytes+size > maxWaitingBytes {
 		d.metrics.overflow.Inc()
 		return
 	}
 	d.waitingBytes += size
-	d.waiting = append(d.waiting, record{
-		header: header{
-			Time: at.UnixMilli(), Device: m.Device, Format: uint8(m.Format), Size: len(m.Payload),
-			Cut: size < len(m.Payload), Fixed: m.Decode != nil || m.Format == codec.Sparkplug,
-			Rejects: slices.Clone(m.Rejects[:min(len(m.Rejects), maxRejects)]), Count: len(m.Rejects), Once: once,
-		},
-		payload: slices.Clone(m.Payload[:size]),
-	})
+	d.waiting = append(d.waiting, newRecord(at, m))
 }
 
 // Run writes what Keep noted, and lets go what is too old, until ctx ends.
@@ -163,17 +152,25 @@ func (d *Desk) write() error {
 	if len(waiting) == 0 {
 		return nil
 	}
-	err := d.db.Update(func(tx *bolt.Tx) error {
-		for i := range waiting {
-			if err := d.put(tx, &waiting[i]); err != nil {
+	err := d.store(waiting)
+	if err != nil {
+		d.metrics.overflow.Add(float64(len(waiting)))
+	}
+	return err
+}
+
+// store puts records on disk, in one transaction.
+func (d *Desk) store(all []record) error {
+	err := d.update(func(tx *bolt.Tx) error {
+		for i := range all {
+			if err := d.put(tx, &all[i]); err != nil {
 				return err
 			}
 		}
 		return d.trim(tx)
 	})
 	if err != nil {
-		d.metrics.overflow.Add(float64(len(waiting)))
-		return fmt.Errorf("write %d entries to desk: %w", len(waiting), errors.Join(err, d.db.View(d.recount)))
+		return fmt.Errorf("write %d entries to desk: %w", len(all), err)
 	}
 	return nil
 }

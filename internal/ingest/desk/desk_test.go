@@ -52,9 +52,13 @@ func (r *room) keep(device, payload string, reasons ...telemetry.Reason) {
 }
 
 // again keeps what may be refused without being sent again.
-func (r *room) again(device, payload string, reason telemetry.Reason) {
+func (r *room) again(t *testing.T, device, payload string, reason telemetry.Reason) {
+	t.Helper()
 	r.at = r.at.Add(time.Second)
-	r.KeepOnce(r.at, &ingest.Message{Device: device, Format: codec.Influx, Payload: []byte(payload), Rejects: []telemetry.Reject{{Stage: telemetry.StageCommit, Reason: reason}}})
+	err := r.KeepOnce(r.at, &ingest.Message{Device: device, Format: codec.Influx, Payload: []byte(payload), Rejects: []telemetry.Reject{{Stage: telemetry.StageCommit, Reason: reason}}})
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // payloads lists everything a filter chooses, page by page.

@@ -17,15 +17,23 @@ import (
 // are gone; they count for nothing.
 var once = []byte("once")
 
-// KeepOnce is Keep for what may be rejected again without being sent again: what
-// is on the desk already, with the same first reject, is not kept twice. A
-// message without a payload cannot be recognised.
-func (d *Desk) KeepOnce(at time.Time, m *ingest.Message) {
-	var by []byte
-	if len(m.Payload) > 0 && len(m.Rejects) > 0 {
-		by = mark(m)
+// KeepOnce keeps what may be rejected again without being sent again: what is on the
+// desk already, with the same first reject, is not kept twice. They are on disk when
+// it returns, as many as there are; with an error none of them is. A message without a
+// payload cannot be recognised.
+func (d *Desk) KeepOnce(at time.Time, all ...*ingest.Message) error {
+	if len(all) == 0 {
+		return nil
 	}
-	d.keep(at, m, by)
+	records := make([]record, 0, len(all))
+	for _, m := range all {
+		r := newRecord(at, m)
+		if len(m.Payload) > 0 && len(m.Rejects) > 0 {
+			r.Once = mark(m)
+		}
+		records = append(records, r)
+	}
+	return d.store(records)
 }
 
 // mark returns what a message is recognised by: 16 bytes of a hash.

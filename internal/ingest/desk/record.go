@@ -5,12 +5,14 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/fxamacker/cbor/v2"
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/songhua-io/hub/internal/codec"
+	"github.com/songhua-io/hub/internal/ingest"
 	"github.com/songhua-io/hub/internal/telemetry"
 )
 
@@ -32,6 +34,19 @@ type header struct {
 type record struct {
 	header
 	payload []byte
+}
+
+// newRecord copies of a message what is kept.
+func newRecord(at time.Time, m *ingest.Message) record {
+	size := min(len(m.Payload), maxPayload)
+	return record{
+		header: header{
+			Time: at.UnixMilli(), Device: m.Device, Format: uint8(m.Format), Size: len(m.Payload),
+			Cut: size < len(m.Payload), Fixed: m.Decode != nil || m.Format == codec.Sparkplug,
+			Rejects: slices.Clone(m.Rejects[:min(len(m.Rejects), maxRejects)]), Count: len(m.Rejects),
+		},
+		payload: slices.Clone(m.Payload[:size]),
+	}
 }
 
 // Entry is a rejected message.

@@ -212,7 +212,7 @@ func BenchmarkCatchUp(b *testing.B) {
 			cfg := queue.DefaultConfig()
 			cfg.Dir = b.TempDir()
 			q, err := queue.Open(cfg, slog.New(slog.DiscardHandler), prometheus.NewRegistry(), s.client(b, s.bucket(b)),
-				func([]telemetry.Label, telemetry.Point, telemetry.Reason, string) error { return errors.New("refused") })
+				func([]queue.Poisoned) error { return errors.New("refused") })
 			if err != nil {
 				b.Fatal(err)
 			}

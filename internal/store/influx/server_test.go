@@ -107,8 +107,10 @@ func queuedAt(t testing.TB, dir string, c *Client, poison func([]telemetry.Label
 	cfg := queue.DefaultConfig()
 	cfg.Dir, cfg.BatchWait, cfg.Shards = dir, time.Millisecond, 2
 	q, err := queue.Open(cfg, slog.New(slog.DiscardHandler), prometheus.NewRegistry(), c,
-		func(l []telemetry.Label, p telemetry.Point, r telemetry.Reason, detail string) error {
-			poison(l, p, r, detail)
+		func(all []queue.Poisoned) error {
+			for _, p := range all {
+				poison(p.Labels, p.Point, p.Reason, p.Detail)
+			}
 			return nil
 		})
 	if err != nil {

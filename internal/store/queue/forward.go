@@ -373,21 +373,24 @@ func (sh *shard) send(ctx, turn context.Context, b *batch) error {
 
 // refuse hands over what the destination will never take.
 func (sh *shard) refuse(b *batch, refused *Refused) (n int, err error) {
-	if refused == nil {
+	if refused == nil || len(refused.Points) == 0 {
 		return 0, nil
 	}
+	all := make([]Poisoned, 0, len(refused.Points))
 	for _, r := range refused.Points {
 		if r.Series < 0 || r.Series >= len(b.series) || r.Point < 0 || r.Point >= len(b.series[r.Series].Points) {
-			return n, fmt.Errorf("the engine's client refused point %d of series %d, which its batch has not", r.Point, r.Series)
+			return 0, fmt.Errorf("the engine's client refused point %d of series %d, which its batch has not", r.Point, r.Series)
 		}
 		s := &b.series[r.Series]
-		if err := sh.q.poison(s.Labels, s.Points[r.Point], r.Reason, r.Detail); err != nil {
-			return n, fmt.Errorf("keep what the engine refused: %w", err)
-		}
-		sh.q.metrics.refused.WithLabelValues(string(r.Reason)).Inc()
-		n++
+		all = append(all, Poisoned{s.Labels, s.Points[r.Point], r.Reason, r.Detail})
 	}
-	return n, nil
+	if err := sh.q.poison(all); err != nil {
+		return 0, fmt.Errorf("keep what the engine refused: %w", err)
+	}
+	for i := range all {
+		sh.q.metrics.refused.WithLabelValues(string(all[i].Reason)).Inc()
+	}
+	return len(all), nil
 }
 
 // done notes that the shard's oldest batch is forwarded.

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"math"
 	"os"
+	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -74,8 +75,8 @@ func TestTheDestinationHoldsWhatWasCommitted(t *testing.T) {
 		r := newRig(t, to, func(c *Config) { c.BatchSamples = 8 })
 		defer r.close()
 		r.on.segment = 2 << 10
-		r.poison = func(_ []telemetry.Label, p telemetry.Point, _ telemetry.Reason, _ string) error {
-			if p.Value != poison {
+		r.poison = func(all []Poisoned) error {
+			if slices.ContainsFunc(all, func(p Poisoned) bool { return p.Point.Value != poison }) {
 				return errors.New("it was not refused")
 			}
 			return nil

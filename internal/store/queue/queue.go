@@ -41,9 +41,19 @@ import (
 // hub's other files need room, or it ends.
 const reserve = 256 << 20
 
-// Poison takes a point that the destination will never take. It may be called
-// again with the same point after a crash, here or of the server. An error ends Run.
-type Poison func(labels []telemetry.Label, p telemetry.Point, reason telemetry.Reason, detail string) error
+// Poison takes the points of a batch that the destination will never take, and has
+// them on disk when it returns: the queue then counts them as forwarded. It may be
+// called again with the same points after a crash, here or of the server, keeps none
+// of what it is given, and ends Run by an error.
+type Poison func([]Poisoned) error
+
+// Poisoned is a point that the destination will never take, and why.
+type Poisoned struct {
+	Labels []telemetry.Label
+	Point  telemetry.Point
+	Reason telemetry.Reason
+	Detail string
+}
 
 // Queue is an open queue. It implements every method of [store.Engine] but
 // Querier.
@@ -110,7 +120,7 @@ type trouble struct {
 
 // Open opens or makes the queue in cfg.Dir. What a crash left half-written at
 // the end is cut off: no Commit returned for it.
-func Open(cfg Config, log *slog.Logger, reg prometheus.Registerer, to Destination, poison func(labels []telemetry.Label, p telemetry.Point, reason telemetry.Reason, detail string) error) (*Queue, error) {
+func Open(cfg Config, log *slog.Logger, reg prometheus.Registerer, to Destination, poison Poison) (*Queue, error) {
 	if cfg.Dir == "" {
 		return nil, errors.New("the queue has no directory")
 	}

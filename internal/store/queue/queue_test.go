@@ -103,7 +103,7 @@ func newRig(t testing.TB, to Destination, change ...func(*Config)) *rig {
 	t.Helper()
 	r := &rig{t: t, to: to, dir: t.TempDir(), cfg: DefaultConfig(), stop: func() {}}
 	r.on = ground{disk.Sync, 64 << 10, 0}
-	r.poison = func([]telemetry.Label, telemetry.Point, telemetry.Reason, string) error {
+	r.poison = func([]Poisoned) error {
 		return errors.New("nothing should be refused")
 	}
 	r.cfg.BatchWait = 5 * time.Millisecond
@@ -314,10 +314,12 @@ func TestPoisonGoesToTheDeskAndTheRestArrives(t *testing.T) {
 	r := newRig(t, to)
 	var mu sync.Mutex
 	var poisoned []string
-	r.Queue.poison = func(labels []telemetry.Label, p telemetry.Point, reason telemetry.Reason, detail string) error {
+	r.Queue.poison = func(all []Poisoned) error {
 		mu.Lock()
 		defer mu.Unlock()
-		poisoned = append(poisoned, fmt.Sprintf("%s %d %s %s", labels[1].Value, p.Time, reason, detail))
+		for _, p := range all {
+			poisoned = append(poisoned, fmt.Sprintf("%s %d %s %s", p.Labels[1].Value, p.Point.Time, p.Reason, p.Detail))
+		}
 		return nil
 	}
 	r.start()

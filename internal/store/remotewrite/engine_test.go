@@ -12,7 +12,6 @@ import (
 	"github.com/songhua-io/hub/internal/store"
 	"github.com/songhua-io/hub/internal/store/queue"
 	"github.com/songhua-io/hub/internal/store/storetest"
-	"github.com/songhua-io/hub/internal/telemetry"
 )
 
 // open runs an engine of a server with its queue in dir until it is closed.
@@ -24,8 +23,10 @@ func open(t testing.TB, dir string, s *server, poison queue.Poison, change ...fu
 		f(&waiting)
 	}
 	if poison == nil {
-		poison = func(ls []telemetry.Label, p telemetry.Point, reason telemetry.Reason, detail string) error {
-			t.Logf("%v at %d is refused as %s: %s", ls, p.Time, reason, detail)
+		poison = func(all []queue.Poisoned) error {
+			for _, p := range all {
+				t.Logf("%v at %d is refused as %s: %s", p.Labels, p.Point.Time, p.Reason, p.Detail)
+			}
 			return nil
 		}
 	}

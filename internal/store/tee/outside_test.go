@@ -26,7 +26,7 @@ func TestAFarEngineMayBeAway(t *testing.T) {
 	cfg, waiting := remotewrite.DefaultConfig(), queue.DefaultConfig()
 	cfg.WriteURL, cfg.QueryURL, cfg.Timeout = s.URL+"/api/v1/write", s.URL, 2*time.Second
 	waiting.Dir, waiting.BatchWait = filepath.Join(dir, "queue"), 10*time.Millisecond
-	far, err := remotewrite.Open(cfg, waiting, slog.New(slog.DiscardHandler), prometheus.NewRegistry(), func([]telemetry.Label, telemetry.Point, telemetry.Reason, string) error {
+	far, err := remotewrite.Open(cfg, waiting, slog.New(slog.DiscardHandler), prometheus.NewRegistry(), func([]queue.Poisoned) error {
 		t.Error("a point was refused")
 		return nil
 	})
