@@ -128,8 +128,9 @@ type uplink struct {
 	payload     []byte
 }
 
-// played are the messages of some seconds that end now, by unit, but for maps and
-// events: those are sent again as they are, and count each time. What says only the
+// played are the messages of some seconds that end now, by unit, but for maps,
+// events, and who a unit is: those have no time and are sent again as they are, and
+// count each time, or once in each minute. What says only the
 // second of the minute is in an uplink that says when it was, as units send what
 // they could not send at once: alone it has no time half a minute later, and a hub
 // on a slow machine may be back no sooner.
@@ -138,7 +139,7 @@ func played(seed uint64, units int) [][]uplink {
 	w := roads.New(roads.Config{Seed: seed, Units: units, Vehicles: 8, Connected: 0.5, Start: time.Now().Add(-15 * time.Second)})
 	for range 150 {
 		w.Step(func(u roads.Uplink) {
-			if u.Message == "MAP" || u.Message == "RSI" {
+			if u.Message == "MAP" || u.Message == "RSI" || u.Message == "INFO" {
 				return
 			}
 			payload := slices.Clone(u.Payload)
