@@ -76,6 +76,7 @@ func (d *demo) run(ctx context.Context, out, errs io.Writer) (err error) {
 	}
 	if d.serve.config == "" {
 		cfg.Log.Level = "warn"
+		cfg.Catalog.Classes = demoClasses
 		cfg.Releases.Publish.LookBack = demoPast // the fleet remembers no whole day before
 		cfg.Releases.Publish.Delay = 0           // nothing comes late of days that are made up
 	}

@@ -46,6 +46,18 @@ func demoDocuments() (all []*register.Document, err error) {
 	return all, nil
 }
 
+// demoClasses are what places of the classification are called, in a code table that
+// the demo made up.
+var demoClasses = []register.ClassName{
+	{Code: "1-03", ZH: "生态环境", EN: "Environment"},
+	{Code: "2-05", ZH: "道路交通", EN: "Roads"},
+	{Code: "2-06", ZH: "交通信号", EN: "Traffic signals"},
+	{Code: "2-09", ZH: "市政照明", EN: "Street lighting"},
+	{Code: "3-01", ZH: "农业", EN: "Agriculture"},
+	{Code: "3-04", ZH: "水利", EN: "Water"},
+	{Code: "3-07", ZH: "算力", EN: "Computing"},
+}
+
 // demoApplication is the one that is under way.
 var demoApplication = map[string]any{
 	"dataset": "water-levels", "way": "open",

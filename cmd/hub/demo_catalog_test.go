@@ -1,9 +1,11 @@
 package main
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/songhua-io/hub/internal/catalog/register"
 	"github.com/songhua-io/hub/internal/catalog/source"
 )
 
@@ -19,6 +21,10 @@ func TestTheDemosDatasetsAreComplete(t *testing.T) {
 		made, faults := d.Dataset()
 		for _, f := range append(faults, made.Check(true)...) {
 			t.Errorf("%s: %v", d.ID, f)
+		}
+		code := strings.Join(d.Path, "-")
+		if !slices.ContainsFunc(demoClasses, func(c register.ClassName) bool { return c.Code == code }) {
+			t.Errorf("%s: its place %s has no name", d.ID, code)
 		}
 		if err := source.Check(made); err != nil {
 			t.Error(err)
