@@ -27,6 +27,11 @@ func TestAProcessIsNamedByItsStart(t *testing.T) {
 		}
 		return true
 	}
+	set := func(change func()) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		change()
+	}
 	c := r.client()
 	name := func() string {
 		t.Helper()
@@ -49,9 +54,9 @@ func TestAProcessIsNamedByItsStart(t *testing.T) {
 	if again := name(); again != first {
 		t.Errorf("a new connection alone makes %q of %q", again, first)
 	}
-	cut = true
+	set(func() { cut = true })
 	send()
-	cut = false
+	set(func() { cut = false })
 	send()
 	second := name()
 	if second == first {
@@ -71,7 +76,7 @@ func TestAProcessIsNamedByItsStart(t *testing.T) {
 		"process_start_time_seconds 1764166325.25",
 		"process_start_time_seconds 1764166325.26\nprometheus_tsdb_wal_fsync_duration_seconds_sum 1",
 	} {
-		metrics = m
+		set(func() { metrics = m })
 		if before, twice := seen[name()]; twice {
 			t.Errorf("%q and %q are one", m, before)
 		}
@@ -81,11 +86,11 @@ func TestAProcessIsNamedByItsStart(t *testing.T) {
 		"process_start_time_seconds 1764166324\nvm_app_uptime_seconds 2":                 "process_start_time_seconds 1764166324",
 		"process_start_time_seconds 9\nprometheus_tsdb_wal_fsync_duration_seconds_sum 1": "process_start_time_seconds 1764166325.26\nprometheus_tsdb_wal_fsync_duration_seconds_sum 1",
 	} {
-		if metrics = m; seen[name()] != same {
+		if set(func() { metrics = m }); seen[name()] != same {
 			t.Errorf("%q is not the same as %q", m, same)
 		}
 	}
-	cut = true
+	set(func() { cut = true })
 	if s, err := c.Process(t.Context()); err == nil {
 		t.Errorf("one that told its start and does not answer is %q", s)
 	}
